@@ -1,0 +1,1 @@
+"""The Face Generator contract."""

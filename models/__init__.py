@@ -1,0 +1,1 @@
+"""What is computed: faces, FaceID, styles, safety. No ComfyUI in here."""

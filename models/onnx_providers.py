@@ -1,0 +1,57 @@
+"""ONNX Runtime execution providers, named as users know them.
+
+`available()` looks at the files of the installed wheel and imports nothing, so that a list of choices costs no start-up
+time; `resolve()` asks ONNX Runtime itself.
+"""
+
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+
+from .errors import FaceGenError
+
+log = logging.getLogger(__name__)
+
+# label -> (ONNX Runtime's name, what its library file is called)
+PROVIDERS = {
+    "CUDA": ("CUDAExecutionProvider", "onnxruntime_providers_cuda"),
+    "TensorRT": ("TensorrtExecutionProvider", "onnxruntime_providers_tensorrt"),
+    "ROCm": ("ROCMExecutionProvider", "onnxruntime_providers_rocm"),
+    "OpenVINO": ("OpenVINOExecutionProvider", "onnxruntime_providers_openvino"),
+    "DirectML": ("DmlExecutionProvider", "DirectML"),
+    "CoreML": ("CoreMLExecutionProvider", None),  # linked into every macOS wheel
+    "CPU": ("CPUExecutionProvider", None),
+}
+# TensorRT compiles each model for minutes on first use, so it is never picked unasked.
+AUTO_ORDER = ("CUDA", "ROCm", "DirectML", "CoreML", "OpenVINO")
+
+
+def available() -> list[str]:
+    """Labels of the providers that the installed ONNX Runtime carries; `auto` and `CPU` are always there."""
+    found = set()
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is not None and spec.submodule_search_locations:
+        files = [f.name for folder in spec.submodule_search_locations for f in Path(folder, "capi").glob("*")]
+        found = {label for label, (_, stem) in PROVIDERS.items() if stem and any(stem in name for name in files)}
+    if sys.platform == "darwin":
+        found.add("CoreML")
+    return ["auto", "CPU", *(label for label in PROVIDERS if label in found)]
+
+
+def resolve(label: str) -> list[str]:
+    """ONNX Runtime's provider names for `label`, the fallback to CPU last.
+
+    Raises FaceGenError for a label that is not in `PROVIDERS` and not `auto`.
+    """
+    import onnxruntime
+
+    if label != "auto" and label not in PROVIDERS:
+        raise FaceGenError(f"Unknown provider {label!r}. Choose one of: auto, {', '.join(PROVIDERS)}.")
+    offered = onnxruntime.get_available_providers()
+    wanted = AUTO_ORDER if label == "auto" else (label,)
+    names = [PROVIDERS[w][0] for w in wanted if PROVIDERS[w][0] in offered]
+    if not names and label not in ("auto", "CPU"):
+        log.warning("FaceGen: ONNX Runtime offers no %s provider (it has: %s); using the CPU.", label, ", ".join(offered))
+    cpu = PROVIDERS["CPU"][0]
+    return [*(n for n in names if n != cpu), cpu]

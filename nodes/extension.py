@@ -1,0 +1,40 @@
+"""What the pack adds to ComfyUI: node list and model folders."""
+
+import os
+
+import folder_paths
+from comfy_api.latest import ComfyExtension, io
+
+from .face import FaceGenEmbedFace, FaceGenLoadFaceAnalyzer
+from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
+from .safety import FaceGenLoadSafetyChecker, FaceGenSafetyFilter
+from .sampler import FaceGenSampler
+from .style import FaceGenStyle
+
+# Model folder -> extensions of the files it lists. InsightFace's packs are folders, so it lists their ONNX files.
+MODEL_FOLDERS = {"ipadapter": {".bin", ".safetensors"}, "insightface": {".onnx"}}
+
+
+def register_model_folders() -> None:
+    """Add our model folders after whatever extra_model_paths.yaml or another pack has set for the same names."""
+    for name, extensions in MODEL_FOLDERS.items():
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+        paths, known = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, set(known) | extensions)
+
+
+class FaceGenExtension(ComfyExtension):
+    def __init__(self):
+        register_model_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            FaceGenLoadFaceAnalyzer,
+            FaceGenEmbedFace,
+            FaceGenLoadFaceID,
+            FaceGenApplyFaceID,
+            FaceGenStyle,
+            FaceGenSampler,
+            FaceGenLoadSafetyChecker,
+            FaceGenSafetyFilter,
+        ]

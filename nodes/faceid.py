@@ -1,0 +1,89 @@
+"""FaceID nodes: adapter file and face embeddings onto a model."""
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..api.contract import FIELDS
+from ..models.errors import FaceGenError
+from ..models.faceid_adapter import FaceIDAdapter
+from . import types
+from .faceid_patch import apply_faceid
+
+
+class FaceGenLoadFaceID(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenLoadFaceID",
+            display_name="Load FaceID (FaceGen)",
+            category="FaceGen/face",
+            description="Opens a FaceID adapter from models/ipadapter. What kind it is shows in its tensors, so the file "
+            "may have any name. Its LoRA is in the same file; no second file is needed.",
+            inputs=[
+                io.Combo.Input(
+                    "faceid_file", options=folder_paths.get_filename_list("ipadapter"),
+                    tooltip="FaceID file (.safetensors or .bin) in models/ipadapter, e.g. ip-adapter-faceid-plusv2_sd15.bin.",
+                ),
+            ],
+            outputs=[types.FaceID.Output(display_name="faceid")],
+        )
+
+    @classmethod
+    def execute(cls, faceid_file):
+        return io.NodeOutput(FaceIDAdapter(folder_paths.get_full_path_or_raise("ipadapter", faceid_file)))
+
+
+class FaceGenApplyFaceID(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        s_scale = FIELDS["s_scale"]
+        return io.Schema(
+            node_id="FaceGenApplyFaceID",
+            display_name="Apply FaceID (FaceGen)",
+            category="FaceGen/face",
+            description="Makes the model draw this person. Returns a copy; the model that came in is left as it was.",
+            inputs=[
+                io.Model.Input("model", tooltip="An SD1.5 or SDXL model that fits the FaceID file."),
+                types.FaceID.Input("faceid", tooltip="From Load FaceID."),
+                types.FaceEmbeds.Input("face_embeds", tooltip="From Embed Face."),
+                io.Float.Input(
+                    "weight", default=1.0, min=0.0, max=3.0, step=0.01,
+                    tooltip="How strongly the person shows. 0 leaves only the LoRA; stylised pictures like 0.7 to 0.9.",
+                ),
+                io.Float.Input(
+                    "s_scale", default=s_scale.default, min=s_scale.minimum, max=s_scale.maximum, step=0.01,
+                    tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
+                ),
+                io.Float.Input(
+                    "lora_strength", default=1.0, min=0.0, max=2.0, step=0.01,
+                    tooltip="Strength of the adapter's own LoRA. The adapter was trained with it at 1.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.001,
+                    tooltip="Where in the sampling the face sets in. Later keeps more of the prompt's composition.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.001, tooltip="Where in the sampling the face ends.",
+                ),
+                io.String.Input(
+                    "layer_weights", default="",
+                    tooltip="Weights per attention block from first to last, e.g. 0:1.0, 3-5:0.4 (others stay 1), or one of: "
+                    "linear, ease in, ease out, ease in-out, strong middle, style-friendly. Empty: 1 everywhere.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="The face acts only where the mask is white."),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, faceid, face_embeds, weight, s_scale, lora_strength, start_percent, end_percent, layer_weights, mask=None
+    ):
+        if start_percent > end_percent:
+            raise FaceGenError(f"Apply FaceID: start_percent {start_percent:g} lies after end_percent {end_percent:g}.")
+        return io.NodeOutput(
+            apply_faceid(
+                model, faceid, face_embeds, weight=weight, s_scale=s_scale, lora_strength=lora_strength,
+                percent_range=(start_percent, end_percent), layer_weights=layer_weights, mask=mask,
+            )
+        )

@@ -1,0 +1,170 @@
+"""FaceID on a ComfyUI model: which blocks it has, what is patched, and when the patch acts."""
+
+import logging
+
+import comfy.sd
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.attention import optimized_attention
+
+from ..models.errors import FaceGenError
+from ..models.faceid_adapter import CrossAttention
+from ..models.faceid_attention import IdentityAttention
+from ..models.layer_weights import parse_layer_weights
+
+log = logging.getLogger(__name__)
+
+LORA_ATTACHMENT = "facegen.faceid_lora"
+FORWARD_ORDER = ("input", "middle", "output")
+
+
+def apply_faceid(
+    model, adapter, embeds, *, weight=1.0, s_scale=1.0, lora_strength=1.0, percent_range=(0.0, 1.0), layer_weights="", mask=None
+):
+    """A clone of `model` that draws the faces in `embeds`.
+
+    Raises FaceGenError when the adapter doesn't fit the model or the embeddings.
+    """
+    unet = model.model.diffusion_model
+    blocks = cross_attention_blocks(unet)
+    adapter.match(blocks, _context_dim(unet, blocks))
+    weights = parse_layer_weights(layer_weights, len(blocks))
+    tokens = adapter.tokens(embeds, s_scale)
+    patched = apply_lora(model, adapter, blocks, lora_strength)
+    window = SigmaWindow.between(patched, *percent_range)
+    region = None if mask is None else Region(mask)
+    replaced = patched.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+    for i, block in enumerate(blocks):
+        if weight * weights[block.depth] == 0:
+            continue
+        identity = IdentityAttention(*adapter.keys_values(tokens, i), weight * weights[block.depth])
+        # The host looks for an entry of this transformer layer first, then for one of the whole block.
+        previous = replaced.get(block.key, replaced.get(block.key[:2]))
+        patched.set_model_attn2_replace(FaceIDPatch(identity, window, region, previous), *block.key)
+    return patched
+
+
+def apply_lora(model, adapter, blocks, strength):
+    """A clone with the adapter's LoRA on it, by ComfyUI's own LoRA loader.
+
+    The LoRA belongs to the adapter, not to the person: a second face by the same adapter doesn't add it again, and the
+    first strength counts.
+    """
+    applied = model.get_attachment(LORA_ATTACHMENT) or {}
+    lora = adapter.lora(blocks, "diffusion_model.") if adapter not in applied and strength != 0 else {}
+    if adapter in applied and applied[adapter] != strength:
+        log.warning("FaceGen: the LoRA of %s is already on this model at %g; lora_strength %g of the second face is not used.",
+                    adapter.file.path.name, applied[adapter], strength)  # fmt: skip
+    if not lora:
+        return model.clone()
+    patched, _ = comfy.sd.load_lora_for_models(model, None, lora, strength, 0)
+    patched.set_attachments(LORA_ATTACHMENT, {**applied, adapter: strength})
+    return patched
+
+
+def cross_attention_blocks(unet):
+    """The UNet's cross-attention blocks in the published adapters' order: input, output, middle."""
+    if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block", "output_blocks")):
+        raise FaceGenError(
+            f"FaceID works on SD1.5 and SDXL models; this one is a {type(unet).__name__}. Connect a model from such a "
+            "checkpoint to `model`."
+        )
+    found = []
+    for name in ("input", "output", "middle"):
+        root = f"{name}_block" if name == "middle" else f"{name}_blocks"
+        modules = getattr(unet, root)
+        for number, block in enumerate([modules] if name == "middle" else modules):
+            path = root if name == "middle" else f"{root}.{number}"
+            for place, layer in enumerate(block if block is not None else ()):
+                for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
+                    if getattr(transformer, "attn2", None) is not None:
+                        found.append(((name, number, index), f"{path}.{place}.transformer_blocks.{index}", transformer.attn2))
+    depth = {key: i for i, key in enumerate(sorted((f[0] for f in found), key=lambda k: (FORWARD_ORDER.index(k[0]), *k[1:])))}
+    return [CrossAttention(key, path, attn2.to_q.out_features, depth[key]) for key, path, attn2 in found]
+
+
+def _context_dim(unet, blocks):
+    return unet.get_submodule(f"{blocks[0].path}.attn2.to_k").in_features if blocks else 0
+
+
+class SigmaWindow:
+    """The part of the sampling in which FaceID acts. Reads sigma from the device once per step, not once per block."""
+
+    def __init__(self, start, end):
+        self.start, self.end = start, end
+        self._sigmas = None
+
+    @classmethod
+    def between(cls, model, start_percent, end_percent):
+        """None for the whole sampling, which then costs nothing."""
+        if start_percent <= 0 and end_percent >= 1:
+            return None
+        sampling = model.get_model_object("model_sampling")
+        return cls(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
+
+    def open(self, sigmas):
+        if sigmas is not self._sigmas:
+            self._sigmas = sigmas
+            self._open = self.end <= float(sigmas[0]) <= self.start
+        return self._open
+
+
+class Region:
+    """A mask [H, W] or [B, H, W] (0-1), resized to each block's grid of tokens once."""
+
+    def __init__(self, mask):
+        if mask.ndim not in (2, 3) or not mask.numel():
+            raise FaceGenError(f"Apply FaceID: mask must be [H, W] or [batch, H, W], got {list(mask.shape)}.")
+        self.mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+        self._sized = {}
+
+    def weights(self, like, height, width, chunks):
+        """[batch or 1, height * width, 1] in the dtype and on the device of `like` [batch, height * width, channels]."""
+        key = (height, width, len(like), chunks, like.dtype, like.device)
+        if key not in self._sized:
+            # "area" keeps an all-white mask exactly 1 and honours feathered edges.
+            grid = F.interpolate(self.mask, size=(height, width), mode="area").flatten(2).transpose(1, 2)
+            if len(grid) > 1:
+                per_chunk = len(like) // chunks
+                grid = grid.repeat(-(-per_chunk // len(grid)), 1, 1)[:per_chunk].repeat(chunks, 1, 1)
+            self._sized[key] = grid.to(like)
+        return self._sized[key]
+
+    def forget(self):
+        self._sized.clear()
+
+
+class FaceIDPatch:
+    """An attn2 replacement: the block's own attention (or whatever replaced it before us) plus the face."""
+
+    def __init__(self, identity, window=None, region=None, previous=None):
+        self.identity, self.window, self.region, self.previous = identity, window, region, previous
+
+    def __call__(self, q, k, v, extra_options):
+        heads = extra_options["n_heads"]
+        if self.previous is None:
+            out = optimized_attention(
+                q, k, v, heads, attn_precision=extra_options["attn_precision"], transformer_options=extra_options
+            )
+        else:
+            out = self.previous(q, k, v, extra_options)
+        if self.window is not None and not self.window.open(extra_options["sigmas"]):
+            return out
+        sides = extra_options["cond_or_uncond"]
+        face = self.identity(q, heads, sides)
+        if self.region is not None:
+            face = face * self.region.weights(face, *extra_options["activations_shape"][-2:], len(sides))
+        return out + face
+
+    def to(self, device_or_dtype):
+        """Called by the host when it moves the model: let go of device memory; the next step lays out anew."""
+        self.identity.forget()
+        if self.region is not None:
+            self.region.forget()
+        if hasattr(self.previous, "to"):
+            self.previous = self.previous.to(device_or_dtype)
+        return self
+
+    def __deepcopy__(self, memo):
+        # ModelPatcher.clone() copies its options deeply; keys and values never change and can be shared.
+        return self

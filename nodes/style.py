@@ -1,0 +1,53 @@
+"""Style node."""
+
+import os
+from dataclasses import replace
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..models.styles import load_style, style_files
+from . import types
+
+
+def _styles():
+    return style_files(os.path.join(folder_paths.get_user_directory(), "facegen", "styles"))
+
+
+class FaceGenStyle(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenStyle",
+            display_name="Face Style (FaceGen)",
+            category="FaceGen",
+            description="Puts a prompt into a style's template and carries the FaceID settings that suit the style. "
+            "Your own styles are JSON files in ComfyUI's user folder, under facegen/styles.",
+            inputs=[
+                io.Combo.Input("style", options=list(_styles()), tooltip="What the picture should look like."),
+                io.String.Input(
+                    "prompt", multiline=True, default="", dynamic_prompts=True,
+                    tooltip="What the picture should show, e.g. a woman in a red coat. The style's template is put around it.",
+                ),
+                io.String.Input(
+                    "negative_prompt", multiline=True, default="", dynamic_prompts=True,
+                    tooltip="What it should not show. The style adds its own words after yours.",
+                ),
+            ],
+            outputs=[
+                types.FaceStyle.Output(display_name="style", tooltip="For the Face Portrait Sampler."),
+                io.String.Output(display_name="positive", tooltip="The finished prompt, for a stock CLIP Text Encode."),
+                io.String.Output(display_name="negative", tooltip="The finished negative prompt."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, style, **_):
+        # A user may edit a style file between two runs.
+        path = _styles().get(style)
+        return (style, path.stat().st_mtime_ns) if path and path.is_file() else style
+
+    @classmethod
+    def execute(cls, style, prompt, negative_prompt):
+        face_style = replace(load_style(_styles()[style]), user_prompt=prompt, user_negative=negative_prompt)
+        return io.NodeOutput(face_style, face_style.positive(), face_style.negative_prompt())

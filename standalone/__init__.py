@@ -1,0 +1,1 @@
+"""The same request without ComfyUI, on diffusers."""

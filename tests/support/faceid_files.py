@@ -1,0 +1,71 @@
+"""FaceID adapter files with the published tensor names and random weights, for tests."""
+
+import torch
+from safetensors.torch import save_file
+
+SD15_WIDTHS = [320, 320, 640, 640, 1280, 1280, 1280, 1280, 1280, 640, 640, 640, 320, 320, 320, 1280]  # down, up, middle
+
+
+def _linear(g, state, name, d_in, d_out, bias=True):
+    state[f"{name}.weight"] = torch.randn(d_out, d_in, generator=g) / d_in**0.5
+    if bias:
+        state[f"{name}.bias"] = torch.randn(d_out, generator=g) * 0.1
+
+
+def _norm(g, state, name, dim):
+    state[f"{name}.weight"] = 1 + 0.1 * torch.randn(dim, generator=g)
+    state[f"{name}.bias"] = 0.1 * torch.randn(dim, generator=g)
+
+
+def image_proj(context_dim=768, clip_dim=1280, tokens=4, depth=4, seed=0, inner=1024):
+    """`image_proj` of FaceID-Plus (clip_dim given) or of plain FaceID (clip_dim None)."""
+    g, state = torch.Generator().manual_seed(seed), {}
+    _linear(g, state, "proj.0", 512, inner)
+    _linear(g, state, "proj.2", inner, context_dim * tokens)
+    _norm(g, state, "norm", context_dim)
+    if clip_dim is None:
+        return state
+    root = "perceiver_resampler"
+    _linear(g, state, f"{root}.proj_in", clip_dim, context_dim)
+    _linear(g, state, f"{root}.proj_out", context_dim, context_dim)
+    _norm(g, state, f"{root}.norm_out", context_dim)
+    for i in range(depth):
+        layer = f"{root}.layers.{i}"
+        _norm(g, state, f"{layer}.0.norm1", context_dim)
+        _norm(g, state, f"{layer}.0.norm2", context_dim)
+        _linear(g, state, f"{layer}.0.to_q", context_dim, context_dim, bias=False)
+        _linear(g, state, f"{layer}.0.to_kv", context_dim, 2 * context_dim, bias=False)
+        _linear(g, state, f"{layer}.0.to_out", context_dim, context_dim, bias=False)
+        _norm(g, state, f"{layer}.1.0", context_dim)
+        _linear(g, state, f"{layer}.1.1", context_dim, 4 * context_dim, bias=False)
+        _linear(g, state, f"{layer}.1.3", 4 * context_dim, context_dim, bias=False)
+    return state
+
+
+def ip_adapter(widths, context_dim=768, rank=8, seed=1, lora_scale=0.3):
+    """Keys, values and LoRA (rank 0: none) of every block, in the published numbering: self- and cross-attention alternate."""
+    g, state = torch.Generator().manual_seed(seed), {}
+    for i, width in enumerate(widths):
+        for index, context in ((2 * i, width), (2 * i + 1, context_dim)):
+            for part, d_in in (("to_q", width), ("to_k", context), ("to_v", context), ("to_out", width)) if rank else ():
+                state[f"{index}.{part}_lora.down.weight"] = torch.randn(rank, d_in, generator=g) / d_in**0.5
+                state[f"{index}.{part}_lora.up.weight"] = torch.randn(width, rank, generator=g) * lora_scale / rank**0.5
+        for part in ("to_k_ip", "to_v_ip"):
+            state[f"{2 * i + 1}.{part}.weight"] = torch.randn(width, context_dim, generator=g) / context_dim**0.5
+    return state
+
+
+def faceid_state(widths, context_dim=768, clip_dim=1280, rank=8, seed=0, **kwargs):
+    return {
+        "image_proj": image_proj(context_dim, clip_dim, seed=seed, **kwargs),
+        "ip_adapter": ip_adapter(widths, context_dim, rank, seed=seed + 1),
+    }
+
+
+def save(state, path):
+    """As .safetensors (flat names) or, for any other ending, as PyTorch's nested .bin."""
+    if path.suffix == ".safetensors":
+        save_file({f"{part}.{name}": t for part, tensors in state.items() for name, t in tensors.items()}, path)
+    else:
+        torch.save(state, path)
+    return path
