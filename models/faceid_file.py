@@ -69,6 +69,9 @@ class FaceIDFile(Mapping):
             raise KeyError(name)
         return self._read(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # Mapping's own would read the tensor
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

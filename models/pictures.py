@@ -17,16 +17,16 @@ def require_rgb(images: Tensor, who: str) -> None:
     `who` is the node or command that the message names. Raises FaceGenError.
     """
     if not isinstance(images, Tensor):
-        raise FaceGenError(f"{who} needs pictures as a float tensor [batch, height, width, 3], not {type(images).__name__}.")
+        raise FaceGenError(f"{who} needs a float tensor [batch, height, width, 3], not {type(images).__name__}.")
     shape = list(images.shape)
     if len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        raise FaceGenError(f"{who} needs RGB pictures [batch, height, width, 3]; it was given {shape}. {_remedy(shape)}")
+        raise FaceGenError(f"{who} needs RGB pictures [batch, height, width, 3], not {shape}. {_remedy(shape)}")
     if not images.is_floating_point():
-        raise FaceGenError(f"{who} needs float pictures from 0 to 1; it was given {images.dtype} {shape}. Divide by 255.")
+        raise FaceGenError(f"{who} needs float pictures from 0 to 1, not {images.dtype} {shape}. Divide by 255.")
     if not torch.isfinite(images).all():
         raise FaceGenError(
-            f"{who} was given {shape} pictures that hold NaN or infinity, which usually come from the VAE or the sampler: "
-            "use a VAE that works in half precision, or start ComfyUI with --fp32-vae."
+            f"{who} was given pictures {shape} that hold NaN or infinity. The VAE or the sampler makes these when half "
+            "precision is not enough: use another VAE, or start ComfyUI with --fp32-vae."
         )
 
 

@@ -27,6 +27,8 @@ UNSAFE_CLASSES = (
 # NudeNet gives exposed parts 0.6-0.8 in its own example, and portraits below 0.02. The middle, on the cautious side.
 DEFAULT_THRESHOLD = 0.4
 
+_INSTALL = "Run `pip install -U nudenet` with the Python that runs this, then restart."
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -55,7 +57,7 @@ class SafetyResult:
     def __post_init__(self):
         scores = [self.score, *(d.score for d in self.detections), *self.class_scores.values()]
         if not all(0 <= s <= 1 for s in scores):  # NaN compares false
-            raise FaceGenError(f"The safety checker gave a score that is not in 0-1: {scores}. No picture was let through.")
+            raise FaceGenError(f"The safety checker gave a score outside 0-1: {scores}. No picture was let through.")
 
 
 class SafetyChecker(Protocol):
@@ -132,14 +134,11 @@ def is_flagged(result: SafetyResult, threshold: float) -> bool:
     return not result.score < threshold  # a NaN from a careless checker flags too
 
 
-_INSTALL = "Run `pip install -U nudenet` with the Python that runs this, then restart."
-
-
 def _import_nudenet():
     try:
         from nudenet import nudenet
     except ImportError as error:
-        raise FaceGenError(f"The safety checker needs NudeNet, which could not be imported ({error}). {_INSTALL}") from error
+        raise FaceGenError(f"The safety checker needs NudeNet, but importing it fails: {error}. {_INSTALL}") from error
     return nudenet
 
 
@@ -163,7 +162,7 @@ def _load_detector(module, providers: list[str]):
 
 
 class _FiniteSession:
-    """An ONNX session that refuses NaN and infinity. NudeNet's `score >= 0.2` would drop NaN as if nothing were there."""
+    """An ONNX session that refuses NaN and infinity: NudeNet's `score >= 0.2` would read NaN as nothing found."""
 
     def __init__(self, session):
         self._session = session
@@ -171,15 +170,15 @@ class _FiniteSession:
     def run(self, names, feeds):
         outputs = self._session.run(names, feeds)
         if not all(np.isfinite(output).all() for output in outputs):
-            raise FaceGenError("NudeNet's model gave NaN or infinite scores. Choose provider CPU. No picture was let through.")
+            raise FaceGenError("NudeNet's model gave NaN or infinity, so no picture was let through. Use provider CPU.")
         return outputs
 
 
 def _to_bgr(picture: Tensor) -> np.ndarray:
-    """RGB [H, W, 3] (0-1) as the BGR uint8 array that NudeNet reads from a file, so that it judges what a file would hold.
+    """RGB [H, W, 3] (0-1) as the BGR uint8 array that NudeNet itself would read from a file of this picture.
 
-    NudeNet 3.4 swaps the channels twice, so its model sees BGR. Its published thresholds are of that order, and neither
-    order finds faces clearly better; so the picture goes in the way a file would.
+    NudeNet 3.4 swaps the channels twice on the way to its model, which so sees BGR. That is kept: its scores are known
+    for that order, and on real photos neither order finds faces clearly better.
     """
     levels = (picture.float() * 255).round().clamp(0, 255).byte()
     return levels.flip(-1).cpu().numpy()

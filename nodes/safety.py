@@ -21,17 +21,17 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                     "checker",
                     options=safety.CHECKERS,
                     default=safety.CHECKERS[0],
-                    tooltip="nudenet finds exposed body parts and where they are. Its Python package carries its model.",
+                    tooltip="nudenet finds exposed body parts and where they are; its Python package holds its model.",
                 ),
                 io.Combo.Input(
                     "provider",
                     options=onnx_providers.available(),
                     default="auto",
-                    tooltip="What the checker runs on. auto takes the GPU when the installed ONNX Runtime has one, else the CPU.",
+                    tooltip="What the checker runs on. auto is the GPU if the installed ONNX Runtime can use it.",
                 ),
             ],
             outputs=[
-                types.SafetyChecker.Output(display_name="safety_checker", tooltip="The checker, for the Safety Filter node."),
+                types.SafetyChecker.Output(display_name="safety_checker", tooltip="For the Safety Filter node."),
             ],
         )
 
@@ -64,21 +64,22 @@ class FaceGenSafetyFilter(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Score from which a picture is unsafe. Lower hides more, with more false alarms; higher hides only "
-                    "what the checker is sure of. 0 hides every picture. nudenet gives no score from 0 to 0.25.",
+                    tooltip="Score from which a picture is unsafe. Lower hides more, with more false alarms; higher "
+                    "hides only what the checker is sure of. 0 hides all; nudenet reports nothing below 0.25.",
                 ),
                 io.Combo.Input(
                     "region",
                     options=list(redaction.REGIONS),
                     default=redaction.WHOLE,
-                    tooltip="Hide the whole unsafe picture, or only the areas found in it, with a margin.",
+                    tooltip="Hide the whole unsafe picture (safest), or only the areas found in it, with a margin: "
+                    "something beside them that the checker overlooked then stays visible.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The batch, with what is unsafe hidden."),
-                io.Mask.Output(display_name="flagged", tooltip="White where pixels were hidden, one mask for each picture."),
+                io.Mask.Output(display_name="flagged", tooltip="White where pixels were hidden, a mask per picture."),
                 io.Boolean.Output(display_name="any_flagged", tooltip="Whether any picture of the batch was unsafe."),
-                io.String.Output(display_name="report", tooltip="Scores and boxes of each picture as JSON, without pixels."),
+                io.String.Output(display_name="report", tooltip="Scores and boxes of each picture as JSON, no pixels."),
             ],
         )
 

@@ -1,0 +1,25 @@
+"""The door from a shell: `python <pack folder> generate …`."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+
+def load_pack():
+    """Import the pack by path as `facegen`, whatever its folder is called.
+
+    Python puts the folder of a script on sys.path; it goes, or our nodes/ would shadow ComfyUI's nodes.py.
+    """
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    spec = importlib.util.spec_from_file_location("facegen", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    sys.modules["facegen"] = pack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pack)
+
+
+if __name__ == "__main__":
+    load_pack()
+    from facegen.standalone.cli import main
+
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""`generate`: a photo and a prompt to PNGs and a contact sheet."""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from ..api.contract import FIELDS, STYLES, ContractError, FaceGenRequest
+from ..models.errors import FaceGenError
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = "tiny"
+TINY_NOTICE = (
+    "No model weights: using the built-in tiny model. Its weights are random, so it shows the path from photo to picture "
+    "and not a likeness. For portraits, give the folder of real files with --models DIR."
+)
+NOT_OFFERED = {"base64", "webhook", "track_id"}  # these concern the service's answer
+DEMO_PROMPT = "a smiling astronaut, portrait"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The contract's fields as options, with its names, ranges and defaults."""
+    for name, field in FIELDS.items():
+        if name in NOT_OFFERED:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        names = ["--face", option] if name == "face_image" else [option]
+        text = field.description + ("" if field.default in (None, "") else f" Default: {field.default}.")
+        if field.minimum is not None and name != "seed":
+            text += f" {field.minimum:g} to {field.maximum:g}."
+        kind = {"action": argparse.BooleanOptionalAction} if field.type is bool else {"type": field.type}
+        if field.choices:
+            kind["choices"] = field.choices
+        parser.add_argument(*names, dest=name, default=field.default, help=text, **kind)
+    parser.add_argument("-o", "--out", type=Path, default=Path("out"), help="Folder for the pictures. Default: out.")
+    parser.add_argument("--models", default=None, help="Folder with the model files, laid out like ComfyUI's models folder, "
+                        "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.")  # fmt: skip
+    parser.add_argument("--checkpoint", help="Which checkpoint of the models folder to use.")
+    parser.add_argument("--faceid", help="Which FaceID file of the models folder to use.")
+    parser.add_argument("--demo", action="store_true", help="All styles, from a bundled photo if no --face is given.")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises FaceGenError or ContractError for what the user can mend."""
+    if options.demo and options.face_image is None:
+        options.face_image = demo_photo()
+    if options.demo and options.prompt is None:
+        options.prompt = DEMO_PROMPT
+        options.seed = 7 if options.seed is None else options.seed
+    request = FaceGenRequest(**{name: getattr(options, name) for name in FIELDS if name not in NOT_OFFERED})
+    requests = [replace(request, style=style) for style in STYLES] if options.demo else [request]
+
+    from .photos import read_photo  # torch only after the request is known to be good
+
+    photo = read_photo(request.face_image)
+    with tempfile.TemporaryDirectory(prefix="facegen-") as scratch:
+        engine = load_engine(options, Path(scratch))
+        files = draw(engine, requests, photo, options.out)
+    for file in files:
+        say(f"wrote {file}")
+
+
+def draw(engine, requests: list[FaceGenRequest], photo, out: Path) -> list[Path]:
+    from .photos import contact_sheet, save_png
+
+    embeds, crop = engine.embed(photo)
+    files, cells = [], [("photo", photo[0]), ("face", crop[0])]
+    for request in requests:
+        began = time.perf_counter()
+        result = engine.generate(request, embeds, progress=request.style)
+        seconds = time.perf_counter() - began
+        parameters = {
+            **{k: v for k, v in result.request.as_dict().items() if k not in NOT_OFFERED},
+            "face_image": Path(request.face_image).name,
+            "faceid": result.faceid,
+            "seconds": round(seconds, 2),
+        }
+        for number, picture in enumerate(result.images):
+            path = out / f"{request.style}_{result.request.seed}_{number}.png"
+            save_png(picture, path, {**parameters, "sample": number, "flagged": result.flagged[number]})
+            files.append(path)
+            cells.append((request.style + (" (redacted)" if result.flagged[number] else ""), picture))
+    sheet = out / "contact_sheet.png"
+    save_png(contact_sheet(cells, columns=7), sheet, {"pictures": [file.name for file in files]})
+    return [*files, sheet]
+
+
+def load_engine(options: argparse.Namespace, scratch: Path):
+    """The engine on the wanted models folder; the tiny model is written to `scratch` and loaded like any other."""
+    from .engine import Engine
+    from .weights import find_weights
+
+    if options.models is None:
+        options.models = default_models(options)
+    if options.models == TINY:
+        from .tiny import build_tiny
+
+        say(TINY_NOTICE)
+        build_tiny(scratch)
+        return Engine(find_weights(scratch))
+    say(f"models from {options.models}")
+    return Engine(find_weights(Path(options.models), options.checkpoint, options.faceid))
+
+
+def default_models(options: argparse.Namespace) -> str:
+    """ComfyUI's models folder when the pack lies in its custom_nodes and the folder holds all that is needed."""
+    from .weights import find_weights
+
+    folder = ROOT.parent.parent / "models"
+    if ROOT.parent.name != "custom_nodes" or not folder.is_dir():
+        return TINY
+    try:
+        find_weights(folder, options.checkpoint, options.faceid)
+    except FaceGenError as error:
+        say(str(error))
+        return TINY
+    return str(folder)
+
+
+def demo_photo() -> str:
+    """NASA's portrait of Eileen Collins (public domain), which scikit-image bundles."""
+    from skimage import data
+
+    return str(Path(data.__file__).parent / "astronaut.png")
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="facegen", description="Portraits of a person from one face photo.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_arguments(commands.add_parser("generate", help="photo and prompt to pictures, without ComfyUI"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        run(options)
+    except (FaceGenError, ContractError) as error:
+        say(f"facegen: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("facegen: stopped")
+        return 130
+    return 0

@@ -1,0 +1,107 @@
+"""The embedded engine: one Face Generator request to pictures, without ComfyUI."""
+
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from torch import Tensor
+
+from ..api.contract import FaceGenRequest
+from ..models.errors import FaceGenError
+from ..models.face_analysis import FaceAnalyzer, aligned_crop, select_faces
+from ..models.face_embeds import FaceEmbeds
+from ..models.faceid_adapter import FaceIDAdapter
+from ..models.redaction import WHOLE, redact
+from ..models.safety import DEFAULT_THRESHOLD, load_checker
+from ..models.styles import load_style, style_files
+from .clip_vision import ClipVision
+from .faceid import CFG_SIDES, apply_faceid
+from .weights import Weights
+
+
+@dataclass(frozen=True)
+class Result:
+    """images: RGB [samples, H, W, 3] (0-1), unsafe ones redacted; request: as it was run, with its seed."""
+
+    images: Tensor
+    request: FaceGenRequest
+    flagged: list[bool]
+    faceid: str
+
+
+class Engine:
+    """Models loaded once; `generate` may be called many times. Raises FaceGenError when a file can't be used."""
+
+    def __init__(self, weights: Weights):
+        cuda = torch.cuda.is_available()
+        self.device, self.dtype = torch.device("cuda" if cuda else "cpu"), torch.float16 if cuda else torch.float32
+        self.adapter = FaceIDAdapter(weights.faceid)
+        self.analyzer = FaceAnalyzer(weights.face_pack)
+        self.clip_vision = ClipVision(weights.clip_vision, self.device, self.dtype)
+        self.pipe = _pipeline(weights.checkpoint, self.dtype).to(self.device)
+        self.pipe.scheduler = DPMSolverMultistepScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=True)
+        self.checker = None
+
+    def embed(self, photo: Tensor) -> tuple[FaceEmbeds, Tensor]:
+        """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]."""
+        height, width = photo.shape[1:3]
+        faces = self.analyzer.detect(photo[0])
+        if not faces:
+            raise FaceGenError(self.analyzer.no_face_message(height, width))
+        (face,) = select_faces(faces, "largest", height, width)
+        crop = aligned_crop(photo[0], face)[None]
+        embeds = FaceEmbeds(
+            self.analyzer.embed(photo[0], [face]), *self.clip_vision.states(crop), (face.metadata(self.analyzer.pack.name),)
+        )
+        return embeds, crop
+
+    def generate(self, request: FaceGenRequest, embeds: FaceEmbeds, progress: str | None = None) -> Result:
+        """Draw `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""
+        if request.seed is None:
+            request = replace(request, seed=secrets.randbits(32))
+        style = load_style(style_files()[request.style])
+        guided = request.guidance_scale > 1  # at 1 diffusers leaves out the unconditional half
+        apply_faceid(
+            self.pipe.unet, self.adapter, embeds, weight=style.weight, s_scale=request.s_scale,
+            layer_weights=style.layer_weights, sides=CFG_SIDES if guided else CFG_SIDES[1:],
+        )  # fmt: skip
+        self.pipe.set_progress_bar_config(desc=progress, disable=progress is None, leave=True)
+        drawn = self.pipe(
+            prompt=style.positive(request.prompt),
+            negative_prompt=style.negative_prompt(request.negative_prompt),
+            width=request.width,
+            height=request.height,
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+            num_images_per_prompt=request.samples,
+            generator=torch.Generator("cpu").manual_seed(request.seed),
+            output_type="pt",
+        ).images
+        images = drawn.movedim(1, -1).float().cpu().clamp(0, 1)
+        images, flagged = self._checked(images, request)
+        return Result(images, request, flagged, self.adapter.variant.name)
+
+    def _checked(self, images: Tensor, request: FaceGenRequest) -> tuple[Tensor, list[bool]]:
+        if not request.safety_checker:
+            return images, [False] * len(images)
+        self.checker = self.checker or load_checker("nudenet", "auto")
+        safe, _, flagged = redact(
+            images, self.checker.check(images), request.safety_checker_type, WHOLE, DEFAULT_THRESHOLD
+        )
+        return safe, flagged
+
+
+def _pipeline(checkpoint: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
+    """A diffusers folder, or a single file, whose small configuration files diffusers fetches from the hub once."""
+    # Our own filter checks the pictures.
+    own_filter = {"safety_checker": None, "requires_safety_checker": False, "torch_dtype": dtype}
+    try:
+        if checkpoint.is_dir():
+            return StableDiffusionPipeline.from_pretrained(checkpoint, local_files_only=True, **own_filter)
+        return StableDiffusionPipeline.from_single_file(checkpoint, **own_filter)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise FaceGenError(
+            f"{checkpoint} could not be loaded as a Stable Diffusion 1.5 checkpoint: {error}"
+        ) from error

@@ -1,0 +1,63 @@
+"""Photos in, pictures out: reading a photo upright, PNGs that say how they were made, the contact sheet."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+from torch import Tensor
+
+from ..models.errors import FaceGenError
+
+
+def read_photo(path: str | Path) -> Tensor:
+    """A photo file as RGB float32 [1, H, W, 3] (0-1), turned as its EXIF says. Raises FaceGenError if it isn't one."""
+    try:
+        with Image.open(path) as image:
+            return to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError as error:
+        raise FaceGenError(f"There is no photo {path}.") from error
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise FaceGenError(f"{path} can't be read as a photo: {error}") from error
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(image).astype(np.float32) / 255.0)[None]
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """RGB float [H, W, 3] (0-1) to an 8-bit image."""
+    return Image.fromarray((picture.detach().cpu().float() * 255).round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def save_png(picture: Tensor, path: Path, parameters: dict) -> None:
+    """Write an RGB picture with its parameters as JSON in the PNG text "parameters"; whole, or not at all."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", json.dumps(parameters, ensure_ascii=False))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=".png", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            to_image(picture).save(file, "PNG", pnginfo=info)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def contact_sheet(cells: list[tuple[str, Tensor]], cell: int = 256, columns: int = 6) -> Tensor:
+    """Labelled RGB pictures side by side as one picture [H, W, 3] (0-1)."""
+    columns = min(columns, len(cells))
+    label, gap = cell // 9, cell // 32
+    rows = -(-len(cells) // columns)
+    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (cell + label + gap) + gap), (28, 28, 32))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=cell // 15)
+    for number, (text, picture) in enumerate(cells):
+        x = gap + number % columns * (cell + gap)
+        y = gap + number // columns * (cell + label + gap)
+        sheet.paste(ImageOps.pad(to_image(picture), (cell, cell), color=(18, 18, 20)), (x, y))
+        draw.text((x + cell // 2, y + cell + label // 2), text, fill=(225, 225, 225), font=font, anchor="mm")
+    return to_tensor(sheet)[0]

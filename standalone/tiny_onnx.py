@@ -1,0 +1,246 @@
+"""ONNX files with InsightFace's signatures: a face detector made of arithmetic and an embedding made of random numbers.
+
+Neither is trained. The detector compares brightness at the places where eyes, nose and mouth would be and asks for skin
+colour inside an oval; it knows one upright, frontal face of at least an eighth of the picture, and in pictures without a
+face it can be fooled by texture. The recogniser gives each picture its own numbers: the same picture the same ones,
+similar pictures similar ones, and no notion of a person.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+OPSET = 18
+IR_VERSION = 9  # read by ONNX Runtime 1.15 and later
+STRIDES = (8, 16, 32)
+ANCHORS = 2
+CANVAS = 192  # the picture is looked at in this size first, then ever smaller
+SMALLEST = 27
+PER_OCTAVE = 4
+WINDOW = 25  # pixels that span ArcFace's 112-pixel crop at every size
+UNIT = 112 / WINDOW
+POINTS = ((38.3, 51.7), (73.5, 51.5), (56.0, 71.7), (41.5, 92.4), (70.7, 92.2))  # eyes, nose, mouth in that crop
+BOX = (18, 11, 94, 111)  # the head in that crop
+THRESHOLD = 1.2  # of the evidence, where the score is 0.5
+
+
+class _Graph:
+    """Collects nodes and constants; every operator returns the name of its output."""
+
+    def __init__(self):
+        self.nodes, self.constants = [], []
+
+    def constant(self, values, dtype=np.float32) -> str:
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def whole(self, *values: int) -> str:
+        return self.constant(values, np.int64)
+
+    def op(self, kind: str, *inputs, output: str = "", **attributes) -> str:
+        """`inputs` are names, or numbers that become scalar constants."""
+        from onnx import helper
+
+        inputs = [i if isinstance(i, str) else self.constant(i) for i in inputs]
+        # InsightFace guesses a recogniser's input range from names that begin with Sub and Mul, hence `node_`.
+        name = f"node_{len(self.nodes)}_{kind}"
+        output = output or name
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def save(self, path: Path, inputs: list, outputs: list) -> None:
+        """`inputs` and `outputs` are (name, shape) with names for free dimensions, all float32."""
+        import onnx
+        from onnx import TensorProto, helper
+
+        def info(pairs):
+            return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in pairs]
+
+        graph = helper.make_graph(self.nodes, path.stem, info(inputs), info(outputs), self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="facegen")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+# --- detector -------------------------------------------------------------------------------------------------------
+
+
+def save_detector(path: Path) -> None:
+    """SCRFD's signature: [1, 3, H, W] RGB, (x - 127.5) / 128, to scores, boxes and points at strides 8, 16 and 32.
+
+    At most one face, in the first row of stride 8; every other row is zero.
+    """
+    g = _Graph()
+    shape = g.op("Shape", "input.1")
+    height, width = (g.op("Gather", shape, g.whole(axis), axis=0) for axis in (2, 3))
+    side = g.op("Max", height, width)  # [1]
+    score, x, y, size = _best(g, _canvas(g, height, width, side))
+    side = g.op("Cast", side, to=1)
+    x, y, unit = (g.op("Mul", v, side) for v in (x, y, g.op("Div", size, 112.0)))
+
+    # The first anchor sits at the origin, so a distance to it is a coordinate; the left and upper ones count backwards.
+    box = [_along(g, x, y, unit, c, axis) for axis, c in zip((0, 1, 0, 1), BOX, strict=True)]
+    box = [g.op("Mul", v, sign / STRIDES[0]) for v, sign in zip(box, (-1, -1, 1, 1), strict=True)]
+    points = [g.op("Mul", _along(g, x, y, unit, c, axis), 1 / STRIDES[0]) for p in POINTS for axis, c in enumerate(p)]
+    found = [g.op("Unsqueeze", g.op("Concat", *row, axis=0), g.whole(0)) for row in ([score], box, points)]
+    outputs = []
+    for kind, row, columns in zip(("score", "bbox", "kps"), found, (1, 4, 10), strict=True):
+        for stride in STRIDES:
+            name = f"{kind}_{stride}"
+            _rows(g, name, height, width, stride, columns, row if stride == STRIDES[0] else "")
+            outputs.append((name, [f"anchors_{stride}", columns]))
+    g.save(path, [("input.1", [1, 3, "height", "width"])], outputs)
+
+
+def _along(g: _Graph, x: str, y: str, unit: str, coordinate: float, axis: int) -> str:
+    """Where a coordinate of the 112-pixel crop lies in the picture."""
+    return g.op("Add", (x, y)[axis], g.op("Mul", unit, float(coordinate - 56)))
+
+
+def _rows(g: _Graph, output: str, height: str, width: str, stride: int, columns: int, first: str) -> None:
+    """All anchors of a stride, [(H/s) (W/s) 2, columns]: zeros, after `first` if there is one."""
+    cells = g.op("Mul", g.op("Div", height, g.whole(stride)), g.op("Div", width, g.whole(stride)))
+    count = g.op("Mul", cells, g.whole(ANCHORS))
+    if first:
+        count = g.op("Sub", count, g.whole(1))
+    shape = g.op("Concat", count, g.whole(columns), axis=0)
+    zeros = g.op("ConstantOfShape", shape, output="" if first else output)
+    if first:
+        g.op("Concat", first, zeros, axis=0, output=output)
+
+
+def _canvas(g: _Graph, height: str, width: str, side: str) -> str:
+    """The picture as RGB 0..1, made square with black, [1, 3, CANVAS, CANVAS]."""
+    picture = g.op("Add", g.op("Mul", "input.1", 128 / 255), 0.5)
+    below, right = (g.op("Sub", side, length) for length in (height, width))
+    pads = g.op("Concat", g.whole(0, 0, 0, 0, 0, 0), below, right, axis=0)
+    return _resize(g, g.op("Pad", picture, pads, 0.0), CANVAS)
+
+
+def _resize(g: _Graph, picture: str, size: int) -> str:
+    return g.op("Resize", picture, "", "", g.whole(size, size), axes=[2, 3], mode="linear", antialias=1)
+
+
+def _best(g: _Graph, canvas: str) -> tuple[str, str, str, str]:
+    """Score 0..0.95, centre x, y and window size as parts of the canvas: of the place and size with the best evidence."""
+    red, blue = (g.op("Gather", canvas, g.whole(c), axis=1) for c in (0, 2))
+    cast = g.op("ReduceMean", g.op("Abs", g.op("Sub", red, blue)), keepdims=0)
+    light = g.op("Max", g.op("ReduceMean", canvas, keepdims=0), 0.01)
+    colour = g.op("Clip", g.op("Div", cast, g.op("Mul", light, 0.03)), 0.0, 1.0)  # 0 for a black-and-white photo
+
+    columns: list[list[str]] = [[], [], [], []]  # evidence, x, y, size, one of each per level
+    for size in _sizes():
+        flat = g.op("Reshape", _evidence(g, _resize(g, canvas, size), colour, size), g.whole(-1))
+        where = g.op("ArgMax", flat, axis=0, keepdims=1)
+        row = g.op("Div", where, g.whole(size))
+        column = g.op("Sub", where, g.op("Mul", row, g.whole(size)))
+        columns[0].append(g.op("ReduceMax", flat, keepdims=1))
+        for values, position in zip(columns[1:3], (column, row), strict=True):
+            values.append(g.op("Div", g.op("Add", g.op("Cast", position, to=1), 0.5), float(size)))
+        columns[3].append(g.constant([WINDOW / size]))
+    levels = [g.op("Concat", *values, axis=0) for values in columns]
+    best = g.op("ArgMax", levels[0], axis=0, keepdims=1)
+    evidence, x, y, size = (g.op("Gather", values, best, axis=0) for values in levels)
+    above = g.op("Sub", evidence, THRESHOLD)
+    sure = g.op("Clip", g.op("Add", g.op("Mul", above, 0.6), 0.5), 0.0, 0.95)
+    return g.op("Where", g.op("Greater", above, 0.0), sure, 0.0), x, y, size
+
+
+def _sizes() -> list[int]:
+    sizes = [CANVAS]
+    while sizes[-1] > SMALLEST:
+        sizes.append(round(sizes[-1] / 2 ** (1 / PER_OCTAVE)))
+    return sizes
+
+
+def _evidence(g: _Graph, picture: str, colour: str, size: int) -> str:
+    """How much each pixel looks like the middle of a face that fills the window, [1, 1, size, size]."""
+    oval, ring, eyes, rest = _kernels()
+    light = g.op("Conv", picture, g.constant(np.reshape([0.299, 0.587, 0.114], (1, 3, 1, 1))))
+    margin = WINDOW // 2
+    padded = g.op("Pad", light, g.whole(0, 0, margin, margin, 0, 0, margin, margin), mode="edge")
+
+    def over_oval(values: str) -> str:
+        return g.op("Conv", values, g.constant(oval))
+
+    mean = over_oval(padded)
+    variance = g.op("Sub", over_oval(g.op("Mul", padded, padded)), g.op("Mul", mean, mean))
+    spread = g.op("Sqrt", g.op("Max", variance, 0.0))
+    scale = g.op("Add", spread, 0.02)
+    steps = [g.op("Div", g.op("Conv", padded, g.constant(k)), g.op("Mul", scale, 0.6)) for k in (eyes, rest)]
+    eyes, rest = (g.op("Clip", step, -1.0, 1.0) for step in steps)
+    channel = g.whole(1)
+    all_eyes = g.op("Add", g.op("ReduceMean", eyes, channel), g.op("ReduceMin", eyes, channel))
+    face = g.op("Add", g.op("Mul", all_eyes, 0.25), g.op("Mul", g.op("ReduceMean", rest, channel), 0.2))
+
+    skin = g.op("Conv", _skin(g, picture, light), g.constant(oval - 0.6 * ring), pads=[margin] * 4)
+    grey = g.op("Mul", g.op("Sub", 1.0, colour), 0.25)  # a photo without colour gets the benefit of the doubt
+    skin = g.op("Mul", g.op("Add", g.op("Mul", skin, colour), grey), 2.4)
+    larger = 0.12 * float(np.log2(4 * WINDOW / size))
+    evidence = g.op("Add", g.op("Add", face, skin), larger)
+
+    edges = g.op("Conv", padded, g.constant(np.reshape([0, 1, 0, 1, -4, 1, 0, 1, 0], (1, 1, 3, 3))), pads=[1] * 4)
+    grain = g.op("Div", g.op("Sqrt", over_oval(g.op("Mul", edges, edges))), scale)
+    possible = g.op("And", g.op("Less", grain, 1.3), g.op("Greater", spread, 0.04))  # neither noise nor a plain area
+    return g.op("Where", possible, evidence, -10.0)
+
+
+def _skin(g: _Graph, picture: str, light: str) -> str:
+    """Likelihood of skin from the shares of red and green, of any but the darkest pixels, [1, 1, size, size]."""
+    total = g.op("Add", g.op("ReduceSum", picture, g.whole(1)), 0.03)
+    distance = ""
+    for channel, (share, tolerance) in enumerate(((0.40, 0.035), (0.326, 0.018))):
+        part = g.op("Div", g.op("Gather", picture, g.whole(channel), axis=1), total)
+        off = g.op("Div", g.op("Sub", part, share), tolerance)
+        square = g.op("Mul", off, off)
+        distance = g.op("Add", distance, square) if distance else square
+    lit = g.op("Sigmoid", g.op("Mul", g.op("Sub", light, 0.2), 20.0))
+    return g.op("Mul", g.op("Exp", g.op("Mul", distance, -0.5)), lit)
+
+
+def _kernels() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Windows over the crop, each [n, 1, WINDOW, WINDOW]: head, surroundings, and what is brighter than the eyes and lips.
+
+    A step is a mean over one spot less the mean over another: 4 around the eyes, 5 around nose and mouth.
+    """
+    y, x = (np.mgrid[:WINDOW, :WINDOW] + 0.5) * UNIT
+    radius = np.hypot((x - 56) / 42, (y - 64) / 54)
+    oval, ring = 1 / (1 + np.exp(12 * (radius - 1))), (radius > 1.1).astype(float)
+
+    def spot(cx, cy, wide, high):
+        bump = np.exp(-0.5 * (((x - cx) / wide) ** 2 + ((y - cy) / high) ** 2))
+        return bump / bump.sum()
+
+    left_eye, right_eye, bridge = spot(38.3, 50, 7, 5), spot(73.6, 50, 7, 5), spot(56, 52, 5, 7)
+    left_cheek, right_cheek, chin = spot(36, 72, 7, 6), spot(76, 72, 7, 6), spot(56, 106, 10, 4)
+    nose, below_nose, lip, mouth = spot(56, 66, 5, 6), spot(56, 76, 9, 3.5), spot(56, 82.5, 16, 3), spot(56, 92, 13, 4)
+    eyes = left_cheek - left_eye, right_cheek - right_eye, bridge - left_eye, bridge - right_eye
+    rest = nose - below_nose, left_cheek - mouth, right_cheek - mouth, lip - mouth, chin - mouth
+    groups = (oval / oval.sum(),), (ring / ring.sum(),), eyes, rest
+    return tuple(np.stack(group)[:, None].astype(np.float32) for group in groups)
+
+
+# --- recogniser -----------------------------------------------------------------------------------------------------
+
+
+def save_recogniser(path: Path, seed: int) -> None:
+    """ArcFace's signature: [N, 3, 112, 112] RGB, (x - 127.5) / 127.5, to [N, 512] of length 20."""
+    g, random = _Graph(), np.random.default_rng(seed)
+
+    def weights(*shape, gain=1.0):
+        return g.constant(random.normal(0, gain * np.prod(shape[1:]) ** -0.5, shape))
+
+    # Lighting goes, colour and shape stay; tanh is odd, so that no common part makes all faces alike.
+    features = g.op("Sub", "input.1", g.op("GlobalAveragePool", g.op("ReduceMean", "input.1", g.whole(1))))
+    for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
+        features = g.op("Conv", features, weights(outputs, inputs, 3, 3, gain=2.0), strides=[2, 2], pads=[1] * 4)
+        features = g.op("Tanh", features)
+    pooled = g.op("AveragePool", features, kernel_shape=[5, 5], strides=[3, 3])  # [N, 64, 4, 4]
+    embedding = g.op("Gemm", g.op("Flatten", pooled), weights(512, 64 * 4 * 4), g.constant(np.full(512, 1e-3)), transB=1)
+    length = g.op("ReduceL2", embedding, g.whole(1))
+    g.op("Mul", g.op("Div", embedding, length), 20.0, output="embedding")
+    g.save(path, [("input.1", ["batch", 3, 112, 112])], [("embedding", ["batch", 512])])

@@ -1,0 +1,52 @@
+"""Loads the pack as package `facegen` by path, as ComfyUI does, and gives the tests real photos."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _load_pack() -> None:
+    # The pack's `nodes/` would shadow ComfyUI's nodes.py if its folder could be imported from.
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    spec = importlib.util.spec_from_file_location(
+        "facegen", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    sys.modules["facegen"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+_load_pack()
+
+
+def _picture(rgb: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rgb)).float()[None] / 255
+
+
+@pytest.fixture
+def astronaut() -> torch.Tensor:
+    """One woman, RGB [1, 512, 512, 3]."""
+    from skimage import data
+
+    return _picture(data.astronaut())
+
+
+@pytest.fixture
+def t1() -> torch.Tensor:
+    """Six people, RGB [1, 886, 1280, 3]."""
+    from insightface import data
+
+    return _picture(data.get_image("t1")[..., ::-1])
+
+
+@pytest.fixture
+def tom_hanks() -> torch.Tensor:
+    """One man, close up, RGB [1, 112, 112, 3]."""
+    from insightface import data
+
+    return _picture(data.get_image("Tom_Hanks_54745")[..., ::-1])

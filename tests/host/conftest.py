@@ -1,0 +1,101 @@
+"""A real ComfyUI, from COMFYUI_PATH: imported into this process on the CPU, and as a server on a free loopback port."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from host_server import COMFYUI, ROOT, ComfyServer
+
+
+def pytest_collection_modifyitems(items):
+    if not COMFYUI:
+        here = [item for item in items if Path(__file__).parent in item.path.parents]
+        for item in here:
+            item.add_marker(pytest.mark.skip(reason="needs a real ComfyUI: set COMFYUI_PATH"))
+
+
+if COMFYUI:
+    sys.path.insert(0, COMFYUI)
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = True
+
+
+@pytest.fixture(autouse=True)
+def inference_mode():
+    """ComfyUI runs nodes in inference mode."""
+    import torch
+
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="session")
+def base_directory(tmp_path_factory):
+    """A ComfyUI base folder with small models in the real formats, and the pack in custom_nodes under another name."""
+    from host_models import build_models_folder
+
+    base = tmp_path_factory.mktemp("comfyui")
+    build_models_folder(base / "models")
+    for name in ("input", "output", "temp", "user", "custom_nodes"):
+        (base / name).mkdir()
+    (base / "custom_nodes" / "my faces").symlink_to(ROOT, target_is_directory=True)
+    return base
+
+
+@pytest.fixture(scope="session")
+def folder_paths(base_directory):
+    """ComfyUI's folder_paths, looking into the base folder."""
+    import folder_paths
+
+    folder_paths.models_dir = str(base_directory / "models")
+    for name, (paths, _) in folder_paths.folder_names_and_paths.items():
+        paths[:] = [str(base_directory / "models" / name)]
+    folder_paths.set_output_directory(str(base_directory / "output"))
+    folder_paths.set_input_directory(str(base_directory / "input"))
+    folder_paths.set_user_directory(str(base_directory / "user"))
+    return folder_paths
+
+
+@pytest.fixture(scope="session")
+def pack_nodes(folder_paths):
+    """Node id -> class, as ComfyUI gets them."""
+    import facegen
+
+    extension = asyncio.run(facegen.comfy_entrypoint())
+    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+
+
+@pytest.fixture(scope="session")
+def run(pack_nodes):
+    """run("FaceGenStyle", style="anime", …) -> the node's outputs, with schema defaults for what isn't given."""
+
+    def execute(node_id, **inputs):
+        node = pack_nodes[node_id]
+        defaults = {i.id: i.default for i in node.GET_SCHEMA().inputs if getattr(i, "default", None) is not None}
+        return node.EXECUTE_NORMALIZED(**{**defaults, **inputs}).result
+
+    return execute
+
+
+@pytest.fixture(scope="session")
+def checkpoint(folder_paths):
+    """(MODEL, CLIP, VAE) from the stock loader."""
+    import nodes
+
+    return nodes.CheckpointLoaderSimple().load_checkpoint("sd15.safetensors")[:3]
+
+
+@pytest.fixture(scope="session")
+def clip_vision(folder_paths):
+    import nodes
+
+    return nodes.CLIPVisionLoader().load_clip("vit_l.safetensors")[0]
+
+
+@pytest.fixture(scope="session")
+def server(base_directory):
+    """A running ComfyUI server that loaded the pack from custom_nodes."""
+    with ComfyServer(base_directory) as running:
+        yield running

@@ -1,0 +1,151 @@
+"""What a graph sees of the pack, and what loading it costs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from host_server import COMFYUI, ROOT
+
+REQUIRED = object()
+SEED = {"seed": ("INT", 0)}
+# node id -> (category, {input: (type, default)}, optional inputs, output types). Saved workflows depend on all of it.
+NODES = {
+    "FaceGenLoadFaceAnalyzer": (
+        "FaceGen/face",
+        {"model_pack": ("COMBO", None), "provider": ("COMBO", "auto"), "min_confidence": ("FLOAT", 0.5)},
+        set(),
+        ["FACE_ANALYSIS"],
+    ),
+    "FaceGenEmbedFace": (
+        "FaceGen/face",
+        {"face_analysis": ("FACE_ANALYSIS", None), "image": ("IMAGE", None), "clip_vision": ("CLIP_VISION", None),
+         "select": ("COMBO", "largest"), "face_index": ("INT", 0), "combine": ("COMBO", "average"),
+         "on_no_face": ("COMBO", "error")},
+        {"clip_vision"},
+        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT"],
+    ),
+    "FaceGenLoadFaceID": ("FaceGen/face", {"faceid_file": ("COMBO", None)}, set(), ["FACEID"]),
+    "FaceGenApplyFaceID": (
+        "FaceGen/face",
+        {"model": ("MODEL", None), "faceid": ("FACEID", None), "face_embeds": ("FACE_EMBEDS", None), "weight": ("FLOAT", 1.0),
+         "s_scale": ("FLOAT", 1.0), "lora_strength": ("FLOAT", 1.0), "start_percent": ("FLOAT", 0.0),
+         "end_percent": ("FLOAT", 1.0), "layer_weights": ("STRING", ""), "mask": ("MASK", None)},
+        {"mask"},
+        ["MODEL"],
+    ),
+    "FaceGenStyle": (
+        "FaceGen",
+        {"style": ("COMBO", None), "prompt": ("STRING", ""), "negative_prompt": ("STRING", "")},
+        set(),
+        ["FACE_STYLE", "STRING", "STRING"],
+    ),
+    "FaceGenSampler": (
+        "FaceGen",
+        {"model": ("MODEL", None), "clip": ("CLIP", None), "vae": ("VAE", None), "faceid": ("FACEID", None),
+         "face_embeds": ("FACE_EMBEDS", None), "style": ("FACE_STYLE", None), "prompt": ("STRING", ""),
+         "negative_prompt": ("STRING", ""), "s_scale": ("FLOAT", 1.0), "faceid_weight": ("FLOAT", 1.0), "width": ("INT", 512),
+         "height": ("INT", 512), "samples": ("INT", 1), "num_inference_steps": ("INT", 31), "guidance_scale": ("FLOAT", 7.5),
+         **SEED, "sampler_name": ("COMBO", "dpmpp_2m"), "scheduler": ("COMBO", "karras"), "latent": ("LATENT", None),
+         "denoise": ("FLOAT", 1.0)},
+        {"style", "latent"},
+        ["IMAGE", "LATENT"],
+    ),
+    "FaceGenLoadSafetyChecker": (
+        "FaceGen/safety", {"checker": ("COMBO", None), "provider": ("COMBO", "auto")}, set(), ["SAFETY_CHECKER"],
+    ),
+    "FaceGenSafetyFilter": (
+        "FaceGen/safety",
+        {"image": ("IMAGE", None), "safety_checker": ("SAFETY_CHECKER", None), "safety_checker_type": ("COMBO", "black"),
+         "threshold": ("FLOAT", 0.4), "region": ("COMBO", "whole image")},
+        set(),
+        ["IMAGE", "MASK", "BOOLEAN", "STRING"],
+    ),
+}  # fmt: skip
+
+
+def test_all_nodes_are_there(pack_nodes):
+    assert set(pack_nodes) == set(NODES)
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_sockets_and_defaults(server, node_id):
+    category, inputs, optional, outputs = NODES[node_id]
+    info = server.get(f"/object_info/{node_id}")[node_id]
+    given = info["input"].get("required", {}) | info["input"].get("optional", {})
+    assert info["category"] == category
+    assert set(info["input"].get("optional", {})) == optional
+    kinds = {name: "COMBO" if isinstance(spec[0], list) else spec[0] for name, spec in given.items()}
+    assert kinds == {name: kind for name, (kind, _) in inputs.items()}
+    assert {n: s[1].get("default") for n, s in given.items() if inputs[n][1] is not None} == {
+        n: default for n, (_, default) in inputs.items() if default is not None
+    }
+    assert info["output"] == outputs
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_everything_is_explained(server, node_id):
+    info = server.get(f"/object_info/{node_id}")[node_id]
+    assert len(info["description"]) > 40
+    assert info["display_name"].endswith("(FaceGen)")
+    for name, spec in (info["input"].get("required", {}) | info["input"].get("optional", {})).items():
+        assert spec[1].get("tooltip"), f"{name} has no tooltip"
+
+
+def test_combos_offer_what_is_in_the_folders(server):
+    def options(node, name):
+        spec = server.get(f"/object_info/{node}")[node]["input"]["required"][name]
+        return spec[0] if isinstance(spec[0], list) else spec[1]["options"]
+
+    assert options("FaceGenLoadFaceAnalyzer", "model_pack") == ["buffalo_l"]
+    assert options("FaceGenLoadFaceAnalyzer", "provider")[:2] == ["auto", "CPU"]
+    assert options("FaceGenLoadFaceID", "faceid_file") == ["ip-adapter-faceid-plusv2_sd15.bin"]
+    assert options("FaceGenStyle", "style") == ["realistic", "anime", "3d", "chibi", "comic"]
+    assert options("FaceGenSafetyFilter", "safety_checker_type") == ["black", "blur", "pixelate", "sensitive_content_text"]
+
+
+def test_model_folders_keep_what_was_set_before(tmp_path):
+    script = f"""
+import sys; sys.path.insert(0, {COMFYUI!r})
+import asyncio, importlib.util, json
+import comfy.cli_args; comfy.cli_args.args.cpu = True
+import folder_paths
+folder_paths.add_model_folder_path("ipadapter", {str(tmp_path)!r}, is_default=True)
+folder_paths.add_model_folder_path("insightface", {str(tmp_path)!r}, is_default=True)
+spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r}, submodule_search_locations=[{str(ROOT)!r}])
+pack = sys.modules["pack"] = importlib.util.module_from_spec(spec); spec.loader.exec_module(pack)
+asyncio.run(pack.comfy_entrypoint())
+print(json.dumps([folder_paths.get_folder_paths(n) for n in ("ipadapter", "insightface")] + [folder_paths.models_dir]))
+"""
+    ipadapter, insightface, models = json.loads(python(script))
+    assert ipadapter == [str(tmp_path), f"{models}/ipadapter"]
+    assert insightface == [str(tmp_path), f"{models}/insightface"]
+
+
+def test_loading_the_pack_is_quick_and_lazy():
+    """In a process where ComfyUI has imported what it needs itself, as it has before it loads custom nodes."""
+    script = f"""
+import sys; sys.path.insert(0, {COMFYUI!r})
+import asyncio, importlib.util, json, time
+import comfy.cli_args; comfy.cli_args.args.cpu = True
+import nodes, comfy_api.latest, comfy.samplers, PIL.Image, PIL.ImageDraw, PIL.ImageFont
+before = set(sys.modules)
+begin = time.perf_counter()
+spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r}, submodule_search_locations=[{str(ROOT)!r}])
+pack = sys.modules["pack"] = importlib.util.module_from_spec(spec); spec.loader.exec_module(pack)
+for node in asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list()):
+    node.GET_SCHEMA()
+seconds = time.perf_counter() - begin
+heavy = [m for m in ("insightface", "onnxruntime", "onnx", "cv2", "diffusers", "nudenet", "skimage") if m in sys.modules]
+print(json.dumps([seconds, heavy, "" in sys.path or {str(ROOT)!r} in sys.path]))
+"""
+    results = [json.loads(python(script)) for _ in range(3)]
+    assert all(heavy == [] for _, heavy, _ in results)
+    assert not any(on_path for *_, on_path in results)
+    assert min(seconds for seconds, *_ in results) < 0.05, results
+
+
+def python(script):
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=COMFYUI, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]

@@ -1,0 +1,104 @@
+"""ONNX files with InsightFace's exact signatures: a detector that reports the faces it was told to, and a recogniser.
+
+The detector ignores what is drawn but for this: in a black picture it sees nobody.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+STRIDES = (8, 16, 32)
+# Where ArcFace's template has eyes, nose and mouth corners, as fractions of the face box.
+KEY_POINTS = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.63, 0.82]], np.float32)
+
+
+def _const(name, value):
+    return numpy_helper.from_array(np.asarray(value), name)
+
+
+def save_detector(path: Path, faces: list[tuple]) -> Path:
+    """faces: up to six (x0, y0, x1, y1, score); coordinates as fractions of the square that the detector looks at.
+
+    They come out of the first two anchors of each stride, which sit at the corner (0, 0).
+    """
+    assert len(faces) <= 2 * len(STRIDES)
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["brightest"], keepdims=0),
+        helper.make_node("Greater", ["brightest", "dark"], ["lit"]),
+        helper.make_node("Cast", ["lit"], ["is_lit"], to=TensorProto.FLOAT),
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "three"], ["side_int"]),
+        helper.make_node("Cast", ["side_int"], ["side"], to=TensorProto.FLOAT),
+    ]
+    consts = [_const("dark", np.float32(-0.95)), _const("three", np.int64(3)), _const("column", np.array([-1, 1], np.int64))]
+    outputs = []
+    for level, stride in enumerate(STRIDES):
+        here = faces[2 * level : 2 * level + 2]
+        here = here + [(0, 0, 0, 0, 0)] * (2 - len(here))
+        boxes = np.array([f[:4] for f in here], np.float32)
+        points = (boxes[:, None, :2] + KEY_POINTS * (boxes[:, None, 2:] - boxes[:, None, :2])).reshape(2, 10)
+        values = {
+            "score": (np.array([[f[4]] for f in here], np.float32), "is_lit"),
+            # distances from the anchor at (0, 0), in strides: left and top count backwards
+            "bbox": (boxes * np.array([-1, -1, 1, 1], np.float32) / stride, "side"),
+            "kps": (points / stride, "side"),
+        }
+        # two anchors per cell: as many rows as a pooled channel repeated twice
+        nodes += [
+            helper.make_node("AveragePool", ["x"], [f"pool{stride}"], kernel_shape=[stride] * 2, strides=[stride] * 2),
+            helper.make_node("ReduceMean", [f"pool{stride}"], [f"cell{stride}"], axes=[1], keepdims=0),
+            helper.make_node("Mul", [f"cell{stride}", "zero"], [f"blank{stride}"]),
+            helper.make_node("Concat", [f"blank{stride}"] * 2, [f"both{stride}"], axis=0),
+            helper.make_node("Reshape", [f"both{stride}", "column"], [f"rows{stride}"]),
+            helper.make_node("Slice", [f"rows{stride}", "two", "end", "axis0"], [f"rest{stride}"]),
+        ]
+        for kind, (value, factor) in values.items():
+            name = f"{kind}_{stride}"
+            consts += [_const(f"{name}_value", value), _const(f"{name}_wide", np.zeros((1, value.shape[1]), np.float32))]
+            nodes += [
+                helper.make_node("Mul", [f"{name}_value", factor], [f"{name}_head"]),
+                helper.make_node("Add", [f"rest{stride}", f"{name}_wide"], [f"{name}_tail"]),
+                helper.make_node("Concat", [f"{name}_head", f"{name}_tail"], [name], axis=0),
+            ]
+    consts += [_const("zero", np.float32(0)), _const("two", np.array([2], np.int64)), _const("axis0", np.array([0], np.int64))]
+    consts += [_const("end", np.array([2**31 - 1], np.int64))]
+    for kind, width in (("score", 1), ("bbox", 4), ("kps", 10)):
+        outputs += [helper.make_tensor_value_info(f"{kind}_{s}", TensorProto.FLOAT, [None, width]) for s in STRIDES]
+    picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "height", "width"])
+    return _save(helper.make_graph(nodes, "detector", [picture], outputs, consts), path)
+
+
+def save_recogniser(path: Path, seed: int = 0) -> Path:
+    """112x112 -> 512: a random convolution, pooled and projected."""
+    rng = np.random.default_rng(seed)
+    consts = [
+        _const("kernel", (rng.standard_normal((32, 3, 7, 7)) * 0.15).astype(np.float32)),
+        _const("matrix", (rng.standard_normal((32 * 49, 512)) * 0.05).astype(np.float32)),
+        _const("flat", np.array([-1, 32 * 49], np.int64)),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["input.1", "kernel"], ["c"], kernel_shape=[7, 7], strides=[2, 2], pads=[3] * 4),
+        helper.make_node("Tanh", ["c"], ["a"]),
+        helper.make_node("AveragePool", ["a"], ["p"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Reshape", ["p", "flat"], ["f"]),
+        helper.make_node("MatMul", ["f", "matrix"], ["embedding"]),
+    ]
+    picture = helper.make_tensor_value_info("input.1", TensorProto.FLOAT, [None, 3, 112, 112])
+    embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [None, 512])
+    return _save(helper.make_graph(nodes, "recogniser", [picture], [embedding], consts), path)
+
+
+def save_pack(folder: Path, faces: list[tuple], seed: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_detector(folder / "det_10g.onnx", faces)
+    save_recogniser(folder / "w600k_r50.onnx", seed)
+    return folder
+
+
+def _save(graph, path):
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path

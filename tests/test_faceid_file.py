@@ -1,0 +1,132 @@
+"""Adapter files: recognised by their tensors, refused with a clear error when they aren't what they should be."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from facegen.models.errors import FaceGenError
+from facegen.models.face_embeds import FaceEmbeds
+from facegen.models.faceid_adapter import CrossAttention, FaceIDAdapter
+from facegen.models.faceid_file import FaceIDFile
+from faceid_files import faceid_state, save
+from safetensors.torch import save_file
+
+SMALL = {"widths": [32, 64], "inner": 64}
+
+
+@pytest.mark.parametrize("ending", ["bin", "pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("kwargs", "name", "tokens", "clip_dim", "shortcut", "base"),
+    [({"clip_dim": 1280}, "faceid-plusv2_sd15", 4, 1280, True, "SD1.5"),
+     ({"clip_dim": 1280, "context_dim": 2048, "depth": 1}, "faceid-plusv2_sdxl", 4, 1280, True, "SDXL"),
+     ({"clip_dim": None}, "faceid_sd15", 4, None, False, "SD1.5"),
+     ({"clip_dim": None, "rank": 0, "tokens": 16}, "faceid-portrait_sd15", 16, None, False, "SD1.5")],
+)  # fmt: skip
+def test_variant_is_found_from_the_tensors(tmp_path, ending, kwargs, name, tokens, clip_dim, shortcut, base):
+    path = save(faceid_state(**SMALL, **kwargs), tmp_path / f"my favourite (1).{ending}")
+    adapter = FaceIDAdapter(path)
+    variant = adapter.variant
+    assert (variant.name, variant.tokens, variant.clip_dim, variant.shortcut) == (name, tokens, clip_dim, shortcut)
+    assert variant.base == base and adapter.widths == [32, 64]
+
+
+def test_keys_and_values_are_the_published_projections(tmp_path):
+    state = faceid_state(**SMALL, clip_dim=None)
+    adapter = FaceIDAdapter(save(state, tmp_path / "a.safetensors"))
+    tokens = adapter.tokens(FaceEmbeds(torch.randn(1, 512)))
+    key, value = adapter.keys_values(tokens, 1)
+    assert key.shape == value.shape == (2, 1, 4, 64)
+    assert torch.allclose(key[0], tokens[0] @ state["ip_adapter"]["3.to_k_ip.weight"].T, atol=1e-6)
+    assert torch.allclose(value[1], tokens[1] @ state["ip_adapter"]["3.to_v_ip.weight"].T, atol=1e-6)
+
+
+def test_the_lora_comes_from_the_same_file(tmp_path):
+    state = faceid_state(**SMALL, clip_dim=None, rank=4)
+    adapter = FaceIDAdapter(save(state, tmp_path / "a.bin"))
+    blocks = [CrossAttention(("a",), "down.0", 32, 0), CrossAttention(("b",), "mid.0", 64, 1)]
+    lora = adapter.lora(blocks, "unet.")
+    assert len(lora) == 2 * 2 * 4 * 2  # blocks, attentions, projections, sides
+    assert torch.equal(lora["unet.down.0.attn1.to_q.lora_up.weight"], state["ip_adapter"]["0.to_q_lora.up.weight"])
+    assert torch.equal(lora["unet.mid.0.attn2.to_out.0.lora_down.weight"], state["ip_adapter"]["3.to_out_lora.down.weight"])
+    again = adapter.lora(blocks, "unet.")
+    assert all(again[name] is lora[name] for name in lora)
+
+
+def test_only_the_tensors_asked_for_are_read(tmp_path, monkeypatch):
+    path = save(faceid_state(**SMALL, clip_dim=None), tmp_path / "a.safetensors")
+    read = []
+    get = FaceIDFile.__getitem__
+    monkeypatch.setattr(FaceIDFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    adapter = FaceIDAdapter(path)
+    assert all(name.startswith("image_proj.") for name in read)
+    read.clear()
+    adapter.keys_values(adapter.tokens(FaceEmbeds(torch.randn(1, 512))), 0)
+    assert not any("_lora" in name or name.startswith("ip_adapter.3.") for name in read)
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, form):
+    path, trap = tmp_path / "adapter.bin", tmp_path / "trap"
+    if form == "zip":
+        torch.save({"image_proj": Evil(trap)}, path)
+    else:
+        path.write_bytes(pickle.dumps({"image_proj": Evil(trap)}))
+    with pytest.raises(FaceGenError, match=r"adapter\.bin was refused.*Nothing in it was run"):
+        FaceIDAdapter(path)
+    assert not trap.exists()
+    torch.load(path, weights_only=False) if form == "zip" else pickle.loads(path.read_bytes())
+    assert trap.exists()  # it would have done something
+
+
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_and_empty_files(tmp_path, ending, share):
+    path = save(faceid_state(**SMALL, clip_dim=None), tmp_path / f"adapter.{ending}")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(FaceGenError, match=rf"adapter\.{ending}.*(ownload it again|Use the published file)"):
+        FaceIDAdapter(path)
+
+
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+def test_html_saved_as_a_model(tmp_path, ending):
+    path = tmp_path / f"adapter.{ending}"
+    path.write_text("<!DOCTYPE html><html><title>Sign in</title></html>")
+    with pytest.raises(FaceGenError, match=rf"adapter\.{ending}"):
+        FaceIDAdapter(path)
+
+
+def test_other_model_files_say_what_they_lack_and_hold(tmp_path):
+    path = tmp_path / "lora.safetensors"
+    save_file({"lora_unet_mid.alpha": torch.ones(1), "lora_unet_mid.lora_up.weight": torch.ones(2, 2)}, path)
+    with pytest.raises(FaceGenError, match=r"not a FaceID adapter.*lacks image_proj\.proj\.0\.weight.*lora_unet_mid\.alpha"):
+        FaceIDAdapter(path)
+
+
+def test_a_list_instead_of_tensors(tmp_path):
+    torch.save([1, 2, 3], tmp_path / "list.bin")
+    with pytest.raises(FaceGenError, match="not a FaceID adapter.*holds 0 tensors"):
+        FaceIDAdapter(tmp_path / "list.bin")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FaceGenError, match=r"not found: .*nowhere\.bin"):
+        FaceIDAdapter(tmp_path / "nowhere.bin")
+
+
+def test_embeddings_must_be_finite_and_consistent():
+    with pytest.raises(FaceGenError, match="NaN"):
+        FaceEmbeds(torch.full((1, 512), float("nan")))
+    with pytest.raises(FaceGenError, match=r"\[512\]"):
+        FaceEmbeds(torch.zeros(512))
+    with pytest.raises(FaceGenError, match="belong together"):
+        FaceEmbeds(torch.ones(1, 512), torch.ones(1, 257, 8))

@@ -1,0 +1,74 @@
+"""Styles and per-block weights."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from facegen.api.contract import STYLES
+from facegen.models.errors import FaceGenError
+from facegen.models.layer_weights import PRESETS, parse_layer_weights
+from facegen.models.styles import ORDER, PLAIN, load_style, style_files
+
+
+def test_built_in_styles_are_the_contract_s():
+    assert ORDER == STYLES == tuple(style_files())
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_every_built_in_style_is_complete(name):
+    style = load_style(style_files()[name])
+    text = style.positive("a man with a hat")
+    assert "a man with a hat" in text and len(text) > 60
+    assert len(style.negative) > 40 and style.description
+    assert 0.5 <= style.weight <= 1.2 and 0 <= style.s_scale <= 2
+    assert len(parse_layer_weights(style.layer_weights, 16)) == 16
+    assert len(style.positive("word").split()) < 60  # CLIP reads 77 tokens
+
+
+def test_prompts_are_joined_without_stray_commas():
+    style = load_style(style_files()["comic"])
+    assert ", ," not in style.positive("") and ",," not in style.positive("a cat, ")
+    assert style.negative_prompt("hat").startswith("hat, ")
+    assert style.negative_prompt("") == style.negative
+    assert PLAIN.positive("a cat") == "a cat" and PLAIN.negative_prompt("hat") == "hat"
+
+
+def test_typed_prompt_wins_over_the_style_s():
+    style = replace(PLAIN, user_prompt="a cook", user_negative="hat")
+    assert (style.positive("a pilot"), style.positive(" ")) == ("a pilot", "a cook")
+    assert (style.negative_prompt("glasses"), style.negative_prompt("")) == ("glasses", "hat")
+
+
+def test_a_user_s_file_adds_or_replaces_a_style(tmp_path):
+    (tmp_path / "anime.json").write_text(json.dumps({"prompt": "{prompt}, my anime"}))
+    (tmp_path / "oil.json").write_text(json.dumps({"prompt": "oil {prompt}"}))
+    files = style_files(tmp_path, tmp_path / "nowhere")
+    assert list(files) == [*ORDER, "oil"]
+    assert load_style(files["anime"]).positive("x") == "x, my anime"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("{", "can't be read"), ("[]", "{prompt}"), ('{"prompt": "x"}', "{prompt}"),
+     ('{"prompt": "{prompt}", "faceid": {"weight": "much"}}', "weight"), ('{"prompt": "{prompt}", "faceid": 3}', "faceid")],
+)  # fmt: skip
+def test_broken_style_files_are_named(tmp_path, content, says):
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(FaceGenError, match=rf"bad\.json.*{says}"):
+        load_style(tmp_path / "bad.json")
+
+
+def test_layer_weights():
+    assert parse_layer_weights("", 4) == [1, 1, 1, 1]
+    assert parse_layer_weights(" 0:0.5, 2-3:0 ", 4) == [0.5, 1, 0, 0]
+    rising, falling = parse_layer_weights("ease in", 16), parse_layer_weights("Ease Out", 16)
+    assert rising == sorted(rising) and falling == sorted(falling, reverse=True) and rising[-1] == falling[0] == 1
+    peak = parse_layer_weights("ease in-out", 17)
+    assert peak[8] == 1 and peak[0] == peak[-1] == pytest.approx(0.05)
+    assert all(len(parse_layer_weights(name, 70)) == 70 for name in PRESETS)
+
+
+@pytest.mark.parametrize("text", ["4:1", "a:1", "0:", "3-1:1", "0:-1", "0=1", "0:1;1:1"])
+def test_unreadable_layer_weights(text):
+    with pytest.raises(FaceGenError, match="layer_weights"):
+        parse_layer_weights(text, 4)
