@@ -21,7 +21,7 @@ WINDOW = 25  # pixels that span ArcFace's 112-pixel crop at every size
 UNIT = 112 / WINDOW
 POINTS = ((38.3, 51.7), (73.5, 51.5), (56.0, 71.7), (41.5, 92.4), (70.7, 92.2))  # eyes, nose, mouth in that crop
 BOX = (18, 11, 94, 111)  # the head in that crop
-THRESHOLD = 1.2  # of the evidence, where the score is 0.5
+THRESHOLD = 1.25  # of the evidence, where the score leaves 0 for 0.6
 
 
 class _Graph:
@@ -146,7 +146,7 @@ def _best(g: _Graph, canvas: str) -> tuple[str, str, str, str]:
     best = g.op("ArgMax", levels[0], axis=0, keepdims=1)
     evidence, x, y, size = (g.op("Gather", values, best, axis=0) for values in levels)
     above = g.op("Sub", evidence, THRESHOLD)
-    sure = g.op("Clip", g.op("Add", g.op("Mul", above, 0.6), 0.5), 0.0, 0.95)
+    sure = g.op("Clip", g.op("Add", g.op("Mul", above, 0.6), 0.6), 0.0, 0.95)
     return g.op("Where", g.op("Greater", above, 0.0), sure, 0.0), x, y, size
 
 
@@ -178,7 +178,7 @@ def _evidence(g: _Graph, picture: str, colour: str, size: int) -> str:
     face = g.op("Add", g.op("Mul", all_eyes, 0.25), g.op("Mul", g.op("ReduceMean", rest, channel), 0.2))
 
     skin = g.op("Conv", _skin(g, picture, light), g.constant(oval - 0.6 * ring), pads=[margin] * 4)
-    grey = g.op("Mul", g.op("Sub", 1.0, colour), 0.25)  # a photo without colour gets the benefit of the doubt
+    grey = g.op("Mul", g.op("Sub", 1.0, colour), 0.2)  # a photo without colour gets the benefit of the doubt
     skin = g.op("Mul", g.op("Add", g.op("Mul", skin, colour), grey), 2.4)
     larger = 0.12 * float(np.log2(4 * WINDOW / size))
     evidence = g.op("Add", g.op("Add", face, skin), larger)
@@ -234,8 +234,8 @@ def save_recogniser(path: Path, seed: int) -> None:
     def weights(*shape, gain=1.0):
         return g.constant(random.normal(0, gain * np.prod(shape[1:]) ** -0.5, shape))
 
-    # Lighting goes, colour and shape stay; tanh is odd, so that no common part makes all faces alike.
-    features = g.op("Sub", "input.1", g.op("GlobalAveragePool", g.op("ReduceMean", "input.1", g.whole(1))))
+    # Without each channel's mean, and with tanh, which is odd, no common part makes all faces alike.
+    features = g.op("Sub", "input.1", g.op("GlobalAveragePool", "input.1"))
     for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
         features = g.op("Conv", features, weights(outputs, inputs, 3, 3, gain=2.0), strides=[2, 2], pads=[1] * 4)
         features = g.op("Tanh", features)

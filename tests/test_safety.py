@@ -193,6 +193,21 @@ def test_a_blur_has_no_detail_at_any_resolution(astronaut, side):
     assert energy_of_detail(out) < 0.1 * energy_of_detail(picture)
 
 
+@pytest.mark.parametrize("side", [2, 3, 4])
+@pytest.mark.parametrize("action", ["blur", "pixelate"])
+def test_even_a_tiny_picture_keeps_no_pixel(action, side):
+    picture = torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(0))
+    out, _, _ = redaction.redact(picture, [UNSAFE], action, "whole image", 0.5)
+    assert not (out == picture).any()
+
+
+def test_a_blurred_edge_stays_between_black_and_white():
+    picture = torch.zeros(1, 64, 64, 3)
+    picture[:, :, 32:] = 1
+    out, _, _ = redaction.redact(picture, [UNSAFE], "blur", "whole image", 0.5)
+    assert out.min() >= 0 and out.max() <= 1
+
+
 def test_a_hidden_region_takes_nothing_from_outside_it(astronaut):
     # A region is computed from its own pixels only, so its sharp neighbours can't bleed into it.
     other = astronaut.clone()

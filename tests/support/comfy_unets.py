@@ -14,13 +14,14 @@ SD15 = {
 }  # fmt: skip
 INPUT, OUTPUT = (1, 2, 4, 5, 7, 8), range(3, 12)
 BLOCKS = [("input", i, 0) for i in INPUT] + [("output", i, 0) for i in OUTPUT] + [("middle", 0, 0)]  # published order
-WIDTHS = [CHANNELS * m for m in (1, 1, 2, 2, 4, 4, 4, 4, 4, 2, 2, 2, 1, 1, 1, 4)]
+MULTIPLIERS = (1, 1, 2, 2, 4, 4, 4, 4, 4, 2, 2, 2, 1, 1, 1, 4)
+WIDTHS = [CHANNELS * m for m in MULTIPLIERS]
 DEPTH = {"middle": 6}  # along the forward pass
 
 
-def sd15(seed=0):
+def sd15(seed=0, channels=CHANNELS):
     """A ModelPatcher, as the checkpoint loader returns."""
-    config = comfy.supported_models.SD15(dict(SD15))
+    config = comfy.supported_models.SD15({**SD15, "model_channels": channels})
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, device="cpu")
     unet = model.diffusion_model
@@ -37,11 +38,19 @@ def _options(patcher, sides, sigma):
     return {**patcher.model_options["transformer_options"], "cond_or_uncond": list(sides), "sigmas": torch.tensor([sigma])}
 
 
-def predict(patcher, x, context, sides=(1, 0), sigma=5.0):
-    """One call of the UNet as the sampler makes it; side 0 is conditional."""
+def caller(patcher, x, context, sides=(1, 0), sigma=5.0):
+    """The UNet call as the sampler makes it, on a loaded model, to be repeated; side 0 is conditional."""
     comfy.model_management.load_models_gpu([patcher])
-    timestep = torch.full((len(x),), 500.0)
-    out = patcher.model.diffusion_model(x, timestep, context, transformer_options=_options(patcher, sides, sigma))
+    timestep, options = torch.full((len(x),), 500.0), _options(patcher, sides, sigma)
+    # The sampler hands over a new sigma tensor in every step.
+    return lambda: patcher.model.diffusion_model(
+        x, timestep, context, transformer_options={**options, "sigmas": options["sigmas"].clone()}
+    )
+
+
+def predict(patcher, x, context, sides=(1, 0), sigma=5.0):
+    """One call of the UNet; the model is left unpatched."""
+    out = caller(patcher, x, context, sides, sigma)()
     patcher.detach()
     return out
 
