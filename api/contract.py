@@ -69,7 +69,9 @@ class FaceGenRequest:
     """One valid request. Raises ContractError, naming every field that is outside the contract."""
 
     prompt: str = _field("What the picture should show.")
-    face_image: str = _field("Photo of the face, clear and visible down to the shoulders: a file, an http(s) URL or a data URI.")
+    face_image: str = _field(
+        "Photo of the face, clear and visible down to the shoulders: a file, an http(s) URL or a data URI."
+    )
     negative_prompt: str = _field("What the picture should not show.", "")
     width: int = _field("Width in pixels.", 512, minimum=64, maximum=512, multiple_of=8)
     height: int = _field("Height in pixels.", 512, minimum=64, maximum=768, multiple_of=8)

@@ -69,10 +69,10 @@ def main():
     sys.modules["facegen"] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
     import comfy_unets
-    from faceid_files import faceid_state, save
     from facegen.models.face_embeds import FaceEmbeds
     from facegen.models.faceid_adapter import FaceIDAdapter
     from facegen.nodes.faceid_patch import apply_faceid
+    from faceid_files import faceid_state, save
 
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         model = comfy_unets.sd15(channels=options.channels)
@@ -88,14 +88,18 @@ def main():
         rows = {name: measure(comfy_unets.caller(m, x, context), options.repeat) for name, m in variants.items()}
 
     plain = rows["plain"]
-    sys.stdout.write(f"SD1.5 topology, {options.channels} channels, latent {options.size}x{options.size}, batch 2, torch "
-                     f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}; applied in {applied:.2f} s\n")  # fmt: skip
+    sys.stdout.write(
+        f"SD1.5 topology, {options.channels} channels, latent {options.size}x{options.size}, batch 2, torch "
+        f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}; applied in {applied:.2f} s\n"
+    )
     sys.stdout.write(f"{'':24}{'operations':>12}{'syncs':>8}{'seconds':>10}{'ratio':>8}\n")
     for name, (count, syncs, seconds) in rows.items():
         extra = "" if name == "plain" else "+"
         base = (0, 0) if name == "plain" else plain
-        sys.stdout.write(f"{name:24}{extra + str(count - base[0]):>12}{extra + str(syncs - base[1]):>8}"
-                         f"{seconds:>10.4f}{seconds / plain[2]:>8.3f}\n")  # fmt: skip
+        sys.stdout.write(
+            f"{name:24}{extra + str(count - base[0]):>12}{extra + str(syncs - base[1]):>8}"
+            f"{seconds:>10.4f}{seconds / plain[2]:>8.3f}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def require_insightface() -> None:
         import insightface.app  # noqa: F401
     except ImportError as error:
         raise FaceGenError(
-            f'InsightFace can\'t be imported ({error}). Install it into ComfyUI\'s Python: pip install "insightface>=2.1"'
+            f"InsightFace can't be imported ({error}). Install it into ComfyUI's Python: pip install \"insightface>=2.1\""
         ) from error
 
 

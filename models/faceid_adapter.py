@@ -171,7 +171,12 @@ def base_name(context_dim: int) -> str:
 def _variant(file: FaceIDFile) -> Variant:
     """Recognise an adapter by its tensors' names and shapes (and Plus v1 by its digest), never by the file's name."""
     kv = [name for name in file if re.fullmatch(r"ip_adapter\.\d+\.to_[kv]_ip\.weight", name)]
-    needed = ("image_proj.proj.0.weight", "image_proj.proj.2.weight", "image_proj.norm.weight", "ip_adapter.1.to_k_ip.weight")
+    needed = (
+        "image_proj.proj.0.weight",
+        "image_proj.proj.2.weight",
+        "image_proj.norm.weight",
+        "ip_adapter.1.to_k_ip.weight",
+    )
     if missing := [name for name in needed if name not in file] or ([] if len(kv) % 2 == 0 else ["a to_k_ip/to_v_ip pair"]):
         raise FaceGenError(
             f"{file.path} is not a FaceID adapter: it lacks {', '.join(missing)}. It holds {len(file)} tensors"

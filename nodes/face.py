@@ -31,15 +31,22 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
             description="Loads an InsightFace model pack (detector and recogniser) from models/insightface/models.",
             inputs=[
                 io.Combo.Input(
-                    "model_pack", options=list(_packs()) or ["buffalo_l"],
+                    "model_pack",
+                    options=list(_packs()) or ["buffalo_l"],
                     tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l.",
                 ),
                 io.Combo.Input(
-                    "provider", options=onnx_providers.available(), default="auto",
-                    tooltip="Where ONNX Runtime computes. auto takes the fastest one it offers; only installed ones are listed.",
+                    "provider",
+                    options=onnx_providers.available(),
+                    default="auto",
+                    tooltip="Where ONNX Runtime computes. auto takes the fastest; only installed ones are listed.",
                 ),
                 io.Float.Input(
-                    "min_confidence", default=0.5, min=0.05, max=0.99, step=0.01,
+                    "min_confidence",
+                    default=0.5,
+                    min=0.05,
+                    max=0.99,
+                    step=0.01,
                     tooltip="Detections below this confidence are ignored. Lower it for faces that aren't found.",
                 ),
             ],
@@ -69,27 +76,37 @@ class FaceGenEmbedFace(io.ComfyNode):
                 types.FaceAnalysis.Input("face_analysis", tooltip="From Load Face Analyzer."),
                 io.Image.Input("image", tooltip="One photo, or a batch of photos: clear, and visible down to the shoulders."),
                 io.ClipVision.Input(
-                    "clip_vision", optional=True,
+                    "clip_vision",
+                    optional=True,
                     tooltip="CLIP-ViT-H vision model, for the Plus and PlusV2 adapters. Others don't need it.",
                 ),
                 io.Combo.Input("select", options=list(SELECT), default="largest", tooltip="Which face of each photo to use."),
                 io.Int.Input(
-                    "face_index", default=0, min=0, max=99,
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=99,
                     tooltip="With select = by index: which face, counted from the left, 0 first.",
                 ),
                 io.Combo.Input(
-                    "combine", options=list(COMBINE), default="average",
-                    tooltip="Several faces: average or concat describe one person; one per image gives the n-th to the n-th latent.",
+                    "combine",
+                    options=list(COMBINE),
+                    default="average",
+                    tooltip="Several faces: average and concat make one person; one per image: the n-th latent gets the n-th.",
                 ),
                 io.Combo.Input(
-                    "on_no_face", options=["error", "skip"], default="error",
+                    "on_no_face",
+                    options=["error", "skip"],
+                    default="error",
                     tooltip="A photo without a face stops the run, or is left out with a line in the log.",
                 ),
             ],
             outputs=[
                 types.FaceEmbeds.Output(display_name="face_embeds"),
                 io.Image.Output(display_name="crops", tooltip="The aligned 224x224 faces that CLIP vision sees."),
-                io.Image.Output(display_name="annotated", tooltip="The photos with every face marked; the chosen ones in green."),
+                io.Image.Output(
+                    display_name="annotated", tooltip="The photos with every face marked; the chosen ones in green."
+                ),
                 io.Int.Output(display_name="faces", tooltip="How many faces were embedded."),
             ],
         )

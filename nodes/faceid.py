@@ -21,7 +21,8 @@ class FaceGenLoadFaceID(io.ComfyNode):
             "may have any name. Its LoRA is in the same file; no second file is needed.",
             inputs=[
                 io.Combo.Input(
-                    "faceid_file", options=folder_paths.get_filename_list("ipadapter"),
+                    "faceid_file",
+                    options=folder_paths.get_filename_list("ipadapter"),
                     tooltip="FaceID file (.safetensors or .bin) in models/ipadapter, e.g. ip-adapter-faceid-plusv2_sd15.bin.",
                 ),
             ],
@@ -47,26 +48,48 @@ class FaceGenApplyFaceID(io.ComfyNode):
                 types.FaceID.Input("faceid", tooltip="From Load FaceID."),
                 types.FaceEmbeds.Input("face_embeds", tooltip="From Embed Face."),
                 io.Float.Input(
-                    "weight", default=1.0, min=0.0, max=3.0, step=0.01,
+                    "weight",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.01,
                     tooltip="How strongly the person shows. 0 leaves only the LoRA; stylised pictures like 0.7 to 0.9.",
                 ),
                 io.Float.Input(
-                    "s_scale", default=s_scale.default, min=s_scale.minimum, max=s_scale.maximum, step=0.01,
+                    "s_scale",
+                    default=s_scale.default,
+                    min=s_scale.minimum,
+                    max=s_scale.maximum,
+                    step=0.01,
                     tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
                 ),
                 io.Float.Input(
-                    "lora_strength", default=1.0, min=0.0, max=2.0, step=0.01,
+                    "lora_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
                     tooltip="Strength of the adapter's own LoRA. The adapter was trained with it at 1.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.001,
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
                     tooltip="Where in the sampling the face sets in. Later keeps more of the prompt's composition.",
                 ),
                 io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.001, tooltip="Where in the sampling the face ends.",
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Where in the sampling the face ends.",
                 ),
                 io.String.Input(
-                    "layer_weights", default="",
+                    "layer_weights",
+                    default="",
                     tooltip="Weights per attention block from first to last, e.g. 0:1.0, 3-5:0.4 (others stay 1), or one of: "
                     "linear, ease in, ease out, ease in-out, strong middle, style-friendly. Empty: 1 everywhere.",
                 ),
@@ -77,13 +100,30 @@ class FaceGenApplyFaceID(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, faceid, face_embeds, weight, s_scale, lora_strength, start_percent, end_percent, layer_weights, mask=None
+        cls,
+        model,
+        faceid,
+        face_embeds,
+        weight,
+        s_scale,
+        lora_strength,
+        start_percent,
+        end_percent,
+        layer_weights,
+        mask=None,
     ):
         if start_percent > end_percent:
             raise FaceGenError(f"Apply FaceID: start_percent {start_percent:g} lies after end_percent {end_percent:g}.")
         return io.NodeOutput(
             apply_faceid(
-                model, faceid, face_embeds, weight=weight, s_scale=s_scale, lora_strength=lora_strength,
-                percent_range=(start_percent, end_percent), layer_weights=layer_weights, mask=mask,
+                model,
+                faceid,
+                face_embeds,
+                weight=weight,
+                s_scale=s_scale,
+                lora_strength=lora_strength,
+                percent_range=(start_percent, end_percent),
+                layer_weights=layer_weights,
+                mask=mask,
             )
         )

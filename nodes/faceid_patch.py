@@ -3,7 +3,6 @@
 import logging
 
 import comfy.sd
-import torch
 import torch.nn.functional as F
 from comfy.ldm.modules.attention import optimized_attention
 
@@ -19,7 +18,16 @@ FORWARD_ORDER = ("input", "middle", "output")
 
 
 def apply_faceid(
-    model, adapter, embeds, *, weight=1.0, s_scale=1.0, lora_strength=1.0, percent_range=(0.0, 1.0), layer_weights="", mask=None
+    model,
+    adapter,
+    embeds,
+    *,
+    weight=1.0,
+    s_scale=1.0,
+    lora_strength=1.0,
+    percent_range=(0.0, 1.0),
+    layer_weights="",
+    mask=None,
 ):
     """A clone of `model` that draws the faces in `embeds`.
 
@@ -47,18 +55,21 @@ def apply_faceid(
 def apply_lora(model, adapter, blocks, strength):
     """A clone with the adapter's LoRA on it, by ComfyUI's own LoRA loader.
 
-    The LoRA belongs to the adapter, not to the person: a second face by the same adapter doesn't add it again, and the
+    The LoRA belongs to the adapter, not to the person: a second face by the same file doesn't add it again, and the
     first strength counts.
     """
     applied = model.get_attachment(LORA_ATTACHMENT) or {}
-    lora = adapter.lora(blocks, "diffusion_model.") if adapter not in applied and strength != 0 else {}
-    if adapter in applied and applied[adapter] != strength:
-        log.warning("FaceGen: the LoRA of %s is already on this model at %g; lora_strength %g of the second face is not used.",
-                    adapter.file.path.name, applied[adapter], strength)  # fmt: skip
+    file = adapter.file.path.resolve()
+    if file in applied:
+        if applied[file] != strength:
+            message = "FaceGen: the LoRA of %s is on this model at %g already; the second face's lora_strength %g is not used."
+            log.warning(message, file.name, applied[file], strength)
+        return model.clone()
+    lora = adapter.lora(blocks, "diffusion_model.") if strength != 0 else {}
     if not lora:
         return model.clone()
     patched, _ = comfy.sd.load_lora_for_models(model, None, lora, strength, 0)
-    patched.set_attachments(LORA_ATTACHMENT, {**applied, adapter: strength})
+    patched.set_attachments(LORA_ATTACHMENT, {**applied, file: strength})
     return patched
 
 
@@ -69,18 +80,18 @@ def cross_attention_blocks(unet):
             f"FaceID works on SD1.5 and SDXL models; this one is a {type(unet).__name__}. Connect a model from such a "
             "checkpoint to `model`."
         )
-    found = []
-    for name in ("input", "output", "middle"):
-        root = f"{name}_block" if name == "middle" else f"{name}_blocks"
-        modules = getattr(unet, root)
-        for number, block in enumerate([modules] if name == "middle" else modules):
-            path = root if name == "middle" else f"{root}.{number}"
-            for place, layer in enumerate(block if block is not None else ()):
-                for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
-                    if getattr(transformer, "attn2", None) is not None:
-                        found.append(((name, number, index), f"{path}.{place}.transformer_blocks.{index}", transformer.attn2))
-    depth = {key: i for i, key in enumerate(sorted((f[0] for f in found), key=lambda k: (FORWARD_ORDER.index(k[0]), *k[1:])))}
-    return [CrossAttention(key, path, attn2.to_q.out_features, depth[key]) for key, path, attn2 in found]
+    parts = [(("input", i), f"input_blocks.{i}", block) for i, block in enumerate(unet.input_blocks)]
+    parts += [(("output", i), f"output_blocks.{i}", block) for i, block in enumerate(unet.output_blocks)]
+    parts += [(("middle", 0), "middle_block", unet.middle_block)]
+    found = {
+        (*key, index): (f"{path}.{place}.transformer_blocks.{index}", transformer.attn2.to_q.out_features)
+        for key, path, block in parts
+        for place, layer in enumerate(block or ())
+        for index, transformer in enumerate(getattr(layer, "transformer_blocks", ()))
+        if transformer.attn2 is not None
+    }
+    forward = sorted(found, key=lambda key: (FORWARD_ORDER.index(key[0]), *key[1:]))
+    return [CrossAttention(key, path, width, forward.index(key)) for key, (path, width) in found.items()]
 
 
 def _context_dim(unet, blocks):

@@ -3,7 +3,6 @@
 import comfy.samplers
 import comfy.utils
 import nodes as comfy_nodes
-import torch
 from comfy_api.latest import io
 
 from ..api.contract import FIELDS
@@ -29,45 +28,83 @@ class FaceGenSampler(io.ComfyNode):
                 types.FaceID.Input("faceid", tooltip="From Load FaceID."),
                 types.FaceEmbeds.Input("face_embeds", tooltip="From Embed Face."),
                 types.FaceStyle.Input(
-                    "style", optional=True,
+                    "style",
+                    optional=True,
                     tooltip="From Face Style: its template is put around the prompt, its FaceID settings are used.",
                 ),
                 io.String.Input(
-                    "prompt", multiline=True, default="", dynamic_prompts=True,
+                    "prompt",
+                    multiline=True,
+                    default="",
+                    dynamic_prompts=True,
                     tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
                 ),
                 io.String.Input(
-                    "negative_prompt", multiline=True, default="", dynamic_prompts=True,
+                    "negative_prompt",
+                    multiline=True,
+                    default="",
+                    dynamic_prompts=True,
                     tooltip="What it should not show. Left empty, the style node's is used.",
                 ),
                 io.Float.Input(
-                    "s_scale", default=s_scale.default, min=s_scale.minimum, max=s_scale.maximum, step=0.01,
+                    "s_scale",
+                    default=s_scale.default,
+                    min=s_scale.minimum,
+                    max=s_scale.maximum,
+                    step=0.01,
                     tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
                 ),
                 io.Float.Input(
-                    "faceid_weight", default=1.0, min=0.0, max=3.0, step=0.01,
+                    "faceid_weight",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.01,
                     tooltip="How strongly the person shows; multiplied by the style's own weight.",
                 ),
                 io.Int.Input("width", default=512, min=64, max=8192, step=8, tooltip="Width in pixels; unused with a latent."),
-                io.Int.Input("height", default=512, min=64, max=8192, step=8, tooltip="Height in pixels; unused with a latent."),
+                io.Int.Input(
+                    "height", default=512, min=64, max=8192, step=8, tooltip="Height in pixels; unused with a latent."
+                ),
                 io.Int.Input("samples", default=1, min=1, max=64, tooltip="How many pictures, drawn as one batch."),
                 io.Int.Input(
-                    "num_inference_steps", default=steps.default, min=1, max=200, tooltip="Denoising steps. Usual: 21 to 41.",
+                    "num_inference_steps",
+                    default=steps.default,
+                    min=1,
+                    max=200,
+                    tooltip="Denoising steps. Usual: 21 to 41.",
                 ),
                 io.Float.Input(
-                    "guidance_scale", default=guidance.default, min=1.0, max=100.0, step=0.1,
+                    "guidance_scale",
+                    default=guidance.default,
+                    min=1.0,
+                    max=100.0,
+                    step=0.1,
                     tooltip="Scale of classifier-free guidance (cfg): how literally the prompt is taken.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="Seed of the noise.",
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the noise.",
                 ),
-                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="dpmpp_2m", tooltip="Sampler."),
+                io.Combo.Input(
+                    "sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="dpmpp_2m", tooltip="Sampler."
+                ),
                 io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="karras", tooltip="Scheduler."),
                 io.Latent.Input(
-                    "latent", optional=True, tooltip="Start from this instead of an empty picture: image to image, inpainting.",
+                    "latent",
+                    optional=True,
+                    tooltip="Start from this instead of an empty picture: image to image, inpainting.",
                 ),
                 io.Float.Input(
-                    "denoise", default=1.0, min=0.0, max=1.0, step=0.01,
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
                     tooltip="With a latent: how much of it is drawn anew. 1 keeps nothing.",
                 ),
             ],
@@ -79,20 +116,51 @@ class FaceGenSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, clip, vae, faceid, face_embeds, prompt, negative_prompt, s_scale, faceid_weight, width, height, samples,
-        num_inference_steps, guidance_scale, seed, sampler_name, scheduler, denoise, style=PLAIN, latent=None,
-    ):  # fmt: skip
+        cls,
+        model,
+        clip,
+        vae,
+        faceid,
+        face_embeds,
+        prompt,
+        negative_prompt,
+        s_scale,
+        faceid_weight,
+        width,
+        height,
+        samples,
+        num_inference_steps,
+        guidance_scale,
+        seed,
+        sampler_name,
+        scheduler,
+        denoise,
+        style=PLAIN,
+        latent=None,
+    ):
         patched = apply_faceid(
-            model, faceid, face_embeds,
-            weight=faceid_weight * style.weight, s_scale=s_scale, layer_weights=style.layer_weights,
-        )  # fmt: skip
+            model,
+            faceid,
+            face_embeds,
+            weight=faceid_weight * style.weight,
+            s_scale=s_scale,
+            layer_weights=style.layer_weights,
+        )
         encode = comfy_nodes.CLIPTextEncode().encode
         (positive,) = encode(clip, style.positive(prompt))
         (negative,) = encode(clip, style.negative_prompt(negative_prompt))
         (drawn,) = comfy_nodes.common_ksampler(
-            patched, seed, num_inference_steps, guidance_scale, sampler_name, scheduler, positive, negative,
-            start_latent(latent, width, height, samples), denoise,
-        )  # fmt: skip
+            patched,
+            seed,
+            num_inference_steps,
+            guidance_scale,
+            sampler_name,
+            scheduler,
+            positive,
+            negative,
+            start_latent(latent, width, height, samples),
+            denoise,
+        )
         (images,) = comfy_nodes.VAEDecode().decode(vae, drawn)
         return io.NodeOutput(images, drawn)
 

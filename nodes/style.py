@@ -26,11 +26,17 @@ class FaceGenStyle(io.ComfyNode):
             inputs=[
                 io.Combo.Input("style", options=list(_styles()), tooltip="What the picture should look like."),
                 io.String.Input(
-                    "prompt", multiline=True, default="", dynamic_prompts=True,
+                    "prompt",
+                    multiline=True,
+                    default="",
+                    dynamic_prompts=True,
                     tooltip="What the picture should show, e.g. a woman in a red coat. The style's template is put around it.",
                 ),
                 io.String.Input(
-                    "negative_prompt", multiline=True, default="", dynamic_prompts=True,
+                    "negative_prompt",
+                    multiline=True,
+                    default="",
+                    dynamic_prompts=True,
                     tooltip="What it should not show. The style adds its own words after yours.",
                 ),
             ],

@@ -36,8 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             kind["choices"] = field.choices
         parser.add_argument(*names, dest=name, default=field.default, help=text, **kind)
     parser.add_argument("-o", "--out", type=Path, default=Path("out"), help="Folder for the pictures. Default: out.")
-    parser.add_argument("--models", default=None, help="Folder with the model files, laid out like ComfyUI's models folder, "
-                        "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.")  # fmt: skip
+    parser.add_argument(
+        "--models",
+        default=None,
+        help="Folder with the model files, laid out like ComfyUI's models folder, "
+        "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.",
+    )
     parser.add_argument("--checkpoint", help="Which checkpoint of the models folder to use.")
     parser.add_argument("--faceid", help="Which FaceID file of the models folder to use.")
     parser.add_argument("--demo", action="store_true", help="All styles, from a bundled photo if no --face is given.")

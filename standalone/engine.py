@@ -53,7 +53,9 @@ class Engine:
         (face,) = select_faces(faces, "largest", height, width)
         crop = aligned_crop(photo[0], face)[None]
         embeds = FaceEmbeds(
-            self.analyzer.embed(photo[0], [face]), *self.clip_vision.states(crop), (face.metadata(self.analyzer.pack.name),)
+            self.analyzer.embed(photo[0], [face]),
+            *self.clip_vision.states(crop),
+            (face.metadata(self.analyzer.pack.name),),
         )
         return embeds, crop
 
@@ -64,9 +66,14 @@ class Engine:
         style = load_style(style_files()[request.style])
         guided = request.guidance_scale > 1  # at 1 diffusers leaves out the unconditional half
         apply_faceid(
-            self.pipe.unet, self.adapter, embeds, weight=style.weight, s_scale=request.s_scale,
-            layer_weights=style.layer_weights, sides=CFG_SIDES if guided else CFG_SIDES[1:],
-        )  # fmt: skip
+            self.pipe.unet,
+            self.adapter,
+            embeds,
+            weight=style.weight,
+            s_scale=request.s_scale,
+            layer_weights=style.layer_weights,
+            sides=CFG_SIDES if guided else CFG_SIDES[1:],
+        )
         self.pipe.set_progress_bar_config(desc=progress, disable=progress is None, leave=True)
         drawn = self.pipe(
             prompt=style.positive(request.prompt),
@@ -87,9 +94,7 @@ class Engine:
         if not request.safety_checker:
             return images, [False] * len(images)
         self.checker = self.checker or load_checker("nudenet", "auto")
-        safe, _, flagged = redact(
-            images, self.checker.check(images), request.safety_checker_type, WHOLE, DEFAULT_THRESHOLD
-        )
+        safe, _, flagged = redact(images, self.checker.check(images), request.safety_checker_type, WHOLE, DEFAULT_THRESHOLD)
         return safe, flagged
 
 
@@ -102,6 +107,4 @@ def _pipeline(checkpoint: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
             return StableDiffusionPipeline.from_pretrained(checkpoint, local_files_only=True, **own_filter)
         return StableDiffusionPipeline.from_single_file(checkpoint, **own_filter)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise FaceGenError(
-            f"{checkpoint} could not be loaded as a Stable Diffusion 1.5 checkpoint: {error}"
-        ) from error
+        raise FaceGenError(f"{checkpoint} could not be loaded as a Stable Diffusion 1.5 checkpoint: {error}") from error

@@ -1,6 +1,5 @@
 """Our FaceID adapter and attention inside diffusers' UNet."""
 
-import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 
@@ -48,8 +47,14 @@ def apply_lora(unet: UNet2DConditionModel, adapter: FaceIDAdapter, blocks: list[
     lora = adapter.lora(blocks)
     if not lora or strength == 0:
         return
-    unet.load_lora_adapter({name.replace("lora_", "lora.").replace("lora.down", "lora_A").replace("lora.up", "lora_B"): t
-                            for name, t in lora.items()}, prefix=None, adapter_name="faceid")  # fmt: skip
+    unet.load_lora_adapter(
+        {
+            name.replace("lora_", "lora.").replace("lora.down", "lora_A").replace("lora.up", "lora_B"): t
+            for name, t in lora.items()
+        },
+        prefix=None,
+        adapter_name="faceid",
+    )
     unet.set_adapters("faceid", strength)
 
 
@@ -58,7 +63,8 @@ def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
     paths = [name.removesuffix(".attn2.processor") for name in unet.attn_processors if name.endswith(".attn2.processor")]
     order = sorted(paths, key=lambda path: FORWARD_ORDER.index(path.split(".")[0]))  # stable within a part
     return [
-        CrossAttention((path,), path, unet.get_submodule(f"{path}.attn2.to_q").out_features, order.index(path)) for path in paths
+        CrossAttention((path,), path, unet.get_submodule(f"{path}.attn2.to_q").out_features, order.index(path))
+        for path in paths
     ]
 
 

@@ -91,7 +91,11 @@ def _save_checkpoint(unet, folder: Path) -> None:
         tokenizer=_load_tokenizer(folder / "tokenizer"),
         unet=unet,
         scheduler=EulerDiscreteScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            timestep_spacing="leading",
         ),
         safety_checker=None,
         feature_extractor=None,

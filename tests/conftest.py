@@ -14,9 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def _load_pack() -> None:
     # The pack's `nodes/` would shadow ComfyUI's nodes.py if its folder could be imported from.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-    spec = importlib.util.spec_from_file_location(
-        "facegen", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
+    spec = importlib.util.spec_from_file_location("facegen", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     sys.modules["facegen"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 

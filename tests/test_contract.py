@@ -1,6 +1,7 @@
 """The request: the contract's names, ranges and defaults."""
 
 import pytest
+
 from facegen.api.contract import FIELDS, ContractError, FaceGenRequest
 
 GOOD = {"prompt": "pretty woman", "face_image": "https://example.com/face.jpg"}

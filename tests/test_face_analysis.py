@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from facegen.models.annotate import annotate
 from facegen.models.errors import FaceGenError
 from facegen.models.face_analysis import FaceAnalyzer, aligned_crop, find_packs, select_faces, to_bgr
@@ -10,7 +11,12 @@ from facegen.models.pictures import require_rgb
 from onnx_files import save_detector, save_pack, save_recogniser
 
 # x0, y0, x1, y1, confidence, as fractions of the square the detector looks at
-FACES = [(0.05, 0.30, 0.20, 0.50, 0.95), (0.40, 0.35, 0.65, 0.65, 0.80), (0.75, 0.10, 0.90, 0.30, 0.90), (0.30, 0.7, 0.4, 0.8, 0.40)]
+FACES = [
+    (0.05, 0.30, 0.20, 0.50, 0.95),
+    (0.40, 0.35, 0.65, 0.65, 0.80),
+    (0.75, 0.10, 0.90, 0.30, 0.90),
+    (0.30, 0.7, 0.4, 0.8, 0.40),
+]
 
 
 @pytest.fixture(scope="module")

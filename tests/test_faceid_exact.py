@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from faceid_files import SD15_WIDTHS, faceid_state, save
+
 from facegen.models.face_embeds import FaceEmbeds
 from facegen.models.faceid_adapter import FaceIDAdapter
+from faceid_files import SD15_WIDTHS, faceid_state, save
 
 diffusers = pytest.importorskip("diffusers")
 

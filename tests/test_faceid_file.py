@@ -5,12 +5,13 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from facegen.models.errors import FaceGenError
 from facegen.models.face_embeds import FaceEmbeds
 from facegen.models.faceid_adapter import CrossAttention, FaceIDAdapter
 from facegen.models.faceid_file import FaceIDFile
 from faceid_files import faceid_state, save
-from safetensors.torch import save_file
 
 SMALL = {"widths": [32, 64], "inner": 64}
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from facegen.api.contract import FaceGenRequest
 from facegen.models.errors import FaceGenError
 from facegen.models.redaction import redact
 from facegen.models.safety import Detection, SafetyResult
 from facegen.standalone import cli, photos
 from facegen.standalone.weights import find_weights
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,19 +39,28 @@ def engine(tiny):
 @pytest.fixture
 def request_():
     return FaceGenRequest(
-        prompt="a pilot", face_image="photo.jpg", style="anime", s_scale=1.2, width=64, height=64, num_inference_steps=21, seed=7
+        prompt="a pilot",
+        face_image="photo.jpg",
+        style="anime",
+        s_scale=1.2,
+        width=64,
+        height=64,
+        num_inference_steps=21,
+        seed=7,
     )
 
 
 def shell(*arguments, cwd=None):
-    return subprocess.run([sys.executable, str(ROOT), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=600)
+    return subprocess.run(
+        [sys.executable, str(ROOT), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=600
+    )
 
 
 def test_photo_to_pictures(tmp_path):
     """The documented command, in a folder of its own, twice."""
     Image.open(cli.demo_photo()).save(tmp_path / "photo.jpg", quality=95)
-    command = ["generate", "--face", "photo.jpg", "--prompt", "a pilot", "--style", "anime", "--s-scale", "1.2", "--samples", "2",
-               "--seed", "7", "--width", "64", "--height", "64", "--num-inference-steps", "21", "-o"]  # fmt: skip
+    command = ["generate", "--face", "photo.jpg", "--prompt", "a pilot", "--style", "anime", "--s-scale", "1.2", "--samples",
+               "2", "--seed", "7", "--width", "64", "--height", "64", "--num-inference-steps", "21", "-o"]  # fmt: skip
     done = shell(*command, "out/", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "weights are random" in done.stderr and "21/21" in done.stderr

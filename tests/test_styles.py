@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from facegen.api.contract import STYLES
 from facegen.models.errors import FaceGenError
 from facegen.models.layer_weights import PRESETS, parse_layer_weights

@@ -1,12 +1,13 @@
 """FaceID on ComfyUI's own UNet, at SD1.5's real topology, against diffusers."""
 
-import comfy_unets
 import pytest
 import torch
-from faceid_files import faceid_state, save
+
+import comfy_unets
 from facegen.models.errors import FaceGenError
 from facegen.models.face_embeds import FaceEmbeds
 from facegen.models.faceid_adapter import FaceIDAdapter
+from faceid_files import faceid_state, save
 
 CLIP = 80
 
@@ -97,9 +98,10 @@ def test_weight_zero_leaves_only_the_lora(apply, model):
     assert not torch.equal(comfy_unets.predict(apply(weight=0.0), x, context), plain)
 
 
-def test_a_second_face_adds_to_the_first_and_shares_its_lora(apply, adapter):
+def test_a_second_face_adds_to_the_first_and_shares_its_lora(apply, adapter, run):
     first = apply(faces=embeds(seed=1))
-    second = apply(to=first, faces=embeds(seed=2))
+    reopened = FaceIDAdapter(adapter.file.path)
+    second = run("FaceGenApplyFaceID", model=first, faceid=reopened, face_embeds=embeds(seed=2))[0]
     assert [len(p) for p in second.patches.values()] == [1] * len(second.patches)
     x, context = comfy_unets.inputs()
     one, two = comfy_unets.predict(first, x, context), comfy_unets.predict(second, x, context)
@@ -120,7 +122,9 @@ def test_an_earlier_replacement_of_the_block_is_chained(apply, model):
     x, context = comfy_unets.inputs()
     without = comfy_unets.predict(patched, x, context)
     called.clear()
-    both = comfy_unets.predict(apply(to=patched, lora_strength=0.0, layer_weights=only(comfy_unets.DEPTH["middle"])), x, context)
+    both = comfy_unets.predict(
+        apply(to=patched, lora_strength=0.0, layer_weights=only(comfy_unets.DEPTH["middle"])), x, context
+    )
     assert called == [("middle", 0)]
     assert error(both, without) > 1e-4
 
@@ -138,7 +142,9 @@ def test_mask(apply):
     left = torch.zeros(1, 128, 128)
     left[..., :64] = 1
     only_first = apply(mask=left, layer_weights=only(0))
-    difference = (comfy_unets.first_block(only_first, x, context) - comfy_unets.first_block(apply(weight=0.0), x, context)).abs()
+    difference = (
+        comfy_unets.first_block(only_first, x, context) - comfy_unets.first_block(apply(weight=0.0), x, context)
+    ).abs()
     assert difference[..., :8].max() > 1e-3 and difference[..., 8:].max() == 0
 
 

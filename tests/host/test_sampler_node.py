@@ -1,9 +1,11 @@
 """The sampler node against the same steps by stock nodes."""
 
 import json
+import shutil
 
 import pytest
 import torch
+
 from facegen.models.errors import FaceGenError
 
 
@@ -13,7 +15,12 @@ def parts(run, checkpoint, clip_vision):
 
     model, clip, vae = checkpoint
     analyzer = run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")[0]
-    embeds = run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.from_numpy(data.astronaut()).float()[None] / 255, clip_vision=clip_vision)[0]
+    embeds = run(
+        "FaceGenEmbedFace",
+        face_analysis=analyzer,
+        image=torch.from_numpy(data.astronaut()).float()[None] / 255,
+        clip_vision=clip_vision,
+    )[0]
     faceid = run("FaceGenLoadFaceID", faceid_file="ip-adapter-faceid-plusv2_sd15.bin")[0]
     return {"model": model, "clip": clip, "vae": vae, "faceid": faceid, "face_embeds": embeds}
 
@@ -56,14 +63,21 @@ def test_starts_from_a_latent(run, parts):
     assert torch.equal(latent["samples"], torch.zeros(1, 4, 12, 8))
 
 
-def test_styles_differ_and_users_can_add_their_own(run, folder_paths, base_directory):
-    texts = {s: run("FaceGenStyle", style=s, prompt="a {curly} man")[1] for s in ("realistic", "anime", "3d", "chibi", "comic")}
-    assert len(set(texts.values())) == 5 and all("a {curly} man" in t for t in texts.values())
+@pytest.fixture
+def own_styles(base_directory):
+    """The user's folder for styles; gone after the test."""
     folder = base_directory / "user" / "facegen" / "styles"
     folder.mkdir(parents=True)
-    (folder / "oil.json").write_text(json.dumps({"prompt": "oil painting of {prompt}", "faceid": {"weight": 0.5}}))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_styles_differ_and_users_can_add_their_own(run, own_styles):
+    texts = {s: run("FaceGenStyle", style=s, prompt="a {curly} man")[1] for s in ("realistic", "anime", "3d", "chibi", "comic")}
+    assert len(set(texts.values())) == 5 and all("a {curly} man" in t for t in texts.values())
+    (own_styles / "oil.json").write_text(json.dumps({"prompt": "oil painting of {prompt}", "faceid": {"weight": 0.5}}))
     style, text, _ = run("FaceGenStyle", style="oil", prompt="a man")
     assert text == "oil painting of a man" and style.weight == 0.5
-    (folder / "broken.json").write_text('{"prompt": "no place for words"}')
+    (own_styles / "broken.json").write_text('{"prompt": "no place for words"}')
     with pytest.raises(FaceGenError, match=r"broken\.json"):
         run("FaceGenStyle", style="broken", prompt="a man")

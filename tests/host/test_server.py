@@ -7,9 +7,10 @@ import urllib.request
 
 import numpy as np
 import pytest
+from PIL import Image
+
 import workflows
 from host_server import COMFYUI
-from PIL import Image
 
 SMALL = {"1": {"ckpt_name": "sd15.safetensors"}, "3": {"clip_name": "vit_l.safetensors"}}
 

@@ -5,6 +5,7 @@ import comfy.model_patcher
 import comfy.supported_models
 import comfy.utils
 import torch
+
 from host_models import TOPOLOGY, randomize
 
 CHANNELS = 32
@@ -35,7 +36,11 @@ def inputs(batch=2, size=8, seed=9):
 
 
 def _options(patcher, sides, sigma):
-    return {**patcher.model_options["transformer_options"], "cond_or_uncond": list(sides), "sigmas": torch.tensor([sigma])}
+    return {
+        **patcher.model_options["transformer_options"],
+        "cond_or_uncond": list(sides),
+        "sigmas": torch.tensor([sigma]),
+    }
 
 
 def caller(patcher, x, context, sides=(1, 0), sigma=5.0):

@@ -7,9 +7,10 @@ vision model. Weights are random: they prove the path, not a picture.
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+
 from faceid_files import faceid_state, save
 from onnx_files import save_pack
-from safetensors.torch import save_file
 
 WIDTHS = [320] * 4
 FACES = [(0.35, 0.12, 0.55, 0.38, 0.95), (0.05, 0.1, 0.15, 0.2, 0.7)]  # the astronaut's, and a smaller one

@@ -32,7 +32,11 @@ def save_detector(path: Path, faces: list[tuple]) -> Path:
         helper.make_node("Gather", ["shape", "three"], ["side_int"]),
         helper.make_node("Cast", ["side_int"], ["side"], to=TensorProto.FLOAT),
     ]
-    consts = [_const("dark", np.float32(-0.95)), _const("three", np.int64(3)), _const("column", np.array([-1, 1], np.int64))]
+    consts = [
+        _const("dark", np.float32(-0.95)),
+        _const("three", np.int64(3)),
+        _const("column", np.array([-1, 1], np.int64)),
+    ]
     outputs = []
     for level, stride in enumerate(STRIDES):
         here = faces[2 * level : 2 * level + 2]
@@ -56,13 +60,20 @@ def save_detector(path: Path, faces: list[tuple]) -> Path:
         ]
         for kind, (value, factor) in values.items():
             name = f"{kind}_{stride}"
-            consts += [_const(f"{name}_value", value), _const(f"{name}_wide", np.zeros((1, value.shape[1]), np.float32))]
+            consts += [
+                _const(f"{name}_value", value),
+                _const(f"{name}_wide", np.zeros((1, value.shape[1]), np.float32)),
+            ]
             nodes += [
                 helper.make_node("Mul", [f"{name}_value", factor], [f"{name}_head"]),
                 helper.make_node("Add", [f"rest{stride}", f"{name}_wide"], [f"{name}_tail"]),
                 helper.make_node("Concat", [f"{name}_head", f"{name}_tail"], [name], axis=0),
             ]
-    consts += [_const("zero", np.float32(0)), _const("two", np.array([2], np.int64)), _const("axis0", np.array([0], np.int64))]
+    consts += [
+        _const("zero", np.float32(0)),
+        _const("two", np.array([2], np.int64)),
+        _const("axis0", np.array([0], np.int64)),
+    ]
     consts += [_const("end", np.array([2**31 - 1], np.int64))]
     for kind, width in (("score", 1), ("bbox", 4), ("kps", 10)):
         outputs += [helper.make_tensor_value_info(f"{kind}_{s}", TensorProto.FLOAT, [None, width]) for s in STRIDES]
