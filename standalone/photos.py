@@ -1,8 +1,6 @@
 """Photos in, pictures out: reading a photo upright, PNGs that say how they were made, the contact sheet."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +36,12 @@ def save_png(picture: Tensor, path: Path, parameters: dict) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", json.dumps(parameters, ensure_ascii=False))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=".png", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            to_image(picture).save(file, "PNG", pnginfo=info)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        to_image(picture).save(temporary, "PNG", pnginfo=info)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def contact_sheet(cells: list[tuple[str, Tensor]], cell: int = 256, columns: int = 6) -> Tensor:

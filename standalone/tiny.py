@@ -18,18 +18,21 @@ LORA_RANK = 4
 RESAMPLER_DEPTH = 4
 UNET_WIDTHS = (16, 48, 96, 96)
 VAE_WIDTHS = (8, 16, 16, 16)
-NORM_GROUPS = 2  # 8 channels to a group at the first width: see _let_noise_through
+NORM_GROUPS = 2  # the first eight channels are a group of their own: see _let_noise_through
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
 def build_tiny(folder: Path, seed: int = 0) -> None:
     """Write a complete ComfyUI models folder of untrained models, byte for byte the same for the same seed.
 
-    checkpoints/tiny/                                   diffusers StableDiffusionPipeline: SD1.5's blocks, context [77, 64]
-    ipadapter/ip-adapter-faceid-plusv2_tiny.safetensors identity [512] and CLIP states [257, 64] to 4 tokens of width 64
-    clip_vision/tiny.safetensors                        CLIPVisionModelWithProjection, 224 px in patches of 14, width 64
-    insightface/models/tiny/                            SCRFD and ArcFace signatures: a constructed detector that finds one
-                                                        large frontal face, and a random embedding [512]
+    checkpoints/tiny/
+        a diffusers StableDiffusionPipeline with SD1.5's blocks at small widths; context [77, 64], latents [4, H/8, W/8]
+    ipadapter/ip-adapter-faceid-plusv2_tiny.safetensors
+        identity [512] and CLIP states [257, 64] to 4 tokens of width 64, keys and values for 16 blocks, LoRA for 32
+    clip_vision/tiny.safetensors
+        CLIPVisionModelWithProjection: 224 pixels in patches of 14, width 64 in one head of 64, gelu
+    insightface/models/tiny/
+        SCRFD's and ArcFace's signatures: a constructed detector of one large frontal face, a random embedding [512]
 
     Files of the same names are overwritten. A picture made with these shows coloured shapes that follow the face, the
     prompt and the seed; it never shows the person.
@@ -101,10 +104,15 @@ def _save_checkpoint(unet, folder: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipe.save_pretrained(folder)
-    # Published checkpoints prefix the text encoder's names; which prefix transformers itself writes depends on its version.
-    names = {n.removeprefix("text_model."): t for n, t in pipe.text_encoder.state_dict().items()}
+    pipe.save_config(folder)
+    for name in ("unet", "vae", "scheduler"):
+        getattr(pipe, name).save_pretrained(folder / name)
+    # By hand: transformers shows a progress bar, and only some of its versions write the published `text_model.`.
+    text_encoder = pipe.text_encoder
+    names = {name.removeprefix("text_model."): tensor for name, tensor in text_encoder.state_dict().items()}
     _save({f"text_model.{n}": t for n, t in names.items()}, folder / "text_encoder" / "model.safetensors")
+    text_encoder.config.architectures = ["CLIPTextModel"]
+    text_encoder.config.save_pretrained(folder / "text_encoder")
 
 
 def _unet():
@@ -191,11 +199,11 @@ def _text_encoder():
         eos_token_id=eos,
         pad_token_id=eos,
     )
-    return _randomise(CLIPTextModel(config), gain=1.5)
+    return _randomise(CLIPTextModel(config), gain=5.0)
 
 
 def _vocabulary() -> dict[str, int]:
-    """Byte-level alphabet as CLIP numbers it: 256 bytes, 256 bytes that end a word, two marks. Any text can be spelled."""
+    """Byte-level alphabet in CLIP's order: 256 bytes, 256 bytes that end a word, two marks. It can spell any text."""
     shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # bytes that print as themselves
     letters = [chr(b) for b in shown] + [chr(0x100 + n) for n in range(256 - len(shown))]
     tokens = letters + [letter + "</w>" for letter in letters] + [BOS, EOS]
@@ -252,8 +260,8 @@ def _adapter(unet) -> dict:
             tensors[f"{prefix}to_{part}_lora.down.weight"] = _matrix(LORA_RANK, inputs)
             tensors[f"{prefix}to_{part}_lora.up.weight"] = _matrix(width, LORA_RANK, gain=0.2)
         if name.endswith("attn2.processor"):
-            tensors[f"{prefix}to_k_ip.weight"] = _matrix(width, context)
-            tensors[f"{prefix}to_v_ip.weight"] = _matrix(width, context)
+            tensors[f"{prefix}to_k_ip.weight"] = _matrix(width, context, gain=0.5)
+            tensors[f"{prefix}to_v_ip.weight"] = _matrix(width, context, gain=0.5)
     return tensors
 
 
@@ -271,7 +279,7 @@ def _image_projection() -> dict:
     for depth in range(RESAMPLER_DEPTH):
         attention, feed = (f"perceiver_resampler.layers.{depth}.{part}" for part in (0, 1))
         tensors |= _norm(f"{attention}.norm1") | _norm(f"{attention}.norm2") | _norm(f"{feed}.0")
-        tensors[f"{attention}.to_q.weight"] = _matrix(CONTEXT_DIM, CONTEXT_DIM)
+        tensors[f"{attention}.to_q.weight"] = _matrix(CONTEXT_DIM, CONTEXT_DIM, gain=3.0)
         tensors[f"{attention}.to_kv.weight"] = _matrix(2 * CONTEXT_DIM, CONTEXT_DIM)
         tensors[f"{attention}.to_out.weight"] = _matrix(CONTEXT_DIM, CONTEXT_DIM)
         tensors[f"{feed}.1.weight"] = _matrix(4 * CONTEXT_DIM, CONTEXT_DIM)

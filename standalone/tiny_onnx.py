@@ -1,9 +1,9 @@
 """ONNX files with InsightFace's signatures: a face detector made of arithmetic and an embedding made of random numbers.
 
 Neither is trained. The detector compares brightness at the places where eyes, nose and mouth would be and asks for skin
-colour inside an oval; it knows one upright, frontal face of at least an eighth of the picture, and in pictures without a
-face it can be fooled by texture. The recogniser gives each picture its own numbers: the same picture the same ones,
-similar pictures similar ones, and no notion of a person.
+colour inside an oval. It reports at most one face, wants it upright, frontal, in colour and an eighth of the picture or
+more, misses most black-and-white ones, and textures can fool it. The recogniser gives each picture its own numbers: the
+same picture the same ones, similar pictures similar ones, and no notion of a person.
 """
 
 from pathlib import Path
@@ -126,7 +126,7 @@ def _resize(g: _Graph, picture: str, size: int) -> str:
 
 
 def _best(g: _Graph, canvas: str) -> tuple[str, str, str, str]:
-    """Score 0..0.95, centre x, y and window size as parts of the canvas: of the place and size with the best evidence."""
+    """Score 0..0.95, centre x, y and window size (as parts of the canvas) where the evidence is best, each [1]."""
     red, blue = (g.op("Gather", canvas, g.whole(c), axis=1) for c in (0, 2))
     cast = g.op("ReduceMean", g.op("Abs", g.op("Sub", red, blue)), keepdims=0)
     light = g.op("Max", g.op("ReduceMean", canvas, keepdims=0), 0.01)
@@ -203,9 +203,9 @@ def _skin(g: _Graph, picture: str, light: str) -> str:
 
 
 def _kernels() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Windows over the crop, each [n, 1, WINDOW, WINDOW]: head, surroundings, and what is brighter than the eyes and lips.
+    """Head, surroundings, steps around the eyes and steps around nose and mouth, each [n, 1, WINDOW, WINDOW].
 
-    A step is a mean over one spot less the mean over another: 4 around the eyes, 5 around nose and mouth.
+    A step is the mean over a spot that is brighter in a face less the mean over one that is darker.
     """
     y, x = (np.mgrid[:WINDOW, :WINDOW] + 0.5) * UNIT
     radius = np.hypot((x - 56) / 42, (y - 64) / 54)
@@ -240,7 +240,8 @@ def save_recogniser(path: Path, seed: int) -> None:
         features = g.op("Conv", features, weights(outputs, inputs, 3, 3, gain=2.0), strides=[2, 2], pads=[1] * 4)
         features = g.op("Tanh", features)
     pooled = g.op("AveragePool", features, kernel_shape=[5, 5], strides=[3, 3])  # [N, 64, 4, 4]
-    embedding = g.op("Gemm", g.op("Flatten", pooled), weights(512, 64 * 4 * 4), g.constant(np.full(512, 1e-3)), transB=1)
+    offset = g.constant(np.full(512, 1e-3))  # a plain picture has a length, too
+    embedding = g.op("Gemm", g.op("Flatten", pooled), weights(512, 64 * 4 * 4), offset, transB=1)
     length = g.op("ReduceL2", embedding, g.whole(1))
     g.op("Mul", g.op("Div", embedding, length), 20.0, output="embedding")
     g.save(path, [("input.1", ["batch", 3, 112, 112])], [("embedding", ["batch", 512])])
