@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from torch import Tensor
 
 from ..api.contract import FaceGenRequest
@@ -106,5 +107,5 @@ def _pipeline(checkpoint: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
         if checkpoint.is_dir():
             return StableDiffusionPipeline.from_pretrained(checkpoint, local_files_only=True, **own_filter)
         return StableDiffusionPipeline.from_single_file(checkpoint, **own_filter)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, SingleFileComponentError) as error:
         raise FaceGenError(f"{checkpoint} could not be loaded as a Stable Diffusion 1.5 checkpoint: {error}") from error

@@ -17,13 +17,14 @@ TOKENS = 4
 LORA_RANK = 4
 RESAMPLER_DEPTH = 4
 UNET_WIDTHS = (16, 48, 96, 96)
+HEADS = (1, 2, 2, 2)  # diffusers calls it attention_head_dim; the widest level spends its time in attention
 VAE_WIDTHS = (8, 16, 16, 16)
 NORM_GROUPS = 2  # the first eight channels are a group of their own: see _let_noise_through
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
 def build_tiny(folder: Path, seed: int = 0) -> None:
-    """Write a complete ComfyUI models folder of untrained models, byte for byte the same for the same seed.
+    """Write a complete ComfyUI models folder of untrained models; one seed always gives the same bytes.
 
     checkpoints/tiny/
         a diffusers StableDiffusionPipeline with SD1.5's blocks at small widths; context [77, 64], latents [4, H/8, W/8]
@@ -125,7 +126,7 @@ def _unet():
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         cross_attention_dim=CONTEXT_DIM,
-        attention_head_dim=2,  # diffusers' name for the number of heads
+        attention_head_dim=HEADS,
         norm_num_groups=NORM_GROUPS,
     )
     _randomise(unet)
@@ -177,10 +178,13 @@ def _vae():
     _randomise(vae)
     last = vae.decoder.conv_out
     with torch.no_grad():
-        picture = vae.decode(torch.randn(4, 4, 16, 16) / vae.config.scaling_factor).sample  # [4, 3, 128, 128] in -1..1
-        spread, middle = picture.std(dim=(0, 2, 3)), picture.mean(dim=(0, 2, 3))
-        last.weight *= (0.5 / spread)[:, None, None, None]
-        last.bias.copy_(-middle * 0.5 / spread)
+        latents = torch.nn.functional.interpolate(torch.randn(8, 4, 4, 4) * 2, size=(16, 16), mode="bilinear")
+        picture = vae.decode(latents / vae.config.scaling_factor).sample  # [8, 3, 128, 128] in -1..1
+        scale = 0.5 / picture.std(dim=(0, 2, 3))
+        shift = -scale * picture.mean(dim=(0, 2, 3))
+        # Rounded, because the last digits of a convolution depend on the number of threads.
+        last.weight *= scale.round(decimals=2)[:, None, None, None]
+        last.bias.copy_(shift.round(decimals=2))
     return vae
 
 
