@@ -6,15 +6,16 @@ import shutil
 import subprocess
 import sys
 
-import comfy_unets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import comfy_unets
 from faceid_files import faceid_state, save
 from host_models import randomize
 from host_server import ROOT
-from PIL import Image
-from safetensors.torch import save_file
 
 REPOSITORY = "models--stable-diffusion-v1-5--stable-diffusion-v1-5"  # where diffusers looks for SD1.5's configuration
 VAE = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32, "ch_mult": [1, 2],
@@ -86,9 +87,9 @@ def models(tmp_path):
 def test_generate_from_a_single_file(models, tmp_path):
     from facegen.standalone.cli import demo_photo
 
-    command = [sys.executable, str(ROOT), "generate", "--face", demo_photo(), "--prompt", "a pilot", "--seed", "1", "--width", "64",
-               "--height", "64", "--num-inference-steps", "21", "--models", str(models), "-o", str(tmp_path / "out")]  # fmt: skip
+    command = [sys.executable, ROOT, "generate", "--face", demo_photo(), "--prompt", "a pilot", "--seed", "1",
+               "--models", models, "--width", "64", "--height", "64", "--num-inference-steps", "21", "-o", tmp_path / "out"]  # fmt: skip
     env = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 0, done.stderr
     assert np.asarray(Image.open(tmp_path / "out" / "realistic_1_0.png")).std() > 5
