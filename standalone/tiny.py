@@ -17,7 +17,7 @@ TOKENS = 4
 LORA_RANK = 4
 RESAMPLER_DEPTH = 4
 UNET_WIDTHS = (16, 48, 96, 96)
-HEADS = (1, 2, 2, 2)  # diffusers calls it attention_head_dim; the widest level spends its time in attention
+HEADS = (1, 2, 2, 2)  # per level; the first has the most pixels, where attention costs most
 VAE_WIDTHS = (8, 16, 16, 16)
 NORM_GROUPS = 2  # the first eight channels are a group of their own: see _let_noise_through
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -42,7 +42,7 @@ def build_tiny(folder: Path, seed: int = 0) -> None:
 
     folder = Path(folder)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone
         unet = _unet()
         _save_checkpoint(unet, folder / "checkpoints" / NAME)
         _save(_adapter(unet), folder / "ipadapter" / f"ip-adapter-faceid-plusv2_{NAME}.safetensors")
@@ -126,7 +126,7 @@ def _unet():
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         cross_attention_dim=CONTEXT_DIM,
-        attention_head_dim=HEADS,
+        attention_head_dim=HEADS,  # diffusers' name for it
         norm_num_groups=NORM_GROUPS,
     )
     _randomise(unet)
