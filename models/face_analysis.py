@@ -1,6 +1,6 @@
 """Photo to faces: InsightFace's detector and recogniser, and the aligned crops that CLIP vision wants.
 
-InsightFace reads BGR, CLIP reads RGB; pictures enter and leave this module as RGB float tensors.
+InsightFace reads BGR bytes (to_bgr), CLIP reads RGB: what enters is BGR uint8 [H, W, 3], the crops that leave are RGB floats.
 """
 
 from dataclasses import dataclass
@@ -99,25 +99,19 @@ class FaceAnalyzer:
         """Sizes (width, height) at which the detector looks at a picture."""
         return [tuple(size) for size in self._app.det_size]
 
-    def detect(self, picture: Tensor) -> list[Face]:
-        """Faces of one RGB picture [H, W, 3] (0-1), in InsightFace's order (most confident first)."""
-        return self._detect(to_bgr(picture))
-
-    def _detect(self, bgr: np.ndarray) -> list[Face]:
+    def detect(self, bgr: np.ndarray) -> list[Face]:
+        """Faces of one picture (see to_bgr), in InsightFace's order: most confident first."""
         boxes, kps = self._app.det_model.detect(bgr, max_num=0, metric="default")
         if len(boxes) and kps is None:
             raise FaceGenError(f"The detector in {self.pack} gives no key points; use a pack with an SCRFD detector.")
         return [Face(box[:4], points, float(box[4])) for box, points in zip(boxes, kps if len(boxes) else (), strict=True)]
 
-    def embed(self, picture: Tensor, faces: list[Face]) -> Tensor:
+    def embed(self, bgr: np.ndarray, faces: list[Face]) -> Tensor:
         """Identity of each face as the recogniser gives it, float32 [n, 512]."""
-        bgr = to_bgr(picture)
-        return torch.stack([torch.from_numpy(self._embed(bgr, face)) for face in faces])
-
-    def _embed(self, bgr: np.ndarray, face: Face) -> np.ndarray:
         from insightface.app.common import Face as InsightFace
 
-        return self._app.models["recognition"].get(bgr, InsightFace(bbox=face.bbox, kps=face.kps))
+        recogniser = self._app.models["recognition"]
+        return torch.stack([torch.from_numpy(recogniser.get(bgr, InsightFace(bbox=f.bbox, kps=f.kps))) for f in faces])
 
     def no_face_message(self, height: int, width: int) -> str:
         sizes = " and ".join(f"{w}x{h}" for w, h in self.detector_sizes)
@@ -144,11 +138,11 @@ def to_bgr(picture: Tensor) -> np.ndarray:
     return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
-def aligned_crop(picture: Tensor, face: Face, size: int = CROP_SIZE) -> Tensor:
+def aligned_crop(bgr: np.ndarray, face: Face, size: int = CROP_SIZE) -> Tensor:
     """The face turned upright by InsightFace's norm_crop: RGB float32 [size, size, 3] (0-1)."""
     from insightface.utils import face_align
 
-    crop = face_align.norm_crop(to_bgr(picture), landmark=face.kps, image_size=size)
+    crop = face_align.norm_crop(bgr, landmark=face.kps, image_size=size)
     return torch.from_numpy(np.ascontiguousarray(crop[:, :, ::-1])).float() / 255.0
 
 

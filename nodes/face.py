@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..models import onnx_providers
 from ..models.annotate import annotate
 from ..models.errors import FaceGenError
-from ..models.face_analysis import SELECT, FaceAnalyzer, aligned_crop, find_packs, select_faces
+from ..models.face_analysis import SELECT, FaceAnalyzer, aligned_crop, find_packs, select_faces, to_bgr
 from ..models.face_embeds import COMBINE, FaceEmbeds
 from ..models.pictures import require_rgb
 from . import types
@@ -117,7 +117,8 @@ class FaceGenEmbedFace(io.ComfyNode):
         identities, crops, annotated, metadata = [], [], [], []
         for number, picture in enumerate(image):
             height, width = picture.shape[:2]
-            found = face_analysis.detect(picture)
+            bgr = to_bgr(picture)
+            found = face_analysis.detect(bgr)
             if not found and on_no_face == "error":
                 raise FaceGenError(face_analysis.no_face_message(height, width))
             chosen = select_faces(found, select, height, width, face_index) if found else []
@@ -125,8 +126,8 @@ class FaceGenEmbedFace(io.ComfyNode):
             if not chosen:
                 log.warning("FaceGen: picture %d skipped. %s", number, face_analysis.no_face_message(height, width))
                 continue
-            identities.append(face_analysis.embed(picture, chosen))
-            crops += [aligned_crop(picture, face) for face in chosen]
+            identities.append(face_analysis.embed(bgr, chosen))
+            crops += [aligned_crop(bgr, face) for face in chosen]
             metadata += [face.metadata(face_analysis.pack.name) for face in chosen]
         if not identities:
             raise FaceGenError(f"No face in any of the {len(image)} pictures: all were skipped, so there is nobody to embed.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..api.contract import FaceGenRequest
 from ..models.errors import FaceGenError
-from ..models.face_analysis import FaceAnalyzer, aligned_crop, select_faces
+from ..models.face_analysis import FaceAnalyzer, aligned_crop, select_faces, to_bgr
 from ..models.face_embeds import FaceEmbeds
 from ..models.faceid_adapter import FaceIDAdapter
 from ..models.redaction import WHOLE, redact
@@ -48,13 +48,14 @@ class Engine:
     def embed(self, photo: Tensor) -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]."""
         height, width = photo.shape[1:3]
-        faces = self.analyzer.detect(photo[0])
+        bgr = to_bgr(photo[0])
+        faces = self.analyzer.detect(bgr)
         if not faces:
             raise FaceGenError(self.analyzer.no_face_message(height, width))
         (face,) = select_faces(faces, "largest", height, width)
-        crop = aligned_crop(photo[0], face)[None]
+        crop = aligned_crop(bgr, face)[None]
         embeds = FaceEmbeds(
-            self.analyzer.embed(photo[0], [face]),
+            self.analyzer.embed(bgr, [face]),
             *self.clip_vision.states(crop),
             (face.metadata(self.analyzer.pack.name),),
         )

@@ -29,6 +29,10 @@ def analyzer(pack):
     return FaceAnalyzer(pack)
 
 
+def grey(height, width):
+    return np.full((height, width, 3), 128, np.uint8)
+
+
 @pytest.mark.parametrize("photo", ["astronaut", "t1", "tom_hanks"])
 def test_identity_equals_insightface_bit_for_bit(pack, analyzer, photo, request):
     from insightface.app import FaceAnalysis
@@ -38,9 +42,9 @@ def test_identity_equals_insightface_bit_for_bit(pack, analyzer, photo, request)
     app.prepare(ctx_id=0)
     bgr = (picture.numpy() * 255).round().astype(np.uint8)[..., ::-1].copy()
     theirs = app.get(bgr)
-    ours = analyzer.detect(picture)
+    ours = analyzer.detect(to_bgr(picture))
     assert len(ours) == len(theirs) == 3
-    identities = analyzer.embed(picture, ours)
+    identities = analyzer.embed(to_bgr(picture), ours)
     assert identities.dtype == torch.float32 and identities.shape == (3, 512)
     for face, identity, other in zip(ours, identities, theirs, strict=True):
         assert np.array_equal(face.bbox, other.bbox) and np.array_equal(face.kps, other.kps)
@@ -51,8 +55,8 @@ def test_identity_equals_insightface_bit_for_bit(pack, analyzer, photo, request)
 def test_crop_is_insightface_norm_crop_in_rgb(analyzer, astronaut):
     from insightface.utils import face_align
 
-    face = analyzer.detect(astronaut[0])[0]
-    crop = aligned_crop(astronaut[0], face)
+    face = analyzer.detect(to_bgr(astronaut[0]))[0]
+    crop = aligned_crop(to_bgr(astronaut[0]), face)
     bgr = face_align.norm_crop(to_bgr(astronaut[0]), face.kps, image_size=224)
     assert crop.shape == (224, 224, 3)
     assert np.array_equal((crop.numpy() * 255).round().astype(np.uint8), bgr[..., ::-1])
@@ -69,30 +73,29 @@ def test_eight_bit_pictures_survive_the_way_through_floats():
      ("by index", 0, [0]), ("by index", 2, [2]), ("all", 0, [0, 1, 2])],
 )  # fmt: skip
 def test_selection(analyzer, how, index, expected):
-    picture = torch.full((400, 400, 3), 0.5)
-    chosen = select_faces(analyzer.detect(picture), how, 400, 400, index)
+    chosen = select_faces(analyzer.detect(grey(400, 400)), how, 400, 400, index)
     for face, number in zip(chosen, expected, strict=True):
         assert face.bbox == pytest.approx(np.array(FACES[number][:4]) * 400, abs=1.5)
 
 
 def test_index_out_of_range_is_an_error_that_counts(analyzer):
     with pytest.raises(FaceGenError, match=r"face_index 5 .* 3 face"):
-        select_faces(analyzer.detect(torch.full((64, 64, 3), 0.5)), "by index", 64, 64, 5)
+        select_faces(analyzer.detect(grey(64, 64)), "by index", 64, 64, 5)
 
 
 def test_min_confidence_lets_weaker_faces_in(pack):
-    assert len(FaceAnalyzer(pack, min_confidence=0.3).detect(torch.full((64, 64, 3), 0.5))) == 4
+    assert len(FaceAnalyzer(pack, min_confidence=0.3).detect(grey(64, 64))) == 4
 
 
 def test_no_face_names_size_detector_sizes_and_cure(analyzer):
-    assert analyzer.detect(torch.zeros(100, 300, 3)) == []
+    assert analyzer.detect(to_bgr(torch.zeros(100, 300, 3))) == []
     message = analyzer.no_face_message(100, 300)
     assert "300x100" in message and "128x128 and 640x640" in message and "min_confidence" in message
 
 
 def test_annotation_marks_faces_and_leaves_the_photo_alone(analyzer, t1):
     before = t1.clone()
-    faces = analyzer.detect(t1[0])
+    faces = analyzer.detect(to_bgr(t1[0]))
     marked = annotate(t1[0], faces, faces[:1])
     assert torch.equal(t1, before)
     assert marked.shape == t1[0].shape and marked.dtype == torch.float32
@@ -109,7 +112,7 @@ def test_packs_are_found_also_in_a_nested_folder(tmp_path):
     save_recogniser(tmp_path / "models" / "inswapper_128.onnx")
     packs = find_packs([str(tmp_path), str(tmp_path / "nowhere")])
     assert set(packs) == {"buffalo_l", "antelopev2"}
-    assert FaceAnalyzer(packs["antelopev2"]).detect(torch.full((64, 64, 3), 0.5))
+    assert FaceAnalyzer(packs["antelopev2"]).detect(grey(64, 64))
 
 
 def broken(folder, what):
