@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,9 +94,14 @@ def draw(engine, requests: list[FaceGenRequest], photo, out: Path) -> list[Path]
 
 def load_engine(options: argparse.Namespace, scratch: Path):
     """The engine on the wanted models folder; the tiny model is written to `scratch` and loaded like any other."""
+    import diffusers
+    import transformers
+
     from .engine import Engine
     from .weights import find_weights
 
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()  # our own is enough
     if options.models is None:
         options.models = default_models(options)
     if options.models == TINY:
@@ -143,8 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
         generate.set_defaults(**DEMO)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # Our own progress bar and notices are enough.
-    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     try:
         run(options)
     except (FaceGenError, ContractError) as error:

@@ -41,7 +41,7 @@ class Engine:
         self.adapter = FaceIDAdapter(weights.faceid)
         self.analyzer = FaceAnalyzer(weights.face_pack)
         self.clip_vision = ClipVision(weights.clip_vision, self.device, self.dtype)
-        self.pipe = _pipeline(weights.checkpoint, self.dtype).to(self.device)
+        self.pipe = _pipeline(weights.checkpoint).to(self.device, self.dtype)
         self.pipe.scheduler = DPMSolverMultistepScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=True)
         self.checker = None
 
@@ -100,10 +100,9 @@ class Engine:
         return safe, flagged
 
 
-def _pipeline(checkpoint: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
+def _pipeline(checkpoint: Path) -> StableDiffusionPipeline:
     """A diffusers folder, or a single file, whose small configuration files diffusers fetches from the hub once."""
-    # Our own filter checks the pictures.
-    own_filter = {"safety_checker": None, "requires_safety_checker": False, "torch_dtype": dtype}
+    own_filter = {"safety_checker": None, "requires_safety_checker": False}
     try:
         if checkpoint.is_dir():
             return StableDiffusionPipeline.from_pretrained(checkpoint, local_files_only=True, **own_filter)
