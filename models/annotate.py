@@ -5,7 +5,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .face_analysis import Face
+from .face_analysis import Face, from_left
 
 CHOSEN, OTHER = (0, 220, 90), (255, 160, 0)
 
@@ -16,7 +16,7 @@ def annotate(picture: Tensor, faces: list[Face], chosen: list[Face]) -> Tensor:
     draw = ImageDraw.Draw(image)
     stroke = max(1, round(max(image.size) / 300))
     font = ImageFont.load_default(size=max(10, stroke * 8))
-    for index, face in enumerate(sorted(faces, key=lambda f: f.bbox[0])):
+    for index, face in enumerate(from_left(faces)):
         colour = CHOSEN if any(face is c for c in chosen) else OTHER
         x0, y0, x1, y1 = (float(v) for v in face.bbox)
         draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=colour, width=stroke)

@@ -26,7 +26,7 @@ class FaceIDFile(Mapping):
             raise FaceGenError(f"FaceID file not found: {self.path}")
         if self.path.stat().st_size == 0:
             raise FaceGenError(f"{self.path} is empty (0 bytes). Download it again.")
-        self._read = self._safetensors() if self.path.suffix == ".safetensors" else self._pickle()
+        self._read = self._safetensors() if self.path.suffix.lower() == ".safetensors" else self._pickle()
 
     def _safetensors(self):
         try:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import FaceGenError
+from .layer_weights import parse_layer_weights
 
 BUILT_IN = Path(__file__).parent / "styles"
+MOST_BLOCKS = 70  # cross-attention blocks of SDXL
 ORDER = ("realistic", "anime", "3d", "chibi", "comic")
 
 
@@ -57,21 +59,39 @@ def load_style(path: str | Path) -> FaceStyle:
     """Read a style file. Raises FaceGenError naming the file and the field that is wrong."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise FaceGenError(f"Style file {path} can't be read: {error}") from error
-    if not isinstance(data, dict) or "{prompt}" not in str(data.get("prompt", "")):
+    if not isinstance(data, dict) or "{prompt}" not in _text(path, data, "prompt"):
         raise FaceGenError(f'Style file {path} needs a "prompt" with {{prompt}} in it.')
     faceid = data.get("faceid", {})
+    if not isinstance(faceid, dict):
+        raise FaceGenError(f'Style file {path}: "faceid" must be an object such as {{"weight": 0.8}}.')
+    style = FaceStyle(
+        name=path.stem,
+        prompt=_text(path, data, "prompt"),
+        negative=_text(path, data, "negative"),
+        weight=_number(path, faceid, "weight", 3.0),
+        s_scale=_number(path, faceid, "s_scale", 2.0),
+        layer_weights=_text(path, faceid, "layer_weights"),
+        description=_text(path, data, "description"),
+    )
     try:
-        return FaceStyle(
-            name=path.stem,
-            prompt=str(data["prompt"]),
-            negative=str(data.get("negative", "")),
-            weight=float(faceid.get("weight", 1.0)),
-            s_scale=float(faceid.get("s_scale", 1.0)),
-            layer_weights=str(faceid.get("layer_weights", "")),
-            description=str(data.get("description", "")),
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise FaceGenError(f'Style file {path}: "faceid" needs numbers for weight and s_scale ({error}).') from error
+        parse_layer_weights(style.layer_weights, MOST_BLOCKS)
+    except FaceGenError as error:
+        raise FaceGenError(f"Style file {path}: {error}") from error
+    return style
+
+
+def _text(path: Path, data: dict, name: str) -> str:
+    value = data.get(name, "")
+    if not isinstance(value, str):
+        raise FaceGenError(f'Style file {path}: "{name}" must be a text, got {value!r}.')
+    return value
+
+
+def _number(path: Path, data: dict, name: str, highest: float) -> float:
+    value = data.get(name, 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
+        raise FaceGenError(f'Style file {path}: "{name}" must be a number from 0 to {highest:g}, got {value!r}.')
+    return float(value)

@@ -30,7 +30,7 @@ class FaceGenSampler(io.ComfyNode):
                 types.FaceStyle.Input(
                     "style",
                     optional=True,
-                    tooltip="From Face Style: its template is put around the prompt, its FaceID settings are used.",
+                    tooltip="From Face Style: its template, FaceID weight and layer weights are used.",
                 ),
                 io.String.Input(
                     "prompt",

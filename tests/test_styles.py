@@ -48,10 +48,18 @@ def test_a_user_s_file_adds_or_replaces_a_style(tmp_path):
     assert load_style(files["anime"]).positive("x") == "x, my anime"
 
 
+def test_a_byte_order_mark_is_no_obstacle(tmp_path):
+    (tmp_path / "oil.json").write_text('{"prompt": "oil {prompt}"}', encoding="utf-8-sig")
+    assert load_style(tmp_path / "oil.json").prompt == "oil {prompt}"
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [("{", "can't be read"), ("[]", "{prompt}"), ('{"prompt": "x"}', "{prompt}"),
-     ('{"prompt": "{prompt}", "faceid": {"weight": "much"}}', "weight"), ('{"prompt": "{prompt}", "faceid": 3}', "faceid")],
+     ('{"prompt": "{prompt}", "faceid": {"weight": "much"}}', "weight"), ('{"prompt": ["{prompt}"]}', "prompt"),
+     ('{"prompt": "{prompt}", "faceid": {"s_scale": NaN}}', "s_scale"), ('{"prompt": "{prompt}", "faceid": null}', "faceid"),
+     ('{"prompt": "{prompt}", "faceid": {"layer_weights": "0-x:1"}}', "layer_weights"),
+     ('{"prompt": "{prompt}", "faceid": 3}', "faceid")],
 )  # fmt: skip
 def test_broken_style_files_are_named(tmp_path, content, says):
     (tmp_path / "bad.json").write_text(content)
