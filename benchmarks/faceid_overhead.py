@@ -43,26 +43,32 @@ class Operations(TorchDispatchMode):
         return out
 
 
-def measure(call, repeat):
-    """(operations, syncs, seconds) of a warmed-up call."""
+def count(call):
+    """(operations, syncs) of a warmed-up call."""
     call()
     with Operations() as operations:
         call()
-    seconds = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return operations.count, operations.syncs, statistics.median(seconds)
+    return operations.count, operations.syncs
+
+
+def seconds(calls, rounds):
+    """Wall times of each call, [rounds] each. The calls take turns, so that a busy machine slows all of them alike."""
+    times = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - began)
+    return times
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=int, default=320, help="width of the UNet; SD1.5 has 320")
     parser.add_argument("--size", type=int, default=8, help="latent side; 64 for a 512x512 picture")
-    parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--repeat", type=int, default=10, help="rounds; the ratio is the median over them")
     options = parser.parse_args()
 
     spec = importlib.util.spec_from_file_location("facegen", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
@@ -85,21 +91,19 @@ def main():
         variants["FaceID, percent range"] = apply_faceid(model, adapter, faces, percent_range=(0.0, 0.8))
         variants["two faces"] = apply_faceid(variants["FaceID"], adapter, faces)
         x, context = comfy_unets.inputs(size=options.size)
-        rows = {name: measure(comfy_unets.caller(m, x, context), options.repeat) for name, m in variants.items()}
+        calls = {name: comfy_unets.caller(m, x, context) for name, m in variants.items()}
+        counts = {name: count(call) for name, call in calls.items()}
+        times = seconds(calls, options.repeat)
 
-    plain = rows["plain"]
-    sys.stdout.write(
-        f"SD1.5 topology, {options.channels} channels, latent {options.size}x{options.size}, batch 2, torch "
-        f"{torch.__version__}, {'CUDA' if torch.cuda.is_available() else 'CPU'}; applied in {applied:.2f} s\n"
-    )
+    device = "CUDA" if torch.cuda.is_available() else "CPU"
+    shape = f"{options.channels} channels, latent {options.size}x{options.size}, batch 2"
+    sys.stdout.write(f"SD1.5 topology, {shape}, torch {torch.__version__}, {device}; applied in {applied:.2f} s\n")
     sys.stdout.write(f"{'':24}{'operations':>12}{'syncs':>8}{'seconds':>10}{'ratio':>8}\n")
-    for name, (count, syncs, seconds) in rows.items():
-        extra = "" if name == "plain" else "+"
-        base = (0, 0) if name == "plain" else plain
-        sys.stdout.write(
-            f"{name:24}{extra + str(count - base[0]):>12}{extra + str(syncs - base[1]):>8}"
-            f"{seconds:>10.4f}{seconds / plain[2]:>8.3f}\n"
-        )
+    for name, (operations, syncs) in counts.items():
+        sign, base = ("", (0, 0)) if name == "plain" else ("+", counts["plain"])
+        ratio = statistics.median(own / plain for own, plain in zip(times[name], times["plain"], strict=True))
+        extra, waits = f"{sign}{operations - base[0]}", f"{sign}{syncs - base[1]}"
+        sys.stdout.write(f"{name:24}{extra:>12}{waits:>8}{statistics.median(times[name]):>10.4f}{ratio:>8.3f}\n")
 
 
 if __name__ == "__main__":
