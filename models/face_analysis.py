@@ -75,6 +75,8 @@ class FaceAnalyzer:
         self.pack = Path(pack)
         self.min_confidence = min_confidence
         require_insightface()
+        if not self.pack.is_dir():  # InsightFace would try to download it
+            raise FaceGenError(f"The InsightFace model pack {self.pack} is not there (any more).")
         self._app = self._load(onnx_providers.resolve(provider))
 
     def _load(self, providers: list[str]):

@@ -4,7 +4,6 @@ Projection runs on the CPU in float32, once per identity; only small keys and va
 Source: IP-Adapter-FaceID, https://github.com/tencent-ailab/IP-Adapter; paper arXiv:2308.06721.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from .errors import FaceGenError
 from .face_embeds import FaceEmbeds
 from .faceid_file import FaceIDFile
-from .faceid_projection import identity_tokens, structure_tokens
+from .faceid_projection import identity_tokens, missing_weights, structure_tokens
 
 IDENTITY_DIM = 512
 S_SCALE_RANGE = (0.0, 2.0)
@@ -170,16 +169,12 @@ def base_name(context_dim: int) -> str:
 
 def _variant(file: FaceIDFile) -> Variant:
     """Recognise an adapter by its tensors' names and shapes (and Plus v1 by its digest), never by the file's name."""
-    kv = [name for name in file if re.fullmatch(r"ip_adapter\.\d+\.to_[kv]_ip\.weight", name)]
-    needed = (
-        "image_proj.proj.0.weight",
-        "image_proj.proj.2.weight",
-        "image_proj.norm.weight",
-        "ip_adapter.1.to_k_ip.weight",
-    )
-    if missing := [name for name in needed if name not in file] or ([] if len(kv) % 2 == 0 else ["a to_k_ip/to_v_ip pair"]):
+    blocks = max(1, sum(name.endswith(".to_k_ip.weight") for name in file))
+    pairs = [f"ip_adapter.{2 * i + 1}.{part}_ip.weight" for i in range(blocks) for part in ("to_k", "to_v")]
+    if missing := [*missing_weights(file), *(name for name in pairs if name not in file)]:
         raise FaceGenError(
-            f"{file.path} is not a FaceID adapter: it lacks {', '.join(missing)}. It holds {len(file)} tensors"
+            f"{file.path} is not a FaceID adapter: it lacks "
+            f"{', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}. It holds {len(file)} tensors"
             f"{': ' + ', '.join(sorted(file)[:4]) + ', …' if len(file) else ''}. Choose a file such as "
             "ip-adapter-faceid-plusv2_sd15.bin from the models/ipadapter folder."
         )

@@ -17,7 +17,7 @@ class IdentityAttention:
     def __init__(self, key: Tensor, value: Tensor, weight: float = 1.0):
         self.key = key
         self.value = value * weight
-        self._layout = None
+        self._layouts = {}
 
     def __call__(self, q: Tensor, heads: int, sides: Sequence[int]) -> Tensor:
         """What to add to the block's attention.
@@ -28,11 +28,10 @@ class IdentityAttention:
         """
         batch, length, width = q.shape
         layout = (tuple(sides), batch, heads, q.dtype, q.device)
-        if layout != self._layout:
-            self._k, self._v = (self._lay_out(t, *layout) for t in (self.key, self.value))
-            self._layout = layout
+        if layout not in self._layouts:  # more than one where conditional and unconditional runs alternate
+            self._layouts[layout] = [self._lay_out(t, *layout) for t in (self.key, self.value)]
         q = q.view(batch, length, heads, width // heads).transpose(1, 2)
-        return F.scaled_dot_product_attention(q, self._k, self._v).transpose(1, 2).reshape(batch, length, width)
+        return F.scaled_dot_product_attention(q, *self._layouts[layout]).transpose(1, 2).reshape(batch, length, width)
 
     def _lay_out(self, t: Tensor, sides: tuple, batch: int, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         """[2, m, tokens, width] -> [batch, heads, tokens, width / heads], chunk by chunk in the batch's own order."""
@@ -43,5 +42,5 @@ class IdentityAttention:
         return laid.to(device=device, dtype=dtype).contiguous()
 
     def forget(self) -> None:
-        """Let go of the batch layout, and with it of device memory; the next call lays it out again."""
-        self._layout = self._k = self._v = None
+        """Let go of the batch layouts, and with them of device memory; the next call lays out again."""
+        self._layouts.clear()

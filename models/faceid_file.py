@@ -40,14 +40,14 @@ class FaceIDFile(Mapping):
         try:
             # Only the zip form can be memory-mapped; files from before PyTorch 1.6 are read whole.
             state = torch.load(self.path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(self.path))
+            tensors = dict(_flatten(state))
         except pickle.UnpicklingError as error:
             raise FaceGenError(
                 f"{self.path} was refused: it is not a plain file of tensors ({_first_line(error)}). Nothing in it was "
                 "run. Use the published file or its .safetensors form."
             ) from error
-        except (RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+        except Exception as error:  # a damaged pickle can fail in any way
             raise self._unreadable(error) from error
-        tensors = dict(_flatten(state))
         self._names = dict.fromkeys(tensors)
         return tensors.__getitem__
 

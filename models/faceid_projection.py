@@ -4,6 +4,7 @@
 Source: https://github.com/tencent-ailab/IP-Adapter (ip_adapter_faceid.py, resampler.py); paper arXiv:2308.06721.
 """
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +13,23 @@ from torch import Tensor
 
 Weights = Mapping[str, Tensor]
 HEAD_DIM = 64  # of the perceiver resampler's attention
+RESAMPLER_LAYER = {  # module -> has a bias
+    "0.norm1": True, "0.norm2": True, "0.to_q": False, "0.to_kv": False, "0.to_out": False,
+    "1.0": True, "1.1": False, "1.3": False,
+}  # fmt: skip
+
+
+def missing_weights(names: Mapping[str, object]) -> list[str]:
+    """Tensors that the projection reads and `names` lacks; the resampler's only where there is one."""
+    root = "image_proj.perceiver_resampler"
+    modules = {"image_proj.proj.0": True, "image_proj.proj.2": True, "image_proj.norm": True}  # name -> has a bias
+    if any(name.startswith(root) for name in names):
+        modules |= {f"{root}.{part}": True for part in ("proj_in", "proj_out", "norm_out")}
+        layers = {int(match[1]) for name in names if (match := re.match(rf"{re.escape(root)}\.layers\.(\d+)\.", name))}
+        for i in range(max(layers, default=-1) + 1):
+            modules |= {f"{root}.layers.{i}.{part}": bias for part, bias in RESAMPLER_LAYER.items()}
+    wanted = [f"{module}.{kind}" for module, bias in modules.items() for kind in ("weight", "bias")[: 1 + bias]]
+    return [name for name in wanted if name not in names]
 
 
 def identity_tokens(w: Weights, identity: Tensor) -> Tensor:

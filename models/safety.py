@@ -4,6 +4,7 @@ A checker that can't judge a picture raises: "no score" must never read as "safe
 """
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -83,23 +84,35 @@ class NudeNetChecker:
     def __init__(self, provider: str = "auto", unsafe_classes: Iterable[str] = UNSAFE_CLASSES):
         module = _import_nudenet()
         self.unsafe_classes = frozenset(unsafe_classes)
+        labels = getattr(module, "__labels", ())
         # A class that NudeNet never reports would be a class that is always let through.
-        unknown = sorted(self.unsafe_classes - set(getattr(module, "__labels", ())))
+        unknown = sorted(self.unsafe_classes - set(labels))
         if unknown:
             raise FaceGenError(f"The installed NudeNet knows no class {', '.join(unknown)}. {_INSTALL}")
+        # Factors for the channels of the model's output [1, 4 + classes, anchors]: the box, then a score of each class.
+        self._unsafe_only = np.float32([1] * 4 + [label in self.unsafe_classes for label in labels])[:, None]
         self._detector = _load_detector(module, onnx_providers.resolve(provider))
 
     def check(self, images: Tensor) -> list[SafetyResult]:
         """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises FaceGenError on any other input."""
         require_rgb(images, "The safety checker")
-        return [self._result(self._detector.detect(_to_bgr(picture))) for picture in images]
+        return [self._judge(picture) for picture in images]
 
-    def _result(self, found: list[dict]) -> SafetyResult:
+    def _judge(self, picture: Tensor) -> SafetyResult:
+        """NudeNet keeps one class of each anchor and one of overlapping boxes, so a safe class could displace an unsafe
+        one. What is unsafe is therefore read from the model's output without the safe classes."""
+        bgr = _to_bgr(picture)
+        detector = copy(self._detector)
+        detector.onnx_session = run = _SingleRun(self._detector.onnx_session)
+        found = detector.detect(bgr)
+        run.outputs = [output * self._unsafe_only for output in run.outputs]
+        unsafe = detector.detect(bgr)
+
         class_scores: dict[str, float] = {}
-        for item in found:
+        for item in found + unsafe:
             class_scores[item["class"]] = max(item["score"], class_scores.get(item["class"], 0.0))
-        unsafe = [_detection(item) for item in found if item["class"] in self.unsafe_classes]
-        return SafetyResult(max((d.score for d in unsafe), default=0.0), unsafe, class_scores)
+        detections = [_detection(item) for item in unsafe]
+        return SafetyResult(max((d.score for d in detections), default=0.0), detections, class_scores)
 
 
 _CHECKERS = {NudeNetChecker.name: NudeNetChecker}
@@ -172,6 +185,19 @@ class _FiniteSession:
         if not all(np.isfinite(output).all() for output in outputs):
             raise FaceGenError("NudeNet's model gave NaN or infinity, so no picture was let through. Use provider CPU.")
         return outputs
+
+
+class _SingleRun:
+    """An ONNX session that runs its model once and then gives `outputs` again, whatever it is fed."""
+
+    def __init__(self, session):
+        self._session = session
+        self.outputs = None
+
+    def run(self, names, feeds):
+        if self.outputs is None:
+            self.outputs = self._session.run(names, feeds)
+        return self.outputs
 
 
 def _to_bgr(picture: Tensor) -> np.ndarray:

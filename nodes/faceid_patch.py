@@ -148,24 +148,33 @@ class Region:
 class FaceIDPatch:
     """An attn2 replacement: the block's own attention (or whatever replaced it before us) plus the face."""
 
-    def __init__(self, identity, window=None, region=None, previous=None):
+    def __init__(self, identity, window=None, region=None, previous=None, added=()):
         self.identity, self.window, self.region, self.previous = identity, window, region, previous
+        self.added = list(added)
 
     def __call__(self, q, k, v, extra_options):
-        heads = extra_options["n_heads"]
-        if self.previous is None:
-            out = optimized_attention(
-                q, k, v, heads, attn_precision=extra_options["attn_precision"], transformer_options=extra_options
-            )
-        else:
-            out = self.previous(q, k, v, extra_options)
-        if self.window is not None and not self.window.open(extra_options["sigmas"]):
-            return out
-        sides = extra_options["cond_or_uncond"]
-        face = self.identity(q, heads, sides)
-        if self.region is not None:
-            face = face * self.region.weights(face, *extra_options["activations_shape"][-2:], len(sides))
-        return out + face
+        out = self._without_face(q, k, v, extra_options)
+        if self.window is None or self.window.open(extra_options["sigmas"]):
+            sides = extra_options["cond_or_uncond"]
+            face = self.identity(q, extra_options["n_heads"], sides)
+            if self.region is not None:
+                face = face * self.region.weights(face, *extra_options["activations_shape"][-2:], len(sides))
+            out = out + face
+        for callback, kwargs, window in self.added:
+            if window.open(extra_options["sigmas"]):
+                out = out + callback(out, q, k, v, extra_options, **kwargs)
+        return out
+
+    def _without_face(self, q, k, v, extra_options):
+        if self.previous is not None:
+            return self.previous(q, k, v, extra_options)
+        heads, precision = extra_options["n_heads"], extra_options["attn_precision"]
+        return optimized_attention(q, k, v, heads, attn_precision=precision, transformer_options=extra_options)
+
+    def add(self, callback, **kwargs):
+        """IP-Adapter packs stack onto a slot that is taken by calling this; the callback returns what to add."""
+        window = SigmaWindow(kwargs.get("sigma_start", float("inf")), kwargs.get("sigma_end", 0.0))
+        self.added.append((callback, kwargs, window))
 
     def to(self, device_or_dtype):
         """Called by the host when it moves the model: let go of device memory; the next step lays out anew."""
@@ -177,5 +186,5 @@ class FaceIDPatch:
         return self
 
     def __deepcopy__(self, memo):
-        # ModelPatcher.clone() copies its options deeply; keys and values never change and can be shared.
-        return self
+        # ModelPatcher.clone() copies its options deeply. Keys and values never change and are shared; what is added is not.
+        return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added)

@@ -5,6 +5,7 @@ import json
 from comfy_api.latest import io
 
 from ..models import onnx_providers, redaction, safety
+from ..models.pictures import require_rgb
 from . import types
 
 
@@ -85,6 +86,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, safety_checker, safety_checker_type, threshold, region) -> io.NodeOutput:
+        require_rgb(image, "Safety Filter")
         results = safety_checker.check(image)
         images, mask, flagged = redaction.redact(image, results, safety_checker_type, region, threshold)
         report = safety.report(results, threshold, safety_checker.name)

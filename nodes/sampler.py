@@ -15,6 +15,7 @@ class FaceGenSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         s_scale, steps, guidance = (FIELDS[n] for n in ("s_scale", "num_inference_steps", "guidance_scale"))
+        width, height, samples = (FIELDS[n].default for n in ("width", "height", "samples"))
         return io.Schema(
             node_id="FaceGenSampler",
             display_name="Face Portrait Sampler (FaceGen)",
@@ -62,11 +63,9 @@ class FaceGenSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="How strongly the person shows; multiplied by the style's own weight.",
                 ),
-                io.Int.Input("width", default=512, min=64, max=8192, step=8, tooltip="Width in pixels; unused with a latent."),
-                io.Int.Input(
-                    "height", default=512, min=64, max=8192, step=8, tooltip="Height in pixels; unused with a latent."
-                ),
-                io.Int.Input("samples", default=1, min=1, max=64, tooltip="How many pictures, drawn as one batch."),
+                io.Int.Input("width", default=width, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
+                io.Int.Input("height", default=height, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
+                io.Int.Input("samples", default=samples, min=1, max=64, tooltip="How many pictures, drawn as one batch."),
                 io.Int.Input(
                     "num_inference_steps",
                     default=steps.default,

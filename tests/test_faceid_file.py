@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -96,6 +97,28 @@ def test_truncated_and_empty_files(tmp_path, ending, share):
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(FaceGenError, match=rf"adapter\.{ending}.*(ownload it again|Use the published file)"):
         FaceIDAdapter(path)
+
+
+@pytest.mark.parametrize("cut", range(10, 700, 23))
+def test_legacy_pickles_truncated_anywhere(tmp_path, cut):
+    path = tmp_path / "adapter.bin"
+    torch.save({"image_proj": {"norm.weight": torch.ones(8)}}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(FaceGenError, match=r"adapter\.bin"):
+        FaceIDAdapter(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["image_proj.norm.bias", "image_proj.proj.2.bias", "image_proj.perceiver_resampler.norm_out.weight",
+     "image_proj.perceiver_resampler.layers.1.0.to_kv.weight", "ip_adapter.1.to_v_ip.weight", "ip_adapter.1.to_k_ip.weight"],
+)  # fmt: skip
+def test_a_file_that_lacks_one_tensor_names_it(tmp_path, name):
+    state = faceid_state(**SMALL, clip_dim=64, context_dim=64)
+    part, tensor = name.split(".", 1)
+    del state[part][tensor]
+    with pytest.raises(FaceGenError, match="lacks.*" + re.escape(name)):
+        FaceIDAdapter(save(state, tmp_path / "a.safetensors"))
 
 
 @pytest.mark.parametrize("ending", ["bin", "safetensors"])

@@ -1,6 +1,7 @@
 """Safety checkers and redactions, on real photos. No photo here is unsafe: faces play that part."""
 
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from facegen.api.contract import SAFETY_CHECKER_TYPES
 from facegen.models import redaction, safety
 from facegen.models.errors import FaceGenError
 from facegen.models.pictures import require_rgb
@@ -139,7 +141,59 @@ def test_the_checker_finds_no_face_in_what_it_hid(face_checker, t1, astronaut, t
             assert mask[0, y0:y1, x0:x1].mean() < 0.5, detection
 
 
+def judge(monkeypatch, *boxes, unsafe_classes=safety.UNSAFE_CLASSES):
+    """What a checker says when the model gives an anchor for each of `boxes`: x centre, y centre, width, height, scores."""
+    from nudenet import nudenet as module
+
+    labels = getattr(module, "__labels")
+    output = np.zeros((1, 4 + len(labels), 2100), np.float32)
+    for anchor, (*box, scores) in enumerate(boxes):
+        output[0, :4, anchor] = box
+        for label, score in scores.items():
+            output[0, 4 + labels.index(label), anchor] = score
+    runs = []
+    checker = safety.NudeNetChecker("CPU", unsafe_classes)
+    session = SimpleNamespace(run=lambda *args: runs.append(args) or [output])
+    monkeypatch.setattr(checker._detector.onnx_session, "_session", session)
+    result = checker.check(torch.zeros(1, 320, 320, 3))[0]
+    assert len(runs) == 1
+    return result
+
+
+@pytest.mark.parametrize(
+    ("boxes", "safe"),
+    [
+        ([(160, 160, 100, 80, {"FEMALE_BREAST_EXPOSED": 0.71, "FEMALE_BREAST_COVERED": 0.72})], "FEMALE_BREAST_COVERED"),
+        (
+            [
+                (160, 160, 100, 80, {"FEMALE_BREAST_EXPOSED": 0.71}),
+                (165, 165, 100, 80, {"BELLY_EXPOSED": 0.72}),
+            ],
+            "BELLY_EXPOSED",
+        ),
+    ],
+    ids=["same anchor", "overlapping box"],
+)
+def test_a_likelier_safe_class_does_not_displace_an_unsafe_one(monkeypatch, boxes, safe):
+    result = judge(monkeypatch, *boxes)
+    assert result.score == pytest.approx(0.71)
+    assert result.detections == [Detection("FEMALE_BREAST_EXPOSED", result.score, (110, 120, 210, 200))]
+    assert result.class_scores == {safe: pytest.approx(0.72), "FEMALE_BREAST_EXPOSED": result.score}
+    assert safety.is_flagged(result, safety.DEFAULT_THRESHOLD)
+
+
+def test_safe_classes_alone_flag_nothing(monkeypatch):
+    result = judge(monkeypatch, (160, 160, 100, 80, {"BELLY_EXPOSED": 0.9, "BUTTOCKS_EXPOSED": 0.1}))
+    assert result == SafetyResult(0.0, [], {"BELLY_EXPOSED": pytest.approx(0.9)})
+    with_none = judge(monkeypatch, (160, 160, 100, 80, {"BUTTOCKS_EXPOSED": 0.9}), unsafe_classes=())
+    assert with_none.score == 0 and with_none.class_scores == {"BUTTOCKS_EXPOSED": pytest.approx(0.9)}
+
+
 # Redactions
+
+
+def test_the_contract_offers_the_same_redactions():
+    assert set(redaction.ACTIONS) == set(SAFETY_CHECKER_TYPES)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -371,7 +425,7 @@ def test_a_missing_or_broken_model_file_is_named(monkeypatch, tmp_path, content)
     path = tmp_path / "320n.onnx"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(FaceGenError, match=str(path)):
+    with pytest.raises(FaceGenError, match=re.escape(str(path))):
         safety.load_checker("nudenet", "CPU")
 
 

@@ -72,6 +72,11 @@ def test_pictures_that_are_not_rgb(run, analyzer, channels):
         run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.zeros(1, 64, 64, channels))
 
 
+def test_pictures_with_nan(run, analyzer):
+    with pytest.raises(FaceGenError, match="Embed Face.*NaN"):
+        run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.full((1, 64, 64, 3), float("nan")))
+
+
 def test_a_missing_pack_names_the_folder(run):
     with pytest.raises(FaceGenError, match=r"'antelopev2' not found.*insightface/models/antelopev2"):
         run("FaceGenLoadFaceAnalyzer", model_pack="antelopev2")

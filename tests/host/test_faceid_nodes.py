@@ -129,6 +129,92 @@ def test_an_earlier_replacement_of_the_block_is_chained(apply, model):
     assert error(both, without) > 1e-4
 
 
+class Attn2Replace:
+    """What other IP-Adapter packs put into the slot, and stack onto when it is taken."""
+
+    def __init__(self, callback, **kwargs):
+        self.callbacks = [(callback, kwargs)]
+
+    def add(self, callback, **kwargs):
+        self.callbacks.append((callback, kwargs))
+
+    def __call__(self, q, k, v, extra_options):
+        out = torch.zeros_like(q)
+        for callback, kwargs in self.callbacks:
+            out = out + callback(out, q, k, v, extra_options, **kwargs)
+        return out
+
+
+def another_pack(model, callback, **kwargs):
+    """Puts a callback into the middle block as they do."""
+    patched = model.clone()
+    slots = patched.model_options["transformer_options"].setdefault("patches_replace", {}).setdefault("attn2", {})
+    if MIDDLE in slots:
+        slots[MIDDLE].add(callback, **kwargs)
+    else:
+        slots[MIDDLE] = Attn2Replace(callback, **kwargs)
+    return patched
+
+
+MIDDLE = ("middle", 0, 0)
+
+
+def test_another_pack_before_or_after_ours(apply, model):
+    def theirs(out, q, k, v, extra_options, strength, **_):
+        return strength * q
+
+    x, context = comfy_unets.inputs()
+    middle_only = {"lora_strength": 0.0, "layer_weights": only(comfy_unets.DEPTH["middle"])}
+    ours = apply(**middle_only)
+    alone = comfy_unets.predict(ours, x, context)
+    after = another_pack(ours, theirs, strength=0.5, sigma_start=9.0, sigma_end=1.0)
+    both = comfy_unets.predict(after, x, context)
+    assert error(both, alone) > 1e-4
+    assert torch.equal(comfy_unets.predict(ours, x, context), alone)  # the model that came in has not been added to
+    assert torch.equal(
+        comfy_unets.predict(after, x, context, sigma=0.5), comfy_unets.predict(ours, x, context, sigma=0.5)
+    )  # outside their range
+    before = another_pack(model, theirs, strength=0.5)
+    stacked = comfy_unets.predict(apply(to=before, **middle_only), x, context)
+    assert error(stacked, comfy_unets.predict(before, x, context)) > 1e-4
+
+
+def test_a_call_costs_few_operations_and_no_sync(apply, model):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        names = ()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.names += (func._schema.name,)
+            return func(*args, **(kwargs or {}))
+
+    def operations(patcher, sides=((1, 0),)):
+        x, context = comfy_unets.inputs(batch=len(sides[0]))
+        calls = [comfy_unets.caller(patcher, x, context, s) for s in sides]
+        for call in calls:
+            call()
+        with torch.inference_mode(False), torch.no_grad(), Count() as count:
+            for call in calls:
+                call()
+        assert not {"aten::item", "aten::_local_scalar_dense", "aten::nonzero"} & set(count.names)
+        return len(count.names) / len(calls)
+
+    patched = apply(lora_strength=0.0)
+    assert 0 < operations(patched) - operations(model) <= 200
+    # conditional and unconditional in calls of their own, as when memory is short
+    alternating = ((1,), (0,))
+    assert 0 < operations(patched, alternating) - operations(model, alternating) <= 200
+
+
+def test_unloading_lets_go_of_the_batch_layouts(apply):
+    patched = apply()
+    x, context = comfy_unets.inputs()
+    comfy_unets.predict(patched, x, context)
+    slots = patched.model_options["transformer_options"]["patches_replace"]["attn2"].values()
+    assert not any(slot.identity._layouts for slot in slots)
+
+
 def only(block):
     return ", ".join(f"{i}:{int(i == block)}" for i in range(16))
 
@@ -157,6 +243,25 @@ def test_percent_range_follows_sigma(apply, model):
         sigma = sampling.percent_to_sigma(percent)
         given = comfy_unets.predict(late, x, context, sigma=sigma)
         assert torch.equal(given, comfy_unets.predict(expected, x, context, sigma=sigma))
+
+
+def test_end_percent(apply, model):
+    x, context = comfy_unets.inputs()
+    early, none, whole = apply(end_percent=0.5), apply(weight=0.0), apply()
+    sampling = model.get_model_object("model_sampling")
+    for percent, expected in ((0.2, whole), (0.8, none)):
+        sigma = sampling.percent_to_sigma(percent)
+        given = comfy_unets.predict(early, x, context, sigma=sigma)
+        assert torch.equal(given, comfy_unets.predict(expected, x, context, sigma=sigma))
+
+
+def test_one_mask_per_latent(apply):
+    x, context = comfy_unets.inputs(batch=4)
+    masks = torch.stack([torch.ones(16, 16), torch.zeros(16, 16)])
+    given = comfy_unets.predict(apply(mask=masks), x, context)
+    whole, none = (comfy_unets.predict(apply(weight=w), x, context) for w in (1.0, 0.0))
+    for side in (0, 2):
+        assert error(given[side], whole[side]) < 1e-5 and error(given[side + 1], none[side + 1]) < 1e-5
 
 
 def test_one_identity_per_latent(apply):

@@ -125,8 +125,8 @@ asyncio.run(pack.comfy_entrypoint())
 print(json.dumps([folder_paths.get_folder_paths(n) for n in ("ipadapter", "insightface")] + [folder_paths.models_dir]))
 """
     ipadapter, insightface, models = json.loads(python(script))
-    assert ipadapter == [str(tmp_path), f"{models}/ipadapter"]
-    assert insightface == [str(tmp_path), f"{models}/insightface"]
+    assert ipadapter == [str(tmp_path), os.path.join(models, "ipadapter")]
+    assert insightface == [str(tmp_path), os.path.join(models, "insightface")]
 
 
 def test_loading_the_pack_is_quick_and_lazy(tmp_path):
@@ -148,7 +148,7 @@ print(json.dumps([seconds, heavy, {str(ROOT)!r} in sys.path]))
 """
     # As on a user's machine, bytecode is written by the first run and read by the others.
     cache = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-    results = [json.loads(python(script, **cache)) for _ in range(3)]
+    results = [json.loads(python(script, **cache)) for _ in range(2)]
     assert all(heavy == [] for _, heavy, _ in results)
     assert not any(on_path for *_, on_path in results)
     assert min(seconds for seconds, *_ in results) < 0.05, results
