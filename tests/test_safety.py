@@ -184,7 +184,8 @@ def test_a_likelier_safe_class_does_not_displace_an_unsafe_one(monkeypatch, boxe
 
 def test_safe_classes_alone_flag_nothing(monkeypatch):
     result = judge(monkeypatch, (160, 160, 100, 80, {"BELLY_EXPOSED": 0.9, "BUTTOCKS_EXPOSED": 0.1}))
-    assert result == SafetyResult(0.0, [], {"BELLY_EXPOSED": pytest.approx(0.9)})
+    assert result.score == 0 and not result.detections
+    assert result.class_scores == {"BELLY_EXPOSED": pytest.approx(0.9)}
     with_none = judge(monkeypatch, (160, 160, 100, 80, {"BUTTOCKS_EXPOSED": 0.9}), unsafe_classes=())
     assert with_none.score == 0 and with_none.class_scores == {"BUTTOCKS_EXPOSED": pytest.approx(0.9)}
 
