@@ -7,6 +7,8 @@
 Every package goes into a virtual environment beside this file; a ComfyUI and its environment are only read.
 """
 
+from __future__ import annotations
+
 import argparse
 import configparser
 import contextlib
@@ -22,10 +24,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 WINDOWS = os.name == "nt"
+OLDEST_PYTHON = (3, 10)
 
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 HOST_REQUIREMENTS = ROOT / "requirements-host.txt"
 DEV_REQUIREMENTS = ROOT / "requirements-dev.txt"
+
+# Options of pytest whose next argument may read like a test's path.
+VALUED = {"-k", "-m", "-c", "-o", "-p", "-W", "--ignore", "--ignore-glob", "--deselect", "--rootdir", "--basetemp"}
 
 # Not `-m pytest`: that puts this folder on sys.path, where our nodes/ would shadow ComfyUI's nodes.py.
 PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.exit(pytest.main())"
@@ -216,8 +222,9 @@ def host_venv(comfyui: Path) -> Path:
 def demo(options: list[str]) -> int:
     comfyuis = find_comfyui()
     pictures = ROOT / "out" / "demo"
-    # Runs where the user is, so that a --face or -o of theirs means what they typed; a second -o wins over ours.
-    code = subprocess.run([pack_venv(), ROOT, "generate", "--demo", "-o", pictures, *options]).returncode
+    # Runs where the user is, so that a --face or -o of theirs means what they typed; theirs, coming last, win over ours.
+    command = [pack_venv(), ROOT, "generate", "--demo", "--models", "tiny", "-o", pictures]
+    code = subprocess.run([*command, *options]).returncode
     if code:
         return code
     if not any(option.startswith(("-o", "--out")) for option in options):
@@ -237,13 +244,22 @@ def outcome(python: Path, arguments: list[str], **environ: str) -> str:
     return f"{result} ({time.monotonic() - began:.0f} s)"
 
 
+def split_named(options: list[str]) -> tuple[list[str], list[str]]:
+    """The options that name tests, and the others."""
+    named, others = [], []
+    for before, option in zip(["", *options], options, strict=False):
+        is_path = Path(option).parts[:1] == ("tests",) and before not in VALUED
+        (named if is_path else others).append(option)
+    return named, others
+
+
 def test(options: list[str], pack: bool = True, host: bool = True) -> int:
     """The summary names every suite, also those that did not run. Options that name tests choose among the suites."""
     comfyuis = find_comfyui() if host else []
-    named = [option for option in options if Path(option).parts[:1] == ("tests",)]
+    named, others = split_named(options)
     for_host = [name for name in named if Path(name).parts[:2] == ("tests", "host")]
     for_pack = [name for name in named if name not in for_host]
-    pytest = ["-c", PYTEST, *(option for option in options if option not in named)]
+    pytest = ["-c", PYTEST, *others]
 
     pack = pack and (for_pack or not named)
     host = host and (for_host or not named)
@@ -275,6 +291,10 @@ def test(options: list[str], pack: bool = True, host: bool = True) -> int:
 
 
 def main() -> int:
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        wanted, found = (".".join(map(str, version)) for version in (OLDEST_PYTHON, sys.version_info[:3]))
+        print(f"dev.py: this is Python {found}; run it with Python {wanted} or later.", file=sys.stderr)
+        return 1
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     more = {"allow_abbrev": False, "epilog": "Further options are passed on."}

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 STYLES = ("realistic", "anime", "3d", "chibi", "comic")
 SAFETY_CHECKER_TYPES = ("black", "blur", "pixelate", "sensitive_content_text")
+TYPE_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 MAX_SAMPLES_PIXELS = 512 * 512  # above this the service makes one sample
 
 
@@ -23,10 +24,10 @@ class ContractError(ValueError):
 
 @dataclass(frozen=True)
 class Field:
-    """What the contract says of one field; `type` is str, int, float or bool."""
+    """What the contract says of one field; `type` is str, int, float, bool or a tuple of these."""
 
     name: str
-    type: type
+    type: type | tuple[type, ...]
     description: str
     default: Any = None
     required: bool = False
@@ -41,13 +42,14 @@ class Field:
         if value is None:
             return None if self.nullable else f"The {self.name} field is required."
         if not self._fits_type(value):
-            return f"The {self.name} field must be of type {self.type.__name__}, got {value!r}."
+            return f"The {self.name} field must be of type {self._type_name()}, got {_shown(value)}."
         if self.required and not value.strip():
             return f"The {self.name} field is required."
         if self.choices and value not in self.choices:
-            return f"The {self.name} field must be one of {', '.join(self.choices)}, got {value!r}."
+            return f"The {self.name} field must be one of {', '.join(self.choices)}, got {_shown(value)}."
         if self.minimum is not None and not self.minimum <= value <= self.maximum:
-            return f"The {self.name} field must be between {self.minimum:g} and {self.maximum:g}, got {value:g}."
+            low, high = (int(limit) if limit == int(limit) else limit for limit in (self.minimum, self.maximum))
+            return f"The {self.name} field must be between {low} and {high}, got {_shown(value)}."
         if self.multiple_of and value % self.multiple_of:
             return f"The {self.name} field must be a multiple of {self.multiple_of}, got {value}."
         return None
@@ -56,8 +58,20 @@ class Field:
         if isinstance(value, bool):
             return self.type is bool
         if self.type is float:
-            return isinstance(value, (int, float)) and math.isfinite(value)
+            return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
         return isinstance(value, self.type)
+
+    def _type_name(self) -> str:
+        return " or ".join(TYPE_NAMES[t] for t in (self.type if isinstance(self.type, tuple) else (self.type,)))
+
+
+def _shown(value: Any) -> str:
+    """The value as Python writes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return "a number too long to write"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
 def _field(description: str, default: Any = MISSING, **rules):
@@ -102,8 +116,7 @@ class FaceGenRequest:
 def _describe(f) -> Field:
     types = [t for t in get_args(f.type) if t is not type(None)] or [f.type]
     required = f.default is MISSING
-    # track_id is a string or an integer; it is passed on as it came.
-    kind = types[0] if len(types) == 1 else object
+    kind = types[0] if len(types) == 1 else tuple(types)
     nullable = type(None) in get_args(f.type)
     return Field(f.name, kind, default=None if required else f.default, required=required, nullable=nullable, **f.metadata)
 

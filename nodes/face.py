@@ -15,6 +15,7 @@ from ..models.pictures import require_rgb
 from . import types
 
 log = logging.getLogger(__name__)
+TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
 
 
 def _packs():
@@ -24,6 +25,7 @@ def _packs():
 class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     @classmethod
     def define_schema(cls):
+        packs = list(_packs()) or [TRAINED_WITH]
         return io.Schema(
             node_id="FaceGenLoadFaceAnalyzer",
             display_name="Load Face Analyzer (FaceGen)",
@@ -32,7 +34,8 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_pack",
-                    options=list(_packs()) or ["buffalo_l"],
+                    options=packs,
+                    default=TRAINED_WITH if TRAINED_WITH in packs else packs[0],
                     tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l.",
                 ),
                 io.Combo.Input(

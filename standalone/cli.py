@@ -1,12 +1,16 @@
 """`generate`: a photo and a prompt to PNGs and a contact sheet."""
 
 import argparse
+import contextlib
+import gc
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +24,13 @@ TINY_NOTICE = (
     "and not a likeness. For portraits, give the folder of real files with --models DIR."
 )
 NOT_OFFERED = {"base64", "webhook", "track_id"}  # these concern the service's answer
+FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
+MODEL_OPTIONS = {
+    "checkpoint": "Which checkpoint of the models folder to use.",
+    "faceid": "Which FaceID file of the models folder to use.",
+    "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
+    "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
+}
 # Small, so that the tiny model draws all styles in about a minute on two cores.
 DEMO = {"prompt": "a smiling astronaut", "seed": 7, "width": 256, "height": 256, "num_inference_steps": 21}
 
@@ -31,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         option = f"--{name.replace('_', '-')}"
         names = ["--face", option] if name == "face_image" else [option]
-        text = field.description + ("" if field.default in (None, "") else f" Default: {field.default}.")
+        text = FILE_ONLY if name == "face_image" else field.description
+        if field.default not in (None, ""):
+            text += f" Default: {field.default}."
         if field.minimum is not None and name != "seed":
             text += f" {field.minimum:g} to {field.maximum:g}."
         kind = {"action": argparse.BooleanOptionalAction} if field.type is bool else {"type": field.type}
@@ -45,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Folder with the model files, laid out like ComfyUI's models folder, "
         "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.",
     )
-    parser.add_argument("--checkpoint", help="Which checkpoint of the models folder to use.")
-    parser.add_argument("--faceid", help="Which FaceID file of the models folder to use.")
+    for kind, text in MODEL_OPTIONS.items():
+        parser.add_argument(f"--{kind.replace('_', '-')}", metavar="NAME", help=text)
     parser.add_argument("--demo", action="store_true", help="All styles, from a bundled photo if no --face is given.")
 
 
@@ -56,21 +69,45 @@ def run(options: argparse.Namespace) -> None:
         options.face_image = demo_photo()
     request = FaceGenRequest(**{name: getattr(options, name) for name in FIELDS if name not in NOT_OFFERED})
     requests = [replace(request, style=style) for style in STYLES] if options.demo else [request]
+    require_file(request.face_image)
 
-    from .photos import read_photo  # torch only after the request is known to be good
+    with libraries():
+        from .photos import read_photo  # torch only after the request is known to be good
 
     photo = read_photo(request.face_image)
-    with tempfile.TemporaryDirectory(prefix="facegen-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="facegen-", ignore_cleanup_errors=True) as scratch:
         engine = load_engine(options, Path(scratch))
         files = draw(engine, requests, photo, options.out)
+        del engine
+        gc.collect()  # Windows removes no file that a model still maps
     for file in files:
         say(f"wrote {file}")
 
 
+@contextlib.contextmanager
+def libraries() -> Iterator[None]:
+    """Around imports: raises FaceGenError, with the cure, for a library that isn't there."""
+    try:
+        yield
+    except ImportError as error:
+        raise FaceGenError(
+            f"The Python library {error.name or 'needed'} can't be imported ({error}). Run `python dev.py demo`, which "
+            "installs all, or in the pack's folder: "
+            "pip install -r requirements.txt -r requirements-host.txt -r requirements-dev.txt"
+        ) from error
+
+
+def require_file(face: str) -> None:
+    if re.match(r"data:|[a-z][a-z0-9+.-]+://", face, re.IGNORECASE):
+        start = face if len(face) <= 40 else f"{face[:40]}…"
+        raise FaceGenError(f"The command line takes a photo file, no URL or data URI: {start} Save it and give the file.")
+
+
 def draw(engine, requests: list[FaceGenRequest], photo, out: Path) -> list[Path]:
-    from .photos import contact_sheet, save_png
+    from .photos import contact_sheet, prepare_folder, save_png
 
     embeds, crop = engine.embed(photo)
+    prepare_folder(out)
     files, cells = [], [("photo", photo[0]), ("face", crop[0])]
     for request in requests:
         began = time.perf_counter()
@@ -94,44 +131,65 @@ def draw(engine, requests: list[FaceGenRequest], photo, out: Path) -> list[Path]
 
 def load_engine(options: argparse.Namespace, scratch: Path):
     """The engine on the wanted models folder; the tiny model is written to `scratch` and loaded like any other."""
-    import diffusers
-    import transformers
+    with libraries():
+        import diffusers
+        import peft  # noqa: F401 - diffusers asks for it only while drawing
+        import transformers
 
-    from .engine import Engine
-    from .weights import find_weights
+        from .engine import Engine
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
-    if options.models is None:
-        options.models = default_models(options)
-    if options.models == TINY:
-        from .tiny import build_tiny
+    return Engine(choose_weights(options, scratch))
+
+
+def choose_weights(options: argparse.Namespace, scratch: Path):
+    from .weights import find_weights
+
+    names = {kind: getattr(options, kind) for kind in MODEL_OPTIONS}
+    if options.models is None and (weights := default_models(names)):
+        return weights
+    if options.models in (None, TINY):
+        with libraries():
+            import onnx  # noqa: F401 - build_tiny asks for it last
+
+            from .tiny import build_tiny
 
         say(TINY_NOTICE)
         build_tiny(scratch)
-        return Engine(find_weights(scratch))
+        return find_weights(scratch, **names)
     say(f"models from {options.models}")
-    return Engine(find_weights(Path(options.models), options.checkpoint, options.faceid))
+    return find_weights(Path(options.models), **names)
 
 
-def default_models(options: argparse.Namespace) -> str:
-    """ComfyUI's models folder when the pack lies in its custom_nodes and the folder holds all that is needed."""
-    from .weights import find_weights
+def default_models(names: dict[str, str | None]):
+    """From ComfyUI's models folder, when the pack lies in its custom_nodes; None when no models are to be had there.
 
+    Raises FaceGenError when the user named a model, or when the folder holds all kinds but leaves a choice.
+    """
+    from .weights import MissingFiles, find_weights
+
+    typed = [f"--{kind.replace('_', '-')}" for kind, name in names.items() if name]
     folder = ROOT.parent.parent / "models"
     if ROOT.parent.name != "custom_nodes" or not folder.is_dir():
-        return TINY
+        if typed:
+            raise FaceGenError(f"{', '.join(typed)}: say with --models DIR which folder to look in.")
+        return None
     try:
-        find_weights(folder, options.checkpoint, options.faceid)
-    except FaceGenError as error:
+        weights = find_weights(folder, **names)
+    except MissingFiles as error:
+        if typed:
+            raise
         say(str(error))
-        return TINY
-    return str(folder)
+        return None
+    say(f"models from {folder}")
+    return weights
 
 
 def demo_photo() -> str:
     """NASA's portrait of Eileen Collins (public domain), which scikit-image bundles."""
-    from skimage import data
+    with libraries():
+        from skimage import data
 
     return str(Path(data.__file__).parent / "astronaut.png")
 

@@ -51,7 +51,11 @@ class Engine:
         bgr = to_bgr(photo[0])
         faces = self.analyzer.detect(bgr)
         if not faces:
-            raise FaceGenError(self.analyzer.no_face_message(height, width))
+            sizes = " and ".join(f"{w}x{h}" for w, h in self.analyzer.detector_sizes)
+            raise FaceGenError(
+                f"No face found in the {width}x{height} photo (looked at {sizes}). Use a sharp, well-lit photo of one person "
+                "who faces the camera, with some room around the head, down to the shoulders; not a tight crop of the face."
+            )
         (face,) = select_faces(faces, "largest", height, width)
         crop = aligned_crop(bgr, face)[None]
         embeds = FaceEmbeds(

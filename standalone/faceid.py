@@ -79,10 +79,3 @@ class FaceIDProcessor:
         heads = [t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v)]
         out = F.scaled_dot_product_attention(*heads, attn_mask=attention_mask).transpose(1, 2).flatten(2)
         return attn.to_out[0](out + self.identity(q, attn.heads, self.sides))
-
-
-def release(unet: UNet2DConditionModel) -> None:
-    """Take the faces and the LoRA off again."""
-    unet.set_default_attn_processor()
-    if hasattr(unet, "peft_config"):
-        unet.delete_adapters(list(unet.peft_config))

@@ -1,6 +1,7 @@
 """Photos in, pictures out: reading a photo upright, PNGs that say how they were made, the contact sheet."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,17 @@ def read_photo(path: str | Path) -> Tensor:
     """A photo file as RGB float32 [1, H, W, 3] (0-1), turned as its EXIF says. Raises FaceGenError if it isn't one."""
     try:
         with Image.open(path) as image:
-            return to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            return to_tensor((eight_bit(upright) if upright.mode.startswith("I") else upright).convert("RGB"))
     except FileNotFoundError as error:
         raise FaceGenError(f"There is no photo {path}.") from error
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FaceGenError(f"{path} can't be read as a photo: {error}") from error
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """A 16-bit greyscale image scaled to 8 bits; Pillow's own conversion would turn most of it white."""
+    return Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -31,17 +38,32 @@ def to_image(picture: Tensor) -> Image.Image:
     return Image.fromarray((picture.detach().cpu().float() * 255).round().clamp(0, 255).to(torch.uint8).numpy())
 
 
+def prepare_folder(folder: Path) -> None:
+    """Make the folder and try to write in it. Raises FaceGenError if that can't be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise FaceGenError(f"No pictures can be written to {folder}: {error}. Give another folder with -o.") from error
+
+
 def save_png(picture: Tensor, path: Path, parameters: dict) -> None:
-    """Write an RGB picture with its parameters as JSON in the PNG text "parameters"; whole, or not at all."""
+    """Write an RGB picture with its parameters as JSON in the PNG text "parameters"; whole, or not at all.
+
+    Raises FaceGenError when it can't be written.
+    """
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", json.dumps(parameters, ensure_ascii=False))
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        to_image(picture).save(temporary, "PNG", pnginfo=info)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            to_image(picture).save(temporary, "PNG", pnginfo=info)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise FaceGenError(f"{path} can't be written: {error}") from error
 
 
 def contact_sheet(cells: list[tuple[str, Tensor]], cell: int = 256, columns: int = 6) -> Tensor:

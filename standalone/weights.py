@@ -1,10 +1,30 @@
 """Which files to use, from a folder laid out like ComfyUI's models folder."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError, safe_open
 
 from ..models.errors import FaceGenError
 from ..models.face_analysis import find_packs
+from ..models.faceid_adapter import FaceIDAdapter
+
+WHAT = {
+    "checkpoint": "an SD1.5 checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
+    "faceid": "a FaceID adapter (ipadapter/ip-adapter-faceid-plusv2_sd15.bin)",
+    "clip_vision": "a CLIP vision model (clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors)",
+    "face_pack": "an InsightFace model pack (insightface/models/buffalo_l/*.onnx)",
+}
+# Taken without asking where there are several.
+PREFERRED = {"clip_vision": "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "face_pack": "buffalo_l"}
+T = TypeVar("T")
+
+
+class MissingFiles(FaceGenError):
+    """The folder lacks a kind of file altogether."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +37,16 @@ class Weights:
     face_pack: Path
 
 
-def find_weights(folder: Path, checkpoint: str | None = None, faceid: str | None = None) -> Weights:
-    """The model files in `folder`; `checkpoint` and `faceid` name one where there are several.
+def find_weights(
+    folder: Path,
+    checkpoint: str | None = None,
+    faceid: str | None = None,
+    clip_vision: str | None = None,
+    face_pack: str | None = None,
+) -> Weights:
+    """The model files in `folder`; the names choose where there are several.
 
-    Raises FaceGenError that lists everything that is missing and where it belongs.
+    Raises MissingFiles, which lists everything that is missing and where it belongs, or FaceGenError.
     """
     folder = Path(folder)
     found = {
@@ -31,32 +57,71 @@ def find_weights(folder: Path, checkpoint: str | None = None, faceid: str | None
     }
     missing = [WHAT[kind] for kind, files in found.items() if not files]
     if missing:
-        raise FaceGenError(f"{folder} lacks {'; '.join(missing)}. It is laid out like ComfyUI's models folder.")
-    wanted = {"checkpoint": checkpoint, "faceid": faceid}
-    return Weights(**{kind: _pick(kind, files, wanted.get(kind)) for kind, files in found.items()})
-
-
-WHAT = {
-    "checkpoint": "an SD1.5 checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
-    "faceid": "a FaceID adapter (ipadapter/ip-adapter-faceid-plusv2_sd15.bin)",
-    "clip_vision": "a CLIP vision model (clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors)",
-    "face_pack": "an InsightFace model pack (insightface/models/buffalo_l/*.onnx)",
-}
-
-
-def _checkpoints(folder: Path) -> dict[str, Path]:
-    folders = {path.parent.name: path.parent for path in sorted(folder.glob("*/model_index.json"))}
-    return folders | _files(folder, ".safetensors")
+        raise MissingFiles(f"{folder} lacks {'; '.join(missing)}. It is laid out like ComfyUI's models folder.")
+    adapter = _adapter(found["faceid"], faceid)
+    return Weights(
+        _pick("checkpoint", found["checkpoint"], checkpoint),
+        adapter.file.path,
+        _clip_vision(found["clip_vision"], clip_vision, adapter),
+        _pick("face_pack", found["face_pack"], face_pack),
+    )
 
 
 def _files(folder: Path, *endings: str) -> dict[str, Path]:
-    return {path.name: path for path in sorted(folder.glob("*")) if path.suffix in endings}
+    """Path relative to `folder` -> file, in all subfolders; links are followed, as ComfyUI does."""
+    paths = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
+    return {path.relative_to(folder).as_posix(): path for path in sorted(paths) if path.name.lower().endswith(endings)}
 
 
-def _pick(kind: str, files: dict[str, Path], name: str | None) -> Path:
-    if name is None and (len(files) == 1 or kind not in ("checkpoint", "faceid")):
-        return next(iter(files.values()))
-    if name in files:
-        return files[name]
+def _checkpoints(folder: Path) -> dict[str, Path]:
+    folders = {path.parent for path in _files(folder, "model_index.json").values()} - {folder}
+    files = _files(folder, ".safetensors")
+    single = {name: path for name, path in files.items() if folders.isdisjoint(path.parents)}
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folders)} | single
+
+
+def _adapter(files: dict[str, Path], name: str | None) -> FaceIDAdapter:
+    """IP-Adapters of other kinds lie in the same folder; they are left out unless named."""
+    if name is not None:
+        return FaceIDAdapter(_pick("faceid", files, name))
+    adapters, refused = {}, []
+    for name_, path in files.items():
+        try:
+            adapters[name_] = FaceIDAdapter(path)
+        except FaceGenError as error:
+            refused.append(str(error))
+    if not adapters:
+        raise FaceGenError(f"There is no FaceID adapter among {', '.join(files)}. {' '.join(refused)}")
+    return _pick("faceid", adapters, None)
+
+
+def _clip_vision(files: dict[str, Path], name: str | None, adapter: FaceIDAdapter) -> Path:
+    """The model of the width that the adapter reads; any, if it reads none."""
+    chosen = files if name is None else {name: _pick("clip_vision", files, name)}
+    widths = {key: _clip_width(path) for key, path in chosen.items()}
+    needed = adapter.variant.clip_dim
+    fitting = {key: chosen[key] for key, width in widths.items() if width and needed in (None, width)}
+    if not fitting:
+        seen = ", ".join(f"{key} ({f'width {width}' if width else 'no CLIP vision model'})" for key, width in widths.items())
+        wanted = f" of width {needed}" if needed else ""
+        raise FaceGenError(f"{adapter.file.path.name} needs a CLIP vision model{wanted} in clip_vision. Found: {seen}.")
+    return _pick("clip_vision", fitting, None)
+
+
+def _clip_width(path: Path) -> int | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_slice("vision_model.embeddings.class_embedding").get_shape()[-1]
+    except (SafetensorError, OSError):
+        return None
+
+
+def _pick(kind: str, found: Mapping[str, T], name: str | None) -> T:
+    if name is None and len(found) == 1:
+        return next(iter(found.values()))
+    wanted = PREFERRED.get(kind) if name is None else Path(name).as_posix()
+    if wanted in found:
+        return found[wanted]
     given = "several were found" if name is None else f"there is no {name!r}"
-    raise FaceGenError(f"Choose a {kind} with --{kind}: {given}. There are: {', '.join(files)}.")
+    option = f"--{kind.replace('_', '-')}"
+    raise FaceGenError(f"Choose a {kind.replace('_', ' ')} with {option}: {given}. There are: {', '.join(found)}.")

@@ -32,12 +32,17 @@ def test_within_the_contract(changes):
     ("changes", "says"),
     [({"prompt": " "}, "prompt field is required"), ({"face_image": None}, "face_image field is required"),
      ({"width": 513}, "between 64 and 512, got 513"), ({"height": 776}, "between 64 and 768"),
-     ({"width": 500}, "multiple of 8"), ({"width": "512"}, "type int, got '512'"), ({"width": True}, "type int"),
+     ({"width": 500}, "multiple of 8"), ({"width": "512"}, "type integer, got '512'"), ({"width": True}, "type integer"),
      ({"num_inference_steps": 20}, "between 21 and 41, got 20"), ({"guidance_scale": float("nan")}, "guidance_scale"),
      ({"s_scale": 7.5}, "between 0 and 2, got 7.5"), ({"s_scale": float("inf")}, "s_scale"),
      ({"style": "oil"}, "one of realistic, anime, 3d, chibi, comic, got 'oil'"), ({"samples": 3}, "between 1 and 2"),
      ({"safety_checker": "yes"}, "type bool"), ({"safety_checker_type": "red"}, "black, blur, pixelate"),
-     ({"seed": -1}, "seed"), ({"height": 768, "samples": 2}, "samples field must be 1 at 512x768")],
+     ({"seed": -1}, "seed"),
+     ({"seed": 2**64}, f"between 0 and {2**64 - 1}, got {2**64}\\."), ({"seed": 10**5000}, "too long to write"),
+     ({"guidance_scale": 20.0000001}, "between 1 and 20, got 20.0000001"), ({"s_scale": 10**400}, "between 0 and 2, got 1000"),
+     ({"track_id": [1]}, r"string or integer, got \[1\]"), ({"track_id": {}}, "string or integer"),
+     ({"track_id": True}, "string or integer"), ({"track_id": 1.5}, "string or integer"),
+     ({"height": 768, "samples": 2}, "samples field must be 1 at 512x768")],
 )  # fmt: skip
 def test_outside_the_contract(changes, says):
     with pytest.raises(ContractError, match=says) as error:

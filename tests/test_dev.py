@@ -329,6 +329,49 @@ def test_named_tests_run_alone(dev, suites, home, capsys):
     assert [arguments for _, arguments, _ in suites] == [["-c", "tests/host/test_graph.py"]]
 
 
+@pytest.mark.parametrize("options", [["-k", "tests"], ["--deselect", "tests/host/test_graph.py"]])
+def test_the_value_of_an_option_names_no_test(dev, suites, options):
+    dev.test(options)
+    assert suites[-1][1] == ["-c", *options, "--ignore=tests/host", "tests"]
+
+
+def test_a_test_may_be_named_after_a_flag(dev, suites):
+    dev.test(["-k", "tests", "-x", "tests"])
+    assert suites[-1][1] == ["-c", "-k", "tests", "-x", "--ignore=tests/host", "tests"]
+    dev.test(["-x", "tests/test_dev.py"])
+    assert suites[-1][1] == ["-c", "-x", "--ignore=tests/host", "tests/test_dev.py"]
+
+
+def test_the_demo_runs_on_the_tiny_model_unless_told_otherwise(dev, monkeypatch):
+    commands = []
+
+    def run(command):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(dev, "pack_venv", lambda: "python")
+    monkeypatch.setattr(dev.subprocess, "run", run)
+    assert dev.demo(["--models", "mine"]) == 0
+    given = [value for option, value in zip(commands[0], commands[0][1:], strict=False) if option == "--models"]
+    assert given == ["tiny", "mine"]  # the last one counts
+
+
+def test_an_old_python_is_told_which_one_is_needed(dev, monkeypatch, capsys):
+    monkeypatch.setattr(dev.sys, "version_info", (3, 9, 18, "final", 0))
+    assert dev.main() == 1
+    assert capsys.readouterr().err == "dev.py: this is Python 3.9.18; run it with Python 3.10 or later.\n"
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9"])
+def test_dev_runs_on_an_old_python_up_to_that_sentence(version):
+    pythons = sorted(Path(os.path.expanduser("~/.pyenv/versions")).glob(f"{version}.*/bin/python"))
+    if not pythons:
+        pytest.skip(f"no Python {version} here")
+    done = subprocess.run([pythons[0], ROOT / "dev.py", "test"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"dev.py: this is Python {version}.") and len(done.stderr.splitlines()) == 1
+
+
 def test_one_failing_suite_fails_the_run_and_not_the_others(dev, suites, home, monkeypatch, capsys):
     make_comfyui(home / "comfy" / "a")
     make_comfyui(home / "comfy" / "b")
