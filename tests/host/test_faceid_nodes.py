@@ -177,6 +177,7 @@ def test_another_pack_before_or_after_ours(apply, model):
     before = another_pack(model, theirs, strength=0.5)
     stacked = comfy_unets.predict(apply(to=before, **middle_only), x, context)
     assert error(stacked, comfy_unets.predict(before, x, context)) > 1e-4
+    assert error(stacked, alone) > 1e-4
 
 
 def test_a_call_costs_few_operations_and_no_sync(apply, model):
