@@ -10,7 +10,7 @@ from .errors import FaceGenError
 COMBINE = ("average", "concat", "one per image")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no one truth value; a face is itself
 class FaceEmbeds:
     """The embeddings of n faces.
 

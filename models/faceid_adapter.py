@@ -5,7 +5,9 @@ Source: IP-Adapter-FaceID, https://github.com/tencent-ailab/IP-Adapter; paper ar
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -13,39 +15,12 @@ from torch import Tensor
 from .errors import FaceGenError
 from .face_embeds import FaceEmbeds
 from .faceid_file import FaceIDFile
-from .faceid_projection import identity_tokens, missing_weights, structure_tokens
+from .faceid_projection import identity_tokens, structure_tokens, unnorm_tokens
+from .faceid_variant import IDENTITY_DIM, base_name, recognise
 
-IDENTITY_DIM = 512
 S_SCALE_RANGE = (0.0, 2.0)
-BASES = {768: "SD1.5", 2048: "SDXL"}
 CLIP_VISION_NAMES = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H", 1664: "ViT-bigG"}
 LORA_TARGETS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
-
-# Plus v1 and v2 have the same tensor names and shapes; only v2 adds its structure branch to the identity tokens. v1 was
-# published once, for SD1.5, and is known by its digest.
-PLUS_V1_SHA256 = "252fb53e0d018489d9e7f9b9e2001a52ff700e491894011ada7cfb471e0fadf2"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The kind of adapter in a file.
-
-    name         such as "faceid-plusv2_sd15".
-    context_dim  width of the UNet's text context: 768 for SD1.5, 2048 for SDXL.
-    tokens       identity tokens per face.
-    clip_dim     width of the CLIP vision states it reads; None without a structure branch.
-    shortcut     True when the structure branch is scaled by s_scale and added to the identity tokens.
-    """
-
-    name: str
-    context_dim: int
-    tokens: int
-    clip_dim: int | None = None
-    shortcut: bool = False
-
-    @property
-    def base(self) -> str:
-        return base_name(self.context_dim)
 
 
 @dataclass(frozen=True)
@@ -55,12 +30,14 @@ class CrossAttention:
     key      how the host addresses the block.
     path     module path of its transformer block, e.g. "input_blocks.1.1.transformer_blocks.0".
     width    channels of its queries.
+    heads    number of attention heads.
     depth    position along the forward pass, from 0.
     """
 
     key: tuple
     path: str
     width: int
+    heads: int
     depth: int
 
 
@@ -69,15 +46,17 @@ class FaceIDAdapter:
 
     def __init__(self, path: str | Path):
         self.file = FaceIDFile(path)
-        self.variant = _variant(self.file)
+        self.variant = recognise(self.file)
         self._lora: dict[str, Tensor] | None = None
+        # Lives as long as the face does, so that another weight or s_scale reads no file.
+        self._projected: WeakKeyDictionary[FaceEmbeds, list[tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
-    @property
+    @cached_property
     def widths(self) -> list[int]:
         """Query channels of the blocks the adapter was trained for, in its own order: down, up, middle."""
         return [self.file[f"ip_adapter.{2 * i + 1}.to_k_ip.weight"].shape[0] for i in range(self.blocks)]
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         return sum(name.endswith(".to_k_ip.weight") for name in self.file)
 
@@ -90,19 +69,40 @@ class FaceIDAdapter:
         Raises FaceGenError when the embeddings lack what the variant reads.
         """
         self._check(embeds, s_scale)
-        cond = self._project(embeds.normed_identity, embeds.clip_hidden, s_scale)
-        uncond = self._project(torch.zeros_like(embeds.identity[:1]), embeds.clip_hidden_zero, s_scale)
-        uncond = uncond.expand_as(cond)
-        if embeds.per_image:
-            return cond, uncond
-        return cond.flatten(0, 1)[None], uncond.flatten(0, 1)[None]
+        cond, uncond = _weighed(self._branches(embeds), s_scale)
+        return cond, uncond
 
-    def _project(self, identity: Tensor, clip_hidden: Tensor | None, s_scale: float) -> Tensor:
+    @torch.no_grad()
+    def keys_values(self, embeds: FaceEmbeds, s_scale: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each block in the adapter's order, float32 [2, m, tokens, width]; side 0 conditional.
+
+        They are linear in the tokens, so what is kept for a face serves every s_scale. Raises as `tokens` does.
+        """
+        self._check(embeds, s_scale)
+        if embeds not in self._projected:
+            branches = self._branches(embeds)
+            self._projected[embeds] = [
+                tuple(branches @ self.file[f"ip_adapter.{2 * i + 1}.{part}_ip.weight"].float().T for part in ("to_k", "to_v"))
+                for i in range(self.blocks)
+            ]
+        return [tuple(_weighed(t, s_scale) for t in pair) for pair in self._projected[embeds]]
+
+    def _branches(self, embeds: FaceEmbeds) -> Tensor:
+        """What tokens are summed from, [1 or 2, 2, m, tokens, context_dim]: identity and, where s_scale acts, structure."""
+        identity = embeds.identity if self.variant.raw_identity else embeds.normed_identity
+        cond = self._project(identity, embeds.clip_hidden)
+        uncond = self._project(torch.zeros_like(embeds.identity[:1]), embeds.clip_hidden_zero)
+        both = torch.stack([cond, uncond.expand_as(cond)], dim=1)
+        return both if embeds.per_image else both.flatten(2, 3)[:, :, None]
+
+    def _project(self, identity: Tensor, clip_hidden: Tensor | None) -> Tensor:
+        if self.variant.raw_identity:
+            return unnorm_tokens(self.file, identity.float())[None]
         x = identity_tokens(self.file, identity.float())
         if self.variant.clip_dim is None:
-            return x
+            return x[None]
         structure = structure_tokens(self.file, x, clip_hidden.float())
-        return x + s_scale * structure if self.variant.shortcut else structure
+        return torch.stack([x, structure]) if self.variant.shortcut else structure[None]
 
     def _check(self, embeds: FaceEmbeds, s_scale: float) -> None:
         low, high = S_SCALE_RANGE
@@ -125,14 +125,6 @@ class FaceIDAdapter:
                 f"{self.file.path.name} ({self.variant.name}) needs {model}, but the faces were embedded with "
                 f"{CLIP_VISION_NAMES.get(given, 'one')} of width {given}. Change the file in Load CLIP Vision."
             )
-
-    @torch.no_grad()
-    def keys_values(self, tokens: tuple[Tensor, Tensor], block: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of one block (in the adapter's order), float32 [2, m, tokens, width]; side 0 conditional."""
-        both = torch.stack(tokens)
-        name = f"ip_adapter.{2 * block + 1}"
-        key, value = (self.file[f"{name}.{part}_ip.weight"].float() for part in ("to_k", "to_v"))
-        return both @ key.T, both @ value.T
 
     def lora(self, blocks: list[CrossAttention], prefix: str = "") -> dict[str, Tensor]:
         """The adapter's own LoRA as "<prefix><module path>.lora_down.weight" / "….lora_up.weight"; {} if it has none.
@@ -163,30 +155,5 @@ class FaceIDAdapter:
         )
 
 
-def base_name(context_dim: int) -> str:
-    return BASES.get(context_dim, "of another base")
-
-
-def _variant(file: FaceIDFile) -> Variant:
-    """Recognise an adapter by its tensors' names and shapes (and Plus v1 by its digest), never by the file's name."""
-    blocks = max(1, sum(name.endswith(".to_k_ip.weight") for name in file))
-    pairs = [f"ip_adapter.{2 * i + 1}.{part}_ip.weight" for i in range(blocks) for part in ("to_k", "to_v")]
-    if missing := [*missing_weights(file), *(name for name in pairs if name not in file)]:
-        raise FaceGenError(
-            f"{file.path} is not a FaceID adapter: it lacks "
-            f"{', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}. It holds {len(file)} tensors"
-            f"{': ' + ', '.join(sorted(file)[:4]) + ', …' if len(file) else ''}. Choose a file such as "
-            "ip-adapter-faceid-plusv2_sd15.bin from the models/ipadapter folder."
-        )
-    if (width := file["image_proj.proj.0.weight"].shape[1]) != IDENTITY_DIM:
-        raise FaceGenError(f"{file.path} reads {width}-wide embeddings; FaceID adapters read {IDENTITY_DIM}-wide ones.")
-    context_dim = file["image_proj.norm.weight"].shape[0]
-    tokens = file["image_proj.proj.2.weight"].shape[0] // context_dim
-    suffix = {768: "sd15", 2048: "sdxl"}.get(context_dim, f"context{context_dim}")
-    if "image_proj.perceiver_resampler.proj_in.weight" in file:
-        clip_dim = file["image_proj.perceiver_resampler.proj_in.weight"].shape[1]
-        v1 = context_dim == 768 and file.path.suffix == ".bin" and file.sha256() == PLUS_V1_SHA256
-        name = "faceid-plus" if v1 else "faceid-plusv2"
-        return Variant(f"{name}_{suffix}", context_dim, tokens, clip_dim, shortcut=not v1)
-    name = "faceid" if any("_lora." in n for n in file) else "faceid-portrait"
-    return Variant(f"{name}_{suffix}", context_dim, tokens)
+def _weighed(branches: Tensor, s_scale: float) -> Tensor:
+    return branches[0] + s_scale * branches[1] if len(branches) == 2 else branches[0]

@@ -17,11 +17,13 @@ class FaceIDFile(Mapping):
     """The tensors of an adapter file by flat name ("image_proj.proj.0.weight"); a tensor is read when it is looked up.
 
     Takes .safetensors, and PyTorch's .bin, .pt and .pth. The latter are pickles and are opened with `weights_only`, so
-    nothing in them is executed. Raises FaceGenError for anything that isn't a readable file of tensors.
+    nothing in them is executed. `metadata` holds what a .safetensors file says of itself. Raises FaceGenError for
+    anything that isn't a readable file of tensors.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.metadata: dict[str, str] = {}
         if not self.path.is_file():
             raise FaceGenError(f"FaceID file not found: {self.path}")
         if self.path.stat().st_size == 0:
@@ -34,6 +36,7 @@ class FaceIDFile(Mapping):
         except (SafetensorError, OSError) as error:
             raise self._unreadable(error) from error
         self._names = dict.fromkeys(handle.keys())
+        self.metadata = handle.metadata() or {}
         return handle.get_tensor
 
     def _pickle(self):

@@ -19,21 +19,33 @@ RESAMPLER_LAYER = {  # module -> has a bias
 }  # fmt: skip
 
 
+STRUCTURE = "image_proj.perceiver_resampler"  # reads CLIP states, starts from the identity tokens
+LATENTS = "image_proj.latents"  # what the resampler of portrait-unnorm starts from
+
+
 def missing_weights(names: Mapping[str, object]) -> list[str]:
     """Tensors that the projection reads and `names` lacks; the resampler's only where there is one."""
-    root = "image_proj.perceiver_resampler"
-    modules = {"image_proj.proj.0": True, "image_proj.proj.2": True, "image_proj.norm": True}  # name -> has a bias
-    if any(name.startswith(root) for name in names):
-        modules |= {f"{root}.{part}": True for part in ("proj_in", "proj_out", "norm_out")}
-        layers = {int(match[1]) for name in names if (match := re.match(rf"{re.escape(root)}\.layers\.(\d+)\.", name))}
-        for i in range(max(layers, default=-1) + 1):
-            modules |= {f"{root}.layers.{i}.{part}": bias for part, bias in RESAMPLER_LAYER.items()}
+    modules: dict[str, bool] = {}  # name -> has a bias
+    if LATENTS in names:
+        modules |= _resampler_modules(names, "image_proj")
+    else:
+        modules |= {"image_proj.proj.0": True, "image_proj.proj.2": True, "image_proj.norm": True}
+        if any(name.startswith(STRUCTURE) for name in names):
+            modules |= _resampler_modules(names, STRUCTURE)
     wanted = [f"{module}.{kind}" for module, bias in modules.items() for kind in ("weight", "bias")[: 1 + bias]]
     return [name for name in wanted if name not in names]
 
 
+def _resampler_modules(names: Mapping[str, object], root: str) -> dict[str, bool]:
+    modules = {f"{root}.{part}": True for part in ("proj_in", "proj_out", "norm_out")}
+    layers = {int(match[1]) for name in names if (match := re.match(rf"{re.escape(root)}\.layers\.(\d+)\.", name))}
+    for i in range(max(layers, default=-1) + 1):
+        modules |= {f"{root}.layers.{i}.{part}": bias for part, bias in RESAMPLER_LAYER.items()}
+    return modules
+
+
 def identity_tokens(w: Weights, identity: Tensor) -> Tensor:
-    """MLP over the ArcFace embedding: [n, 512] -> [n, tokens, context_dim]."""
+    """MLP over the normalised ArcFace embedding: [n, 512] -> [n, tokens, context_dim]."""
     context_dim = w["image_proj.norm.weight"].shape[0]
     x = F.gelu(_linear(w, "image_proj.proj.0", identity))
     x = _linear(w, "image_proj.proj.2", x)
@@ -41,9 +53,18 @@ def identity_tokens(w: Weights, identity: Tensor) -> Tensor:
 
 
 def structure_tokens(w: Weights, latents: Tensor, clip_hidden: Tensor) -> Tensor:
-    """Perceiver resampler: identity tokens [n, tokens, context_dim] look at CLIP states [n, 257, clip_dim]."""
-    root = "image_proj.perceiver_resampler"
-    x = _linear(w, f"{root}.proj_in", clip_hidden)
+    """Identity tokens [n, tokens, context_dim] look at CLIP states [n, 257, clip_dim]."""
+    return _resample(w, STRUCTURE, latents, clip_hidden)
+
+
+def unnorm_tokens(w: Weights, identity: Tensor) -> Tensor:
+    """portrait-unnorm: learnt latents look at the raw ArcFace embedding, [n, 512] -> [n, tokens, context_dim]."""
+    return _resample(w, "image_proj", w[LATENTS].float().expand(len(identity), -1, -1), identity[:, None])
+
+
+def _resample(w: Weights, root: str, latents: Tensor, x: Tensor) -> Tensor:
+    """Perceiver resampler: latents [n, tokens, dim] look at x [n, length, d_in]."""
+    x = _linear(w, f"{root}.proj_in", x)
     layer = 0
     while f"{root}.layers.{layer}.0.to_q.weight" in w:
         latents = latents + _perceiver_attention(w, f"{root}.layers.{layer}.0", x, latents)

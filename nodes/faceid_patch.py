@@ -1,17 +1,16 @@
 """FaceID on a ComfyUI model: which blocks it has, what is patched, and when the patch acts."""
 
-import logging
-
 import comfy.sd
-import torch.nn.functional as F
+import torch
 from comfy.ldm.modules.attention import optimized_attention
 
 from ..models.errors import FaceGenError
 from ..models.faceid_adapter import CrossAttention
 from ..models.faceid_attention import IdentityAttention
 from ..models.layer_weights import parse_layer_weights
-
-log = logging.getLogger(__name__)
+from .faceid_chunks import chunks, watch
+from .faceid_region import Region
+from .notes import note
 
 LORA_ATTACHMENT = "facegen.faceid_lora"
 FORWARD_ORDER = ("input", "middle", "output")
@@ -33,19 +32,27 @@ def apply_faceid(
 
     Raises FaceGenError when the adapter doesn't fit the model or the embeddings.
     """
-    unet = model.model.diffusion_model
+    unet = _unet(model)
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, _context_dim(unet, blocks))
     weights = parse_layer_weights(layer_weights, len(blocks))
-    tokens = adapter.tokens(embeds, s_scale)
+    keys_values = adapter.keys_values(embeds, s_scale)
+    region = Region.of(mask)
+    if s_scale != 1 and not adapter.variant.shortcut:
+        note(
+            f"s_scale {s_scale:g} has no effect: {adapter.file.path.name} is {adapter.variant.name}, and only PlusV2 has a "
+            "structure branch to scale."
+        )
+    if region is not None and region.is_empty:
+        return model.clone()
     patched = apply_lora(model, adapter, blocks, lora_strength)
+    watch(patched)
     window = SigmaWindow.between(patched, *percent_range)
-    region = None if mask is None else Region(mask)
     replaced = patched.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    for i, block in enumerate(blocks):
+    for block, (key, value) in zip(blocks, keys_values, strict=True):
         if weight * weights[block.depth] == 0:
             continue
-        identity = IdentityAttention(*adapter.keys_values(tokens, i), weight * weights[block.depth])
+        identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
         # The host looks for an entry of this transformer layer first, then for one of the whole block.
         previous = replaced.get(block.key, replaced.get(block.key[:2]))
         patched.set_model_attn2_replace(FaceIDPatch(identity, window, region, previous), *block.key)
@@ -62,8 +69,10 @@ def apply_lora(model, adapter, blocks, strength):
     file = adapter.file.path.resolve()
     if file in applied:
         if applied[file] != strength:
-            message = "FaceGen: the LoRA of %s is on this model at %g already; the second face's lora_strength %g is not used."
-            log.warning(message, file.name, applied[file], strength)
+            note(
+                f"the LoRA of {file.name} is on this model at {applied[file]:g} already; the second face's lora_strength "
+                f"{strength:g} is not used."
+            )
         return model.clone()
     lora = adapter.lora(blocks, "diffusion_model.") if strength != 0 else {}
     if not lora:
@@ -73,25 +82,33 @@ def apply_lora(model, adapter, blocks, strength):
     return patched
 
 
-def cross_attention_blocks(unet):
-    """The UNet's cross-attention blocks in the published adapters' order: input, output, middle."""
+def _unet(model):
+    unet = model.model.diffusion_model
     if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block", "output_blocks")):
         raise FaceGenError(
             f"FaceID works on SD1.5 and SDXL models; this one is a {type(unet).__name__}. Connect a model from such a "
-            "checkpoint to `model`."
+            "checkpoint to `model` of the Apply FaceID node: change the file in Load Checkpoint."
         )
+    return unet
+
+
+def cross_attention_blocks(unet):
+    """The UNet's cross-attention blocks in the published adapters' order: input, output, middle."""
     parts = [(("input", i), f"input_blocks.{i}", block) for i, block in enumerate(unet.input_blocks)]
     parts += [(("output", i), f"output_blocks.{i}", block) for i, block in enumerate(unet.output_blocks)]
     parts += [(("middle", 0), "middle_block", unet.middle_block)]
     found = {
-        (*key, index): (f"{path}.{place}.transformer_blocks.{index}", transformer.attn2.to_q.out_features)
+        (*key, index): (f"{path}.{place}.transformer_blocks.{index}", transformer.attn2)
         for key, path, block in parts
         for place, layer in enumerate(block or ())
         for index, transformer in enumerate(getattr(layer, "transformer_blocks", ()))
         if transformer.attn2 is not None
     }
     forward = sorted(found, key=lambda key: (FORWARD_ORDER.index(key[0]), *key[1:]))
-    return [CrossAttention(key, path, width, forward.index(key)) for key, (path, width) in found.items()]
+    return [
+        CrossAttention(key, path, attention.to_q.out_features, attention.heads, forward.index(key))
+        for key, (path, attention) in found.items()
+    ]
 
 
 def _context_dim(unet, blocks):
@@ -113,36 +130,12 @@ class SigmaWindow:
         sampling = model.get_model_object("model_sampling")
         return cls(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
 
+    @torch.compiler.disable  # a compiled model would be compiled anew for each step's sigma
     def open(self, sigmas):
         if sigmas is not self._sigmas:
             self._sigmas = sigmas
             self._open = self.end <= float(sigmas[0]) <= self.start
         return self._open
-
-
-class Region:
-    """A mask [H, W] or [B, H, W] (0-1), resized to each block's grid of tokens once."""
-
-    def __init__(self, mask):
-        if mask.ndim not in (2, 3) or not mask.numel():
-            raise FaceGenError(f"Apply FaceID: mask must be [H, W] or [batch, H, W], got {list(mask.shape)}.")
-        self.mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-        self._sized = {}
-
-    def weights(self, like, height, width, chunks):
-        """[batch or 1, height * width, 1] in the dtype and on the device of `like` [batch, height * width, channels]."""
-        key = (height, width, len(like), chunks, like.dtype, like.device)
-        if key not in self._sized:
-            # "area" keeps an all-white mask exactly 1 and honours feathered edges.
-            grid = F.interpolate(self.mask, size=(height, width), mode="area").flatten(2).transpose(1, 2)
-            if len(grid) > 1:
-                per_chunk = len(like) // chunks
-                grid = grid.repeat(-(-per_chunk // len(grid)), 1, 1)[:per_chunk].repeat(chunks, 1, 1)
-            self._sized[key] = grid.to(like)
-        return self._sized[key]
-
-    def forget(self):
-        self._sized.clear()
 
 
 class FaceIDPatch:
@@ -155,10 +148,10 @@ class FaceIDPatch:
     def __call__(self, q, k, v, extra_options):
         out = self._without_face(q, k, v, extra_options)
         if self.window is None or self.window.open(extra_options["sigmas"]):
-            sides = extra_options["cond_or_uncond"]
-            face = self.identity(q, extra_options["n_heads"], sides)
+            call = chunks(extra_options)
+            face = self.identity(q, call.sides)
             if self.region is not None:
-                face = face * self.region.weights(face, *extra_options["activations_shape"][-2:], len(sides))
+                face = face * self.region.weights(face, extra_options["activations_shape"][-2:], call)
             out = out + face
         for callback, kwargs, window in self.added:
             if window.open(extra_options["sigmas"]):
@@ -177,10 +170,11 @@ class FaceIDPatch:
         self.added.append((callback, kwargs, window))
 
     def to(self, device_or_dtype):
-        """Called by the host when it moves the model: let go of device memory; the next step lays out anew."""
-        self.identity.forget()
-        if self.region is not None:
-            self.region.forget()
+        """Called by the host when it moves the model: keys and values go where it goes."""
+        if isinstance(device_or_dtype, torch.device):
+            self.identity.to(device_or_dtype)
+            if self.region is not None:
+                self.region.forget()
         if hasattr(self.previous, "to"):
             self.previous = self.previous.to(device_or_dtype)
         return self

@@ -31,10 +31,9 @@ def apply_faceid(
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, unet.config.cross_attention_dim)
     weights = parse_layer_weights(layer_weights, len(blocks))
-    tokens = adapter.tokens(embeds, s_scale)
     processors = dict(unet.attn_processors)
-    for i, block in enumerate(blocks):
-        identity = IdentityAttention(*adapter.keys_values(tokens, i), weight * weights[block.depth])
+    for block, (key, value) in zip(blocks, adapter.keys_values(embeds, s_scale), strict=True):
+        identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
         processors[f"{block.path}.attn2.processor"] = FaceIDProcessor(identity, sides)
     apply_lora(unet, adapter, blocks, lora_strength)
     unet.set_attn_processor(processors)
@@ -62,9 +61,10 @@ def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
     """The UNet's cross-attention blocks in the published adapters' order: down, up, middle."""
     paths = [name.removesuffix(".attn2.processor") for name in unet.attn_processors if name.endswith(".attn2.processor")]
     order = sorted(paths, key=lambda path: FORWARD_ORDER.index(path.split(".")[0]))  # stable within a part
+    attentions = {path: unet.get_submodule(f"{path}.attn2") for path in paths}
     return [
-        CrossAttention((path,), path, unet.get_submodule(f"{path}.attn2.to_q").out_features, order.index(path))
-        for path in paths
+        CrossAttention((path,), path, attention.to_q.out_features, attention.heads, order.index(path))
+        for path, attention in attentions.items()
     ]
 
 
@@ -78,4 +78,4 @@ class FaceIDProcessor:
         q, k, v = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
         heads = [t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v)]
         out = F.scaled_dot_product_attention(*heads, attn_mask=attention_mask).transpose(1, 2).flatten(2)
-        return attn.to_out[0](out + self.identity(q, attn.heads, self.sides))
+        return attn.to_out[0](out + self.identity(q, self.sides))

@@ -25,20 +25,31 @@ def image_proj(context_dim=768, clip_dim=1280, tokens=4, depth=4, seed=0, inner=
     _norm(g, state, "norm", context_dim)
     if clip_dim is None:
         return state
-    root = "perceiver_resampler"
-    _linear(g, state, f"{root}.proj_in", clip_dim, context_dim)
-    _linear(g, state, f"{root}.proj_out", context_dim, context_dim)
-    _norm(g, state, f"{root}.norm_out", context_dim)
+    return state | _resampler(g, "perceiver_resampler.", context_dim, clip_dim, context_dim, depth)
+
+
+def unnorm_proj(context_dim=2048, tokens=16, depth=4, seed=0, inner=1280):
+    """`image_proj` of portrait-unnorm: a resampler whose learnt latents look at the raw embedding."""
+    g = torch.Generator().manual_seed(seed)
+    latents = torch.randn(1, tokens, inner, generator=g) / inner**0.5
+    return {"latents": latents, **_resampler(g, "", inner, 512, context_dim, depth)}
+
+
+def _resampler(g, root, dim, d_in, d_out, depth):
+    state = {}
+    _linear(g, state, f"{root}proj_in", d_in, dim)
+    _linear(g, state, f"{root}proj_out", dim, d_out)
+    _norm(g, state, f"{root}norm_out", d_out)
     for i in range(depth):
-        layer = f"{root}.layers.{i}"
-        _norm(g, state, f"{layer}.0.norm1", context_dim)
-        _norm(g, state, f"{layer}.0.norm2", context_dim)
-        _linear(g, state, f"{layer}.0.to_q", context_dim, context_dim, bias=False)
-        _linear(g, state, f"{layer}.0.to_kv", context_dim, 2 * context_dim, bias=False)
-        _linear(g, state, f"{layer}.0.to_out", context_dim, context_dim, bias=False)
-        _norm(g, state, f"{layer}.1.0", context_dim)
-        _linear(g, state, f"{layer}.1.1", context_dim, 4 * context_dim, bias=False)
-        _linear(g, state, f"{layer}.1.3", 4 * context_dim, context_dim, bias=False)
+        layer = f"{root}layers.{i}"
+        _norm(g, state, f"{layer}.0.norm1", dim)
+        _norm(g, state, f"{layer}.0.norm2", dim)
+        _linear(g, state, f"{layer}.0.to_q", dim, dim, bias=False)
+        _linear(g, state, f"{layer}.0.to_kv", dim, 2 * dim, bias=False)
+        _linear(g, state, f"{layer}.0.to_out", dim, dim, bias=False)
+        _norm(g, state, f"{layer}.1.0", dim)
+        _linear(g, state, f"{layer}.1.1", dim, 4 * dim, bias=False)
+        _linear(g, state, f"{layer}.1.3", 4 * dim, dim, bias=False)
     return state
 
 
@@ -55,17 +66,20 @@ def ip_adapter(widths, context_dim=768, rank=8, seed=1, lora_scale=0.3):
     return state
 
 
-def faceid_state(widths, context_dim=768, clip_dim=1280, rank=8, seed=0, **kwargs):
-    return {
-        "image_proj": image_proj(context_dim, clip_dim, seed=seed, **kwargs),
-        "ip_adapter": ip_adapter(widths, context_dim, rank, seed=seed + 1),
-    }
+def faceid_state(widths, context_dim=768, clip_dim=1280, rank=8, seed=0, unnorm=False, **kwargs):
+    project = (
+        unnorm_proj(context_dim, seed=seed, **kwargs) if unnorm else image_proj(context_dim, clip_dim, seed=seed, **kwargs)
+    )
+    return {"image_proj": project, "ip_adapter": ip_adapter(widths, context_dim, rank, seed=seed + 1)}
 
 
-def save(state, path):
+PLUS_V1_NOTE = {"facegen.variant": "faceid-plus_sd15"}  # the tensors of Plus v1 and v2 have the same names and shapes
+
+
+def save(state, path, metadata=None):
     """As .safetensors (flat names) or, for any other ending, as PyTorch's nested .bin."""
     if path.suffix == ".safetensors":
-        save_file({f"{part}.{name}": t for part, tensors in state.items() for name, t in tensors.items()}, path)
+        save_file({f"{part}.{name}": t for part, tensors in state.items() for name, t in tensors.items()}, path, metadata)
     else:
         torch.save(state, path)
     return path

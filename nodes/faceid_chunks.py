@@ -1,0 +1,111 @@
+"""Which conditioning each chunk of a UNet call is: conditional or not, and of which part of the picture.
+
+ComfyUI numbers conditionings by their place in the list of one call. 0 is the positive one under CFG, but the negative
+one under Dual CFG and in the extra call of self-attention guidance. The guider knows them by name, so its names are
+handed down: guider -> list of conditionings -> UNet call -> block.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from comfy.patcher_extension import WrappersMP
+
+KEY = "facegen"
+NAMED, LISTED, CHUNKS = "facegen_named", "facegen_listed", "facegen_chunks"  # in transformer_options
+
+Crop = tuple[float, float, float, float]  # y0, y1, x0, x1 as shares of the picture
+
+
+class Chunks(NamedTuple):
+    """What one UNet call is made of, chunk by chunk.
+
+    sides   0 conditional, 1 unconditional.
+    crops   the part of the picture that is drawn; None for all of it.
+    tiled   True when another node hands out tiles whose place in the picture isn't told.
+    """
+
+    sides: tuple[int, ...]
+    crops: tuple[Crop | None, ...]
+    tiled: bool = False
+
+
+def watch(model) -> None:
+    """Make the UNet calls of this model say what their chunks are. Twice is the same as once."""
+    wrappers = {WrappersMP.PREDICT_NOISE: _name, WrappersMP.CALC_COND_BATCH: _list, WrappersMP.APPLY_MODEL: _resolve}
+    for place, wrapper in wrappers.items():
+        if not model.get_wrappers(place, KEY):
+            model.add_wrapper_with_key(place, KEY, wrapper)
+
+
+def chunks(extra_options: dict) -> Chunks:
+    """The chunks of this call, from what an attention block is told. Called without a guider, 0 is conditional."""
+    if CHUNKS in extra_options:
+        return extra_options[CHUNKS]
+    sides = tuple(_by_place(index) for index in extra_options["cond_or_uncond"])
+    return Chunks(sides, (None,) * len(sides))
+
+
+def _by_place(index: int) -> int:
+    return 0 if index == 0 else 1
+
+
+@dataclass
+class _Listed:
+    """The conditionings of one call to the model: sides by place in the list, crops by the conditioning's id."""
+
+    sides: list[int]
+    batch: int
+    size: tuple[int, int]
+    crops: dict = field(default_factory=dict)
+
+    def chunks(self, indices, uuids, shape) -> Chunks:
+        sides = tuple(self.sides[index] for index in indices)
+        crops = tuple(self.crops.get(uuid) for uuid in uuids)
+        # A node that samples in tiles repeats the whole batch, tile after tile.
+        repeats = max(1, shape[0] // (self.batch * len(sides)))
+        y0, y1, x0, x1 = crops[0] or (0, 1, 0, 1)
+        drawn = (round((y1 - y0) * self.size[0]), round((x1 - x0) * self.size[1]))
+        tiled = drawn != tuple(shape[-2:])
+        return Chunks(sides * repeats, (None,) * len(crops) * repeats if tiled else crops * repeats, tiled)
+
+
+def _name(executor, x, timestep, model_options=None, seed=None):
+    """Around a guider's step: which of its lists are negative."""
+    named = {id(conds): _is_negative(name, conds) for name, conds in executor.class_obj.conds.items() if conds}
+    return executor(x, timestep, _with(model_options, NAMED, named), seed)
+
+
+def _is_negative(name: str, conds: list[dict]) -> int:
+    # Dual CFG and Perp-Neg mark what stands in for a negative prompt by its type.
+    return int("negative" in name or conds[0].get("prompt_type") == "negative")
+
+
+def _list(executor, model, conds, x_in, timestep, model_options):
+    """Around one evaluation of a list of conditionings, of which a guider may ask several in a step."""
+    named = model_options.get("transformer_options", {}).get(NAMED, {})
+    sides = [named.get(id(cond), _by_place(place)) for place, cond in enumerate(conds)]
+    listed = _Listed(sides, len(x_in), tuple(x_in.shape[-2:]))
+    for cond in (c for each in conds for c in each or () if "area" in c):
+        listed.crops[cond["uuid"]] = _crop(cond["area"], listed.size)
+    return executor(model, conds, x_in, timestep, _with(model_options, LISTED, listed))
+
+
+def _crop(area, size: tuple[int, int]) -> Crop:
+    """From ComfyUI's area (…, height, width, …, y, x) in latent pixels."""
+    dims = len(area) // 2
+    (height, width), (y, x) = area[dims - 2 : dims], area[2 * dims - 2 :]
+    return y / size[0], min(y + height, size[0]) / size[0], x / size[1], min(x + width, size[1]) / size[1]
+
+
+def _resolve(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+    """Around the model: what this batch is, in plain numbers, which torch.compile can guard on."""
+    options = transformer_options or {}
+    if LISTED in options:
+        found = options[LISTED].chunks(options["cond_or_uncond"], options["uuids"], x.shape)
+        options = {**{name: value for name, value in options.items() if name not in (NAMED, LISTED)}, CHUNKS: found}
+    return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+
+def _with(model_options: dict | None, name: str, value) -> dict:
+    model_options = model_options or {}
+    return {**model_options, "transformer_options": {**model_options.get("transformer_options", {}), name: value}}

@@ -1,0 +1,93 @@
+"""FaceID on ComfyUI's own UNets, at SD1.5's and SDXL's real topologies, against diffusers."""
+
+import pytest
+import torch
+
+import comfy_unets
+from facegen.models.face_embeds import FaceEmbeds
+from facegen.models.faceid_adapter import FaceIDAdapter
+from faceid_files import PLUS_V1_NOTE, faceid_state, save
+
+CLIP = 80
+PORTRAIT = {"clip_dim": None, "rank": 0, "tokens": 16}
+XL = {"context_dim": 2048, "rank": 4}
+# published file -> what its tensors are like
+VARIANTS = {
+    "faceid_sd15": {"clip_dim": None},
+    "faceid-plus_sd15": {"clip_dim": CLIP},
+    "faceid-plusv2_sd15": {"clip_dim": CLIP},
+    "faceid-portrait_sd15": PORTRAIT,  # portrait-v11_sd15 is the same but for the numbers
+    "faceid_sdxl": {**XL, "clip_dim": None},
+    "faceid-plusv2_sdxl": {**XL, "clip_dim": CLIP},
+    "faceid-portrait_sdxl": {**PORTRAIT, "context_dim": 2048},
+    "faceid-portrait_sdxl_unnorm": {"context_dim": 2048, "unnorm": True, "rank": 0},
+}
+
+
+def embeds(n=1, seed=3):
+    g = torch.Generator().manual_seed(seed)
+    normed = torch.nn.functional.normalize(torch.randn(n, 512, generator=g), dim=-1)
+    return FaceEmbeds(20 * normed, torch.randn(n, 257, CLIP, generator=g), torch.randn(1, 257, CLIP, generator=g))
+
+
+def error(a, b):
+    return ((a.float() - b.float()).norm() / b.float().norm()).item()
+
+
+class Case:
+    """One variant on its UNet: ours, and the oracle's."""
+
+    def __init__(self, name, folder):
+        self.xl = "sdxl" in name
+        self.build = comfy_unets.sdxl if self.xl else comfy_unets.sd15
+        self.model = self.build()
+        self.state = faceid_state(comfy_unets.XL_WIDTHS if self.xl else comfy_unets.WIDTHS, **VARIANTS[name])
+        note = PLUS_V1_NOTE if name == "faceid-plus_sd15" else None
+        self.adapter = FaceIDAdapter(save(self.state, folder / "any name.safetensors", note))
+        self.oracle = comfy_unets.Diffusers(self.model, self.state, shortcut="plusv2" in name)
+        self.given = comfy_unets.xl_inputs() if self.xl else comfy_unets.Inputs(*comfy_unets.inputs())
+
+    def apply(self, run, faces, model=None, **settings):
+        return run("FaceGenApplyFaceID", model=model or self.model, faceid=self.adapter, face_embeds=faces, **settings)[0]
+
+    def predict(self, patcher):
+        return comfy_unets.predict(patcher, self.given.x, self.given.context, y=self.given.y)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def case(request, tmp_path_factory):
+    case = Case(request.param, tmp_path_factory.mktemp("faceid"))
+    assert case.adapter.variant.name == request.param
+    return case
+
+
+plusv2 = pytest.mark.parametrize("case", ["faceid-plusv2_sd15", "faceid-plusv2_sdxl"], indirect=True)
+SETTINGS = [(faces, s, lora) for faces in (1, 2) for s in (0.0, 1.0, 2.0) for lora in (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(("faces", "s_scale", "lora_strength"), SETTINGS)
+def test_unet_equals_diffusers(case, run, faces, s_scale, lora_strength):
+    people = embeds(faces)
+    settings = {"weight": 0.8, "s_scale": s_scale, "lora_strength": lora_strength}
+    given = case.predict(case.apply(run, people, **settings))
+    expected = case.oracle.predict(people, case.given, **settings)
+    assert error(case.predict(case.model), expected) > 0.02  # FaceID does something here
+    for side in (0, 1):
+        assert error(given[side], expected[side]) < 1e-4
+
+
+@plusv2
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
+def test_half_precision_is_as_near_as_diffusers(case, run, dtype):
+    people, model = embeds(2), case.build(dtype=dtype)
+    exact = case.oracle.predict(people, case.given, weight=0.8)
+    theirs = comfy_unets.Diffusers(model, case.state, dtype=dtype).predict(people, case.given, weight=0.8)
+    ours = case.predict(case.apply(run, people, model, weight=0.8))
+    assert ours.dtype == dtype and ours.isfinite().all()
+    assert error(ours, exact) < 2 * error(theirs, exact)
+
+
+@plusv2
+def test_every_block_is_patched(case, run):
+    slots = case.apply(run, embeds()).model_options["transformer_options"]["patches_replace"]["attn2"]
+    assert sorted(slots) == sorted(comfy_unets.XL_BLOCKS if case.xl else comfy_unets.BLOCKS)
