@@ -46,6 +46,7 @@ class Case:
         self.adapter = FaceIDAdapter(save(self.state, folder / "any name.safetensors", note))
         self.oracle = comfy_unets.Diffusers(self.model, self.state, shortcut="plusv2" in name)
         self.given = comfy_unets.xl_inputs() if self.xl else comfy_unets.Inputs(*comfy_unets.inputs())
+        self.plain = self.predict(self.model)
 
     def apply(self, run, faces, model=None, **settings):
         return run("FaceGenApplyFaceID", model=model or self.model, faceid=self.adapter, face_embeds=faces, **settings)[0]
@@ -54,26 +55,46 @@ class Case:
         return comfy_unets.predict(patcher, self.given.x, self.given.context, y=self.given.y)
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(scope="module")
 def case(request, tmp_path_factory):
     case = Case(request.param, tmp_path_factory.mktemp("faceid"))
     assert case.adapter.variant.name == request.param
     return case
 
 
+def cases():
+    """Every variant with one and two faces, its LoRA off and on if it has one, and s_scale where it acts."""
+    for name, kind in VARIANTS.items():
+        for faces in (1, 2):
+            for s_scale in (0.0, 1.0, 2.0) if "plusv2" in name else (1.0,):
+                for lora_strength in (1.0,) if kind.get("rank") == 0 else (0.0, 1.0):
+                    yield name, faces, s_scale, lora_strength
+
+
 plusv2 = pytest.mark.parametrize("case", ["faceid-plusv2_sd15", "faceid-plusv2_sdxl"], indirect=True)
-SETTINGS = [(faces, s, lora) for faces in (1, 2) for s in (0.0, 1.0, 2.0) for lora in (0.0, 1.0)]
 
 
-@pytest.mark.parametrize(("faces", "s_scale", "lora_strength"), SETTINGS)
+@pytest.mark.parametrize(("case", "faces", "s_scale", "lora_strength"), cases(), indirect=["case"])
 def test_unet_equals_diffusers(case, run, faces, s_scale, lora_strength):
     people = embeds(faces)
     settings = {"weight": 0.8, "s_scale": s_scale, "lora_strength": lora_strength}
     given = case.predict(case.apply(run, people, **settings))
     expected = case.oracle.predict(people, case.given, **settings)
-    assert error(case.predict(case.model), expected) > 0.02  # FaceID does something here
+    assert error(case.plain, expected) > 0.02  # FaceID does something here
     for side in (0, 1):
         assert error(given[side], expected[side]) < 1e-4
+
+
+without = pytest.mark.parametrize("case", ["faceid_sd15", "faceid-plus_sd15", "faceid-portrait_sdxl_unnorm"], indirect=True)
+
+
+@without
+def test_s_scale_is_said_to_have_no_effect(case, run, caplog):
+    one, two = (case.apply(run, embeds(), s_scale=s) for s in (1.0, 2.0))
+    assert [
+        r.getMessage() for r in caplog.records if "s_scale 2 has no effect" in r.getMessage() and "any name" in r.getMessage()
+    ]
+    assert torch.equal(case.predict(one), case.predict(two))
 
 
 @plusv2
