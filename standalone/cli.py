@@ -198,19 +198,43 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def add_convert(commands) -> None:
+    """Add `convert` to the sub-commands of `models`."""
+    parser = commands.add_parser("convert", help="a FaceID .bin to its .safetensors twin")
+    parser.add_argument("file", type=Path, metavar="FILE.bin", help="A FaceID adapter as published.")
+    parser.add_argument("-o", "--out", type=Path, help="Where to write. Default: beside FILE, ending in .safetensors.")
+    parser.add_argument(
+        "--plus-v1",
+        action="store_true",
+        help="FILE is FaceID-Plus v1 in another form than the published one. Nothing in its tensors tells it from v2.",
+    )
+    parser.set_defaults(run=run_convert)
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    with libraries():
+        from .convert import convert
+
+    out, variant = convert(options.file, options.out, options.plus_v1)
+    say(f"wrote {out} ({variant})")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="facegen", description="Portraits of a person from one face photo.")
     commands = parser.add_subparsers(dest="command", required=True)
     generate = commands.add_parser("generate", help="photo and prompt to pictures, without ComfyUI")
     add_arguments(generate)
-    if parser.parse_args(arguments).demo:
+    generate.set_defaults(run=run)
+    models = commands.add_parser("models", help="model files: convert a FaceID adapter")
+    add_convert(models.add_subparsers(dest="models_command", required=True))
+    if getattr(parser.parse_args(arguments), "demo", False):
         generate.set_defaults(**DEMO)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     try:
-        run(options)
+        options.run(options)
     except (FaceGenError, ContractError) as error:
         say(f"facegen: {error}")
         return 2

@@ -1,5 +1,6 @@
 """Adapter files: recognised by their tensors, refused with a clear error when they aren't what they should be."""
 
+import hashlib
 import os
 import pickle
 import re
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from facegen.models import faceid_variant
 from facegen.models.errors import FaceGenError
 from facegen.models.face_embeds import FaceEmbeds
 from facegen.models.faceid_adapter import CrossAttention, FaceIDAdapter
@@ -17,20 +19,45 @@ from faceid_files import faceid_state, save
 SMALL = {"widths": [32, 64], "inner": 64}
 
 
+PORTRAIT = {"clip_dim": None, "rank": 0, "tokens": 16}
+
+
 @pytest.mark.parametrize("ending", ["bin", "pt", "safetensors"])
 @pytest.mark.parametrize(
     ("kwargs", "name", "tokens", "clip_dim", "shortcut", "base"),
     [({"clip_dim": 1280}, "faceid-plusv2_sd15", 4, 1280, True, "SD1.5"),
      ({"clip_dim": 1280, "context_dim": 2048, "depth": 1}, "faceid-plusv2_sdxl", 4, 1280, True, "SDXL"),
      ({"clip_dim": None}, "faceid_sd15", 4, None, False, "SD1.5"),
-     ({"clip_dim": None, "rank": 0, "tokens": 16}, "faceid-portrait_sd15", 16, None, False, "SD1.5")],
+     ({"clip_dim": None, "context_dim": 2048}, "faceid_sdxl", 4, None, False, "SDXL"),
+     (PORTRAIT, "faceid-portrait_sd15", 16, None, False, "SD1.5"),
+     ({**PORTRAIT, "context_dim": 2048}, "faceid-portrait_sdxl", 16, None, False, "SDXL"),
+     ({"unnorm": True, "rank": 0, "context_dim": 2048, "depth": 1}, "faceid-portrait_sdxl_unnorm", 16, None, False, "SDXL")],
 )  # fmt: skip
 def test_variant_is_found_from_the_tensors(tmp_path, ending, kwargs, name, tokens, clip_dim, shortcut, base):
-    path = save(faceid_state(**SMALL, **kwargs), tmp_path / f"my favourite (1).{ending}")
+    kwargs = {"inner": 64, **kwargs}
+    path = save(faceid_state([32, 64], **kwargs), tmp_path / f"my favourite (1).{ending}")
     adapter = FaceIDAdapter(path)
     variant = adapter.variant
     assert (variant.name, variant.tokens, variant.clip_dim, variant.shortcut) == (name, tokens, clip_dim, shortcut)
     assert variant.base == base and adapter.widths == [32, 64]
+    assert variant.raw_identity == ("unnorm" in name)
+
+
+def test_plus_v1_is_known_by_the_published_files_digest(tmp_path, monkeypatch):
+    path = save(faceid_state(**SMALL, clip_dim=80), tmp_path / "plus.bin")
+    monkeypatch.setattr(faceid_variant, "PLUS_V1_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    variant = FaceIDAdapter(path).variant
+    assert (variant.name, variant.shortcut) == ("faceid-plus_sd15", False)
+
+
+def test_an_ip_adapter_for_pictures_is_refused(tmp_path):
+    state = faceid_state(**SMALL, unnorm=True, rank=0)
+    state["image_proj"]["proj_in.weight"] = torch.zeros(64, 1280)
+    path = save(state, tmp_path / "ip-adapter-plus_sd15.safetensors")
+    with pytest.raises(
+        FaceGenError, match=r"proj_in\.weight of width 1280, as IP-Adapters that read a picture have, in place of 512"
+    ):
+        FaceIDAdapter(path)
 
 
 def test_keys_and_values_are_the_published_projections(tmp_path):
@@ -67,7 +94,8 @@ def test_only_the_tensors_asked_for_are_read(tmp_path, monkeypatch):
     face = FaceEmbeds(torch.randn(1, 512))
     adapter.keys_values(face)
     assert read and not any("_lora" in name for name in read)
-    assert len(read) == len(set(read))
+    projections = [name for name in read if "_ip." in name]
+    assert len(projections) == len(set(projections)) == 4  # once each
 
 
 class Evil:
