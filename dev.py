@@ -18,8 +18,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -235,13 +237,36 @@ def demo(options: list[str]) -> int:
     return 0
 
 
-def outcome(python: Path, arguments: list[str], **environ: str) -> str:
+def outcome(python: Path, arguments: list[str], output=None, **environ: str) -> str:
     began = time.monotonic()
     # One thread: the tests' tensors are small, and threads that wait for a busy core by spinning take minutes, not seconds.
     env = {"OMP_NUM_THREADS": "1", **os.environ, **environ}
-    code = subprocess.run([python, *arguments], cwd=ROOT, env=env).returncode
+    code = subprocess.run(
+        [python, *arguments], cwd=ROOT, env=env, stdout=output, stderr=output and subprocess.STDOUT
+    ).returncode
     result = f"FAILED with exit code {code}" if code else "passed"
     return f"{result} ({time.monotonic() - began:.0f} s)"
+
+
+def run_suites(suites: dict[str, tuple]) -> dict[str, str]:
+    """Name -> result. Each suite keeps one core busy, so as many run at once as there are cores.
+
+    One is shown as it runs; what the others print follows it, suite by suite.
+    """
+    report, shown = {}, next(iter(suites), None)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, contextlib.ExitStack() as files:
+        outputs = {name: files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")) for name in suites if name != shown}
+        running = {
+            name: pool.submit(outcome, python, arguments, outputs.get(name), **environ)
+            for name, (python, arguments, environ) in suites.items()
+        }
+        for name, future in running.items():
+            say(name)
+            report[name] = future.result()
+            if name != shown:
+                outputs[name].seek(0)
+                print(outputs[name].read(), flush=True)
+    return report
 
 
 def split_named(options: list[str]) -> tuple[list[str], list[str]]:
@@ -264,21 +289,20 @@ def test(options: list[str], pack: bool = True, host: bool = True) -> int:
     pack = pack and (for_pack or not named)
     host = host and (for_host or not named)
 
-    report = {}
+    report, suites = {}, {}
     if pack:
         python = pack_venv()
         report["lint"] = outcome(python, ["-m", "ruff", "check", "--output-format=concise"])
-        report["pack tests"] = outcome(python, [*pytest, "--ignore=tests/host", *(for_pack or ["tests"])])
+        suites["pack tests"] = (python, [*pytest, "--ignore=tests/host", *(for_pack or ["tests"])], {})
     else:
         report["pack tests"] = "skipped: not asked for"
     for comfyui in comfyuis if host else []:
         suite = f"host tests in {comfyui}"
-        say(suite)
         try:
-            python, arguments = host_venv(comfyui), [*pytest, *(for_host or ["tests/host"])]
-            report[suite] = outcome(python, arguments, COMFYUI_PATH=str(comfyui))
+            suites[suite] = (host_venv(comfyui), [*pytest, *(for_host or ["tests/host"])], {"COMFYUI_PATH": str(comfyui)})
         except DevError as error:
             report[suite] = f"FAILED: {error}"
+    report |= run_suites(suites)
     if not host:
         report["host tests"] = "skipped: not asked for"
     elif not comfyuis:

@@ -288,7 +288,7 @@ def suites(dev, monkeypatch):
     """The suites that `test` ran, each as (Python, pytest's arguments, COMFYUI_PATH)."""
     ran = []
 
-    def outcome(python, arguments, **environ):
+    def outcome(python, arguments, output=None, **environ):
         ran.append((python, [part for part in arguments if part != dev.PYTEST], environ.get("COMFYUI_PATH")))
         return "passed"
 
@@ -310,7 +310,7 @@ def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, caps
 def test_every_comfyui_runs_the_host_tests(dev, suites, home):
     old, new = make_comfyui(home / "comfy" / "a", "0.3.64"), make_comfyui(home / "comfy" / "b")
     assert dev.test([], pack=False) == 0
-    assert suites == [
+    assert sorted(suites) == [
         ("a python", ["-c", "tests/host"], str(old)),
         ("b python", ["-c", "tests/host"], str(new)),
     ]
@@ -385,6 +385,22 @@ def test_one_failing_suite_fails_the_run_and_not_the_others(dev, suites, home, m
     assert dev.test([], pack=False) == 1
     assert [python for python, _, _ in suites] == ["b python"]
     assert "FAILED: no network" in capsys.readouterr().out
+
+
+def test_what_every_suite_prints_is_shown_and_its_failure_counts(dev, capfd):
+    suites = {
+        name: (
+            sys.executable,
+            ["-c", f"import os; print('this is', '{name}', os.environ['MARK']); exit({code})"],
+            {"MARK": mark},
+        )
+        for name, code, mark in (("first", 0, "a"), ("second", 3, "b"), ("third", 0, "c"))
+    }
+    report = dev.run_suites(suites)
+    assert [result.split(" (")[0] for result in report.values()] == ["passed", "FAILED with exit code 3", "passed"]
+    shown = capfd.readouterr().out
+    assert all(f"this is {name} {mark}" in shown for name, mark in (("first", "a"), ("second", "b"), ("third", "c")))
+    assert shown.index("this is second b") < shown.index("this is third c")
 
 
 # Requirements
