@@ -8,7 +8,8 @@ import torch
 
 from facegen.models.annotate import annotate
 from facegen.models.errors import FaceGenError
-from facegen.models.face_analysis import FaceAnalyzer, aligned_crop, find_packs, select_faces, to_bgr
+from facegen.models.face_analysis import FaceAnalyzer, aligned_crop, select_faces, to_bgr
+from facegen.models.face_packs import find_packs
 from facegen.models.pictures import require_rgb
 from onnx_files import save_detector, save_pack, save_recogniser
 
