@@ -85,10 +85,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Found:
-    """faces: most confident first; tries: what was looked at, the last of which found them, if any did."""
+    """faces: most confident first; tries: what was looked at, the last of which found them, if any did.
+
+    picture is the picture's key (face_cache.pixel_key), which embed() would compute again.
+    """
 
     faces: tuple[Face, ...]
     tries: tuple[Try, ...]
+    picture: tuple
 
 
 class FaceAnalyzer:
@@ -120,10 +124,11 @@ class FaceAnalyzer:
 
     def find(self, bgr: np.ndarray) -> Found:
         """Faces of one picture and what it took to find them: InsightFace's own way, then the other TRIES."""
-        key = ("find", self._session.key, self.min_confidence, pixel_key(bgr))
-        return _cache.get(key, lambda: self._find(bgr))
+        picture = pixel_key(bgr)
+        key = ("find", self._session.key, self.min_confidence, picture)
+        return _cache.get(key, lambda: self._find(bgr, picture))
 
-    def _find(self, bgr: np.ndarray) -> Found:
+    def _find(self, bgr: np.ndarray, picture: tuple) -> Found:
         done: list[Try] = []
         for attempt in TRIES:
             attempt = Try(attempt.border, tuple(self._sizes(attempt)))
@@ -131,8 +136,8 @@ class FaceAnalyzer:
                 continue
             done.append(attempt)
             if faces := self._look(bgr, attempt):
-                return Found(faces, tuple(done))
-        return Found((), tuple(done))
+                return Found(faces, tuple(done), picture)
+        return Found((), tuple(done), picture)
 
     def _sizes(self, attempt: Try) -> list[tuple[int, int]]:
         return [self._session.fixed_size] if self._session.fixed_size else list(attempt.sizes)
@@ -151,9 +156,9 @@ class FaceAnalyzer:
         faces = (Face(box[:4] - np.tile(shift, 2), kps - shift, float(box[4])) for box, kps in found)
         return tuple(face for face in faces if face.usable)
 
-    def embed(self, bgr: np.ndarray, faces: list[Face]) -> Tensor:
-        """Identity of each face as the recogniser gives it, float32 [n, 512]."""
-        picture = pixel_key(bgr)
+    def embed(self, bgr: np.ndarray, faces: list[Face], picture: tuple | None = None) -> Tensor:
+        """Identity of each face as the recogniser gives it, float32 [n, 512]. picture: Found.picture, if it is at hand."""
+        picture = picture or pixel_key(bgr)
         return torch.stack([self._identity(bgr, face, picture) for face in faces])
 
     def _identity(self, bgr: np.ndarray, face: Face, picture: tuple) -> Tensor:
@@ -175,8 +180,14 @@ class FaceAnalyzer:
 
 def to_bgr(picture: Tensor) -> np.ndarray:
     """RGB float tensor [H, W, 3] (0-1) to a BGR uint8 array. Rounds, so that an 8-bit photo comes back exactly."""
-    rgb = (255.0 * picture.detach().float()).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
-    return np.ascontiguousarray(rgb[:, :, ::-1])
+    import cv2
+
+    rgb = picture.detach().float().cpu()
+    low, high = torch.aminmax(rgb)
+    if low < 0 or high > 1:
+        rgb = rgb.clamp(0, 1)
+    # OpenCV's conversion rounds as torch.round does, in a tenth of the time.
+    return cv2.cvtColor(cv2.convertScaleAbs(np.ascontiguousarray(rgb.numpy()), alpha=255.0), cv2.COLOR_RGB2BGR)
 
 
 def aligned_crop(bgr: np.ndarray, face: Face, size: int = CROP_SIZE) -> Tensor:

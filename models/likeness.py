@@ -61,11 +61,11 @@ def likenesses(images: Tensor, analyzer: FaceAnalyzer, person: FaceEmbeds) -> li
 def _cosine(picture: Tensor, analyzer: FaceAnalyzer, person: FaceEmbeds, number: int) -> float | None:
     target = _target(person, number)
     bgr = to_bgr(picture)
-    faces = analyzer.detect(bgr)
-    if target is None or not faces:
+    found = analyzer.find(bgr)
+    if target is None or not found.faces:
         return None
-    found = torch.nn.functional.normalize(analyzer.embed(bgr, faces), dim=-1)
-    return float((found @ target).max())
+    identities = torch.nn.functional.normalize(analyzer.embed(bgr, found.faces, found.picture), dim=-1)
+    return float((identities @ target).max())
 
 
 def _target(person: FaceEmbeds, number: int) -> Tensor | None:

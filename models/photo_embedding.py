@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .annotate import annotate
+from .annotate import annotate, as_batch
 from .errors import FaceGenError
 from .face_analysis import Face, FaceAnalyzer, Found, aligned_crop, from_left, select_faces, to_bgr
 from .face_combine import outliers
@@ -42,8 +42,8 @@ class _Photo:
     bgr: np.ndarray
     found: Found
     chosen: list[Face]
-    annotated: Tensor
-    report: dict = field(default_factory=dict)
+    identities: Tensor | None
+    annotated: np.ndarray
 
 
 def embed_photos(
@@ -72,7 +72,7 @@ def embed_photos(
     if not used:
         raise FaceGenError(f"No face in any of the {len(images)} pictures: all were skipped, so there is nobody to embed.")
     crops = torch.stack([aligned_crop(photo.bgr, face) for photo in used for face in photo.chosen])
-    identities = torch.cat([analyzer.embed(photo.bgr, photo.chosen) for photo in used])
+    identities = torch.cat([photo.identities for photo in used])
     hidden, zero = (None, None) if encode is None else encode(crops)
     metadata = tuple(face.metadata(analyzer) for photo in used for face in photo.chosen)
     faces = FaceEmbeds(identities, hidden, zero, metadata)
@@ -82,8 +82,7 @@ def embed_photos(
         faces = _with_places(faces, [len(photo.chosen) for photo in photos])
     for warning in report["warnings"]:
         log.warning("FaceGen: %s", warning)
-    annotated = torch.stack([photo.annotated for photo in photos])
-    return EmbeddedPhotos(faces.combined(combine), crops, annotated, report)
+    return EmbeddedPhotos(faces.combined(combine), crops, as_batch([photo.annotated for photo in photos]), report)
 
 
 def _look(analyzer: FaceAnalyzer, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
@@ -92,7 +91,9 @@ def _look(analyzer: FaceAnalyzer, picture: Tensor, number: int, select: str, fac
     found = analyzer.find(bgr)
     faces = list(found.faces)
     chosen = select_faces(faces, select, height, width, face_index) if faces else []
-    return _Photo(number, bgr, found, chosen, annotate(picture, faces, chosen))
+    # At once, while ONNX Runtime's threads are awake.
+    identities = analyzer.embed(bgr, chosen, found.picture) if chosen else None
+    return _Photo(number, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
 
 
 def _with_places(faces: FaceEmbeds, counts: list[int]) -> FaceEmbeds:

@@ -4,11 +4,10 @@ import json
 import math
 
 import folder_paths
-import torch
 from comfy_api.latest import io, ui
 
 from ..models import onnx_providers
-from ..models.annotate import annotate
+from ..models.annotate import annotate, as_batch
 from ..models.errors import FaceGenError
 from ..models.face_analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
 from ..models.face_embeds import COMBINE
@@ -175,7 +174,7 @@ class FaceGenFaceQuality(io.ComfyNode):
             bgr = to_bgr(picture)
             found = face_analysis.detect(bgr)
             chosen = select_faces(found, select, *bgr.shape[:2], face_index) if found else []
-            annotated.append(annotate(picture, found, chosen))
+            annotated.append(annotate(bgr, found, chosen))
             for face in chosen:
                 entries.append({"picture": number, **portrait_quality(bgr, face).as_dict()})
             if not chosen:
@@ -184,7 +183,7 @@ class FaceGenFaceQuality(io.ComfyNode):
         text = "\n".join(_in_words(entry) for entry in entries)
         good = not any(entry["problems"] for entry in entries)
         report = json.dumps(entries, indent=1)
-        return io.NodeOutput(score, good, torch.stack(annotated), report, ui=ui.PreviewText(text))
+        return io.NodeOutput(score, good, as_batch(annotated), report, ui=ui.PreviewText(text))
 
 
 def _in_words(entry):

@@ -114,6 +114,7 @@ class FaceGenSampler(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "candidates",
+                    optional=True,  # graphs saved before there were candidates lack it
                     default=1,
                     min=1,
                     max=256,

@@ -1,4 +1,4 @@
-"""`generate`: a photo and a prompt to PNGs and a contact sheet."""
+"""`generate`: a photo and a prompt to PNGs and a contact sheet. `models`: see model_files."""
 
 import argparse
 import contextlib
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..api.contract import FIELDS, STYLES, ContractError, FaceGenRequest
 from ..models.errors import FaceGenError
+from . import model_files
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "tiny"
@@ -203,14 +204,17 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     generate = commands.add_parser("generate", help="photo and prompt to pictures, without ComfyUI")
     add_arguments(generate)
-    if parser.parse_args(arguments).demo:
+    generate.set_defaults(run=run)
+    models = commands.add_parser("models", help="model files: download a face model pack, list them")
+    model_files.add_commands(models.add_subparsers(dest="models_command", required=True))
+    if getattr(parser.parse_args(arguments), "demo", False):
         generate.set_defaults(**DEMO)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     try:
-        run(options)
+        options.run(options)
     except (FaceGenError, ContractError) as error:
         say(f"facegen: {error}")
         return 2

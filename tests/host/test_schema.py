@@ -78,7 +78,7 @@ NODES = {
          "height": ("INT", 512), "samples": ("INT", 1), "num_inference_steps": ("INT", 31), "guidance_scale": ("FLOAT", 7.5),
          **SEED, "sampler_name": ("COMBO", "dpmpp_2m"), "scheduler": ("COMBO", "karras"), "latent": ("LATENT", None),
          "denoise": ("FLOAT", 1.0), "face_analysis": ("FACE_ANALYSIS", None), "candidates": ("INT", 1)},
-        {"style", "latent", "face_analysis"},
+        {"style", "latent", "face_analysis", "candidates"},
         ["IMAGE", "LATENT"],
     ),
     "FaceGenLoadSafetyChecker": (
