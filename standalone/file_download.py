@@ -104,9 +104,9 @@ def sha256(path: Path) -> str:
 class Bar:
     """A progress bar in the terminal, one line; outside a terminal, a line for every tenth."""
 
-    def __init__(self, name: str, stream=sys.stderr):
-        self.name, self.stream = name, stream
-        self.live = stream.isatty()
+    def __init__(self, name: str, stream=None):
+        self.name, self.stream = name, stream or sys.stderr
+        self.live = self.stream.isatty()
         self._shown, self._at = -1, 0.0
 
     def __call__(self, have: int, total: int | None) -> None:

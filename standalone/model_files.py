@@ -65,9 +65,12 @@ def run_download(name: str, models: Path) -> Path:
         raise FaceGenError(f"{target} exists, but holds no usable pack. Delete or rename it, and run the command again.")
     print(f"{name}: licence {pack.licence}.")
     waiting = root / f".{name}.download"  # kept after a stop, so that the next run goes on
-    files = [download(wanted, waiting, Bar(wanted.name)) for wanted in pack.downloads]
-    _install(pack, files, root, target)
-    shutil.rmtree(waiting)
+    try:
+        files = [download(wanted, waiting, Bar(wanted.name)) for wanted in pack.downloads]
+        _install(pack, files, root, target)
+    finally:
+        if waiting.is_dir() and not any(waiting.iterdir()):
+            waiting.rmdir()
     print(f"{name} is installed in {target}.")
     return target
 
@@ -87,11 +90,11 @@ def _install(pack: CataloguedPack, files: list[Path], root: Path, target: Path) 
             target.rmdir()  # empty, as was checked
         fresh.replace(target)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-        for file in files:
-            file.unlink(missing_ok=True)
         raise FaceGenError(f"{pack.name} could not be unpacked: {error}. Run the command again.") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        for file in files:  # done with, or of no use
+            file.unlink(missing_ok=True)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
