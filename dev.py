@@ -255,7 +255,11 @@ def run_suites(suites: dict[str, tuple]) -> dict[str, str]:
     """
     report, shown = {}, next(iter(suites), None)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, contextlib.ExitStack() as files:
-        outputs = {name: files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")) for name in suites if name != shown}
+        outputs = {
+            name: files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+            for name in suites
+            if name != shown
+        }
         running = {
             name: pool.submit(outcome, python, arguments, outputs.get(name), **environ)
             for name, (python, arguments, environ) in suites.items()

@@ -1,6 +1,7 @@
 """Faces as numbers: what identifies a person, apart from any picture or model that made it."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -8,6 +9,8 @@ from torch import Tensor
 from .errors import FaceGenError
 
 COMBINE = ("average", "concat", "one per image")
+WIDTH = 512
+NOBODY = {"nobody": True}  # in faces: a latent that has no face of its own
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no one truth value; a face is itself
@@ -18,10 +21,13 @@ class FaceEmbeds:
     clip_hidden       float32 [n, 257, 1280] or None: penultimate CLIP vision states of the aligned RGB 224x224 crops.
     clip_hidden_zero  float32 [1, 257, 1280] or None: the same states of an all-zero normalised picture, which is what
                       the unconditional side of FaceID-Plus was trained on.
-    faces             n dicts: bbox (x0, y0, x1, y1 in pixels), kps (5 points), confidence (0-1), model_pack.
-    per_image         True: the n-th face belongs to the n-th latent; False: all faces describe one person.
+    faces             dicts: bbox (x0, y0, x1, y1 in pixels), kps (5 points), confidence (0-1), model_pack, recogniser.
+                      One for each face that went in; with per_image, one for each row.
+    per_image         True: the n-th face belongs to the n-th latent; False: all faces describe one person. A row whose
+                      entry in `faces` is NOBODY (identity 0, clip_hidden the zero states) stands for no face, as on
+                      FaceID's unconditional side.
 
-    Raises FaceGenError when the shapes don't agree or a value is not finite.
+    Raises FaceGenError when the shapes don't agree, a value is not finite, or an identity is all zero.
     """
 
     identity: Tensor
@@ -41,14 +47,42 @@ class FaceEmbeds:
             tensor = getattr(self, name)
             if tensor is not None and not torch.isfinite(tensor).all():
                 raise FaceGenError(f"Face embeddings hold NaN or infinite values ({name}). Make them again from the photo.")
+        empty = [i for i, used in enumerate(self.identity.any(dim=-1).tolist()) if not used and not self.is_nobody(i)]
+        if empty:
+            raise FaceGenError(
+                f"The identity of face {', '.join(map(str, empty))} is all zero: the recogniser saw nothing in it, or faces "
+                "that cancel each other were subtracted. Use another photo, or other weights."
+            )
+        if all(self.is_nobody(i) for i in range(len(self))):
+            raise FaceGenError("These face embeddings hold nobody: no picture had a face.")
 
     def __len__(self) -> int:
         return len(self.identity)
 
+    def is_nobody(self, row: int) -> bool:
+        """Whether this row stands for a latent without a face."""
+        return self.per_image and row < len(self.faces) and self.faces[row] == NOBODY
+
     @property
     def normed_identity(self) -> Tensor:
-        """Identity vectors of length 1, [n, 512]."""
-        return self.identity / self.identity.norm(dim=-1, keepdim=True)
+        """Identity vectors of length 1, [n, 512]; a row for nobody stays 0."""
+        length = self.identity.norm(dim=-1, keepdim=True)
+        return self.identity / torch.where(length > 0, length, 1)
+
+    @property
+    def recognisers(self) -> set[str]:
+        """Names of the recognisers that made these faces, as far as they are known."""
+        return {face["recogniser"] for face in self.faces if "recogniser" in face}
+
+    def require_recogniser(self, wanted: str, who: str) -> None:
+        """Raise FaceGenError when a face is known to come from another recogniser than `wanted`."""
+        if other := self.recognisers - {wanted}:
+            packs = {face.get("model_pack", "?") for face in self.faces if face.get("recogniser") in other}
+            raise FaceGenError(
+                f"These faces were embedded with {', '.join(sorted(other))} (model pack {', '.join(sorted(packs))}), but "
+                f"{who} needs {wanted}. Numbers of two recognisers can't be compared: embed the photo again with a model "
+                f"pack that holds {wanted}."
+            )
 
     def combined(self, how: str) -> "FaceEmbeds":
         """These n faces as one person ("average", "concat") or as n people ("one per image").
@@ -62,7 +96,30 @@ class FaceEmbeds:
             return replace(self, per_image=how == "one per image")
         if len(self) == 1:
             return replace(self, per_image=False)
-        mean = self.normed_identity.mean(dim=0, keepdim=True)
-        length = self.identity.norm(dim=-1).mean()
-        hidden = None if self.clip_hidden is None else self.clip_hidden.mean(dim=0, keepdim=True)
-        return replace(self, identity=mean / mean.norm() * length, clip_hidden=hidden, per_image=False)
+        return self.mean(torch.ones(len(self)))
+
+    def mean(self, weights: Tensor) -> "FaceEmbeds":
+        """One face: the weighted mean, weights [n] from 0, of the normalised identities and of the CLIP states.
+
+        The identity gets the weighted mean of the lengths back.
+        """
+        share = (weights.to(self.identity) / weights.sum())[:, None]
+        direction = (share * self.normed_identity).sum(dim=0, keepdim=True)
+        length = (share * self.identity.norm(dim=-1, keepdim=True)).sum()
+        size = direction.norm()
+        hidden = None if self.clip_hidden is None else (share[..., None] * self.clip_hidden).sum(dim=0, keepdim=True)
+        identity = direction / size * length if size > 1e-6 else torch.zeros_like(direction)
+        return replace(self, identity=identity, clip_hidden=hidden, per_image=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all, readable by its owner only. Raises FaceGenError."""
+        from .face_embeds_file import save
+
+        save(self, Path(path))
+
+    @staticmethod
+    def load(path: str | Path) -> "FaceEmbeds":
+        """Read a file that save() wrote. Raises FaceGenError when it isn't one."""
+        from .face_embeds_file import load
+
+        return load(Path(path))

@@ -23,7 +23,7 @@ def require_rgb(images: Tensor, who: str) -> None:
         raise FaceGenError(f"{who} needs RGB pictures [batch, height, width, 3], not {shape}. {_remedy(shape)}")
     if not images.is_floating_point():
         raise FaceGenError(f"{who} needs float pictures from 0 to 1, not {images.dtype} {shape}. Divide by 255.")
-    if not torch.isfinite(images).all():
+    if not all(torch.isfinite(end) for end in torch.aminmax(images)):  # NaN spreads to both ends; one pass
         raise FaceGenError(
             f"{who} was given pictures {shape} that hold NaN or infinity. The VAE or the sampler makes these when half "
             "precision is not enough: use another VAE, or start ComfyUI with --fp32-vae."

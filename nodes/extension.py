@@ -5,8 +5,10 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
-from .face import FaceGenEmbedFace, FaceGenLoadFaceAnalyzer
+from .face import FaceGenEmbedFace, FaceGenFaceQuality, FaceGenLoadFaceAnalyzer
+from .face_embeds import FaceGenCombineFaces, FaceGenLoadFaceEmbeds, FaceGenSaveFaceEmbeds
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
+from .likeness import FaceGenLikeness
 from .safety import FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
 from .style import FaceGenStyle
@@ -31,6 +33,11 @@ class FaceGenExtension(ComfyExtension):
         return [
             FaceGenLoadFaceAnalyzer,
             FaceGenEmbedFace,
+            FaceGenFaceQuality,
+            FaceGenCombineFaces,
+            FaceGenSaveFaceEmbeds,
+            FaceGenLoadFaceEmbeds,
+            FaceGenLikeness,
             FaceGenLoadFaceID,
             FaceGenApplyFaceID,
             FaceGenStyle,

@@ -1,20 +1,23 @@
-"""Face analysis nodes: photo to embeddings."""
+"""Face analysis nodes: photo to embeddings, and how good a photo is."""
 
-import logging
+import json
+import math
 
 import folder_paths
-import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..models import onnx_providers
-from ..models.annotate import annotate
+from ..models.annotate import annotate, as_batch
 from ..models.errors import FaceGenError
-from ..models.face_analysis import SELECT, FaceAnalyzer, aligned_crop, find_packs, select_faces, to_bgr
-from ..models.face_embeds import COMBINE, FaceEmbeds
+from ..models.face_analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
+from ..models.face_embeds import COMBINE
+from ..models.face_packs import find_packs, missing_pack_message
+from ..models.photo_embedding import embed_photos
 from ..models.pictures import require_rgb
+from ..models.portrait_quality import portrait_quality
 from . import types
+from .clip_states import encode_clip_vision
 
-log = logging.getLogger(__name__)
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
 
 
@@ -60,10 +63,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     def execute(cls, model_pack, provider, min_confidence):
         packs = _packs()
         if model_pack not in packs:
-            raise FaceGenError(
-                f"InsightFace model pack {model_pack!r} not found. Unpack its ONNX files (such as det_10g.onnx and "
-                f"w600k_r50.onnx) into {folder_paths.get_folder_paths('insightface')[0]}/models/{model_pack}."
-            )
+            raise FaceGenError(missing_pack_message(model_pack, folder_paths.get_folder_paths("insightface")))
         return io.NodeOutput(FaceAnalyzer(packs[model_pack], provider, min_confidence))
 
 
@@ -101,7 +101,7 @@ class FaceGenEmbedFace(io.ComfyNode):
                     "on_no_face",
                     options=["error", "skip"],
                     default="error",
-                    tooltip="A photo without a face stops the run, or is left out with a line in the log.",
+                    tooltip="A photo without a face stops the run, or is left out with a line in the log and the report.",
                 ),
             ],
             outputs=[
@@ -111,43 +111,81 @@ class FaceGenEmbedFace(io.ComfyNode):
                     display_name="annotated", tooltip="The photos with every face marked; the chosen ones in green."
                 ),
                 io.Int.Output(display_name="faces", tooltip="How many faces were embedded."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="JSON: the faces of each photo, what it took to find them, how good they are, who is not alike.",
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, face_analysis, image, select, face_index, combine, on_no_face, clip_vision=None):
-        require_rgb(image, "Embed Face")
-        identities, crops, annotated, metadata = [], [], [], []
+        encode = None if clip_vision is None else lambda crops: encode_clip_vision(clip_vision, crops)
+        done = embed_photos(
+            face_analysis,
+            image,
+            encode,
+            select=select,
+            face_index=face_index,
+            combine=combine,
+            skip=on_no_face == "skip",
+        )
+        report = json.dumps(done.report, indent=1)
+        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report)
+
+
+class FaceGenFaceQuality(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenFaceQuality",
+            display_name="Face Quality (FaceGen)",
+            category="FaceGen/face",
+            description="Says how good a photo is for FaceID: size, sharpness, pose, framing, shoulders and light of the face.",
+            inputs=[
+                types.FaceAnalysis.Input("face_analysis", tooltip="From Load Face Analyzer."),
+                io.Image.Input("image", tooltip="One photo, or a batch of photos."),
+                io.Combo.Input(
+                    "select", options=list(SELECT), default="largest", tooltip="Which face of each photo is judged."
+                ),
+                io.Int.Input(
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=99,
+                    tooltip="With select = by index: which face, counted from the left, 0 first.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(display_name="score", tooltip="0 to 1, of the worst face. Below 0.5, use another photo."),
+                io.Boolean.Output(display_name="good", tooltip="True when every check of every face passes."),
+                io.Image.Output(
+                    display_name="annotated", tooltip="The photos with all faces marked; the judged ones in green."
+                ),
+                io.String.Output(display_name="report", tooltip="JSON: each figure with its threshold and a sentence."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, face_analysis, image, select, face_index):
+        require_rgb(image, "Face Quality")
+        entries, annotated = [], []
         for number, picture in enumerate(image):
-            height, width = picture.shape[:2]
             bgr = to_bgr(picture)
             found = face_analysis.detect(bgr)
-            if not found and on_no_face == "error":
-                raise FaceGenError(face_analysis.no_face_message(height, width))
-            chosen = select_faces(found, select, height, width, face_index) if found else []
-            annotated.append(annotate(picture, found, chosen))
+            chosen = select_faces(found, select, *bgr.shape[:2], face_index) if found else []
+            annotated.append(annotate(bgr, found, chosen))
+            for face in chosen:
+                entries.append({"picture": number, **portrait_quality(bgr, face).as_dict()})
             if not chosen:
-                log.warning("FaceGen: picture %d skipped. %s", number, face_analysis.no_face_message(height, width))
-                continue
-            identities.append(face_analysis.embed(bgr, chosen))
-            crops += [aligned_crop(bgr, face) for face in chosen]
-            metadata += [face.metadata(face_analysis.pack.name) for face in chosen]
-        if not identities:
-            raise FaceGenError(f"No face in any of the {len(image)} pictures: all were skipped, so there is nobody to embed.")
-        crops = torch.stack(crops)
-        hidden, zero = encode_clip_vision(clip_vision, crops) if clip_vision is not None else (None, None)
-        embeds = FaceEmbeds(torch.cat(identities), hidden, zero, tuple(metadata)).combined(combine)
-        return io.NodeOutput(embeds, crops, torch.stack(annotated), len(metadata))
+                entries.append({"picture": number, "score": 0.0, "problems": [face_analysis.no_face_message(*bgr.shape[:2])]})
+        score = min(entry["score"] for entry in entries)
+        text = "\n".join(_in_words(entry) for entry in entries)
+        good = not any(entry["problems"] for entry in entries)
+        report = json.dumps(entries, indent=1)
+        return io.NodeOutput(score, good, as_batch(annotated), report, ui=ui.PreviewText(text))
 
 
-def encode_clip_vision(clip_vision, crops):
-    """Penultimate states, float32, of the crops [n, 257, width] and of an all-zero normalised picture [1, 257, width].
-
-    The host's encode_image() normalises what it is given and rounds to 8 bits, so the zeros go to its model directly,
-    which encode_image() has just loaded.
-    """
-    hidden = clip_vision.encode_image(crops)["penultimate_hidden_states"].float().cpu()
-    size = clip_vision.image_size
-    zero = torch.zeros(1, 3, size, size, device=clip_vision.load_device)
-    states = clip_vision.model(pixel_values=zero, intermediate_output=-2)[1]
-    return hidden, states.float().cpu()
+def _in_words(entry):
+    says = [check["says"] for check in entry["checks"].values()] if "checks" in entry else entry["problems"]
+    return f"picture {entry['picture']}: {math.floor(100 * entry['score'])} of 100\n  " + "\n  ".join(says)

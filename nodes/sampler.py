@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..api.contract import FIELDS
 from ..models.styles import PLAIN
 from . import types
+from .best_of import best_of
 from .faceid_patch import apply_faceid
 
 
@@ -106,6 +107,19 @@ class FaceGenSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="With a latent: how much of it is drawn anew. 1 keeps nothing.",
                 ),
+                types.FaceAnalysis.Input(
+                    "face_analysis",
+                    optional=True,
+                    tooltip="From Load Face Analyzer: judges the candidates.",
+                ),
+                io.Int.Input(
+                    "candidates",
+                    optional=True,  # graphs saved before there were candidates lack it
+                    default=1,
+                    min=1,
+                    max=256,
+                    tooltip="How many pictures are drawn, of which the samples most like the person are kept.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The pictures, one batch."),
@@ -134,8 +148,10 @@ class FaceGenSampler(io.ComfyNode):
         sampler_name,
         scheduler,
         denoise,
+        candidates=1,
         style=PLAIN,
         latent=None,
+        face_analysis=None,
     ):
         patched = apply_faceid(
             model,
@@ -148,20 +164,24 @@ class FaceGenSampler(io.ComfyNode):
         encode = comfy_nodes.CLIPTextEncode().encode
         (positive,) = encode(clip, style.positive(prompt))
         (negative,) = encode(clip, style.negative_prompt(negative_prompt))
-        (drawn,) = comfy_nodes.common_ksampler(
-            patched,
-            seed,
-            num_inference_steps,
-            guidance_scale,
-            sampler_name,
-            scheduler,
-            positive,
-            negative,
-            start_latent(latent, width, height, samples),
-            denoise,
-        )
-        (images,) = comfy_nodes.VAEDecode().decode(vae, drawn)
-        return io.NodeOutput(images, drawn)
+
+        def draw(round_seed):
+            (drawn,) = comfy_nodes.common_ksampler(
+                patched,
+                round_seed,
+                num_inference_steps,
+                guidance_scale,
+                sampler_name,
+                scheduler,
+                positive,
+                negative,
+                start_latent(latent, width, height, samples),
+                denoise,
+            )
+            return comfy_nodes.VAEDecode().decode(vae, drawn)[0], drawn
+
+        images, drawn, scores = best_of(draw, seed, candidates, face_analysis, face_embeds)
+        return io.NodeOutput(images, drawn, ui=scores)
 
 
 def start_latent(latent, width, height, samples):

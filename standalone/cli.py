@@ -1,4 +1,4 @@
-"""`generate`: a photo and a prompt to PNGs and a contact sheet."""
+"""`generate`: a photo and a prompt to PNGs and a contact sheet. `models`: see model_files."""
 
 import argparse
 import contextlib
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..api.contract import FIELDS, STYLES, ContractError, FaceGenRequest
 from ..models.errors import FaceGenError
+from . import model_files
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "tiny"
@@ -225,8 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
     generate = commands.add_parser("generate", help="photo and prompt to pictures, without ComfyUI")
     add_arguments(generate)
     generate.set_defaults(run=run)
-    models = commands.add_parser("models", help="model files: convert a FaceID adapter")
-    add_convert(models.add_subparsers(dest="models_command", required=True))
+    models = commands.add_parser("models", help="model files: download and list face model packs, convert a FaceID adapter")
+    actions = models.add_subparsers(dest="models_command", required=True)
+    model_files.add_commands(actions)
+    add_convert(actions)
     if getattr(parser.parse_args(arguments), "demo", False):
         generate.set_defaults(**DEMO)
     options = parser.parse_args(arguments)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..api.contract import FaceGenRequest
 from ..models.errors import FaceGenError
-from ..models.face_analysis import FaceAnalyzer, aligned_crop, select_faces, to_bgr
+from ..models.face_analysis import FaceAnalyzer, to_bgr
 from ..models.face_embeds import FaceEmbeds
 from ..models.faceid_adapter import FaceIDAdapter
+from ..models.photo_embedding import embed_photos
 from ..models.redaction import WHOLE, redact
 from ..models.safety import DEFAULT_THRESHOLD, load_checker
 from ..models.styles import load_style, style_files
@@ -48,22 +49,14 @@ class Engine:
     def embed(self, photo: Tensor) -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]."""
         height, width = photo.shape[1:3]
-        bgr = to_bgr(photo[0])
-        faces = self.analyzer.detect(bgr)
-        if not faces:
-            sizes = " and ".join(f"{w}x{h}" for w, h in self.analyzer.detector_sizes)
+        if not self.analyzer.detect(to_bgr(photo[0])):
             raise FaceGenError(
-                f"No face found in the {width}x{height} photo (looked at {sizes}). Use a sharp, well-lit photo of one person "
-                "who faces the camera, with some room around the head, down to the shoulders; not a tight crop of the face."
+                f"No face found in the {width}x{height} photo (looked at {self.analyzer.tries_in_words()}). Use a sharp, "
+                "well-lit photo of one person who faces the camera, with some room around the head, down to the shoulders; "
+                "not a tight crop of the face."
             )
-        (face,) = select_faces(faces, "largest", height, width)
-        crop = aligned_crop(bgr, face)[None]
-        embeds = FaceEmbeds(
-            self.analyzer.embed(bgr, [face]),
-            *self.clip_vision.states(crop),
-            (face.metadata(self.analyzer.pack.name),),
-        )
-        return embeds, crop
+        done = embed_photos(self.analyzer, photo, self.clip_vision.states, who="The command line")
+        return done.embeds, done.crops
 
     def generate(self, request: FaceGenRequest, embeds: FaceEmbeds, progress: str | None = None) -> Result:
         """Draw `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 from safetensors import SafetensorError, safe_open
 
 from ..models.errors import FaceGenError
-from ..models.face_analysis import find_packs
+from ..models.face_packs import find_packs
 from ..models.faceid_adapter import FaceIDAdapter
 
 WHAT = {

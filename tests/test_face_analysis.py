@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from facegen.models.annotate import annotate
+from facegen.models.annotate import annotate, as_batch
 from facegen.models.errors import FaceGenError
-from facegen.models.face_analysis import FaceAnalyzer, aligned_crop, find_packs, select_faces, to_bgr
+from facegen.models.face_analysis import FaceAnalyzer, aligned_crop, select_faces, to_bgr
+from facegen.models.face_packs import find_packs
 from facegen.models.pictures import require_rgb
 from onnx_files import save_detector, save_pack, save_recogniser
 
@@ -98,7 +99,7 @@ def test_no_face_names_size_detector_sizes_and_cure(analyzer):
 def test_annotation_marks_faces_and_leaves_the_photo_alone(analyzer, t1):
     before = t1.clone()
     faces = analyzer.detect(to_bgr(t1[0]))
-    marked = annotate(t1[0], faces, faces[:1])
+    marked = as_batch([annotate(to_bgr(t1[0]), faces, faces[:1])])[0]
     assert torch.equal(t1, before)
     assert marked.shape == t1[0].shape and marked.dtype == torch.float32
     x, y = (round(float(v)) for v in faces[0].bbox[[0, 1]])

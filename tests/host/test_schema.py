@@ -25,7 +25,35 @@ NODES = {
          "select": ("COMBO", "largest"), "face_index": ("INT", 0), "combine": ("COMBO", "average"),
          "on_no_face": ("COMBO", "error")},
         {"clip_vision"},
-        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT"],
+        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT", "STRING"],
+    ),
+    "FaceGenFaceQuality": (
+        "FaceGen/face",
+        {"face_analysis": ("FACE_ANALYSIS", None), "image": ("IMAGE", None), "select": ("COMBO", "largest"),
+         "face_index": ("INT", 0)},
+        set(),
+        ["FLOAT", "BOOLEAN", "IMAGE", "STRING"],
+    ),
+    "FaceGenCombineFaces": (
+        "FaceGen/face",
+        {"method": ("COMBO", "average"),
+         **{f"{name}_{n}": kind for n in (1, 2, 3, 4)
+            for name, kind in (("face_embeds", ("FACE_EMBEDS", None)), ("weight", ("FLOAT", 1.0)))}},
+        {f"face_embeds_{n}" for n in (1, 2, 3, 4)},
+        ["FACE_EMBEDS"],
+    ),
+    "FaceGenSaveFaceEmbeds": (
+        "FaceGen/face", {"face_embeds": ("FACE_EMBEDS", None), "filename_prefix": ("STRING", "face")}, set(), [],
+    ),
+    "FaceGenLoadFaceEmbeds": (
+        "FaceGen/face", {"face_file": ("COMBO", None), "recogniser": ("COMBO", "w600k_r50")}, set(), ["FACE_EMBEDS"],
+    ),
+    "FaceGenLikeness": (
+        "FaceGen/face",
+        {"image": ("IMAGE", None), "face_analysis": ("FACE_ANALYSIS", None), "face_embeds": ("FACE_EMBEDS", None),
+         "keep": ("INT", 1)},
+        set(),
+        ["IMAGE", "FLOAT", "STRING"],
     ),
     "FaceGenLoadFaceID": ("FaceGen/face", {"faceid_file": ("COMBO", None)}, set(), ["FACEID"]),
     "FaceGenApplyFaceID": (
@@ -49,8 +77,8 @@ NODES = {
          "negative_prompt": ("STRING", ""), "s_scale": ("FLOAT", 1.0), "faceid_weight": ("FLOAT", 1.0), "width": ("INT", 512),
          "height": ("INT", 512), "samples": ("INT", 1), "num_inference_steps": ("INT", 31), "guidance_scale": ("FLOAT", 7.5),
          **SEED, "sampler_name": ("COMBO", "dpmpp_2m"), "scheduler": ("COMBO", "karras"), "latent": ("LATENT", None),
-         "denoise": ("FLOAT", 1.0)},
-        {"style", "latent"},
+         "denoise": ("FLOAT", 1.0), "face_analysis": ("FACE_ANALYSIS", None), "candidates": ("INT", 1)},
+        {"style", "latent", "face_analysis", "candidates"},
         ["IMAGE", "LATENT"],
     ),
     "FaceGenLoadSafetyChecker": (

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 STRIDES = (8, 16, 32)
+DETECTOR_LAYERS, RECOGNISER_LAYERS = 6, 7  # of _convolutions: 10 and 6 GFLOP in save_heavy_pack
 # Where ArcFace's template has eyes, nose and mouth corners, as fractions of the face box.
 KEY_POINTS = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.63, 0.82]], np.float32)
 
@@ -18,25 +19,49 @@ def _const(name, value):
     return numpy_helper.from_array(np.asarray(value), name)
 
 
-def save_detector(path: Path, faces: list[tuple]) -> Path:
+def save_detector(path: Path, faces: list[tuple], *, border=False, side=None, work=0) -> Path:
     """faces: up to six (x0, y0, x1, y1, score); coordinates as fractions of the square that the detector looks at.
 
-    They come out of the first two anchors of each stride, which sit at the corner (0, 0).
+    They come out of the first two anchors of each stride, which sit at the corner (0, 0). With `border` it sees them only
+    where the top left corner is black, with `side` only at that input size. `work` adds idle convolutions of that width.
     """
     assert len(faces) <= 2 * len(STRIDES)
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["brightest"], keepdims=0),
         helper.make_node("Greater", ["brightest", "dark"], ["lit"]),
-        helper.make_node("Cast", ["lit"], ["is_lit"], to=TensorProto.FLOAT),
+        helper.make_node("Slice", ["x", "origin", "first", "rows_and_columns"], ["corner"]),
+        helper.make_node("ReduceMax", ["corner"], ["corner_light"], keepdims=0),
+        helper.make_node("Less", ["corner_light", "dark"], ["bordered"]),
+        helper.make_node("Equal", ["side_int", "wanted_side"], ["sized"]),
+        helper.make_node("Or", ["bordered", "any_corner"], ["corner_good"]),
+        helper.make_node("Or", ["sized", "any_side"], ["side_good"]),
+        helper.make_node("And", ["corner_good", "side_good"], ["good"]),
+        helper.make_node("And", ["lit", "good"], ["seen"]),
+        helper.make_node("Cast", ["seen"], ["is_lit"], to=TensorProto.FLOAT),
         helper.make_node("Shape", ["x"], ["shape"]),
         helper.make_node("Gather", ["shape", "three"], ["side_int"]),
-        helper.make_node("Cast", ["side_int"], ["side"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["side_int"], ["plain_side"], to=TensorProto.FLOAT),
     ]
+    nodes = nodes[-3:] + nodes[:-3]  # ONNX wants a node after those it reads from
     consts = [
+        _const("origin", np.array([0, 0], np.int64)),
+        _const("first", np.array([1, 1], np.int64)),
+        _const("rows_and_columns", np.array([2, 3], np.int64)),
+        _const("wanted_side", np.int64(side or 0)),
+        _const("any_corner", np.bool_(not border)),
+        _const("any_side", np.bool_(side is None)),
         _const("dark", np.float32(-0.95)),
         _const("three", np.int64(3)),
         _const("column", np.array([-1, 1], np.int64)),
     ]
+    busy = _convolutions("x", "busy", work, DETECTOR_LAYERS, stride=2) if work else ([], [], "x")
+    nodes += [
+        *busy[0],
+        helper.make_node("ReduceMean", [busy[2]], ["busy_mean"], keepdims=0),
+        helper.make_node("Mul", ["busy_mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["plain_side", "nothing"], ["side"]),
+    ]
+    consts += busy[1]
     outputs = []
     for level, stride in enumerate(STRIDES):
         here = faces[2 * level : 2 * level + 2]
@@ -81,17 +106,37 @@ def save_detector(path: Path, faces: list[tuple]) -> Path:
     return _save(helper.make_graph(nodes, "detector", [picture], outputs, consts), path)
 
 
-def save_recogniser(path: Path, seed: int = 0) -> Path:
-    """112x112 -> 512: a random convolution, pooled and projected."""
+def _convolutions(source, name, width, layers, stride=1, channels=3):
+    """(nodes, constants, name of the result) of `layers` 3x3 convolutions of that width."""
+    rng, nodes, consts = np.random.default_rng(1), [], []
+    for i in range(layers):
+        kernel = rng.standard_normal((width, channels, 3, 3)) * (channels * 9) ** -0.5
+        consts.append(_const(f"{name}_kernel{i}", kernel.astype(np.float32)))
+        result = f"{name}{i}"
+        steps = [stride if i == 0 else 1] * 2
+        nodes.append(helper.make_node("Conv", [source, f"{name}_kernel{i}"], [result], strides=steps, pads=[1] * 4))
+        source, channels = result, width
+    return nodes, consts, source
+
+
+def save_recogniser(path: Path, seed: int = 0, work: int = 0) -> Path:
+    """112x112 -> 512: a random convolution, pooled and projected. `work` adds convolutions of that width, to cost more."""
     rng = np.random.default_rng(seed)
+    busy = _convolutions("c", "busy", work, RECOGNISER_LAYERS, channels=32) if work else ([], [], "c")
+    more = [helper.make_node("Conv", [busy[2], "narrow"], ["d"])] if work else []
+    narrow = [_const("narrow", (rng.standard_normal((32, work, 1, 1)) * work**-0.5).astype(np.float32))] if work else []
     consts = [
+        *busy[1],
+        *narrow,
         _const("kernel", (rng.standard_normal((32, 3, 7, 7)) * 0.15).astype(np.float32)),
         _const("matrix", (rng.standard_normal((32 * 49, 512)) * 0.05).astype(np.float32)),
         _const("flat", np.array([-1, 32 * 49], np.int64)),
     ]
     nodes = [
         helper.make_node("Conv", ["input.1", "kernel"], ["c"], kernel_shape=[7, 7], strides=[2, 2], pads=[3] * 4),
-        helper.make_node("Tanh", ["c"], ["a"]),
+        *busy[0],
+        *more,
+        helper.make_node("Tanh", ["d" if work else "c"], ["a"]),
         helper.make_node("AveragePool", ["a"], ["p"], kernel_shape=[8, 8], strides=[8, 8]),
         helper.make_node("Reshape", ["p", "flat"], ["f"]),
         helper.make_node("MatMul", ["f", "matrix"], ["embedding"]),
@@ -105,6 +150,14 @@ def save_pack(folder: Path, faces: list[tuple], seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     save_detector(folder / "det_10g.onnx", faces)
     save_recogniser(folder / "w600k_r50.onnx", seed)
+    return folder
+
+
+def save_heavy_pack(folder: Path, faces: list[tuple]) -> Path:
+    """A pack that costs about as much as buffalo_l: 10 GFLOP for the detector at 640x640, 6 for the recogniser."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_detector(folder / "det_10g.onnx", faces, work=32)
+    save_recogniser(folder / "w600k_r50.onnx", work=128)
     return folder
 
 

@@ -1,0 +1,150 @@
+"""Nodes that combine, save and load face embeddings."""
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..models.errors import FaceGenError
+from ..models.face_combine import METHODS, combine_faces, outliers
+from ..models.face_embeds import FaceEmbeds
+from ..models.likeness import SAME_PERSON
+from . import types
+
+COUNT = 4
+FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
+WEIGHT = {"default": 1.0, "min": 0.0, "max": 10.0, "step": 0.05, "tooltip": "Share of this face. 0 leaves it out."}
+FACEID_RECOGNISER, ANY = "w600k_r50", "any"  # the published FaceID adapters were trained with buffalo_l's recogniser
+ENDING = ".safetensors"
+
+
+def faces_folder():
+    """In the user's folder, because it is personal: ComfyUI serves its output folder to anyone who can reach it."""
+    return os.path.join(folder_paths.get_user_directory(), "facegen", "faces")
+
+
+class FaceGenCombineFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenCombineFaces",
+            display_name="Combine Faces (FaceGen)",
+            category="FaceGen/face",
+            description="Makes one person out of up to four face embeddings: a weighted mean, all of them side by side, or the "
+            "first less the others.",
+            inputs=[
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="average",
+                    tooltip="average: weighted mean; concat: each keeps its tokens; subtract: the first, away from the others.",
+                ),
+                types.FaceEmbeds.Input("face_embeds_1", **FACE),
+                io.Float.Input("weight_1", **WEIGHT),
+                types.FaceEmbeds.Input("face_embeds_2", **FACE),
+                io.Float.Input("weight_2", **WEIGHT),
+                types.FaceEmbeds.Input("face_embeds_3", **FACE),
+                io.Float.Input("weight_3", **WEIGHT),
+                types.FaceEmbeds.Input("face_embeds_4", **FACE),
+                io.Float.Input("weight_4", **WEIGHT),
+            ],
+            outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],
+        )
+
+    @classmethod
+    def execute(cls, method, **inputs):
+        names = [f"face_embeds_{n}" for n in range(1, COUNT + 1)]
+        people = {name: inputs[name] for name in names if inputs.get(name) is not None}
+        weights = {name: inputs[name.replace("face_embeds", "weight")] for name in people}
+        combined = combine_faces(people, weights, method)
+        return io.NodeOutput(combined, ui=ui.PreviewText(_strangers(people) if method != "subtract" else ""))
+
+
+def _strangers(people):
+    """Which of the faces is of somebody else, in words; "" if none."""
+    import torch
+
+    names = list(people)
+    found = outliers(torch.cat([embeds.combined("average").normed_identity for embeds in people.values()]))
+    return "\n".join(
+        f"{names[i]} seems to be somebody else: its cosine to the others is {cosine:.2f}; {SAME_PERSON} or more is one person."
+        for i, cosine in found.items()
+    )
+
+
+class FaceGenSaveFaceEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenSaveFaceEmbeds",
+            display_name="Save Face Embeds (FaceGen)",
+            category="FaceGen/face",
+            description="Writes face embeddings to ComfyUI's user folder, under facegen/faces. They are biometric data: keep "
+            "them like the photo, and delete them when they are no longer needed.",
+            inputs=[
+                types.FaceEmbeds.Input("face_embeds", tooltip="From Embed Face or Combine Faces."),
+                io.String.Input("filename_prefix", default="face", tooltip="Name of the file, to which a number is added."),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, face_embeds, filename_prefix):
+        root = os.path.abspath(faces_folder())
+        name = filename_prefix.replace("\\", "/").strip("/ ")
+        target = os.path.abspath(os.path.join(root, name))
+        if not name or os.path.commonpath((root, target)) != root or target == root:
+            raise FaceGenError(f"Save Face Embeds: {filename_prefix!r} is not a file name inside {root}. Use one such as face.")
+        folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
+        path = os.path.join(folder, f"{file}_{number:05}_{ENDING}")
+        face_embeds.save(path)
+        return io.NodeOutput(ui=ui.PreviewText(f"saved as {os.path.relpath(path, root)}"))
+
+
+class FaceGenLoadFaceEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenLoadFaceEmbeds",
+            display_name="Load Face Embeds (FaceGen)",
+            category="FaceGen/face",
+            description="Reads face embeddings that Save Face Embeds wrote, so that no photo is needed any more.",
+            inputs=[
+                io.Combo.Input("face_file", options=_files(), tooltip="File in ComfyUI's user folder, under facegen/faces."),
+                io.Combo.Input(
+                    "recogniser",
+                    options=[FACEID_RECOGNISER, ANY],
+                    default=FACEID_RECOGNISER,
+                    tooltip="The recogniser that the adapter expects: w600k_r50 (buffalo_l) for all published FaceID adapters. "
+                    "Faces of another one are refused; any turns this check off.",
+                ),
+            ],
+            outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, face_file, **_):
+        path = Path(faces_folder(), face_file)
+        return (face_file, path.stat().st_mtime_ns) if path.is_file() else face_file
+
+    @classmethod
+    def execute(cls, face_file, recogniser):
+        root = Path(faces_folder()).resolve()
+        path = (root / face_file).resolve()
+        if not path.is_relative_to(root):
+            raise FaceGenError(f"Load Face Embeds: {face_file!r} lies outside {root}.")
+        embeds = FaceEmbeds.load(path)
+        if recogniser != ANY:
+            if not embeds.recognisers:
+                raise FaceGenError(
+                    f"{path} doesn't say which recogniser made it. Embed the photo again, or set recogniser to {ANY}."
+                )
+            embeds.require_recogniser(recogniser, "FaceID")
+        return io.NodeOutput(embeds)
+
+
+def _files():
+    root = Path(faces_folder())
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob(f"*{ENDING}")) if root.is_dir() else []

@@ -1,0 +1,60 @@
+"""Which of the pictures look like the person."""
+
+import json
+import logging
+
+from comfy_api.latest import io, ui
+
+from ..models.likeness import NO_FACE, best_pictures, likenesses
+from ..models.pictures import require_rgb
+from . import types
+
+log = logging.getLogger(__name__)
+
+
+class FaceGenLikeness(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenLikeness",
+            display_name="Likeness (FaceGen)",
+            category="FaceGen/face",
+            description="Measures how much the face in each picture is like the person, and sorts the pictures best first.",
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures to judge, one batch."),
+                types.FaceAnalysis.Input("face_analysis", tooltip="From Load Face Analyzer; the pack that made face_embeds."),
+                types.FaceEmbeds.Input("face_embeds", tooltip="The person, from Embed Face."),
+                io.Int.Input(
+                    "keep",
+                    default=1,
+                    min=1,
+                    max=4096,
+                    tooltip="How many of the best pictures go out; all if there are no more.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The pictures most like the person, best first."),
+                io.Float.Output(display_name="score", tooltip="Cosine of the best picture, -1 to 1; -1 when none has a face."),
+                io.String.Output(display_name="report", tooltip="JSON: cosine and percentage of every picture, best first."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, face_analysis, face_embeds, keep):
+        require_rgb(image, "Likeness")
+        scores = likenesses(image, face_analysis, face_embeds)
+        kept, best = best_pictures(image, scores, keep)
+        _, ranking = best_pictures(image, scores, len(scores))
+        if best[0].cosine is None:
+            log.warning("FaceGen: Likeness found no face in any of the %d pictures.", len(image))
+        top = NO_FACE if best[0].cosine is None else best[0].cosine
+        report = json.dumps([score.as_dict() for score in ranking], indent=1)
+        return io.NodeOutput(kept, top, report, ui=ui.PreviewText(in_words(ranking)))
+
+
+def in_words(scores):
+    """One line per picture: "picture 3: 82 % (cosine 0.56)"."""
+    return "\n".join(
+        f"picture {s.picture}: " + ("no face" if s.cosine is None else f"{s.percent:.0f} % (cosine {s.cosine:.2f})")
+        for s in scores
+    )
