@@ -7,12 +7,12 @@ from comfy_api.latest import ComfyExtension, io
 
 from .face import FaceGenEmbedFace, FaceGenLoadFaceAnalyzer
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
-from .safety import FaceGenLoadSafetyChecker, FaceGenSafetyFilter
+from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
 from .style import FaceGenStyle
 
 # Model folder -> extensions of the files it lists. InsightFace's packs are folders, so it lists their ONNX files.
-MODEL_FOLDERS = {"ipadapter": {".bin", ".safetensors"}, "insightface": {".onnx"}}
+MODEL_FOLDERS = {"ipadapter": {".bin", ".safetensors"}, "insightface": {".onnx"}, "safety_checker": {".safetensors"}}
 
 
 def register_model_folders() -> None:
@@ -36,5 +36,6 @@ class FaceGenExtension(ComfyExtension):
             FaceGenStyle,
             FaceGenSampler,
             FaceGenLoadSafetyChecker,
+            FaceGenCombineSafetyCheckers,
             FaceGenSafetyFilter,
         ]

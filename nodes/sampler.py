@@ -6,9 +6,11 @@ import nodes as comfy_nodes
 from comfy_api.latest import io
 
 from ..api.contract import FIELDS
+from ..models.redaction import ACTIONS
 from ..models.styles import PLAIN
 from . import types
 from .faceid_patch import apply_faceid
+from .safe_output import hide_unsafe, without_previews
 
 
 class FaceGenSampler(io.ComfyNode):
@@ -106,6 +108,18 @@ class FaceGenSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="With a latent: how much of it is drawn anew. 1 keeps nothing.",
                 ),
+                types.SafetyChecker.Input(
+                    "safety_checker",
+                    optional=True,
+                    tooltip="From Load Safety Checker: unsafe pictures never leave this node, nor do latents or previews.",
+                ),
+                io.Combo.Input(
+                    "safety_checker_type",
+                    options=list(ACTIONS),
+                    default=FIELDS["safety_checker_type"].default,
+                    optional=True,
+                    tooltip="With a safety checker: what replaces an unsafe picture.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The pictures, one batch."),
@@ -136,6 +150,8 @@ class FaceGenSampler(io.ComfyNode):
         denoise,
         style=PLAIN,
         latent=None,
+        safety_checker=None,
+        safety_checker_type=FIELDS["safety_checker_type"].default,
     ):
         patched = apply_faceid(
             model,
@@ -145,6 +161,8 @@ class FaceGenSampler(io.ComfyNode):
             s_scale=s_scale,
             layer_weights=style.layer_weights,
         )
+        if safety_checker is not None:
+            patched = without_previews(patched)
         encode = comfy_nodes.CLIPTextEncode().encode
         (positive,) = encode(clip, style.positive(prompt))
         (negative,) = encode(clip, style.negative_prompt(negative_prompt))
@@ -161,6 +179,8 @@ class FaceGenSampler(io.ComfyNode):
             denoise,
         )
         (images,) = comfy_nodes.VAEDecode().decode(vae, drawn)
+        if safety_checker is not None:
+            images, drawn = hide_unsafe(images, drawn, safety_checker, safety_checker_type)
         return io.NodeOutput(images, drawn)
 
 
