@@ -43,11 +43,13 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                     "preset",
                     options=list(safety.PRESETS),
                     default=safety.PRESETS[0],
+                    optional=True,
                     tooltip="The checker's own limits: strict hides more, lenient less. The help page has the table.",
                 ),
                 io.String.Input(
                     "unsafe_labels",
                     default="",
+                    optional=True,
                     tooltip="For image classifiers: the labels that make a picture unsafe, separated by commas. Left empty, "
                     "those whose names say so, such as nsfw or porn.",
                 ),
@@ -58,7 +60,7 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, checker, provider, preset="default", unsafe_labels="") -> io.NodeOutput:
+    def execute(cls, checker, provider, preset=safety.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
         labels = [label.strip() for label in unsafe_labels.split(",") if label.strip()]
         folders = folder_paths.get_folder_paths(MODEL_FOLDER)
         return io.NodeOutput(safety_load.load_checker(checker, provider, preset, labels, folders, place))
@@ -132,6 +134,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
                 io.String.Input(
                     "notice",
                     default=NOTICE,
+                    optional=True,
                     tooltip="What sensitive_content_text says: plain letters without accents, at most 200.",
                 ),
             ],

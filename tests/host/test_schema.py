@@ -57,7 +57,7 @@ NODES = {
         "FaceGen/safety",
         {"checker": ("COMBO", "nudenet"), "provider": ("COMBO", "auto"), "preset": ("COMBO", "default"),
          "unsafe_labels": ("STRING", "")},
-        set(),
+        {"preset", "unsafe_labels"},
         ["SAFETY_CHECKER"],
     ),
     "FaceGenCombineSafetyCheckers": (
@@ -70,7 +70,7 @@ NODES = {
         "FaceGen/safety",
         {"image": ("IMAGE", None), "safety_checker": ("SAFETY_CHECKER", None), "safety_checker_type": ("COMBO", "black"),
          "threshold": ("FLOAT", 0.4), "region": ("COMBO", "whole image"), "notice": ("STRING", "Sensitive content")},
-        set(),
+        {"notice"},
         ["IMAGE", "MASK", "BOOLEAN", "STRING"],
     ),
 }  # fmt: skip
@@ -106,7 +106,8 @@ def test_everything_is_explained(server, node_id):
 
 def test_combos_offer_what_is_in_the_folders(server):
     def options(node, name):
-        spec = server.get(f"/object_info/{node}")[node]["input"]["required"][name]
+        inputs = server.get(f"/object_info/{node}")[node]["input"]
+        spec = (inputs["required"] | inputs.get("optional", {}))[name]
         return spec[0] if isinstance(spec[0], list) else spec[1]["options"]
 
     assert options("FaceGenLoadFaceAnalyzer", "model_pack") == ["buffalo_l"]

@@ -33,10 +33,13 @@ class StubChecker:
 
 
 class DetailChecker:
-    """Flags pictures with detail: neighbouring pixels that differ. A redaction has none."""
+    """Flags pictures with detail: neighbouring pixels that differ by more than `step`. A redaction has none."""
 
     name = "detail"
 
+    def __init__(self, step=0.1):
+        self.step = step
+
     def check(self, images):
-        steps = [(images.float().diff(dim=d).abs() > 0.1).float().mean(dim=(1, 2, 3)) for d in (1, 2)]
+        steps = [(images.float().diff(dim=d).abs() > self.step).float().mean(dim=(1, 2, 3)) for d in (1, 2)]
         return [SafetyResult(min(1.0, 10 * float(s)), (), {"detail": min(1.0, float(s))}) for s in sum(steps)]
