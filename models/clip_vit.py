@@ -16,8 +16,9 @@ class _Attention(nn.Module):
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (p(x).unflatten(-1, (-1, HEAD)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        states = self.q_proj(x), self.k_proj(context), self.v_proj(context)
+        q, k, v = (state.unflatten(-1, (-1, HEAD)).transpose(1, 2) for state in states)
         return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -37,8 +38,9 @@ class _Layer(nn.Module):
         self.layer_norm1, self.layer_norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.self_attn, self.mlp = _Attention(width), _MLP(width, hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_attn(self.layer_norm1(x))
+    def forward(self, x: Tensor, wanted: slice = slice(None)) -> Tensor:
+        normed = self.layer_norm1(x)
+        x = x[:, wanted] + self.self_attn(normed[:, wanted], normed)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -74,9 +76,10 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = self.pre_layrnorm(self.embeddings(pixels))
-        for layer in self.encoder.layers:
+        *layers, last = self.encoder.layers
+        for layer in layers:
             x = layer(x)
-        return self.post_layernorm(x[:, 0])
+        return self.post_layernorm(last(x, slice(1))[:, 0])  # of its output only the class token is used
 
     @classmethod
     def like(cls, tensors: dict[str, Tensor], prefix: str) -> "VisionTransformer":
