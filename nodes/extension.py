@@ -9,12 +9,12 @@ from .face import FaceGenEmbedFace, FaceGenFaceQuality, FaceGenLoadFaceAnalyzer
 from .face_embeds import FaceGenCombineFaces, FaceGenLoadFaceEmbeds, FaceGenSaveFaceEmbeds
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
 from .likeness import FaceGenLikeness
-from .safety import FaceGenLoadSafetyChecker, FaceGenSafetyFilter
+from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
 from .style import FaceGenStyle
 
 # Model folder -> extensions of the files it lists. InsightFace's packs are folders, so it lists their ONNX files.
-MODEL_FOLDERS = {"ipadapter": {".bin", ".safetensors"}, "insightface": {".onnx"}}
+MODEL_FOLDERS = {"ipadapter": {".bin", ".safetensors"}, "insightface": {".onnx"}, "safety_checker": {".safetensors"}}
 
 
 def register_model_folders() -> None:
@@ -43,5 +43,6 @@ class FaceGenExtension(ComfyExtension):
             FaceGenStyle,
             FaceGenSampler,
             FaceGenLoadSafetyChecker,
+            FaceGenCombineSafetyCheckers,
             FaceGenSafetyFilter,
         ]

@@ -2,33 +2,56 @@
 
 import json
 
+import folder_paths
 from comfy_api.latest import io
 
-from ..models import onnx_providers, redaction, safety
-from ..models.pictures import require_rgb
+from ..models import onnx_providers, redaction, safety, safety_load
+from ..models.notice import NOTICE
+from ..models.safety_filter import filter_images
 from . import types
+from .host_memory import place
+
+MODEL_FOLDER = "safety_checker"
 
 
 class FaceGenLoadSafetyChecker(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
+        found = safety_load.find_checkers(folder_paths.get_folder_paths(MODEL_FOLDER))
         return io.Schema(
             node_id="FaceGenLoadSafetyChecker",
             display_name="Load Safety Checker (FaceGen)",
             category="FaceGen/safety",
-            description="Loads a detector of nudity for the Safety Filter node.",
+            description="Loads a checker of pictures for the Safety Filter node: NudeNet, Stable Diffusion's safety checker or "
+            "an image classifier.",
             inputs=[
                 io.Combo.Input(
                     "checker",
-                    options=safety.CHECKERS,
-                    default=safety.CHECKERS[0],
-                    tooltip="nudenet finds exposed body parts and where they are; its Python package holds its model.",
+                    options=[safety_load.NUDENET, *(name for name in found if name != safety_load.NUDENET)],
+                    default=safety_load.NUDENET,
+                    tooltip="nudenet finds exposed body parts and where they are; its Python package holds its model. The "
+                    "others are in models/safety_checker.",
                 ),
                 io.Combo.Input(
                     "provider",
                     options=onnx_providers.available(),
                     default="auto",
-                    tooltip="What the checker runs on. auto is the GPU if the installed ONNX Runtime can use it.",
+                    tooltip="What nudenet runs on. auto is the GPU if the installed ONNX Runtime can use it. The others run "
+                    "where ComfyUI runs its models.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(safety.PRESETS),
+                    default=safety.PRESETS[0],
+                    optional=True,
+                    tooltip="The checker's own limits: strict hides more, lenient less. The help page has the table.",
+                ),
+                io.String.Input(
+                    "unsafe_labels",
+                    default="",
+                    optional=True,
+                    tooltip="For image classifiers: the labels that make a picture unsafe, separated by commas. Left empty, "
+                    "those whose names say so, such as nsfw or porn.",
                 ),
             ],
             outputs=[
@@ -37,8 +60,41 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, checker: str, provider: str) -> io.NodeOutput:
-        return io.NodeOutput(safety.load_checker(checker, provider))
+    def execute(cls, checker, provider, preset=safety.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
+        labels = [label.strip() for label in unsafe_labels.split(",") if label.strip()]
+        folders = folder_paths.get_folder_paths(MODEL_FOLDER)
+        return io.NodeOutput(safety_load.load_checker(checker, provider, preset, labels, folders, place))
+
+
+class FaceGenCombineSafetyCheckers(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        several = "From Load Safety Checker, or from another of these nodes."
+        return io.Schema(
+            node_id="FaceGenCombineSafetyCheckers",
+            display_name="Combine Safety Checkers (FaceGen)",
+            category="FaceGen/safety",
+            description="Makes one safety checker of several: a picture is unsafe when any, or when all of them say so.",
+            inputs=[
+                types.SafetyChecker.Input("safety_checker_1", tooltip=several),
+                types.SafetyChecker.Input("safety_checker_2", tooltip=several),
+                types.SafetyChecker.Input("safety_checker_3", optional=True, tooltip=several),
+                types.SafetyChecker.Input("safety_checker_4", optional=True, tooltip=several),
+                io.Combo.Input(
+                    "unsafe_when",
+                    options=list(safety.COMBINE),
+                    default=safety.ANY,
+                    tooltip="any: one alarm is enough, the safe choice. all: only what every checker flags, for fewer false "
+                    "alarms.",
+                ),
+            ],
+            outputs=[types.SafetyChecker.Output(display_name="safety_checker", tooltip="For the Safety Filter node.")],
+        )
+
+    @classmethod
+    def execute(cls, unsafe_when, **checkers) -> io.NodeOutput:
+        connected = [checkers[name] for name in sorted(checkers) if checkers[name] is not None]
+        return io.NodeOutput(safety.CombinedChecker(connected, unsafe_when))
 
 
 class FaceGenSafetyFilter(io.ComfyNode):
@@ -65,8 +121,8 @@ class FaceGenSafetyFilter(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Score from which a picture is unsafe. Lower hides more, with more false alarms; higher "
-                    "hides only what the checker is sure of. 0 hides all; nudenet reports nothing below 0.25.",
+                    tooltip="Score from which a picture is unsafe. 0.4 means the limits of the checker's preset. Lower hides "
+                    "more, with more false alarms; higher hides only what the checker is sure of. 0 hides all.",
                 ),
                 io.Combo.Input(
                     "region",
@@ -74,6 +130,12 @@ class FaceGenSafetyFilter(io.ComfyNode):
                     default=redaction.WHOLE,
                     tooltip="Hide the whole unsafe picture (safest), or only the areas found in it, with a margin: "
                     "something beside them that the checker overlooked then stays visible.",
+                ),
+                io.String.Input(
+                    "notice",
+                    default=NOTICE,
+                    optional=True,
+                    tooltip="What sensitive_content_text says: plain letters without accents, at most 200.",
                 ),
             ],
             outputs=[
@@ -85,9 +147,6 @@ class FaceGenSafetyFilter(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, safety_checker, safety_checker_type, threshold, region) -> io.NodeOutput:
-        require_rgb(image, "Safety Filter")
-        results = safety_checker.check(image)
-        images, mask, flagged = redaction.redact(image, results, safety_checker_type, region, threshold)
-        report = safety.report(results, threshold, safety_checker.name)
-        return io.NodeOutput(images, mask, any(flagged), json.dumps(report, indent=2))
+    def execute(cls, image, safety_checker, safety_checker_type, threshold, region, notice=NOTICE) -> io.NodeOutput:
+        done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice, who="Safety Filter")
+        return io.NodeOutput(done.images, done.mask, any(done.flagged), json.dumps(done.report, indent=2))

@@ -6,10 +6,12 @@ import nodes as comfy_nodes
 from comfy_api.latest import io
 
 from ..api.contract import FIELDS
+from ..models.redaction import ACTIONS
 from ..models.styles import PLAIN
 from . import types
 from .best_of import best_of
 from .faceid_patch import apply_faceid
+from .safe_output import hide_unsafe, without_previews
 
 
 class FaceGenSampler(io.ComfyNode):
@@ -120,6 +122,18 @@ class FaceGenSampler(io.ComfyNode):
                     max=256,
                     tooltip="How many pictures are drawn, of which the samples most like the person are kept.",
                 ),
+                types.SafetyChecker.Input(
+                    "safety_checker",
+                    optional=True,
+                    tooltip="From Load Safety Checker: unsafe pictures never leave this node, nor do latents or previews.",
+                ),
+                io.Combo.Input(
+                    "safety_checker_type",
+                    options=list(ACTIONS),
+                    default=FIELDS["safety_checker_type"].default,
+                    optional=True,
+                    tooltip="With a safety checker: what replaces an unsafe picture.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The pictures, one batch."),
@@ -152,6 +166,8 @@ class FaceGenSampler(io.ComfyNode):
         style=PLAIN,
         latent=None,
         face_analysis=None,
+        safety_checker=None,
+        safety_checker_type=FIELDS["safety_checker_type"].default,
     ):
         patched = apply_faceid(
             model,
@@ -161,6 +177,8 @@ class FaceGenSampler(io.ComfyNode):
             s_scale=s_scale,
             layer_weights=style.layer_weights,
         )
+        if safety_checker is not None:
+            patched = without_previews(patched)
         encode = comfy_nodes.CLIPTextEncode().encode
         (positive,) = encode(clip, style.positive(prompt))
         (negative,) = encode(clip, style.negative_prompt(negative_prompt))
@@ -178,7 +196,11 @@ class FaceGenSampler(io.ComfyNode):
                 start_latent(latent, width, height, samples),
                 denoise,
             )
-            return comfy_nodes.VAEDecode().decode(vae, drawn)[0], drawn
+            images = comfy_nodes.VAEDecode().decode(vae, drawn)[0]
+            # Before the choice: a hidden picture shows no face, so a safe one is preferred.
+            return (
+                (images, drawn) if safety_checker is None else hide_unsafe(images, drawn, safety_checker, safety_checker_type)
+            )
 
         images, drawn, scores = best_of(draw, seed, candidates, face_analysis, face_embeds)
         return io.NodeOutput(images, drawn, ui=scores)

@@ -15,8 +15,8 @@ from ..models.face_analysis import FaceAnalyzer, to_bgr
 from ..models.face_embeds import FaceEmbeds
 from ..models.faceid_adapter import FaceIDAdapter
 from ..models.photo_embedding import embed_photos
-from ..models.redaction import WHOLE, redact
-from ..models.safety import DEFAULT_THRESHOLD, load_checker
+from ..models.safety_filter import filter_images
+from ..models.safety_load import NUDENET, load_checker
 from ..models.styles import load_style, style_files
 from .clip_vision import ClipVision
 from .faceid import CFG_SIDES, apply_faceid
@@ -92,9 +92,9 @@ class Engine:
     def _checked(self, images: Tensor, request: FaceGenRequest) -> tuple[Tensor, list[bool]]:
         if not request.safety_checker:
             return images, [False] * len(images)
-        self.checker = self.checker or load_checker("nudenet", "auto")
-        safe, _, flagged = redact(images, self.checker.check(images), request.safety_checker_type, WHOLE, DEFAULT_THRESHOLD)
-        return safe, flagged
+        self.checker = self.checker or load_checker(NUDENET)
+        filtered = filter_images(images, self.checker, request.safety_checker_type)
+        return filtered.images, filtered.flagged
 
 
 def _pipeline(checkpoint: Path) -> StableDiffusionPipeline:

@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from facegen.api.contract import FaceGenRequest
+from facegen.api.contract import SAFETY_CHECKER_TYPES, FaceGenRequest
 from facegen.models.errors import FaceGenError
 from facegen.models.safety import Detection, SafetyResult
+from facegen.models.safety_filter import filter_images
 from facegen.standalone import cli, photos
 from facegen.standalone.weights import MissingFiles, find_weights
+from pictures import DetailChecker
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -217,6 +219,18 @@ def test_unsafe_pictures_leave_redacted_or_not_at_all(engine, request_, astronau
     monkeypatch.setattr(Alarm, "check", lambda self, images: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         engine.generate(request_, embeds)
+
+
+@pytest.mark.parametrize("action", SAFETY_CHECKER_TYPES)
+def test_the_command_line_uses_the_same_filter(engine, request_, astronaut, monkeypatch, action):
+    embeds, _ = engine.embed(astronaut)
+    unchecked = engine.generate(replace(request_, safety_checker=False), embeds)
+    assert unchecked.flagged == [False]
+    monkeypatch.setattr(engine, "checker", DetailChecker(0.03))
+    result = engine.generate(replace(request_, safety_checker_type=action), embeds)
+    expected = filter_images(unchecked.images, DetailChecker(0.03), action)
+    assert result.flagged == expected.flagged == [True]
+    assert torch.equal(result.images, expected.images) and not torch.equal(result.images, unchecked.images)
 
 
 def test_models_folder_says_all_that_is_missing(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from facegen.models.errors import FaceGenError
+from pictures import SAFE, UNSAFE, StubChecker
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,43 @@ def test_styles_differ_and_users_can_add_their_own(run, own_styles):
     (own_styles / "broken.json").write_text('{"prompt": "no place for words"}')
     with pytest.raises(FaceGenError, match=r"broken\.json"):
         run("FaceGenStyle", style="broken", prompt="a man")
+
+
+def test_unsafe_pictures_never_leave_it(run, parts):
+    plain, drawn = run("FaceGenSampler", **parts, samples=3, **SMALL)
+    checker = StubChecker(SAFE, UNSAFE, SAFE, SAFE)
+    image, latent = run("FaceGenSampler", **parts, samples=3, **SMALL, safety_checker=checker, safety_checker_type="pixelate")
+    assert torch.equal(checker.asked[0], plain) and image.shape == plain.shape and image.dtype == plain.dtype
+    assert torch.equal(image[[0, 2]], plain[[0, 2]])
+    assert len(image[1].reshape(-1, 3).unique(dim=0)) == 16
+    # The latent shows the same picture to whoever decodes it.
+    assert torch.equal(latent["samples"][[0, 2]], drawn["samples"][[0, 2]])
+    assert not latent["samples"][1].any() and drawn["samples"][1].any()
+
+
+def test_safe_pictures_leave_it_bit_for_bit(run, parts):
+    plain, drawn = run("FaceGenSampler", **parts, **SMALL)
+    image, latent = run("FaceGenSampler", **parts, **SMALL, safety_checker=StubChecker(SAFE))
+    assert torch.equal(image, plain) and torch.equal(latent["samples"], drawn["samples"])
+
+
+def test_without_a_verdict_nothing_leaves_it(run, parts):
+    with pytest.raises(RuntimeError, match="no verdict"):
+        run("FaceGenSampler", **parts, **SMALL, safety_checker=StubChecker(error=RuntimeError("no verdict")))
+
+
+def test_previews_are_blank_while_a_checker_is_connected(run, parts, monkeypatch):
+    import latent_preview
+
+    seen = []
+
+    class Previewer:
+        def decode_latent_to_preview_image(self, preview_format, x0):
+            seen.append(x0.abs().max().item())
+
+    monkeypatch.setattr(latent_preview, "get_previewer", lambda *_: Previewer())
+    run("FaceGenSampler", **parts, **SMALL)
+    assert len(seen) == 2 and min(seen) > 0
+    seen.clear()
+    run("FaceGenSampler", **parts, **SMALL, safety_checker=StubChecker(SAFE))
+    assert seen == [0, 0]

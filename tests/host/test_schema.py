@@ -77,18 +77,29 @@ NODES = {
          "negative_prompt": ("STRING", ""), "s_scale": ("FLOAT", 1.0), "faceid_weight": ("FLOAT", 1.0), "width": ("INT", 512),
          "height": ("INT", 512), "samples": ("INT", 1), "num_inference_steps": ("INT", 31), "guidance_scale": ("FLOAT", 7.5),
          **SEED, "sampler_name": ("COMBO", "dpmpp_2m"), "scheduler": ("COMBO", "karras"), "latent": ("LATENT", None),
-         "denoise": ("FLOAT", 1.0), "face_analysis": ("FACE_ANALYSIS", None), "candidates": ("INT", 1)},
-        {"style", "latent", "face_analysis", "candidates"},
+         "denoise": ("FLOAT", 1.0), "face_analysis": ("FACE_ANALYSIS", None), "candidates": ("INT", 1),
+         "safety_checker": ("SAFETY_CHECKER", None), "safety_checker_type": ("COMBO", "black")},
+        {"style", "latent", "face_analysis", "candidates", "safety_checker", "safety_checker_type"},
         ["IMAGE", "LATENT"],
     ),
     "FaceGenLoadSafetyChecker": (
-        "FaceGen/safety", {"checker": ("COMBO", None), "provider": ("COMBO", "auto")}, set(), ["SAFETY_CHECKER"],
+        "FaceGen/safety",
+        {"checker": ("COMBO", "nudenet"), "provider": ("COMBO", "auto"), "preset": ("COMBO", "default"),
+         "unsafe_labels": ("STRING", "")},
+        {"preset", "unsafe_labels"},
+        ["SAFETY_CHECKER"],
+    ),
+    "FaceGenCombineSafetyCheckers": (
+        "FaceGen/safety",
+        {**{f"safety_checker_{n}": ("SAFETY_CHECKER", None) for n in (1, 2, 3, 4)}, "unsafe_when": ("COMBO", "any")},
+        {"safety_checker_3", "safety_checker_4"},
+        ["SAFETY_CHECKER"],
     ),
     "FaceGenSafetyFilter": (
         "FaceGen/safety",
         {"image": ("IMAGE", None), "safety_checker": ("SAFETY_CHECKER", None), "safety_checker_type": ("COMBO", "black"),
-         "threshold": ("FLOAT", 0.4), "region": ("COMBO", "whole image")},
-        set(),
+         "threshold": ("FLOAT", 0.4), "region": ("COMBO", "whole image"), "notice": ("STRING", "Sensitive content")},
+        {"notice"},
         ["IMAGE", "MASK", "BOOLEAN", "STRING"],
     ),
 }  # fmt: skip
@@ -124,13 +135,17 @@ def test_everything_is_explained(server, node_id):
 
 def test_combos_offer_what_is_in_the_folders(server):
     def options(node, name):
-        spec = server.get(f"/object_info/{node}")[node]["input"]["required"][name]
+        inputs = server.get(f"/object_info/{node}")[node]["input"]
+        spec = (inputs["required"] | inputs.get("optional", {}))[name]
         return spec[0] if isinstance(spec[0], list) else spec[1]["options"]
 
     assert options("FaceGenLoadFaceAnalyzer", "model_pack") == ["buffalo_l"]
     assert options("FaceGenLoadFaceAnalyzer", "provider")[:2] == ["auto", "CPU"]
     assert options("FaceGenLoadFaceID", "faceid_file") == ["ip-adapter-faceid-plusv2_sd15.bin"]
     assert options("FaceGenStyle", "style") == ["realistic", "anime", "3d", "chibi", "comic"]
+    checkers = ["nudenet", "concepts.safetensors", "detector"]
+    assert options("FaceGenLoadSafetyChecker", "checker") == checkers
+    assert options("FaceGenLoadSafetyChecker", "preset") == ["default", "strict", "lenient"]
     assert options("FaceGenSafetyFilter", "safety_checker_type") == [
         "black",
         "blur",

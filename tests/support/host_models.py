@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from faceid_files import faceid_state, save
 from onnx_files import save_pack
+from safety_files import concept_state, save_classifier, save_concepts
 
 WIDTHS = [320] * 4
 FACES = [(0.35, 0.12, 0.55, 0.38, 0.95), (0.05, 0.1, 0.15, 0.2, 0.7)]  # the astronaut's, and a smaller one
@@ -96,5 +97,7 @@ def build_models_folder(folder: Path) -> Path:
     sd15_checkpoint(folder / "checkpoints" / "sd15.safetensors")
     clip_vision_l(folder / "clip_vision" / "vit_l.safetensors")
     save(faceid_state(WIDTHS, 768, 1024), folder / "ipadapter" / "ip-adapter-faceid-plusv2_sd15.bin")
+    save_concepts(concept_state(), folder / "safety_checker" / "concepts.safetensors")
+    save_classifier(folder / "safety_checker" / "detector")
     save_pack(folder / "insightface" / "models" / "buffalo_l", FACES)
     return folder
