@@ -126,7 +126,7 @@ def test_memory_held_while_sampling(base, apply):
 def live():
     """(number, bytes) of the tensors that are alive."""
     gc.collect()
-    storages = [t.untyped_storage() for t in gc.get_objects() if isinstance(t, torch.Tensor) and t.layout == torch.strided]
+    storages = [t.untyped_storage() for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
     sizes = {s.data_ptr(): s.nbytes() for s in storages}
     return len(storages), sum(sizes.values())
 
