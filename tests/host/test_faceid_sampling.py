@@ -212,8 +212,8 @@ ONE_LEVEL = {"num_res_blocks": [1], "channel_mult": (1,), "transformer_depth": [
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"end_percent": 0.5}, {"mask": torch.tensor([[1.0, 0.5], [0.0, 1.0]])}],
-    ids=["whole", "percent range", "mask"],
+    [{"end_percent": 0.5}, {"mask": torch.tensor([[1.0, 0.5], [0.0, 1.0]])}],
+    ids=["percent range", "mask"],
 )
 def test_a_compiled_model(run, tmp_path, settings):
     from comfy_api.torch_helpers import set_torch_compile_wrapper
