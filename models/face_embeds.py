@@ -38,7 +38,10 @@ class FaceEmbeds:
 
     def __post_init__(self):
         if self.identity.ndim != 2 or len(self.identity) == 0:
-            raise FaceGenError(f"Face embeddings must have the shape [n, 512], got {list(self.identity.shape)}.")
+            raise FaceGenError(
+                f"Face embeddings must have the shape [n, 512] with n from 1, got {list(self.identity.shape)}. Make them in "
+                "the Embed Face node."
+            )
         if (self.clip_hidden is None) != (self.clip_hidden_zero is None):
             raise FaceGenError("clip_hidden and clip_hidden_zero belong together; only one of them was given.")
         if self.clip_hidden is not None and len(self.clip_hidden) != len(self.identity):
@@ -46,7 +49,9 @@ class FaceEmbeds:
         for name in ("identity", "clip_hidden", "clip_hidden_zero"):
             tensor = getattr(self, name)
             if tensor is not None and not torch.isfinite(tensor).all():
-                raise FaceGenError(f"Face embeddings hold NaN or infinite values ({name}). Make them again from the photo.")
+                raise FaceGenError(
+                    f"Face embeddings hold NaN or infinite values ({name}). Make them again in the Embed Face node."
+                )
         empty = [i for i, used in enumerate(self.identity.any(dim=-1).tolist()) if not used and not self.is_nobody(i)]
         if empty:
             raise FaceGenError(

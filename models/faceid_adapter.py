@@ -4,6 +4,7 @@ Projection runs on the CPU in float32, once per identity; only small keys and va
 Source: IP-Adapter-FaceID, https://github.com/tencent-ailab/IP-Adapter; paper arXiv:2308.06721.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,9 +108,12 @@ class FaceIDAdapter:
     def _check(self, embeds: FaceEmbeds, s_scale: float) -> None:
         low, high = S_SCALE_RANGE
         if not low <= s_scale <= high:
-            raise FaceGenError(f"s_scale must be between {low:g} and {high:g}, got {s_scale:g}.")
+            raise FaceGenError(f"Apply FaceID: s_scale must be between {low:g} and {high:g}, got {s_scale:g}.")
         if embeds.identity.shape[1] != IDENTITY_DIM:
-            raise FaceGenError(f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {embeds.identity.shape[1]}.")
+            raise FaceGenError(
+                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {embeds.identity.shape[1]}. Embed the photo with an "
+                "InsightFace pack such as buffalo_l: choose it in Load Face Analyzer."
+            )
         needed = self.variant.clip_dim
         if needed is None:
             return
@@ -142,6 +146,14 @@ class FaceIDAdapter:
                         if tensor is not None:
                             named[f"{prefix}{block.path}.{attention}.{module}.lora_{side}.weight"] = tensor
         return named
+
+    @cached_property
+    def lora_digest(self) -> str:
+        """Tells LoRAs apart by their numbers, so that a copy of a file, or its twin in another form, is the same."""
+        digest = hashlib.sha256()
+        for name in sorted(name for name in self.file if "_lora." in name)[:4]:
+            digest.update(self.file[name].contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def match(self, blocks: list[CrossAttention], context_dim: int) -> None:
         """Raise FaceGenError unless the UNet's cross-attention blocks are those the adapter was trained for."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class IdentityAttention:
-    """Keys and values of a face, kept once, on the device and in the dtype of the queries that came last.
+    """Keys and values of a face, kept once, on the device and in the dtype of the queries.
 
     key, value  [2, m, tokens, width]: side 0 conditional, 1 unconditional; m identities, one for all or one per latent.
     heads       number of attention heads.
@@ -23,37 +23,45 @@ class IdentityAttention:
         self.key, self.value = (
             t.flip(0).unflatten(-1, (heads, -1)).transpose(2, 3).contiguous() for t in (key, value * weight)
         )
-        self._layouts = {}
+        self._lay_out_usual()
 
-    def __call__(self, q: Tensor, sides: Sequence[int]) -> Tensor:
+    def __call__(self, q: Tensor, sides: Sequence[int], latents: Sequence[int] | None = None) -> Tensor:
         """What to add to the block's attention.
 
-        q      [batch, length, width]: queries, the batch being len(sides) chunks of equal size.
-        sides  for each chunk 0 if it is conditional, anything else if unconditional.
+        q        [batch, length, width]: queries, the batch being len(sides) chunks of equal size.
+        sides    for each chunk 0 if it is conditional, 1 if unconditional.
+        latents  numbers of a chunk's latents, which say whose face each gets; from 0 if not given.
         """
         batch, length, width = q.shape
         if self.key.device != q.device or self.key.dtype != q.dtype:
             self.to(q)
-        layout = (*sides, batch)
+        one = self.key.shape[1] == 1
+        layout = tuple(sides) if one else (tuple(sides), tuple(latents or range(batch // len(sides))))
         if layout not in self._layouts:  # more than one where conditional and unconditional runs alternate
-            self._layouts[layout] = [self._lay_out(t, sides, batch) for t in (self.key, self.value)]
+            self._layouts[layout] = [self._lay_out(t, *((sides, None) if one else layout)) for t in (self.key, self.value)]
         key, value = self._layouts[layout]
         rows, heads = key.shape[:2]
         # Latents with the same face lie end to end in one row, so its keys need no copy for each.
         q = q.view(rows, batch // rows * length, heads, width // heads).transpose(1, 2)
         return F.scaled_dot_product_attention(q, key, value).transpose(1, 2).reshape(batch, length, width)
 
-    def _lay_out(self, t: Tensor, sides: Sequence[int], batch: int) -> Tensor:
+    def _lay_out_usual(self) -> None:
+        """The usual layouts of one face for all, made here so that a compiled step finds them and is not compiled again."""
+        self._layouts = {}
+        if self.key.shape[1] == 1:
+            for sides in ((1, 0), (1,), (0,)):
+                self._layouts[sides] = [self._lay_out(t, sides, None) for t in (self.key, self.value)]
+
+    @staticmethod
+    def _lay_out(t: Tensor, sides: Sequence[int], latents: Sequence[int] | None) -> Tensor:
         """[2, m, heads, tokens, d] -> [rows, heads, tokens, d], a row for each chunk or, with m faces, for each latent."""
-        order = [0 if side else 1 for side in sides]
-        if t.shape[1] == 1:
+        order = [1 - side for side in sides]
+        if latents is None:
             t = t[:, 0]
             return t[order[0] : order[-1] + 1] if order in ([0], [1], [0, 1]) else t[order]
-        latents = batch // len(sides)
-        faces = [i % t.shape[1] for i in range(latents)]
-        return torch.cat([t[side, faces] for side in order])
+        return torch.cat([t[side, [number % t.shape[1] for number in latents]] for side in order])
 
-    def to(self, like: Tensor | torch.device) -> None:
-        """Move keys and values; nothing stays where they were."""
-        self._layouts.clear()
+    def to(self, like: Tensor | torch.device | torch.dtype) -> None:
+        """Move or convert keys and values; nothing stays where or as it was."""
         self.key, self.value = self.key.to(like), self.value.to(like)
+        self._lay_out_usual()

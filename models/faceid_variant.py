@@ -84,7 +84,7 @@ def _named(kind: str, context_dim: int) -> str:
 
 
 def _is_plus_v1(file: FaceIDFile) -> bool:
-    if file.path.suffix == ".safetensors":
+    if file.path.suffix.lower() == ".safetensors":
         return file.metadata.get(VARIANT_NOTE) == PLUS_V1
     return file.sha256() == PLUS_V1_SHA256
 

@@ -30,10 +30,13 @@ def parse_layer_weights(text: str, blocks: int) -> list[float]:
         match = _ITEM.fullmatch(item.replace(" ", ""))
         if not match:
             raise FaceGenError(
-                f"layer_weights: can't read {item!r}. Write items such as 0:1.0, 3-5:0.4, or one of: {', '.join(PRESETS)}."
+                f"Apply FaceID: layer_weights: can't read {item!r}. Write items such as 0:1.0, 3-5:0.4, or one of: "
+                f"{', '.join(PRESETS)}."
             )
         first, last, weight = int(match[1]), int(match[2] or match[1]), float(match[3])
         if first > last or last >= blocks:
-            raise FaceGenError(f"layer_weights: {item!r} is out of range; this model has blocks 0 to {blocks - 1}.")
+            raise FaceGenError(
+                f"Apply FaceID: layer_weights: {item!r} is out of range; this model has blocks 0 to {blocks - 1}."
+            )
         weights[first : last + 1] = [weight] * (last - first + 1)
     return weights

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from comfy.patcher_extension import WrappersMP
 
 KEY = "facegen"
-NAMED, LISTED, CHUNKS = "facegen_named", "facegen_listed", "facegen_chunks"  # in transformer_options
+SIDE = "facegen_side"  # in a conditioning
+WINDOWS, LISTED, CHUNKS = "facegen_windows", "facegen_listed", "facegen_chunks"  # in transformer_options
 
 Crop = tuple[float, float, float, float]  # y0, y1, x0, x1 as shares of the picture
 
@@ -19,14 +20,18 @@ Crop = tuple[float, float, float, float]  # y0, y1, x0, x1 as shares of the pict
 class Chunks(NamedTuple):
     """What one UNet call is made of, chunk by chunk.
 
-    sides   0 conditional, 1 unconditional.
-    crops   the part of the picture that is drawn; None for all of it.
-    tiled   True when another node hands out tiles whose place in the picture isn't told.
+    sides    0 conditional, 1 unconditional.
+    crops    the part of the picture that is drawn; None for all of it.
+    latents  numbers of a chunk's latents in the whole batch, where a context window takes some of them.
+    tiled    True when another node hands out tiles whose place in the picture isn't told.
+    closed   sigma windows, as (start, end), in which this step doesn't lie; None when that hasn't been looked at.
     """
 
     sides: tuple[int, ...]
     crops: tuple[Crop | None, ...]
+    latents: tuple[int, ...] | None = None
     tiled: bool = False
+    closed: tuple[tuple[float, float], ...] | None = None
 
 
 def watch(model) -> None:
@@ -57,37 +62,50 @@ class _Listed:
     batch: int
     size: tuple[int, int]
     crops: dict = field(default_factory=dict)
+    _sigma: float | None = None
 
-    def chunks(self, indices, uuids, shape) -> Chunks:
-        sides = tuple(self.sides[index] for index in indices)
-        crops = tuple(self.crops.get(uuid) for uuid in uuids)
+    def chunks(self, options: dict, shape) -> Chunks:
+        sides = tuple(self.sides[index] for index in options["cond_or_uncond"])
+        crops = tuple(self.crops.get(uuid) for uuid in options["uuids"])
+        if len(crops) != len(sides):  # another node took the call apart
+            crops = crops[:1] * len(sides) if len(set(crops)) == 1 else (None,) * len(sides)
         # A node that samples in tiles repeats the whole batch, tile after tile.
         repeats = max(1, shape[0] // (self.batch * len(sides)))
         y0, y1, x0, x1 = crops[0] or (0, 1, 0, 1)
         drawn = (round((y1 - y0) * self.size[0]), round((x1 - x0) * self.size[1]))
         tiled = drawn != tuple(shape[-2:])
-        return Chunks(sides * repeats, (None,) * len(crops) * repeats if tiled else crops * repeats, tiled)
+        window = options.get("context_window")
+        latents = tuple(window.index_list) if window is not None and window.dim == 0 else None
+        crops = (None,) * len(crops) if tiled else crops
+        return Chunks(sides * repeats, crops * repeats, latents, tiled, self._closed(options))
+
+    def _closed(self, options: dict) -> tuple[tuple[float, float], ...]:
+        windows = options.get(WINDOWS, ())
+        if windows and self._sigma is None:
+            self._sigma = float(options["sigmas"][0])  # once for all blocks, faces and chunks
+        return tuple((start, end) for start, end in windows if not end <= self._sigma <= start)
 
 
 def _name(executor, x, timestep, model_options=None, seed=None):
-    """Around a guider's step: which of its lists are negative."""
-    named = {id(conds): _is_negative(name, conds) for name, conds in executor.class_obj.conds.items() if conds}
-    return executor(x, timestep, _with(model_options, NAMED, named), seed)
-
-
-def _is_negative(name: str, conds: list[dict]) -> int:
-    # Dual CFG and Perp-Neg mark what stands in for a negative prompt by its type.
-    return int("negative" in name or conds[0].get("prompt_type") == "negative")
+    """Around a guider's step: marks its conditionings, so that copies of them in other lists are known, too."""
+    for name, conds in executor.class_obj.conds.items():
+        for cond in conds or ():
+            # Dual CFG and Perp-Neg mark what stands in for a negative prompt by its type.
+            if "negative" in name or cond.get("prompt_type") == "negative":
+                cond[SIDE] = 1
+            elif name == "positive":
+                cond[SIDE] = 0
+    return executor(x, timestep, model_options or {}, seed)
 
 
 def _list(executor, model, conds, x_in, timestep, model_options):
     """Around one evaluation of a list of conditionings, of which a guider may ask several in a step."""
-    named = model_options.get("transformer_options", {}).get(NAMED, {})
-    sides = [named.get(id(cond), _by_place(place)) for place, cond in enumerate(conds)]
+    sides = [cond[0].get(SIDE, _by_place(place)) if cond else _by_place(place) for place, cond in enumerate(conds)]
     listed = _Listed(sides, len(x_in), tuple(x_in.shape[-2:]))
     for cond in (c for each in conds for c in each or () if "area" in c):
         listed.crops[cond["uuid"]] = _crop(cond["area"], listed.size)
-    return executor(model, conds, x_in, timestep, _with(model_options, LISTED, listed))
+    options = {**model_options.get("transformer_options", {}), LISTED: listed}
+    return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
 
 def _crop(area, size: tuple[int, int]) -> Crop:
@@ -101,11 +119,6 @@ def _resolve(executor, x, t, c_concat=None, c_crossattn=None, control=None, tran
     """Around the model: what this batch is, in plain numbers, which torch.compile can guard on."""
     options = transformer_options or {}
     if LISTED in options:
-        found = options[LISTED].chunks(options["cond_or_uncond"], options["uuids"], x.shape)
-        options = {**{name: value for name, value in options.items() if name not in (NAMED, LISTED)}, CHUNKS: found}
+        known = {name: value for name, value in options.items() if name != LISTED}
+        options = {**known, CHUNKS: options[LISTED].chunks(options, x.shape)}
     return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-
-
-def _with(model_options: dict | None, name: str, value) -> dict:
-    model_options = model_options or {}
-    return {**model_options, "transformer_options": {**model_options.get("transformer_options", {}), name: value}}

@@ -8,7 +8,7 @@ from ..models.errors import FaceGenError
 from ..models.faceid_adapter import CrossAttention
 from ..models.faceid_attention import IdentityAttention
 from ..models.layer_weights import parse_layer_weights
-from .faceid_chunks import chunks, watch
+from .faceid_chunks import WINDOWS, chunks, watch
 from .faceid_region import Region
 from .notes import note
 
@@ -48,11 +48,16 @@ def apply_faceid(
     patched = apply_lora(model, adapter, blocks, lora_strength)
     watch(patched)
     window = SigmaWindow.between(patched, *percent_range)
-    replaced = patched.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+    options = patched.model_options["transformer_options"]
+    if window is not None:
+        options[WINDOWS] = (*options.get(WINDOWS, ()), window.range)
+    dtype = model.model.manual_cast_dtype or model.model.get_dtype()  # in which the model computes
+    replaced = options.get("patches_replace", {}).get("attn2", {})
     for block, (key, value) in zip(blocks, keys_values, strict=True):
         if weight * weights[block.depth] == 0:
             continue
         identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
+        identity.to(dtype)
         # The host looks for an entry of this transformer layer first, then for one of the whole block.
         previous = replaced.get(block.key, replaced.get(block.key[:2]))
         patched.set_model_attn2_replace(FaceIDPatch(identity, window, region, previous), *block.key)
@@ -62,23 +67,23 @@ def apply_faceid(
 def apply_lora(model, adapter, blocks, strength):
     """A clone with the adapter's LoRA on it, by ComfyUI's own LoRA loader.
 
-    The LoRA belongs to the adapter, not to the person: a second face by the same file doesn't add it again, and the
-    first strength counts.
+    The LoRA belongs to the adapter, not to the person: a second face by the same adapter, be it in another file, doesn't
+    add it again, and the first strength counts.
     """
     applied = model.get_attachment(LORA_ATTACHMENT) or {}
-    file = adapter.file.path.resolve()
-    if file in applied:
-        if applied[file] != strength:
+    key = adapter.lora_digest
+    if key in applied:
+        if applied[key] != strength:
             note(
-                f"the LoRA of {file.name} is on this model at {applied[file]:g} already; the second face's lora_strength "
-                f"{strength:g} is not used."
+                f"the LoRA of {adapter.file.path.name} is on this model at {applied[key]:g} already; the second face's "
+                f"lora_strength {strength:g} is not used."
             )
         return model.clone()
     lora = adapter.lora(blocks, "diffusion_model.") if strength != 0 else {}
     if not lora:
         return model.clone()
     patched, _ = comfy.sd.load_lora_for_models(model, None, lora, strength, 0)
-    patched.set_attachments(LORA_ATTACHMENT, {**applied, file: strength})
+    patched.set_attachments(LORA_ATTACHMENT, {**applied, key: strength})
     return patched
 
 
@@ -116,10 +121,10 @@ def _context_dim(unet, blocks):
 
 
 class SigmaWindow:
-    """The part of the sampling in which FaceID acts. Reads sigma from the device once per step, not once per block."""
+    """The part of the sampling in which FaceID acts."""
 
     def __init__(self, start, end):
-        self.start, self.end = start, end
+        self.range = (start, end)
         self._sigmas = None
 
     @classmethod
@@ -130,11 +135,15 @@ class SigmaWindow:
         sampling = model.get_model_object("model_sampling")
         return cls(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
 
+    def open(self, call, sigmas):
+        """Whether this step lies in it. A sampler's call knows; else sigma is read from the device, once per step."""
+        return self.range not in call.closed if call.closed is not None else self.holds(sigmas)
+
     @torch.compiler.disable  # a compiled model would be compiled anew for each step's sigma
-    def open(self, sigmas):
+    def holds(self, sigmas):
         if sigmas is not self._sigmas:
-            self._sigmas = sigmas
-            self._open = self.end <= float(sigmas[0]) <= self.start
+            start, end = self.range
+            self._sigmas, self._open = sigmas, end <= float(sigmas[0]) <= start
         return self._open
 
 
@@ -147,14 +156,14 @@ class FaceIDPatch:
 
     def __call__(self, q, k, v, extra_options):
         out = self._without_face(q, k, v, extra_options)
-        if self.window is None or self.window.open(extra_options["sigmas"]):
-            call = chunks(extra_options)
-            face = self.identity(q, call.sides)
+        call = chunks(extra_options)
+        if self.window is None or self.window.open(call, extra_options["sigmas"]):
+            face = self.identity(q, call.sides, call.latents)
             if self.region is not None:
                 face = face * self.region.weights(face, extra_options["activations_shape"][-2:], call)
             out = out + face
         for callback, kwargs, window in self.added:
-            if window.open(extra_options["sigmas"]):
+            if window.holds(extra_options["sigmas"]):
                 out = out + callback(out, q, k, v, extra_options, **kwargs)
         return out
 

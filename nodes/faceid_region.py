@@ -43,15 +43,16 @@ class Region:
             if call.tiled and not self._noted:
                 self._noted = True
                 note("a mask of Apply FaceID is stretched over each tile, as the tiled sampler doesn't tell where a tile lies.")
-            self._sized[key] = self._resized(tuple(grid), len(like) // len(call.sides), call.crops).to(like)
+            self._sized[key] = self._resized(tuple(grid), call, len(like) // len(call.sides)).to(like)
         return self._sized[key]
 
-    def _resized(self, grid, latents, crops):
+    def _resized(self, grid, call, per_chunk):
+        crops, numbers = call.crops, call.latents or range(per_chunk)
         if len(self.mask) == 1 and not any(crops):
-            crops, latents = crops[:1], 1  # one for the whole batch
+            crops, numbers = crops[:1], (0,)  # one for the whole batch
         # "area" keeps a white mask exactly 1 and honours feathered edges.
         sized = [F.interpolate(self._cropped(crop), size=grid, mode="area").flatten(2).transpose(1, 2) for crop in crops]
-        return torch.cat([t.repeat(-(-latents // len(t)), 1, 1)[:latents] for t in sized])
+        return torch.cat([t[[number % len(t) for number in numbers]] for t in sized])
 
     def _cropped(self, crop):
         if crop is None:

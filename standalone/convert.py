@@ -39,6 +39,7 @@ def convert(source: Path, out: Path | None = None, plus_v1: bool = False) -> tup
         raise FaceGenError(f"Can't write to {out.parent}: {error.strerror}. Give another place with --out.") from error
     try:
         save_file(tensors, part, metadata={VARIANT_NOTE: name})
+        os.chmod(part, source.stat().st_mode & 0o777)  # for whoever may read the original
         os.replace(part, out)
     except (OSError, SafetensorError) as error:
         raise FaceGenError(f"Can't write {out}: {error}") from error

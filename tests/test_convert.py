@@ -25,6 +25,7 @@ def test_the_twin_is_the_same_adapter(published, capsys):
     assert cli.main(["models", "convert", str(published)]) == 0
     twin = published.with_suffix(".safetensors")
     assert f"wrote {twin} (faceid-plusv2_sd15)" in capsys.readouterr().err
+    assert twin.stat().st_mode == published.stat().st_mode  # read by whoever may read the original
     files = FaceIDFile(published), FaceIDFile(twin)
     assert sorted(files[0]) == sorted(files[1])
     assert all(

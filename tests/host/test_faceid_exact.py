@@ -75,7 +75,7 @@ def cases():
     for name, kind in VARIANTS.items():
         for faces in (1, 2):
             for s_scale in (0.0, 1.0, 2.0) if "plusv2" in name else (1.0,):
-                for lora_strength in (1.0,) if kind.get("rank") == 0 else (0.0, 1.0):
+                for lora_strength in (1.0,) if kind.get("rank") == 0 else (0.0, 1.0) if s_scale != 1 else (0.0, 0.5, 1.0):
                     yield name, faces, s_scale, lora_strength
 
 

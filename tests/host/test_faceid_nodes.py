@@ -95,6 +95,23 @@ def test_a_second_face_adds_to_the_first_and_shares_its_lora(apply, adapter, run
     assert torch.equal(comfy_unets.predict(first, x, context), one)
 
 
+def test_a_copy_of_the_adapter_brings_no_second_lora(apply, adapter, run, tmp_path):
+    from facegen.standalone.convert import convert
+
+    published = save(_nested(adapter.file), tmp_path / "published.bin")
+    twin = FaceIDAdapter(convert(published)[0])
+    second = run("FaceGenApplyFaceID", model=apply(), faceid=twin, face_embeds=embeds(seed=2))[0]
+    assert [len(p) for p in second.patches.values()] == [1] * len(second.patches)
+
+
+def _nested(file):
+    state = {"image_proj": {}, "ip_adapter": {}}
+    for name in file:
+        part, _, rest = name.partition(".")
+        state[part][rest] = file[name]
+    return state
+
+
 def test_an_earlier_replacement_of_the_block_is_chained(apply, model):
     called = []
 
@@ -268,7 +285,8 @@ def test_one_identity_per_latent(apply):
     for i in (0, 1):
         alone = FaceEmbeds(people.identity[i : i + 1], people.clip_hidden[i : i + 1], people.clip_hidden_zero)
         expected = comfy_unets.predict(apply(faces=alone), x, context)
-        assert error(given[2 + i], expected[2 + i]) < 1e-5
+        for side in (0, 2):
+            assert error(given[side + i], expected[side + i]) < 1e-5
 
 
 def faceid_file(tmp_path, **kwargs):
