@@ -185,11 +185,14 @@ def test_another_pack_before_or_after_ours(apply, model):
 def test_keys_and_values_follow_the_model(apply):
     patched = apply()
     slots = patched.model_options["transformer_options"]["patches_replace"]["attn2"].values()
+    kept = [(slot.identity, slot.identity.key, slot.identity.value) for slot in slots]
     patched.model_patches_to(torch.device("meta"))
     assert {t.device.type for slot in slots for t in (slot.identity.key, slot.identity.value)} == {"meta"}
     dtypes = {slot.identity.key.dtype for slot in slots}
     patched.model_patches_to(torch.float8_e4m3fn)  # what the weights are stored in, not what is computed in
     assert {slot.identity.key.dtype for slot in slots} == dtypes
+    for identity, identity.key, identity.value in kept:
+        identity.to(torch.device("cpu"))  # from "meta" there is no way back when the host unloads
 
 
 def only(block):
