@@ -67,13 +67,14 @@ class _Listed:
     def chunks(self, options: dict, shape) -> Chunks:
         sides = tuple(self.sides[index] for index in options["cond_or_uncond"])
         crops = tuple(self.crops.get(uuid) for uuid in options["uuids"])
-        if len(crops) != len(sides):  # another node took the call apart
-            crops = crops[:1] * len(sides) if len(set(crops)) == 1 else (None,) * len(sides)
+        unplaced = len(crops) != len(sides) and len(set(crops)) > 1  # another node took the call apart
+        if len(crops) != len(sides):
+            crops = crops[:1] * len(sides)
         # A node that samples in tiles repeats the whole batch, tile after tile.
         repeats = max(1, shape[0] // (self.batch * len(sides)))
         y0, y1, x0, x1 = crops[0] or (0, 1, 0, 1)
         drawn = (round((y1 - y0) * self.size[0]), round((x1 - x0) * self.size[1]))
-        tiled = drawn != tuple(shape[-2:])
+        tiled = unplaced or drawn != tuple(shape[-2:])
         window = options.get("context_window")
         latents = tuple(window.index_list) if window is not None and window.dim == 0 else None
         crops = (None,) * len(crops) if tiled else crops
