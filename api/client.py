@@ -1,0 +1,279 @@
+"""The hosted Face Generator, asked so that nothing is paid for twice.
+
+A request is sent again only when no connection came about, or when the service says in so many words that it did not take it.
+Once it may have been taken, it is fetched and never sent again.
+"""
+
+import asyncio
+import json
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .client_errors import OTHER, RATE, ClientError, is_taken, refusal, refused, uncertain, unfetched
+from .contract import FaceGenRequest
+from .download import DownloadError, Limits, RefusedURL, download
+from .exchange import Answer, NoAnswer, NotSent, exchange, new_session
+from .profiles import HOSTED, Profile
+from .response import ERROR, FAILED, PROCESSING, SUCCESS, FaceGenResponse
+from .result_images import MAX_BYTES, PictureError, from_bytes, from_text, is_link, to_batch
+
+MAX_BODY = 5_000_000  # bytes of a request that the service takes
+MAX_PICTURES = 16
+POLL_SECONDS = 60  # for one fetch; a server may hold it for a while
+SENDS = 8  # of one request, none of which was taken
+EMPTY_ANSWERS = 3  # successes without a picture before giving up
+DOWNLOADS = 3  # tries for one picture
+LONG_TEXT = 2000  # characters; longer ones are pictures as base64, which the response's text leaves out
+ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between tries: they grow by `factor` from `first` to `longest`, each times a random 0.75 to 1.25."""
+
+    first: float = 2.0
+    longest: float = 15.0
+    factor: float = 1.5
+    least: float = 1.0  # after an eta or a retry_after of next to nothing
+    longest_eta: float = 60.0  # an eta further off is not waited for in one go
+
+    def wait(self, number: int) -> float:
+        return min(self.longest, self.first * self.factor ** min(number, 50)) * random.uniform(0.75, 1.25)
+
+
+@dataclass
+class Progress:
+    """Where a request stands; `due` is when the service expects to be done (monotonic seconds)."""
+
+    state: str = "connecting"
+    request_id: int | str | None = None
+    sending: bool = False  # a request is under way whose answer isn't here
+    started: float = field(default_factory=time.monotonic)
+    due: float | None = None
+
+    def __str__(self) -> str:
+        now = time.monotonic()
+        parts = [self.state, f"{now - self.started:.0f} s"]
+        if self.due is not None and self.due > now:
+            parts.append(f"about {self.due - now:.0f} s left")
+        return ", ".join(parts if self.request_id is None else [*parts, f"request {self.request_id}"])
+
+
+@dataclass(frozen=True)
+class Result:
+    """Pictures float32 [B, H, W, 3] from 0 to 1, and the service's last answer without key and pictures."""
+
+    pictures: np.ndarray
+    response: dict[str, Any]
+
+
+class FaceGenClient:
+    """One request to the service of `profile`, to be done within `seconds`.
+
+    `on_id` is called with the id of the work as soon as it is known. Both methods raise ClientError.
+    """
+
+    def __init__(self, profile: Profile, seconds: float, on_id: Callable[[int | str], None] = print, pace: Pace = Pace()):
+        self.profile, self.pace, self.progress = profile, pace, Progress()
+        self._on_id = on_id
+        self._seconds = seconds
+        self._deadline = self.progress.started + seconds
+
+    async def generate(self, request: FaceGenRequest) -> Result:
+        """Have pictures made: this is billed, at most once."""
+        body = json.dumps({"key": self.profile.key, **request.as_dict()}).encode()
+        if len(body) > MAX_BODY:
+            raise ClientError(f"The request has {len(body)} bytes; {MAX_BODY} are taken. Shorten the prompts.")
+        async with new_session() as session:
+            response = await self._submit(session, body)
+            return await self._finish(session, response)
+
+    async def fetch(self, request_id: str) -> Result:
+        """The pictures of earlier work, without paying again."""
+        if not ID.fullmatch(request_id):
+            raise ClientError(f"request_id {request_id[:100]!r} is none: letters, digits and . _ - are in one.")
+        async with new_session() as session:
+            self.progress.request_id = request_id
+            return await self._finish(session, FaceGenResponse(PROCESSING, request_id, eta=0.0))
+
+    async def _submit(self, session, body: bytes) -> FaceGenResponse:
+        for number in range(SENDS):
+            self._state("sending the photo and waiting for an answer")
+            self.progress.sending = True
+            try:
+                answer = await exchange(session, self.profile.submit_url, body, self.profile, self._left())
+            except NotSent as error:
+                self.progress.sending = False
+                problem = ClientError(f"Nothing was sent: {error}. Check the network and the profile {self.profile.name!r}.")
+                if error.final:
+                    raise problem from None
+                wait = self.pace.wait(number)
+            except NoAnswer as error:
+                raise uncertain(str(error), self.profile) from None
+            else:
+                self.progress.sending = False
+                if is_taken(answer.response):
+                    return answer.response
+                problem = self._not_taken(answer)
+                if not _says_not_taken(answer):
+                    raise problem
+                wait = self._asked_wait(answer, number)
+            if wait >= self._left() or number == SENDS - 1:
+                break
+            self._state(f"not taken yet, sending again in {wait:.0f} s")
+            await asyncio.sleep(wait)
+        raise ClientError(f"{problem} It was sent in vain {number + 1} times; nothing was billed. Next try in {wait:.0f} s.")
+
+    def _not_taken(self, answer: Answer) -> ClientError:
+        """The error for an answer to a submit that is no success."""
+        response = answer.response
+        if response is not None:
+            return refused(answer.code, response.text, self.profile, response.id)
+        if 300 <= answer.code < 400:
+            return ClientError(f"{self.profile.host} answers with a redirect ({answer.code}). Correct the profile's base_url.")
+        if 400 <= answer.code < 500 or _says_not_taken(answer):
+            return refused(answer.code, answer.problem, self.profile)
+        return uncertain(f"HTTP {answer.code}. {answer.problem}", self.profile)
+
+    async def _finish(self, session, response: FaceGenResponse) -> Result:
+        """From an accepted request to its pictures."""
+        self._heed(response)
+        if response.status != SUCCESS or not response.output:
+            response = await self._poll(session, response)
+        pictures = await self._pictures(response)
+        self._state("done")
+        return Result(to_batch(pictures), _without_pictures(response))
+
+    async def _poll(self, session, response: FaceGenResponse) -> FaceGenResponse:
+        """Ask until there is a success with pictures, or the deadline."""
+        links, url = response.future_links, self._fetch_url(response)
+        if url is None:
+            raise unfetched(response.text or "it is in work", self.profile, None, links)
+        body = json.dumps({"key": self.profile.key}).encode()
+        wait, empty, last = self._first_wait(response), 0, "it is still in work"
+        for number in range(1_000_000):
+            await asyncio.sleep(min(wait, max(0.0, self._left())))
+            late = self._left() <= 0  # one last look at the deadline
+            wait = self.pace.wait(number)
+            try:
+                answer = await exchange(session, url, body, self.profile, POLL_SECONDS if not late else self.pace.longest)
+            except (NotSent, NoAnswer) as error:
+                last = str(error)
+            else:
+                response = answer.response
+                if response is not None and response.status == SUCCESS and response.output:
+                    return response
+                last = self._still_waiting(answer)
+                empty += response is not None and response.status == SUCCESS
+                if response is not None and response.status in (ERROR, FAILED) or response is None and answer.retry_after:
+                    wait = self._asked_wait(answer, number)
+            if late or empty >= EMPTY_ANSWERS:
+                break
+        reason = last if empty >= EMPTY_ANSWERS else f"{last} after {self._seconds:.0f} seconds (timeout)"
+        raise unfetched(reason, self.profile, self.progress.request_id, links)
+
+    def _still_waiting(self, answer: Answer) -> str:
+        """What an answer without pictures says, if it is worth asking again. Raises ClientError if it isn't."""
+        response = answer.response
+        if response is None:
+            if answer.code in (401, 402, 403):
+                raise refused(answer.code, answer.problem, self.profile, self.progress.request_id)
+            return f"HTTP {answer.code}. {answer.problem}"
+        if response.status == PROCESSING:
+            self._heed(response)
+            return "it is still in work"
+        if response.status == SUCCESS:
+            return "it says success and gives no picture"
+        kind = refusal(answer.code, response.text).name
+        again = response.retry_after is not None or kind == RATE or (kind == OTHER and answer.code >= 500)
+        if response.status == FAILED or not again:
+            raise refused(answer.code, response.text, self.profile, self.progress.request_id)
+        return response.text
+
+    async def _pictures(self, response: FaceGenResponse) -> list[np.ndarray]:
+        if len(response.output) > MAX_PICTURES:
+            reason = f"the answer names {len(response.output)} pictures"
+            raise unfetched(reason, self.profile, self.progress.request_id)
+        pictures = []
+        for number, output in enumerate(response.output, 1):
+            self._state(f"fetching picture {number} of {len(response.output)}")
+            try:
+                pictures.append(from_bytes(await self._download(output)) if is_link(output) else from_text(output))
+            except (DownloadError, PictureError) as error:
+                links = tuple(link for link in response.output if is_link(link))
+                reason = f"picture {number}: {str(error).rstrip('.')}"
+                raise unfetched(reason, self.profile, self.progress.request_id, links) from None
+        return pictures
+
+    async def _download(self, link: str) -> bytes:
+        """The file behind a link. A server that the user set in the profile may be on a private network; others may not."""
+        allow = () if self.profile.base_url == HOSTED else (self.profile.host,)
+        for number in range(DOWNLOADS):
+            try:
+                return await download(link, Limits(bytes=MAX_BYTES * 3 // 2), allow)
+            except RefusedURL:
+                raise
+            except DownloadError:
+                if number == DOWNLOADS - 1:
+                    raise
+            await asyncio.sleep(self.pace.wait(number))
+
+    def _fetch_url(self, response: FaceGenResponse) -> str | None:
+        """Where to ask for the result. The address that the answer gives gets the key only if it is the profile's server."""
+        if response.fetch_result and self.profile.owns(response.fetch_result):
+            return response.fetch_result
+        return None if response.id is None else self.profile.fetch_url(response.id)
+
+    def _heed(self, response: FaceGenResponse) -> None:
+        """Take over what an accepted request's answer says of it, and tell its id at once."""
+        if response.id is not None and self.progress.request_id is None:
+            self.progress.request_id = response.id
+            self._on_id(response.id)
+        if response.status == PROCESSING:
+            self._state("in work")
+            if response.eta is not None:
+                self.progress.due = time.monotonic() + response.eta
+
+    def _first_wait(self, response: FaceGenResponse) -> float:
+        if response.eta is None:
+            return self.pace.wait(0)
+        return min(max(response.eta, self.pace.least), self.pace.longest_eta)
+
+    def _asked_wait(self, answer: Answer, number: int) -> float:
+        """The seconds that a refusal asks for, or ours if it asks for none."""
+        asked = answer.response.retry_after if answer.response is not None else None
+        asked = answer.retry_after if asked is None else asked
+        return self.pace.wait(number) if asked is None else max(asked, self.pace.least)
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _state(self, state: str) -> None:
+        self.progress.state, self.progress.due = state, None
+
+
+def _says_not_taken(answer: Answer) -> bool:
+    """Whether an answer to a submit says for certain that the work was not taken and may be sent again later."""
+    response = answer.response
+    if response is None:  # a gateway's page: 503 alone does not say that the request went no further
+        return answer.code == 429 or (answer.code == 503 and answer.retry_after is not None)
+    kind = refusal(answer.code, response.text).name
+    asks_to_wait = answer.code in (429, 503) or response.retry_after is not None or kind == RATE
+    return response.status == ERROR and response.id is None and kind in (RATE, OTHER) and asks_to_wait
+
+
+def _without_pictures(response: FaceGenResponse) -> dict[str, Any]:
+    def short(value):
+        if isinstance(value, dict):
+            return {name: short(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [short(item) for item in value]
+        return f"({len(value)} characters)" if isinstance(value, str) and len(value) > LONG_TEXT else value
+
+    return short(response.as_dict())
