@@ -5,6 +5,7 @@ Once it may have been taken, it is fetched and never sent again.
 """
 
 import asyncio
+import itertools
 import json
 import random
 import re
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .client_errors import OTHER, RATE, ClientError, is_taken, refusal, refused, uncertain, unfetched
+from .client_errors import OTHER, RATE, RemoteError, is_taken, refusal, refused, uncertain, unfetched
 from .contract import FaceGenRequest
 from .download import DownloadError, Limits, RefusedURL, download
 from .exchange import Answer, NoAnswer, NotSent, exchange, new_session
@@ -28,7 +29,10 @@ MAX_PICTURES = 16
 POLL_SECONDS = 60  # for one fetch; a server may hold it for a while
 SENDS = 8  # of one request, none of which was taken
 EMPTY_ANSWERS = 3  # successes without a picture before giving up
+EMPTY = "it says success and gives no picture"
+IN_WORK = "it is still in work"
 DOWNLOADS = 3  # tries for one picture
+DOWNLOAD = Limits(bytes=MAX_BYTES * 3 // 2)  # the text of base64 is longer than its picture
 LONG_TEXT = 2000  # characters; longer ones are pictures as base64, which the response's text leaves out
 ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
@@ -76,11 +80,18 @@ class Result:
 class FaceGenClient:
     """One request to the service of `profile`, to be done within `seconds`.
 
-    `on_id` is called with the id of the work as soon as it is known. Both methods raise ClientError.
+    `on_id` is called with the id of the work as soon as it is known. Both methods raise RemoteError.
     """
 
-    def __init__(self, profile: Profile, seconds: float, on_id: Callable[[int | str], None] = print, pace: Pace = Pace()):
-        self.profile, self.pace, self.progress = profile, pace, Progress()
+    def __init__(
+        self,
+        profile: Profile,
+        seconds: float,
+        on_id: Callable[[int | str], None],
+        pace: Pace = Pace(),
+        limits: Limits = DOWNLOAD,
+    ):
+        self.profile, self.pace, self.limits, self.progress = profile, pace, limits, Progress()
         self._on_id = on_id
         self._seconds = seconds
         self._deadline = self.progress.started + seconds
@@ -89,18 +100,22 @@ class FaceGenClient:
         """Have pictures made: this is billed, at most once."""
         body = json.dumps({"key": self.profile.key, **request.as_dict()}).encode()
         if len(body) > MAX_BODY:
-            raise ClientError(f"The request has {len(body)} bytes; {MAX_BODY} are taken. Shorten the prompts.")
+            raise RemoteError(f"The request has {len(body)} bytes; {MAX_BODY} are taken. Shorten the prompts.")
         async with new_session() as session:
             response = await self._submit(session, body)
-            return await self._finish(session, response)
+            self._heed(response)
+            if response.status != SUCCESS or not response.output:
+                response = await self._poll(session, response, self._first_wait(response))
+            return await self._result(response)
 
     async def fetch(self, request_id: str) -> Result:
         """The pictures of earlier work, without paying again."""
         if not ID.fullmatch(request_id):
-            raise ClientError(f"request_id {request_id[:100]!r} is none: letters, digits and . _ - are in one.")
+            raise RemoteError(f"request_id {request_id[:100]!r} is none: letters, digits and . _ - are in one.")
+        self.progress.request_id = request_id
+        self._state("fetching")
         async with new_session() as session:
-            self.progress.request_id = request_id
-            return await self._finish(session, FaceGenResponse(PROCESSING, request_id, eta=0.0))
+            return await self._result(await self._poll(session, FaceGenResponse(PROCESSING, request_id), 0.0))
 
     async def _submit(self, session, body: bytes) -> FaceGenResponse:
         for number in range(SENDS):
@@ -110,7 +125,7 @@ class FaceGenClient:
                 answer = await exchange(session, self.profile.submit_url, body, self.profile, self._left())
             except NotSent as error:
                 self.progress.sending = False
-                problem = ClientError(f"Nothing was sent: {error}. Check the network and the profile {self.profile.name!r}.")
+                problem = RemoteError(f"Nothing was sent: {error}. Check the network and the profile {self.profile.name!r}.")
                 if error.final:
                     raise problem from None
                 wait = self.pace.wait(number)
@@ -128,73 +143,71 @@ class FaceGenClient:
                 break
             self._state(f"not taken yet, sending again in {wait:.0f} s")
             await asyncio.sleep(wait)
-        raise ClientError(f"{problem} It was sent in vain {number + 1} times; nothing was billed. Next try in {wait:.0f} s.")
+        raise RemoteError(f"{problem} Nothing was billed, tries: {number + 1}. The next one may be made in {wait:.0f} seconds.")
 
-    def _not_taken(self, answer: Answer) -> ClientError:
+    def _not_taken(self, answer: Answer) -> RemoteError:
         """The error for an answer to a submit that is no success."""
         response = answer.response
         if response is not None:
+            if answer.code >= 500 and not _says_not_taken(answer) and refusal(answer.code, response.text).name == OTHER:
+                return uncertain(f"HTTP {answer.code}. {response.text}", self.profile)
             return refused(answer.code, response.text, self.profile, response.id)
         if 300 <= answer.code < 400:
-            return ClientError(f"{self.profile.host} answers with a redirect ({answer.code}). Correct the profile's base_url.")
+            return RemoteError(f"{self.profile.host} answers with a redirect ({answer.code}). Correct the profile's base_url.")
         if 400 <= answer.code < 500 or _says_not_taken(answer):
             return refused(answer.code, answer.problem, self.profile)
         return uncertain(f"HTTP {answer.code}. {answer.problem}", self.profile)
 
-    async def _finish(self, session, response: FaceGenResponse) -> Result:
-        """From an accepted request to its pictures."""
-        self._heed(response)
-        if response.status != SUCCESS or not response.output:
-            response = await self._poll(session, response)
-        pictures = await self._pictures(response)
-        self._state("done")
-        return Result(to_batch(pictures), _without_pictures(response))
-
-    async def _poll(self, session, response: FaceGenResponse) -> FaceGenResponse:
-        """Ask until there is a success with pictures, or the deadline."""
+    async def _poll(self, session, response: FaceGenResponse, wait: float) -> FaceGenResponse:
+        """Ask until there is a success with pictures, or the deadline; at the deadline once more."""
         links, url = response.future_links, self._fetch_url(response)
         if url is None:
-            raise unfetched(response.text or "it is in work", self.profile, None, links)
-        body = json.dumps({"key": self.profile.key}).encode()
-        wait, empty, last = self._first_wait(response), 0, "it is still in work"
-        for number in range(1_000_000):
+            raise unfetched(response.text or IN_WORK, self.profile, None, links)
+        body, empty = json.dumps({"key": self.profile.key}).encode(), 0
+        for number in itertools.count():
             await asyncio.sleep(min(wait, max(0.0, self._left())))
-            late = self._left() <= 0  # one last look at the deadline
-            wait = self.pace.wait(number)
-            try:
-                answer = await exchange(session, url, body, self.profile, POLL_SECONDS if not late else self.pace.longest)
-            except (NotSent, NoAnswer) as error:
-                last = str(error)
-            else:
-                response = answer.response
-                if response is not None and response.status == SUCCESS and response.output:
-                    return response
-                last = self._still_waiting(answer)
-                empty += response is not None and response.status == SUCCESS
-                if response is not None and response.status in (ERROR, FAILED) or response is None and answer.retry_after:
-                    wait = self._asked_wait(answer, number)
-            if late or empty >= EMPTY_ANSWERS:
-                break
-        reason = last if empty >= EMPTY_ANSWERS else f"{last} after {self._seconds:.0f} seconds (timeout)"
-        raise unfetched(reason, self.profile, self.progress.request_id, links)
+            late = self._left() <= 0
+            response, wait, problem = await self._ask(session, url, body, number)
+            if response is not None:
+                return response
+            empty += problem == EMPTY
+            if empty >= EMPTY_ANSWERS:
+                raise unfetched(problem, self.profile, self.progress.request_id, links)
+            if late:
+                problem = f"{problem.rstrip('. ')}, after {self._seconds:.0f} seconds (timeout)"
+                raise unfetched(problem, self.profile, self.progress.request_id, links)
 
-    def _still_waiting(self, answer: Answer) -> str:
-        """What an answer without pictures says, if it is worth asking again. Raises ClientError if it isn't."""
+    async def _ask(self, session, url: str, body: bytes, number: int) -> tuple[FaceGenResponse | None, float, str]:
+        """One fetch: the answer if it has pictures; else the seconds to wait before the next, and why there are none."""
+        wait = self.pace.wait(number)
+        try:
+            answer = await exchange(session, url, body, self.profile, min(POLL_SECONDS, max(self._left(), self.pace.longest)))
+        except (NotSent, NoAnswer) as error:
+            return None, wait, str(error)
         response = answer.response
         if response is None:
             if answer.code in (401, 402, 403):
-                raise refused(answer.code, answer.problem, self.profile, self.progress.request_id)
-            return f"HTTP {answer.code}. {answer.problem}"
+                raise self._unfetched_for(answer.code, answer.problem)
+            return None, self._asked_wait(answer, number), f"HTTP {answer.code}. {answer.problem}"
+        if response.status == SUCCESS:
+            return (response, 0.0, "") if response.output else (None, wait, EMPTY)
         if response.status == PROCESSING:
             self._heed(response)
-            return "it is still in work"
-        if response.status == SUCCESS:
-            return "it says success and gives no picture"
-        kind = refusal(answer.code, response.text).name
-        again = response.retry_after is not None or kind == RATE or (kind == OTHER and answer.code >= 500)
-        if response.status == FAILED or not again:
+            return None, wait, IN_WORK
+        if response.status == FAILED:
             raise refused(answer.code, response.text, self.profile, self.progress.request_id)
-        return response.text
+        kind = refusal(answer.code, response.text).name
+        if kind == RATE or (kind == OTHER and (answer.code >= 500 or response.retry_after is not None)):
+            return None, self._asked_wait(answer, number), response.text
+        raise self._unfetched_for(answer.code, response.text)
+
+    def _unfetched_for(self, code: int, text: str) -> RemoteError:
+        return unfetched(str(refused(code, text, self.profile)), self.profile, self.progress.request_id)
+
+    async def _result(self, response: FaceGenResponse) -> Result:
+        pictures = await self._pictures(response)
+        self._state("done")
+        return Result(to_batch(pictures), _without_pictures(response))
 
     async def _pictures(self, response: FaceGenResponse) -> list[np.ndarray]:
         if len(response.output) > MAX_PICTURES:
@@ -207,7 +220,7 @@ class FaceGenClient:
                 pictures.append(from_bytes(await self._download(output)) if is_link(output) else from_text(output))
             except (DownloadError, PictureError) as error:
                 links = tuple(link for link in response.output if is_link(link))
-                reason = f"picture {number}: {str(error).rstrip('.')}"
+                reason = f"picture {number}: {error}"
                 raise unfetched(reason, self.profile, self.progress.request_id, links) from None
         return pictures
 
@@ -216,7 +229,7 @@ class FaceGenClient:
         allow = () if self.profile.base_url == HOSTED else (self.profile.host,)
         for number in range(DOWNLOADS):
             try:
-                return await download(link, Limits(bytes=MAX_BYTES * 3 // 2), allow)
+                return await download(link, self.limits, allow)
             except RefusedURL:
                 raise
             except DownloadError:

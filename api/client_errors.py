@@ -7,9 +7,10 @@ from .profiles import Profile
 from .response import PROCESSING, SUCCESS, FaceGenResponse
 
 KEEPS = "24 hours"  # how long the service keeps results
+LONGEST = 500  # characters of a server's text that a message takes over
 
 
-class ClientError(Exception):
+class RemoteError(Exception):
     """A request to the hosted service that came to nothing.
 
     The message says what to do. `request_id` is that of work which the service took, None if it took none or didn't say.
@@ -61,28 +62,31 @@ def refusal(code: int, text: str) -> Refusal:
     return by_words or next((kind for kind in REFUSALS if code in kind.codes), UNKNOWN)
 
 
-def refused(code: int, text: str, profile: Profile, request_id: int | str | None = None) -> ClientError:
+def refused(code: int, text: str, profile: Profile, request_id: int | str | None = None) -> RemoteError:
     kind = refusal(code, text)
     number = f" (HTTP {code})" if code >= 400 else ""
     work = f" request {request_id}" if request_id is not None else ""
     cure = kind.cure.format(source=profile.source, profile=profile.name)
-    return ClientError(f"{profile.host} {kind.says}{number}{work}: {text or 'no reason is given'} {cure}", request_id)
+    return RemoteError(f"{profile.host} {kind.says}{number}{work}: {_cut(text) or 'no reason is given'}. {cure}", request_id)
 
 
-def uncertain(reason: str, profile: Profile) -> ClientError:
-    return ClientError(
-        f"The request was sent to {profile.host}, but its answer is lost: {reason}. It may have been billed, so it was not sent "
-        "again. Look into the history of your account there before you queue it once more."
+def uncertain(reason: str, profile: Profile) -> RemoteError:
+    return RemoteError(
+        f"The request was sent to {profile.host}, but its answer is lost: {_cut(reason)}. It may have been billed, so it was not "
+        "sent again. Look into the history of your account there before you queue it once more."
     )
 
 
-def unfetched(reason: str, profile: Profile, request_id: int | str | None, links: tuple[str, ...] = ()) -> ClientError:
+def unfetched(reason: str, profile: Profile, request_id: int | str | None, links: tuple[str, ...] = ()) -> RemoteError:
     """Work that the service took, and whose pictures are not here."""
-    later = f" Its pictures are to be at {' '.join(links)}" if links else ""
+    shown = [link for link in links[:4] if len(link) <= LONGEST]
+    later = f" Its pictures are to be at {' '.join(shown)}" if shown else ""
     if request_id is None:
-        return ClientError(f"{profile.host} took the request and may bill it, but gave no id to fetch it by: {reason}.{later}")
-    return ClientError(
-        f"Request {request_id} was taken by {profile.host} and may be billed, but its pictures are not here: {reason}. Set "
+        return RemoteError(
+            f"{profile.host} took the request and may bill it, but gave no id to fetch it by: {_cut(reason)}.{later}"
+        )
+    return RemoteError(
+        f"Request {request_id} was taken by {profile.host} and may be billed, but its pictures are not here: {_cut(reason)}. Set "
         f"request_id to {request_id} and queue again: that fetches them without paying again, within {KEEPS}.{later}",
         request_id,
     )
@@ -90,3 +94,8 @@ def unfetched(reason: str, profile: Profile, request_id: int | str | None, links
 
 def is_taken(response: FaceGenResponse | None) -> bool:
     return response is not None and response.status in (SUCCESS, PROCESSING)
+
+
+def _cut(text: str) -> str:
+    text = text.rstrip(". ")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,5 +1,6 @@
 """One POST to the Face Generator and what became of it: an answer, nothing sent, or sent without an answer."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ async def exchange(session: aiohttp.ClientSession, url: str, payload: bytes, pro
     # aiohttp raises these two while it connects, before it is given the request; all its others may come later.
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise NotSent(f"no connection to {profile.host} ({_reason(error)})") from None
-    except TimeoutError:
+    except (asyncio.TimeoutError, TimeoutError):  # two classes before Python 3.11
         raise NoAnswer(f"no whole answer within {seconds:.0f} seconds") from None
     except (aiohttp.ClientError, OSError) as error:
         raise NoAnswer(f"the connection broke off ({_reason(error)})") from None

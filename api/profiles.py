@@ -5,6 +5,7 @@ A key comes from the environment variable MODELSLAB_API_KEY or from a JSON file 
     {"default": {"key": "…"}, "work": {"key": "…", "family": "enterprise", "base_url": "https://modelslab.com"}}
 """
 
+import html
 import ipaddress
 import json
 import os
@@ -70,7 +71,7 @@ class Profile:
 
     @property
     def _key_pattern(self) -> re.Pattern:
-        forms = {self.key, quote(self.key, safe=""), json.dumps(self.key)[1:-1]}
+        forms = {self.key, quote(self.key, safe=""), json.dumps(self.key)[1:-1], html.escape(self.key)}
         return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
 
 
@@ -94,7 +95,9 @@ def load(name: str, file: Path, environ: Mapping[str, str] = os.environ) -> Prof
     if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
         raise ProfileError(f'{file}: profile {name!r} must be an object of texts, such as {{"key": "…", "family": "v6"}}.')
     if unknown := set(settings) - SETTINGS:
-        raise ProfileError(f"{file}: profile {name!r} has {', '.join(sorted(unknown))}; known are {', '.join(sorted(SETTINGS))}.")
+        raise ProfileError(
+            f"{file}: profile {name!r} has {', '.join(sorted(unknown))}; known are {', '.join(sorted(SETTINGS))}."
+        )
     family = settings.get("family", "v6")
     if family not in FAMILIES:
         raise ProfileError(f"{file}: the family of profile {name!r} must be {' or '.join(FAMILIES)}.")

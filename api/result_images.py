@@ -61,7 +61,7 @@ def _decoded(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:  # known before anything is unpacked
-                raise PictureError(f"The picture has {image.width}x{image.height} pixels; {MAX_PIXELS >> 20} million are taken.")
+                raise PictureError(f"The picture has {image.width}x{image.height} pixels, too many.")
             rgb = ImageOps.exif_transpose(image).convert("RGB")
     except PictureError:
         raise

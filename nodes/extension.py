@@ -9,6 +9,7 @@ from .face import FaceGenEmbedFace, FaceGenFaceQuality, FaceGenLoadFaceAnalyzer
 from .face_embeds import FaceGenCombineFaces, FaceGenLoadFaceEmbeds, FaceGenSaveFaceEmbeds
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
 from .likeness import FaceGenLikeness
+from .modelslab import FaceGenModelsLab
 from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
 from .style import FaceGenStyle
@@ -45,4 +46,5 @@ class FaceGenExtension(ComfyExtension):
             FaceGenLoadSafetyChecker,
             FaceGenCombineSafetyCheckers,
             FaceGenSafetyFilter,
+            FaceGenModelsLab,
         ]
