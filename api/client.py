@@ -33,7 +33,7 @@ EMPTY = "it says success and gives no picture"
 IN_WORK = "it is still in work"
 DOWNLOADS = 3  # tries for one picture
 DOWNLOAD = Limits(bytes=MAX_BYTES * 3 // 2)  # the text of base64 is longer than its picture
-LONG_TEXT = 2000  # characters; longer ones are pictures as base64, which the response's text leaves out
+LONG_TEXT = 2000  # characters that the response's text may have in one place
 ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 
@@ -217,22 +217,27 @@ class FaceGenClient:
         for number, output in enumerate(response.output, 1):
             self._state(f"fetching picture {number} of {len(response.output)}")
             try:
-                pictures.append(from_bytes(await self._download(output)) if is_link(output) else from_text(output))
+                pictures.append(await self._picture(output))
             except (DownloadError, PictureError) as error:
                 links = tuple(link for link in response.output if is_link(link))
                 reason = f"picture {number}: {error}"
                 raise unfetched(reason, self.profile, self.progress.request_id, links) from None
         return pictures
 
-    async def _download(self, link: str) -> bytes:
-        """The file behind a link. A server that the user set in the profile may be on a private network; others may not."""
+    async def _picture(self, output: str) -> np.ndarray:
+        """One picture of an answer. A link is tried again, as it may lead there before the picture does.
+
+        A server that the user set in the profile may be on a private network; others may not lead there.
+        """
+        if not is_link(output):
+            return from_text(output)
         allow = () if self.profile.base_url == HOSTED else (self.profile.host,)
         for number in range(DOWNLOADS):
             try:
-                return await download(link, self.limits, allow)
+                return from_bytes(await download(output, self.limits, allow))
             except RefusedURL:
                 raise
-            except DownloadError:
+            except (DownloadError, PictureError):
                 if number == DOWNLOADS - 1:
                     raise
             await asyncio.sleep(self.pace.wait(number))
@@ -289,4 +294,5 @@ def _without_pictures(response: FaceGenResponse) -> dict[str, Any]:
             return [short(item) for item in value]
         return f"({len(value)} characters)" if isinstance(value, str) and len(value) > LONG_TEXT else value
 
-    return short(response.as_dict())
+    answer = short(response.as_dict())
+    return answer | {"output": [output if is_link(output) else f"({len(output)} characters)" for output in response.output]}

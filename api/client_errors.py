@@ -72,8 +72,8 @@ def refused(code: int, text: str, profile: Profile, request_id: int | str | None
 
 def uncertain(reason: str, profile: Profile) -> RemoteError:
     return RemoteError(
-        f"The request was sent to {profile.host}, but its answer is lost: {_cut(reason)}. It may have been billed, so it was not "
-        "sent again. Look into the history of your account there before you queue it once more."
+        f"The request was sent to {profile.host}, but its answer is lost: {_cut(reason)}. It may have been billed, so it was "
+        "not sent again. Look into the history of your account there before you queue it once more."
     )
 
 
@@ -86,8 +86,8 @@ def unfetched(reason: str, profile: Profile, request_id: int | str | None, links
             f"{profile.host} took the request and may bill it, but gave no id to fetch it by: {_cut(reason)}.{later}"
         )
     return RemoteError(
-        f"Request {request_id} was taken by {profile.host} and may be billed, but its pictures are not here: {_cut(reason)}. Set "
-        f"request_id to {request_id} and queue again: that fetches them without paying again, within {KEEPS}.{later}",
+        f"Request {request_id} was taken by {profile.host} and may be billed, but its pictures are not here: {_cut(reason)}. "
+        f"Set request_id to {request_id} and queue again: that fetches them without paying again, within {KEEPS}.{later}",
         request_id,
     )
 

@@ -47,7 +47,8 @@ async def exchange(session: aiohttp.ClientSession, url: str, payload: bytes, pro
 
     Raises NotSent or NoAnswer.
     """
-    limits = aiohttp.ClientTimeout(total=seconds, sock_connect=min(CONNECT_SECONDS, seconds))
+    # Connecting has to run out of time first: only then is it known that nothing was sent.
+    limits = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, 0.8 * seconds))
     try:
         async with session.post(url, data=payload, allow_redirects=False, timeout=limits) as answer:
             body = await _read(answer)

@@ -102,6 +102,16 @@ NODES = {
         {"notice"},
         ["IMAGE", "MASK", "BOOLEAN", "STRING"],
     ),
+    "FaceGenModelsLab": (
+        "FaceGen/remote",
+        {"prompt": ("STRING", ""), "face_image": ("IMAGE", None), "negative_prompt": ("STRING", ""), "width": ("INT", 512),
+         "height": ("INT", 512), "num_inference_steps": ("INT", 31), "guidance_scale": ("FLOAT", 7.5),
+         "style": ("COMBO", "realistic"), "s_scale": ("FLOAT", 1.0), "samples": ("INT", 1), "safety_checker": ("BOOLEAN", True),
+         "safety_checker_type": ("COMBO", "black"), "base64": ("BOOLEAN", True), **SEED, "webhook": ("STRING", ""),
+         "track_id": ("STRING", ""), "profile": ("COMBO", "default"), "timeout": ("INT", 300), "request_id": ("STRING", "")},
+        {"webhook", "track_id", "request_id"},
+        ["IMAGE", "STRING"],
+    ),
 }  # fmt: skip
 
 

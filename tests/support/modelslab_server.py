@@ -76,7 +76,6 @@ class ModelsLabServer:
         self.downloaded: list[str] = []
         self.heads: list[str] = []  # request lines and headers
         self.connections = 0
-        self._loop = asyncio.new_event_loop()
         self._counts: dict[str, int] = {}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -84,6 +83,7 @@ class ModelsLabServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.listen()
@@ -93,6 +93,7 @@ class ModelsLabServer:
         self.hang_up()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
     def listen(self) -> None:
         self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", self.port))
@@ -102,6 +103,8 @@ class ModelsLabServer:
 
         async def close():
             self._server.close()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
 
         self._call(close())
 
@@ -130,7 +133,10 @@ class ModelsLabServer:
             step = self.submits[0] if self.submits else None
             if isinstance(step, Reset) and step.when == "connect":
                 return _reset(writer)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            first = await reader.readexactly(1)
+            if first == b"\x16":  # the begin of a TLS handshake
+                return writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            head = (first + await reader.readuntil(b"\r\n\r\n")).decode()
             self.heads.append(head)
             method, path, _ = head.split(" ", 2)
             path = path.partition("?")[0]
