@@ -59,7 +59,7 @@ class LocalApi:
         routes.get(SETTINGS)(self._settings)
         routes.post(SETTINGS)(self._change_settings)
         app.on_startup.append(self._on_startup)
-        app.on_cleanup.append(self._on_cleanup)
+        app.on_shutdown.append(self._on_shutdown)
 
     # --- life
 
@@ -74,7 +74,7 @@ class LocalApi:
         if reason:
             logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
 
-    async def _on_cleanup(self, app: web.Application) -> None:
+    async def _on_shutdown(self, app: web.Application) -> None:
         if self._runner:
             await self._runner.stop()
             self._runner = None
