@@ -18,7 +18,8 @@ class FaceGenResponse:
     """One answer.
 
     `output` holds URLs, data URIs or base64, as sent; `message` is a sentence, or problems by field; `eta`, `retry_after` and
-    `generation_time` are seconds; `future_links` are where the pictures of a request in work will be.
+    `generation_time` are seconds; `future_links` are where the pictures of a request in work will be, `proxy_links` the
+    same URLs once more, or the URLs of an output that is base64.
     """
 
     status: str
@@ -31,6 +32,7 @@ class FaceGenResponse:
     generation_time: float | None = None
     fetch_result: str | None = None
     future_links: tuple[str, ...] = ()
+    proxy_links: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -54,6 +56,7 @@ class FaceGenResponse:
             generation_time=_seconds(body.get("generationTime")),
             fetch_result=_text(body.get("fetch_result")) or None,
             future_links=_strings(body.get("future_links")),
+            proxy_links=_strings(body.get("proxy_links")),
             meta=body["meta"] if isinstance(body.get("meta"), Mapping) else {},
         )
 
@@ -66,7 +69,7 @@ class FaceGenResponse:
 
     def as_dict(self) -> dict[str, Any]:
         """The answer as JSON values, with the keys that the service sends for this status."""
-        links = {"output": list(self.output), "proxy_links": list(self.output), "meta": dict(self.meta)}
+        links = {"output": list(self.output), "proxy_links": list(self.proxy_links or self.output), "meta": dict(self.meta)}
         tip = {"tip": self.tip} if self.tip else {}
         if self.status == SUCCESS:
             return {"status": SUCCESS, **tip, "generationTime": self.generation_time, "id": self.id, **links}

@@ -1,4 +1,4 @@
-"""What the pack adds to ComfyUI: node list and model folders."""
+"""What the pack adds to ComfyUI: node list, model folders and the local API's routes."""
 
 import os
 
@@ -9,6 +9,7 @@ from .face import FaceGenEmbedFace, FaceGenFaceQuality, FaceGenLoadFaceAnalyzer
 from .face_embeds import FaceGenCombineFaces, FaceGenLoadFaceEmbeds, FaceGenSaveFaceEmbeds
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
 from .likeness import FaceGenLikeness
+from .local_api import register_local_api
 from .modelslab import FaceGenModelsLab
 from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
@@ -29,6 +30,7 @@ def register_model_folders() -> None:
 class FaceGenExtension(ComfyExtension):
     def __init__(self):
         register_model_folders()
+        register_local_api()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

@@ -283,6 +283,7 @@ def test_a_reset_on_accepting_is_never_taken_for_an_answer(service):
         (Reply(error({"prompt": ["The prompt field is required."]})), "could not do this: The prompt field is required"),
         (Reply(FAILED), "could not do this: Failed, Try Again"),
         (Reply(FAILED | {"id": 9, "retry_after": 0.01}), "request 9"),
+        (Reply(FAILED | {"retry_after": 0.01}, 429), "could not do this"),
         (Reply(error("queued", retry_after=0.01, id=9)), "request 9"),
         (Reply({"status": "error", "messege": "Bad width"}), "Bad width"),
         (Reply({"status": "error"}), "no reason is given"),
@@ -297,6 +298,14 @@ def test_refusals_name_the_cure_and_are_not_sent_again(service, answer, says):
         generate(service)
     assert (service.billed, len(service.bodies), service.connections) == (0, 1, 1)
     assert len(str(raised.value)) < 1200
+
+
+def test_an_answer_without_end_is_cut_off(service, monkeypatch):
+    monkeypatch.setattr("facegen.api.exchange.MAX_ANSWER", 1 << 20)
+    service.submits = [success("x" * (3 << 20))]
+    with pytest.raises(RemoteError, match="more than 1 MB. It may have been billed"):
+        generate(service)
+    assert len(service.bodies) == 1
 
 
 # --- after the work is taken

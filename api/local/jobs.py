@@ -1,0 +1,153 @@
+"""What the local API remembers: one row for each request, in SQLite, so that every id answers after a restart, too.
+
+A row holds no key, no photo and no picture. Only one process may have the file open.
+"""
+
+import json
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WAITING, SUCCESS, FAILED = "waiting", "success", "failed"
+RESTARTED = "ComfyUI was stopped while this request was in work. Send it again."
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    secret TEXT NOT NULL UNIQUE,
+    prompt_id TEXT NOT NULL,
+    created REAL NOT NULL,
+    finished REAL,
+    state TEXT NOT NULL,
+    samples INTEGER NOT NULL,
+    as_base64 INTEGER NOT NULL,
+    tip TEXT NOT NULL,
+    meta TEXT NOT NULL,
+    message TEXT NOT NULL DEFAULT '',
+    seconds REAL,
+    temporary TEXT NOT NULL DEFAULT '[]',
+    webhook TEXT,
+    track_id TEXT,
+    origin TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
+"""
+
+
+class StoreInUse(RuntimeError):
+    """Another ComfyUI serves the local API from the same user folder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request. `secret` names its files, `origin` is the scheme and host that the client called, `seconds` is how long
+    drawing took, `webhook` the URL that still has to be called, `temporary` the files in ComfyUI's temp folder."""
+
+    id: int
+    secret: str
+    prompt_id: str
+    created: float
+    finished: float | None
+    state: str
+    samples: int
+    as_base64: bool
+    tip: str
+    meta: dict[str, Any]
+    message: str
+    seconds: float | None
+    temporary: list[str]
+    webhook: str | None
+    track_id: str | int | None
+    origin: str
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.state == WAITING
+
+
+JSON_COLUMNS = ("meta", "temporary", "track_id")
+
+
+class JobStore:
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        try:
+            # Exclusive, so that a second ComfyUI can't take this one's work for work that was interrupted.
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("COMMIT")
+            self._db.executescript(SCHEMA)
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise StoreInUse(f"{path} can't be used ({error}): another ComfyUI may be serving from the same folder.") from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def add(self, **columns: Any) -> Job:
+        row = {"created": time.time(), "state": WAITING, **columns}
+        names = ", ".join(row)
+        values = [json.dumps(value) if name in JSON_COLUMNS else value for name, value in row.items()]
+        cursor = self._db.execute(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(row))})", values)
+        return self.get(cursor.lastrowid)
+
+    def get(self, identifier: int) -> Job | None:
+        if not 0 < identifier < 1 << 63:
+            return None
+        return self._one("id = ?", identifier)
+
+    def by_secret(self, secret: str) -> Job | None:
+        return self._one("secret = ?", secret)
+
+    def waiting(self) -> list[Job]:
+        return self._all("state = ? ORDER BY id", WAITING)
+
+    def unanswered(self) -> list[Job]:
+        """Finished requests whose webhook has not been called with success."""
+        return self._all("state != ? AND webhook IS NOT NULL ORDER BY id", WAITING)
+
+    def older_than(self, moment: float) -> list[Job]:
+        return self._all("finished < ?", moment)
+
+    def finish(self, identifier: int, state: str, message: str = "", seconds: float | None = None, temporary=()) -> Job:
+        """Set the outcome of a waiting request; one that has an outcome keeps it."""
+        self._db.execute(
+            "UPDATE jobs SET state = ?, message = ?, seconds = ?, temporary = ?, finished = ? WHERE id = ? AND state = ?",
+            (state, message, seconds, json.dumps(list(temporary)), time.time(), identifier, WAITING),
+        )
+        return self.get(identifier)
+
+    def webhook_done(self, identifier: int) -> None:
+        self._db.execute("UPDATE jobs SET webhook = NULL WHERE id = ?", (identifier,))
+
+    def delete(self, identifier: int) -> None:
+        self._db.execute("DELETE FROM jobs WHERE id = ?", (identifier,))
+
+    def fail_interrupted(self) -> list[Job]:
+        """Mark what an earlier process left waiting as failed."""
+        return [self.finish(job.id, FAILED, RESTARTED) for job in self.waiting()]
+
+    def usual_seconds(self, fallback: float) -> float:
+        """How long drawing took on average, of the last ten."""
+        rows = self._db.execute("SELECT seconds FROM jobs WHERE seconds IS NOT NULL ORDER BY id DESC LIMIT 10").fetchall()
+        return sum(row["seconds"] for row in rows) / len(rows) if rows else fallback
+
+    def _one(self, where: str, *values: Any) -> Job | None:
+        return next(iter(self._all(where, *values)), None)
+
+    def _all(self, where: str, *values: Any) -> list[Job]:
+        return [_job(row) for row in self._db.execute(f"SELECT * FROM jobs WHERE {where}", values)]
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    for name in JSON_COLUMNS:
+        values[name] = None if values[name] is None else json.loads(values[name])
+    values["as_base64"] = bool(values["as_base64"])
+    return Job(**values)

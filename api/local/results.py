@@ -1,0 +1,77 @@
+"""The files of the local API: finished pictures and uploads, under names that can't be guessed, until they are too old."""
+
+import base64
+import re
+import secrets
+import time
+from pathlib import Path
+
+from PIL import Image
+from yarl import URL
+
+from .jobs import Job
+
+ROUTE = "/facegen/files/"
+NAME = re.compile(r"([0-9a-f]{32})-(\d|upload)\.(png|base64)")
+UPLOAD = "upload"
+
+
+def new_name() -> str:
+    return secrets.token_hex(16)
+
+
+class Results:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, secret: str, part: int | str) -> Path:
+        return self.folder / f"{secret}-{part}.png"
+
+    def keep(self, job: Job, pictures: list[Path]) -> None:
+        """Copy the pictures of a request, without the graph that ComfyUI writes into them."""
+        for number, picture in enumerate(pictures):
+            target = self.path(job.secret, number)
+            with Image.open(picture) as image:
+                clean = Image.new(image.mode, image.size)
+                clean.paste(image)
+            clean.save(target.with_suffix(".part"), "PNG")
+            target.with_suffix(".part").replace(target)
+
+    def read_base64(self, job: Job) -> list[str]:
+        return [base64.b64encode(self.path(job.secret, n).read_bytes()).decode() for n in range(job.samples)]
+
+    def links(self, job: Job) -> tuple[str, ...]:
+        """Where the pictures of a request are, or will be."""
+        kind = "base64" if job.as_base64 else "png"
+        return tuple(f"{job.origin}/api{ROUTE}{job.secret}-{number}.{kind}" for number in range(job.samples))
+
+    def upload_link(self, secret: str, origin: str) -> str:
+        return f"{origin}/api{ROUTE}{secret}-{UPLOAD}.png"
+
+    def own_file(self, url: str, origin: str) -> Path | None:
+        """The file behind one of our own URLs, which the guard would refuse as an address of this machine."""
+        try:
+            given, own = URL(url), URL(origin)
+        except ValueError:
+            return None
+        if given.host != own.host or given.port != own.port:
+            return None
+        found = NAME.fullmatch(given.path.removeprefix("/api").removeprefix(ROUTE))
+        path = self.path(found[1], found[2]) if found and found[3] == "png" else None
+        return path if path and path.is_file() else None
+
+    def delete(self, job: Job) -> None:
+        for number in range(job.samples):
+            self.path(job.secret, number).unlink(missing_ok=True)
+
+    def delete_older_than(self, moment: float) -> None:
+        """Uploads, and whatever a process that was killed left behind."""
+        for path in self.folder.iterdir():
+            if path.stat().st_mtime < moment:
+                path.unlink(missing_ok=True)
+
+
+def too_old(hours: float) -> float:
+    """The moment, in seconds since the epoch, before which files and rows are deleted."""
+    return time.time() - hours * 3600

@@ -1,0 +1,220 @@
+"""The Face Generator API's routes inside ComfyUI, under / and, by ComfyUI's own doing, under /api.
+
+Described by openapi.json beside this file.
+"""
+
+import asyncio
+import base64
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from aiohttp import web
+
+from .contract import ContractError
+from .download import Guard
+from .local.access import Refused, check_host, check_key, read_json, usable_config, why_unavailable
+from .local.config import ConfigError, ConfigFile, LocalConfig
+from .local.faces import save_face
+from .local.host import HostError, HostInfo
+from .local.jobs import Job, StoreInUse
+from .local.lenient import read_request
+from .local.results import NAME, ROUTE, UPLOAD, new_name
+from .local.runner import QueueFull, Runner
+from .response import ERROR, SUCCESS, FaceGenResponse
+
+FAMILIES = ("/v6/image_editing", "/v1/enterprise/image_editing", "/v1/enterprise/face_gen")
+SUBMIT = ("/v6/image_editing/face_gen", "/v1/enterprise/image_editing/face_gen", "/v1/enterprise/face_gen/make_gen")
+FETCH = (*(f"{family}/fetch/{{id}}" for family in FAMILIES), "/v6/images/fetch/{id}", "/v6/images/fetch")
+CANCEL = tuple(f"{family}/cancel/{{id}}" for family in FAMILIES)
+UPLOADS = {"/v6/base64_to_url": "base64_string", "/v6/image_editing/base64_to_url": "init_image"}
+SETTINGS = "/facegen/settings"
+FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
+UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
+
+Handler = Callable[[web.Request, LocalConfig, str, Any], Awaitable[web.Response]]
+
+
+class LocalApi:
+    """Answers the routes. Work begins with the first start of the server, and only while the settings say so."""
+
+    def __init__(self, info: HostInfo, profiles: Callable[[], Iterable[str]] = tuple):
+        """`profiles` names the ModelsLab profiles, for the settings dialog."""
+        self._info, self._profiles = info, profiles
+        self._config = ConfigFile(info.user / "facegen" / "local_api.json")
+        self._runner: Runner | None = None
+
+    def routes(self) -> web.RouteTableDef:
+        table = web.RouteTableDef()
+        for paths, handler in ((SUBMIT, self._submit), (FETCH, self._fetch), (CANCEL, self._cancel)):
+            for path in paths:
+                table.post(path)(self._guarded(handler))
+        for path, name in UPLOADS.items():
+            table.post(path)(self._guarded(functools.partial(self._upload, name)))
+        table.get(f"{ROUTE}{{name}}")(self._file)
+        table.get(SETTINGS)(self._settings)
+        table.post(SETTINGS)(self._change_settings)
+        return table
+
+    def register(self, app: web.Application, routes: web.RouteTableDef) -> None:
+        """Add the routes to those of ComfyUI's server, and begin and end with it."""
+        for route in self.routes():
+            routes.route(route.method, route.path, **route.kwargs)(route.handler)
+        app.on_startup.append(self._on_startup)
+        app.on_shutdown.append(self._on_shutdown)
+
+    # --- life
+
+    async def _on_startup(self, app: web.Application) -> None:
+        try:
+            config = self._config.read()
+            reason = why_unavailable(config, self._info) if config.enabled else None
+            if config.enabled and not reason:
+                self._start()
+        except (ConfigError, StoreInUse) as error:
+            reason = str(error)
+        if reason:
+            logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
+
+    async def _on_shutdown(self, app: web.Application) -> None:
+        if self._runner:
+            await self._runner.stop()
+            self._runner = None
+
+    def _start(self) -> Runner:
+        if self._runner is None:
+            self._runner = Runner(self._info, self._config)
+            self._runner.start()
+            logging.info("FaceGen: the local Face Generator API is on, at %s/api%s", self._info.url, SUBMIT[0])
+        return self._runner
+
+    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """The handler behind the checks that all of them share; what it refuses or can't do becomes an answer."""
+
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                config = usable_config(self._config.read, self._info)
+                origin = check_host(request, config)
+                body = await read_json(request)
+                check_key(request, body, config)
+                self._start()
+                return await handler(request, config, origin, body)
+            except Refused as refused:
+                return refused.answer()
+            except QueueFull as full:
+                return Refused(429, str(full), full.retry_after).answer()
+            except ContractError as error:
+                return _answer(FaceGenResponse(ERROR, message=error.errors))
+            except (StoreInUse, HostError) as error:
+                return Refused(503, str(error)).answer()
+
+        return handle
+
+    # --- the contract
+
+    async def _submit(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        began = time.monotonic()
+        wanted, tip = read_request(body, Guard(config.allowed_hosts))
+        job = await self._runner.submit(wanted, tip, config.flavour(body.get("model_id")), origin)
+        left = config.hold_seconds - (time.monotonic() - began)
+        return self._state(await self._runner.wait(job, max(0, left)), config)
+
+    async def _fetch(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        if job := self._asked(request, body):
+            job = await self._runner.wait(job, config.poll_seconds)
+        return self._state(job, config)
+
+    async def _cancel(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        if job := self._asked(request, body):
+            job = await self._runner.cancel(job)
+        return self._state(job, config)
+
+    async def _upload(self, name: str, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        picture = body.get(name) if isinstance(body, dict) else None
+        if not isinstance(picture, str) or not picture or picture.lower().startswith("http"):
+            raise ContractError({name: [f"The {name} field must be a picture as base64 or data URI."]})
+        secret = new_name()
+        try:
+            await save_face(picture, self._runner.results.path(secret, UPLOAD), lambda url: None, ())
+        except ContractError as error:
+            raise ContractError({name: [text.replace("face_image", name) for text in error.errors["face_image"]]}) from error
+        link = self._runner.results.upload_link(secret, origin)
+        return web.json_response({"status": SUCCESS, "message": "Base64 to URL", "output": [link], "link": link})
+
+    def _asked(self, request: web.Request, body: Any) -> Job | None:
+        identifier = request.match_info.get("id")
+        if identifier is None:
+            identifier = body.get("request_id") if isinstance(body, dict) else None
+        text = str(identifier).strip() if isinstance(identifier, (str, int)) else ""
+        return self._runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+    def _state(self, job: Job | None, config: LocalConfig) -> web.Response:
+        if job is None:
+            return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=config.keep_hours)))
+        return _answer(self._runner.response(job))
+
+    # --- pictures
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """A picture, under its unguessable name; while it is in work, the answer waits for it."""
+        try:
+            config = usable_config(self._config.read, self._info)
+            check_host(request, config)
+            runner = self._start()
+            found = NAME.fullmatch(request.match_info["name"])
+            if not found:
+                raise Refused(404, "There is no such picture.")
+            secret, part, kind = found.groups()
+            job = runner.store.by_secret(secret)
+            if job and job.is_waiting:
+                job = await runner.wait(job, FILE_WAIT)
+            path = runner.results.path(secret, part)
+            if not path.is_file():
+                raise Refused(404, job.message or "The picture is not ready yet." if job else "There is no such picture.")
+        except Refused as refused:
+            return refused.answer()
+        except StoreInUse as error:
+            return Refused(503, str(error)).answer()
+        headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+        if kind == "base64":
+            content = await asyncio.to_thread(path.read_bytes)
+            return web.Response(text=base64.b64encode(content).decode(), headers=headers)
+        return web.FileResponse(path, headers=headers | {"Content-Type": "image/png"})
+
+    # --- settings
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        try:
+            config = self._config.read()
+            reason = why_unavailable(config, self._info)
+        except ConfigError as error:
+            config, reason = self._config.last, str(error)
+        state = {"enabled": config.enabled and not reason, "available": not reason, "reason": reason}
+        return web.json_response({"local_api": state, "modelslab": {"profiles": list(self._profiles())}})
+
+    async def _change_settings(self, request: web.Request) -> web.Response:
+        try:
+            check_host(request, self._config.last)
+            body = await read_json(request)
+            enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
+            if not isinstance(enabled, bool):
+                raise TypeError
+            reason = why_unavailable(self._config.read(), self._info)
+            if enabled and reason:
+                raise ConfigError(reason)
+            self._config.enable(enabled)
+            if enabled:
+                self._start()
+        except Refused as refused:
+            return web.json_response({"error": str(refused)}, status=refused.status)
+        except (KeyError, TypeError):
+            return web.json_response({"error": 'Send {"local_api": {"enabled": true}} or false.'}, status=400)
+        except (ConfigError, StoreInUse, OSError) as error:
+            return web.json_response({"error": str(error)}, status=409)
+        return await self._settings(request)
+
+
+def _answer(response: FaceGenResponse) -> web.Response:
+    return web.json_response(response.as_dict())
