@@ -283,7 +283,7 @@ def test_a_reset_on_accepting_is_never_taken_for_an_answer(service):
         (Reply(error({"prompt": ["The prompt field is required."]})), "could not do this: The prompt field is required"),
         (Reply(FAILED), "could not do this: Failed, Try Again"),
         (Reply(FAILED | {"id": 9, "retry_after": 0.01}), "request 9"),
-        (Reply(FAILED | {"retry_after": 0.01}, 429), "could not do this"),
+        (Reply(FAILED | {"retry_after": 0.01}), "could not do this"),
         (Reply(error("queued", retry_after=0.01, id=9)), "request 9"),
         (Reply({"status": "error", "messege": "Bad width"}), "Bad width"),
         (Reply({"status": "error"}), "no reason is given"),
