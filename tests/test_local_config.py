@@ -28,7 +28,7 @@ def test_the_documented_example(tmp_path):
     (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     config = read(tmp_path, example)
     assert config.enabled and config.flavours["sd15"].styles["anime"].loras == {"ink.safetensors": 0.6}
-    assert all(f"`{f.name}`" in text or f'"{f.name}"' in text for kind in (LocalConfig, Flavour) for f in fields(kind))
+    assert all(re.search(rf"\b{f.name}\b", text) for kind in (LocalConfig, Flavour) for f in fields(kind))
 
 
 def test_no_file_is_off(tmp_path):
