@@ -188,7 +188,7 @@ def test_loading_the_pack_is_quick_and_lazy(tmp_path):
 import sys; sys.path.insert(0, {COMFYUI!r})
 import asyncio, importlib.util, json, time
 import comfy.cli_args; comfy.cli_args.args.cpu = True
-import nodes, comfy_api.latest, comfy.samplers, PIL.Image, PIL.ImageDraw, PIL.ImageFont
+import nodes, aiohttp.web, comfy_api.latest, comfy.samplers, PIL.Image, PIL.ImageDraw, PIL.ImageFont
 before = set(sys.modules)
 begin = time.process_time()
 spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r}, submodule_search_locations=[{str(ROOT)!r}])
