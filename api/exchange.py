@@ -47,6 +47,7 @@ async def exchange(session: aiohttp.ClientSession, url: str, payload: bytes, pro
 
     Raises NotSent or NoAnswer.
     """
+    seconds = max(seconds, 0.1)  # to aiohttp, nothing left means no limit
     # Connecting has to run out of time first: only then is it known that nothing was sent.
     limits = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, 0.8 * seconds))
     try:

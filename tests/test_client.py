@@ -466,6 +466,7 @@ def test_progress_says_state_time_eta_and_id(service):
         Reply(error({"key": [f"{KEY} is wrong"], KEY: ["x"]}), 401),
         Reply(f"<html>your key {KEY} and {KEY.upper()} is wrong</html>", 502),
         Reply("sk-facegen-0123456789%2Fabc%2BDEF", 200),
+        Reply("<html>" + "x" * 90 + KEY, 200),  # of which a message has just the begin
         Reply({"status": KEY}),
         Reply(KEY, 404),
         Reply(error(f"key={KEY}"), 500),
