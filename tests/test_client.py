@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import struct
+import threading
 import time
 import traceback
 import zlib
@@ -19,6 +20,7 @@ from facegen.api.contract import FaceGenRequest
 from facegen.api.download import Limits
 from facegen.api.profiles import Profile
 from facegen.api.result_images import PictureError, from_bytes, from_text, to_batch
+from local_api_server import LocalServer
 from modelslab_server import BLUE, KEY, RED, ModelsLabServer, Reply, Reset, b64, error, png, processing, success
 
 FACE = face_photo.to_data_uri(np.full((64, 64, 3), 90, np.uint8))
@@ -155,6 +157,24 @@ def test_paid_work_is_fetched_by_its_id_without_a_submit(service):
     assert is_colour(result.pictures, RED)
     assert (service.billed, service.bodies) == (0, [])
     assert {path for path, _ in service.fetched} == {"/api/v6/image_editing/fetch/55"}
+
+
+@pytest.mark.parametrize("family", ["v6", "enterprise"])
+@pytest.mark.parametrize("as_base64", [True, False])
+def test_the_local_api_speaks_the_same_contract(tmp_path, family, as_base64):
+    """A ComfyUI of one's own in the place of the hosted service: the same client, the same answers."""
+    with LocalServer(tmp_path, enabled=True, hold_seconds=0.2, poll_seconds=0.2) as server:
+        ids = []
+        remote = client(None, 10, url=f"http://127.0.0.1:{server.port}", family=family, ids=ids)
+        server.comfy.gate.clear()
+        threading.Timer(0.6, server.comfy.gate.set).start()
+        wanted = FaceGenRequest(prompt="x", face_image=FACE, base64=as_base64, width=64, height=72, samples=2, seed=9)
+        result = asyncio.run(remote.generate(wanted))
+        assert result.pictures.shape == (2, 72, 64, 3)
+        assert is_colour(result.pictures[0], (90, 0, 0)) and is_colour(result.pictures[1], (90, 1, 0))
+        assert result.response["meta"]["seed"] == 9 and len(server.comfy.prompts) == 1
+        again = asyncio.run(client(None, 10, url=f"http://127.0.0.1:{server.port}", family=family).fetch(str(ids[0])))
+        assert np.array_equal(again.pictures, result.pictures) and len(server.comfy.prompts) == 1
 
 
 @pytest.mark.parametrize("bad", ["a/b", "../x", "1?key=2", "", "x" * 101, "1 2", "é"])
