@@ -42,7 +42,9 @@ def request(**changes):
 def client(service, seconds=5.0, key=KEY, url=None, family="v6", ids=None, **more):
     profile = Profile("test", key, family, url or service.url, "the test")
     told = [] if ids is None else ids
-    return FaceGenClient(profile, seconds, told.append, QUICK, Limits(seconds=0.5, bytes=1 << 20), **more)
+    return FaceGenClient(
+        profile, seconds, told.append, QUICK, Limits(seconds=getattr(service, "patience", 10), bytes=1 << 20), **more
+    )
 
 
 def generate(service, seconds=5.0, url=None, key=KEY, family="v6", ids=None, **changes):
@@ -396,6 +398,10 @@ def test_taken_without_an_id_says_where_the_pictures_will_be(service):
     assert service.billed == 1
 
 
+def fault_drips(fault):
+    return isinstance(fault, Reply) and fault.drip
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -410,7 +416,7 @@ def test_taken_without_an_id_says_where_the_pictures_will_be(service):
     ],
 )
 def test_a_picture_that_comes_late_is_fetched_again(service, fault):
-    service.files["/result/a"] = [fault, fault, Reply(png())]
+    service.files["/result/a"], service.patience = [fault, fault, Reply(png())], 0.5 if fault_drips(fault) else 10
     assert is_colour(generate(service).pictures, RED)
     assert service.billed == 1
 
@@ -429,7 +435,7 @@ def test_a_picture_that_comes_late_is_fetched_again(service, fault):
     ],
 )
 def test_a_picture_that_cannot_be_had_is_an_error_with_the_id(service, fault, says):
-    service.files["/result/a"] = [fault]
+    service.files["/result/a"], service.patience = [fault], 0.5 if fault_drips(fault) else 10
     with pytest.raises(RemoteError, match=f"picture 1: .*{says}.*Set request_id to 123"):
         generate(service)
     assert service.billed == 1
