@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..contract import ContractError
 from ..download import DownloadError, Limits, download
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP")  # MPO: JPEGs of some phones. Pillow's rarer readers see no stranger's bytes
+FORMATS = ("JPEG", "PNG", "WEBP")  # Pillow's rarer readers see no stranger's bytes
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
 MAX_PIXELS = 50_000_000
 DATA_URI = re.compile(r"data:image/[\w.+-]{1,40}(;[\w=-]{1,40})*;base64,", re.IGNORECASE)

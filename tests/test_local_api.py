@@ -1,0 +1,269 @@
+"""The local Face Generator API over real HTTP: submit, wait, fetch, cancel, restart, clean up."""
+
+import base64
+import io
+import json
+import os
+import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facegen.api.local import runner as runner_module
+from local_api_server import BODY, KEY, LocalServer, data_uri
+
+
+@pytest.fixture
+def server(tmp_path):
+    with LocalServer(tmp_path, enabled=True, poll_seconds=0.3) as running:
+        yield running
+
+
+def picture(server, url):
+    status, content = server.get(url)
+    assert status == 200, content
+    return Image.open(io.BytesIO(content))
+
+
+# --- submit and fetch
+
+
+@pytest.mark.parametrize(
+    "family", ["v6/image_editing/face_gen", "v1/enterprise/image_editing/face_gen", "v1/enterprise/face_gen/make_gen"]
+)
+def test_a_request_becomes_pictures(server, family):
+    answer = server.submit({**BODY, "samples": 2, "seed": 5}, family)
+    assert answer["status"] == "success" and isinstance(answer["id"], int)
+    assert answer["meta"]["seed"] == 5 and answer["generationTime"] == 1.5
+    drawn = [picture(server, url) for url in answer["output"]]
+    assert [d.size for d in drawn] == [(64, 72)] * 2
+    assert [np.asarray(d)[0, 0].tolist() for d in drawn] == [[200, 0, 0], [200, 1, 0]]
+    assert all(d.info == {} for d in drawn)
+    again = server.post(f"/{family.rpartition('/')[0]}/fetch/{answer['id']}")[1]
+    assert again == answer
+
+
+def test_the_graph_has_the_requests_values(server):
+    server.submit({**BODY, "style": "anime", "negative_prompt": "blurry", "s_scale": 0.3, "guidance_scale": 4, "seed": 3})
+    (graph,) = server.comfy.prompts
+    by_class = {node["class_type"]: node["inputs"] for node in graph.values()}
+    assert by_class["FaceGenStyle"] == {"style": "anime", "prompt": "a sailor", "negative_prompt": "blurry"}
+    sampler = by_class["FaceGenSampler"]
+    wanted = {"s_scale": 0.3, "guidance_scale": 4, "seed": 3, "width": 64, "height": 72, "num_inference_steps": 31}
+    assert {name: sampler[name] for name in wanted} == wanted
+    assert by_class["CLIPVisionLoader"] == {"clip_name": "vit_h.safetensors"}
+
+
+def test_without_a_seed_each_request_has_its_own(server):
+    seeds = [server.submit({**BODY, "seed": seed})["meta"]["seed"] for seed in (None, "null", -1)]
+    assert len(set(seeds)) == 3 and all(isinstance(seed, int) for seed in seeds)
+
+
+def test_a_slow_request_is_processing_then_fetched(server):
+    server.configure(enabled=True, hold_seconds=0.2, poll_seconds=0.3)
+    server.comfy.gate.clear()
+    answer = server.submit({**BODY, "samples": 2})
+    assert answer["status"] == "processing" and answer["output"] == [] and answer["eta"] >= 1
+    assert answer["future_links"] == answer["proxy_links"] and len(answer["future_links"]) == 2
+    began = time.monotonic()
+    assert server.post(answer["fetch_result"])[1]["status"] == "processing"
+    assert 0.25 < time.monotonic() - began < 5
+    server.comfy.gate.set()
+    deadline = time.monotonic() + 10
+    while (done := server.fetch(answer["id"]))["status"] == "processing":
+        assert time.monotonic() < deadline
+    assert done["status"] == "success" and done["output"] == answer["future_links"]
+    for path, body in ((f"/v6/images/fetch/{answer['id']}", {}), ("/api/v6/images/fetch", {"request_id": str(answer["id"])})):
+        assert server.post(path, body)[1] == done
+
+
+def test_waiting_on_a_link_that_was_handed_out_early(server):
+    server.configure(enabled=True, hold_seconds=0)
+    server.comfy.gate.clear()
+    link = server.submit(BODY)["future_links"][0]
+    threading.Timer(0.5, server.comfy.gate.set).start()
+    assert picture(server, link).size == (64, 72)
+
+
+def test_base64_pictures(server):
+    answer = server.submit({**BODY, "base64": "yes"})
+    (text,), (link,) = answer["output"], answer["proxy_links"]
+    assert link.endswith(".base64") and server.get(link)[1].decode() == text
+    assert Image.open(io.BytesIO(base64.b64decode(text, validate=True))).size == (64, 72)
+
+
+def test_a_face_as_bare_base64(server):
+    answer = server.submit({**BODY, "face_image": data_uri(90).partition(",")[2], "base64": True})
+    assert np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))[0, 0, 0] == 90
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("v6/base64_to_url", "base64_string"), ("v6/image_editing/base64_to_url", "init_image")]
+)
+def test_an_uploaded_face_is_used(server, path, name):
+    (link,) = server.post(f"/api/{path}", {"key": KEY, name: data_uri(120)})[1]["output"]
+    (url,) = server.submit({**BODY, "face_image": link})["output"]
+    assert np.asarray(picture(server, url))[0, 0, 0] == 120
+    error = server.post(f"/api/{path}", {"key": KEY, name: "no picture"})[1]
+    assert error["status"] == "error" and name in error["message"]
+
+
+def test_a_result_is_used_as_the_next_face(server):
+    (first,) = server.submit({**BODY, "face_image": data_uri(0)})["output"]
+    assert server.submit({**BODY, "face_image": first})["status"] == "success"
+
+
+@pytest.mark.parametrize("identifier", ["0", "-1", "999", "abc", "9" * 30, "1.0", "%00", "%D9%A1"])
+def test_an_id_that_never_was(server, identifier):
+    status, answer = server.post(
+        f"/api/v6/image_editing/fetch/{identifier}" if identifier != "١" else "/api/v6/image_editing/fetch/%D9%A1"
+    )
+    assert status == 200 and answer["status"] == "error" and "no request with this id" in answer["message"]
+
+
+# --- failures
+
+
+def test_comfyui_says_why_a_picture_failed(server):
+    server.comfy.break_with = "No face found in the 40x50 picture."
+    answer = server.submit(BODY)
+    assert answer == {"status": "failed", "id": answer["id"], "output": "",
+                      "message": "FaceGenEmbedFace: No face found in the 40x50 picture."}  # fmt: skip
+    assert server.fetch(answer["id"]) == answer
+
+
+@pytest.mark.parametrize("stage", ["running", "pending"])
+def test_cancel_by_id(server, stage):
+    server.configure(enabled=True, hold_seconds=0.1, poll_seconds=0.1)
+    server.comfy.gate.clear()
+    ids = [server.submit(BODY)["id"] for _ in range(2)]
+    server.comfy.wait_for(2)
+    target, other = ids if stage == "running" else reversed(ids)
+    answer = server.post(f"/api/v6/image_editing/cancel/{target}")[1]
+    assert answer["status"] == "failed" and "cancelled" in answer["message"]
+    server.comfy.gate.set()
+    assert server.fetch(other, timeout=20)["status"] in ("processing", "success")
+    deadline = time.monotonic() + 10
+    while server.fetch(other)["status"] != "success":
+        assert time.monotonic() < deadline
+    assert server.fetch(target) == answer
+    assert len(server.comfy.history) == (2 if stage == "running" else 1)
+
+
+def test_a_request_removed_from_comfyuis_queue_is_failed(server):
+    server.configure(enabled=True, hold_seconds=10)
+    server.comfy.gate.clear()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(server.submit, BODY)
+        server.comfy.wait_for(1)
+        second = pool.submit(server.submit, BODY)
+        server.comfy.wait_for(2)
+        server.comfy.pending.clear()
+        assert "taken out of ComfyUI's queue" in second.result()["message"]
+        server.comfy.gate.set()
+        assert first.result()["status"] == "success"
+
+
+def test_a_file_that_comfyui_lacks_names_the_setting(server):
+    server.configure(enabled=True, flavours={"sd15": {"checkpoint": "gone.safetensors"}})
+    answer = server.submit(BODY)
+    assert answer["status"] == "failed"
+    assert "checkpoint: gone.safetensors is not there; ComfyUI has sd15.safetensors" in answer["message"]
+
+
+# --- load
+
+
+def test_fifty_at_once_are_neither_lost_nor_doubled(server):
+    server.configure(enabled=True, max_queued=50, hold_seconds=60)
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda seed: server.submit({**BODY, "seed": seed}), range(50)))
+    assert [a["status"] for a in answers] == ["success"] * 50
+    assert len({a["id"] for a in answers}) == len(server.comfy.prompts) == 50
+    assert [a["meta"]["seed"] for a in answers] == list(range(50))
+    assert sorted(graph["sampler"]["inputs"]["seed"] for graph in server.comfy.prompts) == list(range(50))
+
+
+def test_beyond_the_bound_requests_are_told_to_come_back(server):
+    server.configure(enabled=True, max_queued=3, hold_seconds=30)
+    server.comfy.gate.clear()
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(server.post, "/api/v6/image_editing/face_gen", BODY) for _ in range(8)]
+        deadline = time.monotonic() + 20
+        while sum(future.done() for future in held) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        server.comfy.gate.set()
+        answers = [future.result() for future in held]
+    refused = [answer for status, answer in answers if status == 429]
+    assert len(refused) == 5 and sum(answer["status"] == "success" for _, answer in answers) == 3
+    assert all(answer["retry_after"] >= 1 and "Maximum 3 queued requests" in answer["message"] for answer in refused)
+
+
+def test_the_face_is_gone_from_disk_when_the_picture_is_there(server):
+    answer = server.submit(BODY)
+    assert answer["status"] == "success"
+    assert not any((server.temp / "facegen").iterdir())
+
+
+def test_old_results_are_deleted(server, monkeypatch):
+    answer = server.submit(BODY)
+    server.configure(enabled=True, keep_hours=0)
+    monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.05)
+    with LocalServer(server.base / "other", enabled=True, keep_hours=0) as other:
+        gone = other.submit(BODY)
+        deadline = time.monotonic() + 10
+        while other.fetch(gone["id"])["status"] == "success":
+            assert time.monotonic() < deadline
+        assert other.get(gone["output"][0])[0] == 404
+        assert not list(other.temp.glob("*.png"))
+    assert server.get(answer["output"][0])[0] == 200
+
+
+# --- restart
+
+
+def test_every_id_answers_truthfully_after_a_restart(tmp_path):
+    with LocalServer(tmp_path, enabled=True, hold_seconds=0.5) as first:
+        done = first.submit(BODY)
+        first.comfy.gate.clear()
+        running, pending = (first.submit(BODY)["id"] for _ in range(2))
+    with LocalServer(tmp_path) as second:
+        again = second.fetch(done["id"])
+        assert again["status"] == "success"
+        path = again["output"][0].partition("/api/")[2]
+        assert picture(second, f"/api/{path}").size == (64, 72)
+        for identifier in (running, pending):
+            answer = second.fetch(identifier)
+            assert answer["status"] == "failed" and "stopped while this request was in work" in answer["message"]
+        assert second.submit(BODY)["id"] == pending + 1
+
+
+def test_two_comfyuis_do_not_share_one_store(server):
+    with LocalServer(server.base) as other:
+        status, answer = other.post("/api/v6/image_editing/face_gen", BODY)
+        assert status == 503 and "another ComfyUI" in answer["message"]
+    assert server.submit(BODY)["status"] == "success"
+
+
+# --- secrets
+
+
+def test_the_clients_key_and_face_are_stored_nowhere(server, caplog):
+    answer = server.submit({**BODY, "webhook": "http://192.0.2.1/hook"})
+    face = BODY["face_image"].partition(",")[2]
+    texts = [json.dumps(answer), caplog.text, json.dumps(server.comfy.prompts), json.dumps(server.comfy.history)]
+    texts += [path.read_bytes().decode("latin-1") for path in server.base.rglob("*") if path.is_file()]
+    assert len(texts) > 6 and all(KEY not in text and face not in text for text in texts)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_settings_and_store_are_the_owners_alone(server):
+    assert server.post("/facegen/settings", {"local_api": {"enabled": True}})[0] == 200
+    server.submit(BODY)
+    for path in (server.config, server.config.parent / "local_api" / "jobs.sqlite"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
