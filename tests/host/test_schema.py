@@ -159,7 +159,7 @@ def test_model_folders_keep_what_was_set_before(tmp_path):
 import sys; sys.path.insert(0, {COMFYUI!r})
 import asyncio, importlib.util, json
 import comfy.cli_args; comfy.cli_args.args.cpu = True
-import utils.install_util, folder_paths, server
+import folder_paths
 folder_paths.add_model_folder_path("ipadapter", {str(tmp_path)!r}, is_default=True)
 folder_paths.add_model_folder_path("insightface", {str(tmp_path)!r}, is_default=True)
 spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r}, submodule_search_locations=[{str(ROOT)!r}])
@@ -178,7 +178,7 @@ def test_loading_the_pack_is_quick_and_lazy(tmp_path):
 import sys; sys.path.insert(0, {COMFYUI!r})
 import asyncio, importlib.util, json, time
 import comfy.cli_args; comfy.cli_args.args.cpu = True
-import utils.install_util, server, nodes, comfy_api.latest, comfy.samplers, PIL.Image, PIL.ImageDraw, PIL.ImageFont
+import nodes, comfy_api.latest, comfy.samplers, PIL.Image, PIL.ImageDraw, PIL.ImageFont
 before = set(sys.modules)
 begin = time.process_time()
 spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r}, submodule_search_locations=[{str(ROOT)!r}])
