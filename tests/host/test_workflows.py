@@ -1,6 +1,11 @@
-"""Every sample workflow, run by a real ComfyUI server at an eighth of its size: does it do what it is there for?"""
+"""Every sample workflow, run by a real ComfyUI server at an eighth of its size: does it do what it is there for?
 
+In this order ComfyUI keeps the loaded models from one workflow to the next.
+"""
+
+import base64
 import copy
+import io
 import json
 
 import numpy as np
@@ -10,6 +15,7 @@ from PIL import Image
 import workflows
 from facegen.models.styles import BUILT_IN, load_style
 from host_models import FACES
+from modelslab_server import KEY, RED, ModelsLabServer
 from sdxl_files import sdxl_checkpoint, sdxl_faceid
 
 SIZES = {"width", "height", "x", "y", "left"}  # widgets in pixels
@@ -35,6 +41,8 @@ def small(graph):
     """The graph with the test's model files, in two steps and small."""
     graph = copy.deepcopy(graph)
     for node in graph.values():
+        if node["class_type"] == "FaceGenModelsLab":
+            continue
         inputs = node["inputs"]
         for name, value in inputs.items():
             if name in SIZES and isinstance(value, int):
@@ -108,23 +116,6 @@ def test_portrait_sd15(draw):
     assert all_differ([done.picture(), with_photo(draw, "portrait_sd15", done).picture()])
 
 
-@pytest.fixture
-def sdxl(base_directory):
-    """Files of the SDXL family; half a gigabyte, gone after the test."""
-    models = base_directory / "models"
-    files = [sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
-             sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin")]  # fmt: skip
-    yield
-    for file in files:
-        file.unlink()
-
-
-def test_headshot_sdxl(draw, sdxl):
-    done = draw("headshot_sdxl")
-    assert done.picture().shape == (128, 128, 3) and done.picture().std() > 5
-    assert all_differ([done.picture(), with_photo(draw, "headshot_sdxl", done).picture()])
-
-
 def test_five_styles(draw):
     """Five pictures that differ, each drawn with what its style file advises."""
     done = draw("five_styles")
@@ -153,12 +144,12 @@ def test_s_scale_sweep(draw):
 
 
 def test_several_photos_one_person(draw):
-    """Every photo counts."""
+    """Every photo counts: without it, the person is another."""
     name = "several_photos_one_person"
     done = draw(name)
-    assert done.picture().std() > 5
-    others = [with_photo(draw, name, done, place).picture() for place in range(3)]
-    assert all(apart(done.picture(), other) > 0.1 for other in others)
+    (combine,) = of_type(done.graph, "FaceGenCombineFaces")
+    without = [draw(name, {combine: {f"weight_{n}": 0.0}}).picture() for n in (1, 2, 3)]
+    assert done.picture().std() > 5 and all_differ([done.picture(), *without])
 
 
 def test_two_people_masks(draw):
@@ -214,18 +205,26 @@ def test_second_pass_face_detail(draw):
     assert np.array_equal(redrawn[away > 1.6], detailed[away > 1.6]) and apart(redrawn[away < 0.9], detailed[away < 0.9]) > 1
 
 
-def test_safety_actions(draw, server):
-    """All four redactions, none of which shows the picture."""
-    done = draw("safety_actions")
-    filters = [node["inputs"] for node in done.graph.values() if node["class_type"] == "FaceGenSafetyFilter"]
-    assert [f["safety_checker_type"] for f in filters] == ["black", "blur", "pixelate", "sensitive_content_text"]
-    black, blur, blocks, notice = pictures = [done.picture(preview) for preview in of_type(done.graph, "PreviewImage")]
-    original = np.asarray(Image.open(server.base / "input" / "face.jpg"))
-    assert all(p.shape == original.shape for p in pictures) and all_differ([original, *pictures])
-    assert not black.any()
-    assert blur.std() > 5 and np.abs(np.diff(blur.astype(int), axis=1)).max() <= 8
-    assert len(np.unique(blocks.reshape(-1, 3), axis=0)) == 16
-    assert notice.max() > 200 and np.median(notice) < 60
+def test_the_blueprint_draws_what_its_widgets_say(server):
+    """The subgraph in a graph of its own: photo in, portrait out."""
+    blueprint = workflows.blueprint()
+    (node,) = blueprint["nodes"]
+    node["inputs"][0]["link"], node["outputs"][0]["links"] = 1, [2]
+    ends = [
+        {"id": 2, "type": "LoadImage", "mode": 0, "inputs": [], "widgets_values": ["face.jpg", "image"]},
+        {"id": 3, "type": "SaveImage", "mode": 0, "inputs": [{"name": "images", "link": 2}], "widgets_values": ["blueprint"]},
+    ]
+    graph = {"nodes": [node, *ends], "links": [[1, 2, 0, 1, 0, "IMAGE"], [2, 1, 0, 3, 0, "IMAGE"]]}
+    graph["definitions"] = blueprint["definitions"]
+    names = [name for _, name in node["properties"]["proxyWidgets"]]
+    info, pictures = server.get("/object_info"), []
+    for samples, prompt in ((1, "a woman"), (2, "a woman"), (1, "a man with a hat")):
+        given = dict(zip(names, node["widgets_values"], strict=True)) | {"samples": samples, "prompt": prompt}
+        node["widgets_values"] = [given[name] for name in names]
+        pictures.append(list(Done(server, small(workflows.to_api(graph, info))).pictures()))
+    assert [len(p) for p in pictures] == [1, 2, 1]
+    assert pictures[0][0].shape == (64, 64, 3) and pictures[0][0].std() > 5
+    assert all_differ([pictures[0][0], pictures[2][0]])
 
 
 def modes(workflow, upper, lower):
@@ -247,38 +246,101 @@ def test_save_and_reuse_face(server, draw):
     try:
         info = server.get("/object_info")
         lower = small(workflows.to_api(modes(saved, workflows.NEVER, workflows.ALWAYS), info))
-        assert (
-            not of_type(lower, "LoadImage")
-            and lower[of_type(lower, "FaceGenLoadFaceEmbeds")[0]]["inputs"]["face_file"] == file.name
-        )
+        (load,), (sampler,) = of_type(lower, "FaceGenLoadFaceEmbeds"), of_type(lower, SAMPLER)
+        assert not of_type(lower, "LoadImage") and lower[load]["inputs"]["face_file"] == file.name
+        from_photo = Done(server, joined(done.graph, lower, sampler)).picture()
         reused = Done(server, lower).picture()
     finally:
         file.unlink()
         folder.rmdir()
-    (embed,), (sampler,) = of_type(done.graph, "FaceGenEmbedFace"), of_type(lower, SAMPLER)
-    graph = copy.deepcopy(lower) | {number: node for number, node in done.graph.items() if number not in lower}
+    assert reused.std() > 5 and np.array_equal(reused, from_photo)
+
+
+def joined(upper, lower, sampler):
+    """Both groups as one graph, where the face goes straight from the photo to the sampler."""
+    (embed,) = of_type(upper, "FaceGenEmbedFace")
+    graph = copy.deepcopy({**upper, **lower})
+    for number in (*of_type(graph, "FaceGenSaveFaceEmbeds"), *of_type(graph, "FaceGenLoadFaceEmbeds")):
+        del graph[number]
     graph[sampler]["inputs"]["face_embeds"] = [embed, 0]
-    del graph[of_type(done.graph, "FaceGenSaveFaceEmbeds")[0]]
-    assert reused.std() > 5 and np.array_equal(reused, Done(server, graph).picture())
+    return graph
 
 
-def test_the_blueprint_draws_what_its_widgets_say(server):
-    """The subgraph in a graph of its own: photo in, portrait out."""
-    blueprint = workflows.blueprint()
-    (node,) = blueprint["nodes"]
-    node["inputs"][0]["link"], node["outputs"][0]["links"] = 1, [2]
-    ends = [
-        {"id": 2, "type": "LoadImage", "mode": 0, "inputs": [], "widgets_values": ["face.jpg", "image"]},
-        {"id": 3, "type": "SaveImage", "mode": 0, "inputs": [{"name": "images", "link": 2}], "widgets_values": ["blueprint"]},
-    ]
-    graph = {"nodes": [node, *ends], "links": [[1, 2, 0, 1, 0, "IMAGE"], [2, 1, 0, 3, 0, "IMAGE"]]}
-    graph["definitions"] = blueprint["definitions"]
-    names = [name for _, name in node["properties"]["proxyWidgets"]]
-    info, pictures = server.get("/object_info"), []
-    for samples, prompt in ((1, "a woman"), (2, "a woman"), (1, "a man with a hat")):
-        given = dict(zip(names, node["widgets_values"], strict=True)) | {"samples": samples, "prompt": prompt}
-        node["widgets_values"] = [given[name] for name in names]
-        pictures.append(list(Done(server, small(workflows.to_api(graph, info))).pictures()))
-    assert [len(p) for p in pictures] == [1, 2, 1]
-    assert pictures[0][0].shape == (64, 64, 3) and pictures[0][0].std() > 5
-    assert all_differ([pictures[0][0], pictures[2][0]])
+def test_safety_actions(draw, server):
+    """All four redactions, none of which shows the picture."""
+    done = draw("safety_actions")
+    filters = [node["inputs"] for node in done.graph.values() if node["class_type"] == "FaceGenSafetyFilter"]
+    assert [f["safety_checker_type"] for f in filters] == ["black", "blur", "pixelate", "sensitive_content_text"]
+    black, blur, blocks, notice = pictures = [done.picture(preview) for preview in of_type(done.graph, "PreviewImage")]
+    original = np.asarray(Image.open(server.base / "input" / "face.jpg"))
+    assert all(p.shape == original.shape for p in pictures) and all_differ([original, *pictures])
+    assert not black.any()
+    assert blur.std() > 5 and np.abs(np.diff(blur.astype(int), axis=1)).max() <= 8
+    assert len(np.unique(blocks.reshape(-1, 3), axis=0)) == 16
+    assert notice.max() > 200 and np.median(notice) < 60
+
+
+@pytest.fixture
+def sdxl(base_directory):
+    """Files of the SDXL family; half a gigabyte, gone after the test."""
+    models = base_directory / "models"
+    files = [sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
+             sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin")]  # fmt: skip
+    yield
+    for file in files:
+        file.unlink()
+
+
+def test_headshot_sdxl(draw, sdxl):
+    done = draw("headshot_sdxl")
+    assert done.picture().shape == (128, 128, 3) and done.picture().std() > 5
+    assert all_differ([done.picture(), with_photo(draw, "headshot_sdxl", done).picture()])
+
+
+@pytest.fixture
+def service(base_directory):
+    """The hosted service on loopback, and a profile for it."""
+    file = base_directory / "user" / "facegen" / "modelslab.json"
+    file.parent.mkdir(exist_ok=True)
+    with ModelsLabServer() as running:
+        file.write_text(json.dumps({"test": {"key": KEY, "base_url": running.url}}))
+        file.chmod(0o600)
+        yield running
+        file.unlink()
+
+
+def remote(graph):
+    """Number and inputs of the remote node."""
+    (number,) = of_type(graph, "FaceGenModelsLab")
+    return number, graph[number]["inputs"]
+
+
+def test_modelslab_remote(draw, service, server):
+    """One request, with the photo and with what the node's widgets say, and its picture saved."""
+    name = "modelslab_remote"
+    number, asked = remote(workflows.load(f"api/{name}.json"))
+    done = draw(name, {number: {"profile": "test"}})
+    (body,) = service.bodies
+    sent = {field: value for field, value in body.items() if field not in ("key", "face_image", "webhook", "track_id")}
+    assert sent == {field: asked[field] for field in sent} and sent["style"] == "realistic" and sent["prompt"]
+    photo_sent = Image.open(io.BytesIO(base64.b64decode(body["face_image"].partition(",")[2])))
+    assert apart(np.asarray(photo_sent), np.asarray(Image.open(server.base / "input" / "face.jpg"))) < 3
+    assert (done.picture() == RED).all()
+    (shown,) = of_type(done.graph, "PreviewAny")
+    assert json.loads(done.entry["outputs"][shown]["text"][0])["status"] == "success"
+
+
+def test_local_vs_remote(draw, service):
+    """Both sides are asked for the same; the result shows the local picture on the left, the hosted one on the right."""
+    name = "local_vs_remote"
+    number, asked = remote(workflows.load(f"api/{name}.json"))
+    done = draw(name, {number: {"profile": "test"}})
+    (sampler,), (style,) = of_type(done.graph, SAMPLER), of_type(done.graph, "FaceGenStyle")
+    here, saved = done.graph[sampler]["inputs"], workflows.load(f"api/{name}.json")[sampler]["inputs"]
+    same = ("width", "height", "samples", "num_inference_steps", "guidance_scale", "s_scale", "seed")
+    assert {field: asked[field] for field in same} == {field: saved[field] for field in same}
+    assert done.graph[style]["inputs"]["prompt"] == asked["prompt"] and done.graph[style]["inputs"]["style"] == asked["style"]
+    row, local = done.picture(), here["width"]
+    assert row[:, :local].std() > 5 and np.abs(row[:, local + 8 :] - np.array(RED)).max() <= 1
+    shown = [done.entry["outputs"][node]["text"][0] for node in of_type(done.graph, "FaceGenLikeness")]
+    assert len(shown) == 2 and all(text.startswith("picture 0: ") for text in shown) and len(set(shown)) == 2
