@@ -18,18 +18,21 @@ SCHEMES = ("http", "https")
 REDIRECTS = (301, 302, 303, 307, 308)
 CHUNK = 1 << 16
 HEADERS = {"User-Agent": "ComfyUI-FaceGen", "Accept-Encoding": "identity"}  # a compressed body could unfold to any size
-# Addresses that Python calls global and that still reach into the machine's surroundings.
+# Addresses that some versions of Python call global and that still reach into the machine's surroundings (IANA's registries
+# of special-purpose addresses).
 NEVER = tuple(
     ipaddress.ip_network(network)
     for network in (
         "168.63.129.16/32",  # Azure's host
-        "::ffff:0:0/96",  # IPv4-mapped
-        "::/96",  # IPv4-compatible
+        "192.0.0.0/24",  # IETF protocol assignments; Oracle's metadata
+        "192.88.99.0/24",  # 6to4 relays
+        "2001::/23",  # IETF protocol assignments; Teredo
+        "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4
-        "2001::/32",  # Teredo
-        "64:ff9b:1::/48",  # NAT64 within a network
+        "3fff::/20",  # documentation
     )
 )
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -95,7 +98,9 @@ def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether an address is on the public internet and does not wrap one that isn't."""
     if ip in NAT64:
         return is_public(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not any(ip in network for network in NEVER)
+    if ip.version == 6 and ip not in GLOBAL_UNICAST:  # this leaves out IPv4-mapped and IPv4-compatible addresses, too
+        return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in NEVER)
 
 
 def _reads_as_number(host: str) -> bool:

@@ -46,20 +46,24 @@ class LocalApi:
         self._config = ConfigFile(info.user / "facegen" / "local_api.json")
         self._runner: Runner | None = None
 
-    def register(self, app: web.Application, routes: web.RouteTableDef) -> None:
-        for path in SUBMIT:
-            routes.post(path)(self._guarded(self._submit))
-        for path in FETCH:
-            routes.post(path)(self._guarded(self._fetch))
-        for path in CANCEL:
-            routes.post(path)(self._guarded(self._cancel))
+    def routes(self) -> web.RouteTableDef:
+        table = web.RouteTableDef()
+        for paths, handler in ((SUBMIT, self._submit), (FETCH, self._fetch), (CANCEL, self._cancel)):
+            for path in paths:
+                table.post(path)(self._guarded(handler))
         for path, name in UPLOADS.items():
-            routes.post(path)(self._guarded(functools.partial(self._upload, name)))
-        routes.get(f"{ROUTE}{{name}}")(self._file)
-        routes.get(SETTINGS)(self._settings)
-        routes.post(SETTINGS)(self._change_settings)
+            table.post(path)(self._guarded(functools.partial(self._upload, name)))
+        table.get(f"{ROUTE}{{name}}")(self._file)
+        table.get(SETTINGS)(self._settings)
+        table.post(SETTINGS)(self._change_settings)
+        return table
+
+    def register(self, app: web.Application, routes: web.RouteTableDef) -> None:
+        """Add the routes to those of ComfyUI's server, and begin and end with it."""
+        for route in self.routes():
+            routes.route(route.method, route.path, **route.kwargs)(route.handler)
         app.on_startup.append(self._on_startup)
-        app.on_cleanup.append(self._on_cleanup)
+        app.on_shutdown.append(self._on_shutdown)
 
     # --- life
 
@@ -74,7 +78,7 @@ class LocalApi:
         if reason:
             logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
 
-    async def _on_cleanup(self, app: web.Application) -> None:
+    async def _on_shutdown(self, app: web.Application) -> None:
         if self._runner:
             await self._runner.stop()
             self._runner = None

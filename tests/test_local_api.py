@@ -29,13 +29,6 @@ def picture(server, url):
     return Image.open(io.BytesIO(content))
 
 
-def waiting(server, count=1):
-    deadline = time.monotonic() + 10
-    while len(server.comfy.pending) + len(server.comfy.running) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 # --- submit and fetch
 
 
@@ -148,7 +141,7 @@ def test_cancel_by_id(server, stage):
     server.configure(enabled=True, hold_seconds=0.1, poll_seconds=0.1)
     server.comfy.gate.clear()
     ids = [server.submit(BODY)["id"] for _ in range(2)]
-    waiting(server, 2)
+    server.comfy.wait_for(2)
     target, other = ids if stage == "running" else reversed(ids)
     answer = server.post(f"/api/v6/image_editing/cancel/{target}")[1]
     assert answer["status"] == "failed" and "cancelled" in answer["message"]
@@ -166,9 +159,9 @@ def test_a_request_removed_from_comfyuis_queue_is_failed(server):
     server.comfy.gate.clear()
     with ThreadPoolExecutor() as pool:
         first = pool.submit(server.submit, BODY)
-        waiting(server)
+        server.comfy.wait_for(1)
         second = pool.submit(server.submit, BODY)
-        waiting(server, 2)
+        server.comfy.wait_for(2)
         server.comfy.pending.clear()
         assert "taken out of ComfyUI's queue" in second.result()["message"]
         server.comfy.gate.set()

@@ -189,13 +189,15 @@ def _value(kind: Any, value: Any, where: str):
         return {style: _build(StyleFiles, entry, f"{where}.{style}") for style, entry in value.items()}
     if kind == dict[str, float]:
         return {name: _value(float, strength, f"{where}.{name}") for name, strength in _object(value, where).items()}
-    if kind == tuple[str, ...] and isinstance(value, list):
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, not {json.dumps(value)[:60]}.")
         return tuple(_value(str, entry, where) for entry in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     allowed = get_args(kind) or (kind,)
     if type(value) not in allowed:
-        wanted = " or ".join("null" if t is type(None) else t.__name__ for t in allowed if isinstance(t, type)) or "a list"
+        wanted = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
         raise ConfigError(f"{where} must be {wanted}, not {json.dumps(value)[:60]}.")
     return value
 

@@ -36,12 +36,12 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(signed).decode()}"
 
 
-async def deliver(job: Job, body: bytes, secret: str | None, allow: Iterable[str], pause: float = PAUSE) -> bool:
+async def deliver(job: Job, body: bytes, secret: str | None, allow: Iterable[str]) -> bool:
     """Call job.webhook until it answers 2xx; whether it did."""
     identifier = f"facegen-{job.secret}"
     for number in range(TRIES):
         if number:
-            await asyncio.sleep(pause * 4 ** (number - 1))
+            await asyncio.sleep(PAUSE * 4 ** (number - 1))
         now = int(time.time())
         headers = {"Content-Type": "application/json", "webhook-id": identifier, "webhook-timestamp": str(now)}
         if secret:

@@ -61,6 +61,13 @@ class FakeComfy:
             web.get("/object_info/{kind}", self.object_info),
         ]
 
+    def wait_for(self, count):
+        """Until so many prompts are in the queue."""
+        deadline = time.monotonic() + 10
+        while len(self.pending) + len(self.running) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     async def post_prompt(self, request):
         body = await request.json()
         self.prompts.append(body["prompt"])

@@ -1,0 +1,143 @@
+"""Webhooks of the local API: signed, retried, bounded; the official library for Standard Webhooks verifies them."""
+
+import http.server
+import json
+import threading
+import time
+
+import pytest
+import standardwebhooks
+
+from facegen.api.local import webhooks
+from facegen.api.local.config import new_secret
+from local_api_server import BODY, KEY, LocalServer
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Answers calls with `statuses`, one after the other, then with 200."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.calls, self.statuses = [], []
+        super().__init__(("127.0.0.1", 0), self.handler())
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server_port}/done"
+
+    def handler(receiver):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.calls.append((body, dict(self.headers)))
+                self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        return Handler
+
+    def wait(self, count):
+        deadline = time.monotonic() + 10
+        while len(self.calls) < count:
+            assert time.monotonic() < deadline, self.calls
+            time.sleep(0.01)
+        return [json.loads(body) for body, _ in self.calls]
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as running:
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr(webhooks, "PAUSE", 0.02)
+
+
+SECRET = new_secret()
+SETTINGS = {"enabled": True, "allowed_hosts": ["127.0.0.1"], "webhook_secret": SECRET}
+
+
+@pytest.fixture
+def server(tmp_path):
+    with LocalServer(tmp_path, **SETTINGS) as running:
+        yield running
+
+
+@pytest.mark.parametrize("track_id", ["video_001", 7, "7", None])
+def test_a_finished_request_is_reported(server, receiver, track_id):
+    answer = server.submit({**BODY, "webhook": receiver.url, "track_id": track_id})
+    (call,) = receiver.wait(1)
+    assert call == {**answer, "track_id": track_id} and type(call["track_id"]) is type(track_id)
+    assert KEY not in json.dumps(call)
+
+
+def test_it_is_signed(server, receiver):
+    server.submit({**BODY, "webhook": receiver.url})
+    receiver.wait(1)
+    body, headers = receiver.calls[0]
+    verifier = standardwebhooks.Webhook(SECRET)
+    assert verifier.verify(body, headers)["status"] == "success"
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        verifier.verify(body.replace(b"success", b"failure"), headers)
+
+
+def test_a_failed_request_is_reported(server, receiver):
+    server.comfy.break_with = "No face found."
+    answer = server.submit({**BODY, "webhook": receiver.url, "track_id": "a"})
+    (call,) = receiver.wait(1)
+    assert call == {"status": "failed", "id": answer["id"], "message": answer["message"], "track_id": "a"}
+
+
+def test_it_is_repeated_until_2xx(server, receiver):
+    receiver.statuses = [500, 302]
+    server.submit({**BODY, "webhook": receiver.url})
+    calls = receiver.wait(3)
+    assert calls[0] == calls[1] == calls[2]
+    assert len({headers["webhook-id"] for _, headers in receiver.calls}) == 1
+    time.sleep(0.3)
+    assert len(receiver.calls) == 3
+
+
+@pytest.mark.parametrize(("statuses", "count"), [([500] * 9, webhooks.TRIES), ([410] * 9, 1)])
+def test_it_is_given_up(server, receiver, statuses, count, caplog):
+    receiver.statuses = statuses
+    answer = server.submit({**BODY, "webhook": receiver.url})
+    receiver.wait(count)
+    deadline = time.monotonic() + 10
+    while "given up" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(receiver.calls) == count
+    assert server.fetch(answer["id"])["status"] == "success"
+
+
+def test_a_neighbour_is_not_called(tmp_path, receiver, caplog):
+    with LocalServer(tmp_path, enabled=True) as server:
+        answer = server.submit({**BODY, "webhook": receiver.url})
+        assert answer["status"] == "error" and "not a public address" in answer["message"]["webhook"][0]
+        named = receiver.url.replace("127.0.0.1", "localhost")  # found out when the name is resolved
+        assert server.submit({**BODY, "webhook": named})["status"] == "success"
+        deadline = time.monotonic() + 10
+        while "is not called" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not receiver.calls
+
+
+def test_a_restart_reports_what_it_interrupted(tmp_path, receiver):
+    with LocalServer(tmp_path, **SETTINGS, hold_seconds=0) as first:
+        first.comfy.gate.clear()
+        identifier = first.submit({**BODY, "webhook": receiver.url, "track_id": 3})["id"]
+        first.comfy.wait_for(1)
+    assert not receiver.calls
+    with LocalServer(tmp_path):
+        (call,) = receiver.wait(1)
+    assert call["status"] == "failed" and call["id"] == identifier and call["track_id"] == 3
+    with LocalServer(tmp_path) as third:
+        assert third.fetch(identifier)["status"] == "failed"
+        time.sleep(0.2)
+    assert len(receiver.calls) == 1
