@@ -222,7 +222,7 @@ def test_fifty_at_once_are_in_comfyuis_queue_and_can_be_cancelled(server, face, 
 
 
 def test_interrupted_from_comfyuis_own_interface(server, face, quick):
-    identifier = submit(server, face, num_inference_steps=41, width=512, height=512)["id"]
+    identifier = submit(server, face, num_inference_steps=41, width=256, height=256)["id"]
     running(server)
     server.request("/interrupt", {})
     assert finished(server, identifier) == {"status": "failed", "id": identifier, "output": "",
