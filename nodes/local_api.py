@@ -1,10 +1,10 @@
 """Hands the local Face Generator API what it needs of ComfyUI: the route table, the addresses, two folders."""
 
+import sys
 from pathlib import Path
 
 import folder_paths
 from comfy.cli_args import args
-from server import PromptServer
 
 from ..api.local.host import HostInfo
 from ..api.server import LocalApi
@@ -12,8 +12,9 @@ from ..api.server import LocalApi
 
 def register_local_api() -> None:
     """Add the routes to ComfyUI's server, where there is one. They answer that the API is off until a setting turns it on."""
-    server = getattr(PromptServer, "instance", None)
-    if server is None:  # the nodes are used without a server
+    # Not imported: where the nodes are used without ComfyUI's server, importing its module fails or begins to set one up.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is None:
         return
     info = HostInfo(
         listen=tuple(address.strip() for address in args.listen.split(",")),

@@ -102,6 +102,16 @@ NODES = {
         {"notice"},
         ["IMAGE", "MASK", "BOOLEAN", "STRING"],
     ),
+    "FaceGenModelsLab": (
+        "FaceGen/remote",
+        {"prompt": ("STRING", ""), "face_image": ("IMAGE", None), "negative_prompt": ("STRING", ""), "width": ("INT", 512),
+         "height": ("INT", 512), "num_inference_steps": ("INT", 31), "guidance_scale": ("FLOAT", 7.5),
+         "style": ("COMBO", "realistic"), "s_scale": ("FLOAT", 1.0), "samples": ("INT", 1), "safety_checker": ("BOOLEAN", True),
+         "safety_checker_type": ("COMBO", "black"), "base64": ("BOOLEAN", True), **SEED, "webhook": ("STRING", ""),
+         "track_id": ("STRING", ""), "profile": ("COMBO", "default"), "timeout": ("INT", 300), "request_id": ("STRING", "")},
+        {"webhook", "track_id", "request_id"},
+        ["IMAGE", "STRING"],
+    ),
 }  # fmt: skip
 
 
@@ -178,7 +188,7 @@ def test_loading_the_pack_is_quick_and_lazy(tmp_path):
 import sys; sys.path.insert(0, {COMFYUI!r})
 import asyncio, importlib.util, json, time
 import comfy.cli_args; comfy.cli_args.args.cpu = True
-import nodes, comfy_api.latest, comfy.samplers, PIL.Image, PIL.ImageDraw, PIL.ImageFont
+import nodes, aiohttp.web, comfy_api.latest, comfy.samplers, PIL.Image, PIL.ImageDraw, PIL.ImageFont
 before = set(sys.modules)
 begin = time.process_time()
 spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r}, submodule_search_locations=[{str(ROOT)!r}])
