@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..models import onnx_providers
-from .doctor_files import BROKEN, NOTE, OK, Row, ModelFolders, file_rows, settings_rows
+from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
@@ -23,7 +23,14 @@ LIBRARIES = {
     "safetensors": (("safetensors",), ()),
     "insightface": (("insightface",), (2, 1)),
     "onnxruntime": (
-        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-silicon", "onnxruntime-openvino", "onnxruntime-rocm"),
+        (
+            "onnxruntime",
+            "onnxruntime-gpu",
+            "onnxruntime-directml",
+            "onnxruntime-silicon",
+            "onnxruntime-openvino",
+            "onnxruntime-rocm",
+        ),
         (),
     ),
     "nudenet": (("nudenet",), (3, 4, 2)),
@@ -54,14 +61,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """Columns in line; cures below their rows. The user's home folder is written as ~."""
+    """Columns in line; cures below their rows. In what was found, the user's home folder is written as ~."""
     width = max(len(row.what) for row in rows)
     lines = []
     for row in rows:
-        lines.append(f"{row.state:<6} {row.what:<{width}}  {row.found}")
+        lines.append(f"{row.state:<6} {row.what:<{width}}  {row.found.replace(str(Path.home()), '~')}")
         if row.cure:
             lines.append(f"{'':<6} {'':<{width}}  -> {row.cure}")
-    return "\n".join(lines).replace(str(Path.home()), "~")
+    return "\n".join(lines)
 
 
 def version() -> str:
