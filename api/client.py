@@ -27,6 +27,7 @@ from .result_images import MAX_BYTES, PictureError, from_bytes, from_text, is_li
 MAX_BODY = 5_000_000  # bytes of a request that the service takes
 MAX_PICTURES = 16
 POLL_SECONDS = 60  # for one fetch; a server may hold it for a while
+LAST_POLL_SECONDS = 15  # for the one after the deadline
 SENDS = 8  # of one request, none of which was taken
 EMPTY_ANSWERS = 3  # successes without a picture before giving up
 EMPTY = "it says success and gives no picture"
@@ -181,7 +182,8 @@ class FaceGenClient:
         """One fetch: the answer if it has pictures; else the seconds to wait before the next, and why there are none."""
         wait = self.pace.wait(number)
         try:
-            answer = await exchange(session, url, body, self.profile, min(POLL_SECONDS, max(self._left(), self.pace.longest)))
+            seconds = min(POLL_SECONDS, max(self._left(), LAST_POLL_SECONDS))
+            answer = await exchange(session, url, body, self.profile, seconds)
         except (NotSent, NoAnswer) as error:
             return None, wait, str(error)
         response = answer.response

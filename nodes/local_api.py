@@ -6,8 +6,10 @@ from pathlib import Path
 import folder_paths
 from comfy.cli_args import args
 
+from ..api import profiles
 from ..api.local.host import HostInfo
 from ..api.server import LocalApi
+from .modelslab import profile_file
 
 
 def register_local_api() -> None:
@@ -23,4 +25,4 @@ def register_local_api() -> None:
         temp=Path(folder_paths.get_temp_directory()),
         user=Path(folder_paths.get_user_directory()),
     )
-    LocalApi(info).register(server.app, server.routes)
+    LocalApi(info, lambda: profiles.names(profile_file())).register(server.app, server.routes)

@@ -40,4 +40,9 @@ class OwnLoop:
             self._outcome = None, error
         finally:
             self._done.set()
+            left = asyncio.all_tasks(self._loop)  # such as a name that is still being looked up
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left))
             self._loop.close()

@@ -126,6 +126,13 @@ def test_errors_reach_the_graph_without_the_key(server, service, graph):
     assert places_of_the_key(server) == []
 
 
+def test_the_profiles_are_offered_by_name(server, service):
+    inputs = server.get(f"/object_info/{NODE}")[NODE]["input"]["required"]
+    kind, options = inputs["profile"]
+    assert (kind if isinstance(kind, list) else options["options"]) == ["default", "test"]
+    assert server.get("/facegen/settings")["modelslab"] == {"profiles": ["default", "test"]}
+
+
 def test_nothing_is_sent_without_a_key_or_with_an_open_file(server, service, graph):
     graph["2"]["inputs"]["profile"] = "default"
     with pytest.raises(RuntimeError, match="No API key is configured, so nothing is sent"):
