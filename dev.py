@@ -55,6 +55,7 @@ def main() -> int:
     start_it.add_argument("--port", type=int, help="ComfyUI's port. Default: 8188, or a free one.")
     start_it.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
     chosen, options = parser.parse_known_args()
+    sys.stdout.reconfigure(errors="replace")  # what the tests print may not fit the console's encoding
     try:
         if chosen.command == "demo":
             return demo(options)
