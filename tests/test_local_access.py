@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from facegen.api.contract import FIELDS
 from facegen.api.local.host import HostInfo
-from facegen.api.server import CANCEL, FETCH, SUBMIT, UPLOADS
+from facegen.api.routes import CANCEL, FETCH, SUBMIT, UPLOADS
 from local_api_server import BODY, LocalServer
 
 SUBMIT_URL = "/api/v6/image_editing/face_gen"
