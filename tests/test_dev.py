@@ -1,7 +1,6 @@
 """dev.py: which tests it runs, and what it says."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,13 +145,3 @@ def test_what_every_suite_prints_is_shown_and_its_failure_counts(dev, capfd):
     shown = capfd.readouterr().out
     assert all(f"this is {name} {mark}" in shown for name, mark in (("first", "a"), ("second", "b"), ("third", "c")))
     assert shown.index("this is second b") < shown.index("this is third c")
-
-
-# Requirements
-
-
-def test_registry_and_manager_are_told_the_same_requirements():
-    lines = (ROOT / "requirements.txt").read_text().split()
-    dependencies = re.search(r"^dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)[1]
-    assert lines == re.findall(r'"(.+?)"', dependencies)
-    assert [line for line in lines if not re.fullmatch(r"[a-z]+(>=[\d.]+)?", line)] == []  # no option, no ceiling
