@@ -19,6 +19,7 @@ def pytest_collection_modifyitems(items):
 if COMFYUI:
     sys.path.insert(0, COMFYUI)
     import comfy.cli_args
+    import utils.install_util  # noqa: F401  as main.py does: later, nodes.py puts another `utils` first on sys.path
 
     comfy.cli_args.args.cpu = True
 

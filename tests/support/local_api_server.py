@@ -19,6 +19,7 @@ from PIL import Image
 
 from facegen.api.local.graph import FILES
 from facegen.api.local.host import HostInfo
+from facegen.api.routes import add_routes
 from facegen.api.server import LocalApi
 from host_server import free_port
 
@@ -164,8 +165,7 @@ class LocalServer:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app, routes = web.Application(client_max_size=100 << 20), web.RouteTableDef()
         info = HostInfo(self.listen, self.port, False, self.temp, self.base / "user")
-        self.api = LocalApi(info, self.profiles)
-        self.api.register(app, routes)
+        add_routes(app, routes, self.config, lambda: LocalApi(info, self.profiles))
         app.add_routes([web.route(r.method, "/api" + r.path, r.handler) for r in routes])  # as ComfyUI does
         app.add_routes(routes)
         app.add_routes(self.comfy.routes())
