@@ -174,17 +174,21 @@ class LocalApi:
             reason = why_unavailable(config, self._info)
         except ConfigError as error:
             config, reason = self._config.last, str(error)
+        try:
+            check_host(request, config)
+        except Refused as refused:
+            return refused.answer()
         state = {"enabled": config.enabled and not reason, "available": not reason, "reason": reason}
         return web.json_response({"local_api": state, "modelslab": {"profiles": list(self._profiles())}})
 
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
+            reason = why_unavailable(self._config.read(), self._info)
             check_host(request, self._config.last)
             body = await read_json(request)
             enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
             if not isinstance(enabled, bool):
                 raise TypeError
-            reason = why_unavailable(self._config.read(), self._info)
             if enabled and reason:
                 raise ConfigError(reason)
             self._config.enable(enabled)

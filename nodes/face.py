@@ -115,6 +115,10 @@ class FaceGenEmbedFace(io.ComfyNode):
                     display_name="report",
                     tooltip="JSON: the faces of each photo, what it took to find them, how good they are, who is not alike.",
                 ),
+                io.Mask.Output(
+                    display_name="face_mask",
+                    tooltip="White where the chosen faces are, with a soft edge; one mask per photo, for inpainting them.",
+                ),
             ],
         )
 
@@ -131,7 +135,7 @@ class FaceGenEmbedFace(io.ComfyNode):
             skip=on_no_face == "skip",
         )
         report = json.dumps(done.report, indent=1)
-        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report)
+        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask)
 
 
 class FaceGenFaceQuality(io.ComfyNode):

@@ -124,6 +124,12 @@ def test_the_host_header_is_checked(tmp_path, host, status):
         assert got == (status if host else 400) or (not host and got == 403), answer
 
 
+def test_settings_are_not_shown_to_a_rebound_name(server):
+    for call in (server.get, lambda path, **o: server.post(path, {"local_api": {"enabled": False}}, **o)):
+        assert call("/facegen/settings", headers={"Host": "evil.example"})[0] == 403
+    assert server.get("/facegen/settings")[1]["local_api"]["enabled"]
+
+
 def test_the_links_carry_the_name_that_was_called(server):
     answer = server.submit(BODY, headers={"Host": "localhost:1234"})
     assert answer["output"][0].startswith("http://localhost:1234/api/facegen/files/")

@@ -38,6 +38,9 @@ class Results:
             clean.save(target.with_suffix(".part"), "PNG")
             target.with_suffix(".part").replace(target)
 
+    def are_there(self, job: Job) -> bool:
+        return all(self.path(job.secret, number).is_file() for number in range(job.samples))
+
     def read_base64(self, job: Job) -> list[str]:
         return [base64.b64encode(self.path(job.secret, n).read_bytes()).decode() for n in range(job.samples)]
 

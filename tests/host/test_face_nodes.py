@@ -13,7 +13,7 @@ def analyzer(run):
 
 
 def test_embeds_the_largest_face(run, analyzer, astronaut):
-    embeds, crops, annotated, faces, _ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut)
+    embeds, crops, annotated, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut)
     assert faces == 1 and len(embeds) == 1 and embeds.clip_hidden is None
     assert embeds.faces[0]["model_pack"] == "buffalo_l"
     assert embeds.faces[0]["bbox"][0] == pytest.approx(0.35 * 512, abs=1)
@@ -49,8 +49,9 @@ def test_no_face_is_an_error_or_skipped(run, analyzer, astronaut):
     with pytest.raises(FaceGenError, match="512x512"):
         run("FaceGenEmbedFace", face_analysis=analyzer, image=black)
     both = torch.cat([black, astronaut])
-    embeds, _, annotated, faces, _ = run("FaceGenEmbedFace", face_analysis=analyzer, image=both, on_no_face="skip")
+    embeds, _, annotated, faces, _, mask = run("FaceGenEmbedFace", face_analysis=analyzer, image=both, on_no_face="skip")
     assert faces == len(embeds) == 1 and len(annotated) == 2
+    assert mask.shape == (2, 512, 512) and not mask[0].any() and mask[1, 128, 230] == 1
     with pytest.raises(FaceGenError, match="all were skipped"):
         run("FaceGenEmbedFace", face_analysis=analyzer, image=black, on_no_face="skip")
 
@@ -60,7 +61,7 @@ def test_no_face_is_an_error_or_skipped(run, analyzer, astronaut):
 )
 def test_combining_a_batch(run, analyzer, astronaut, combine, count, per_image):
     batch = torch.cat([astronaut, astronaut.flip(2)])
-    embeds, *_, faces, _ = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine=combine)
+    embeds, _, _, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine=combine)
     assert (len(embeds), embeds.per_image, faces) == (count, per_image, 2)
     if combine == "average":
         each = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine="concat")[0]

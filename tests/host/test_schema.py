@@ -25,7 +25,7 @@ NODES = {
          "select": ("COMBO", "largest"), "face_index": ("INT", 0), "combine": ("COMBO", "average"),
          "on_no_face": ("COMBO", "error")},
         {"clip_vision"},
-        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT", "STRING"],
+        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT", "STRING", "MASK"],
     ),
     "FaceGenFaceQuality": (
         "FaceGen/face",
