@@ -38,9 +38,13 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(tiny):
+    """An engine that takes seven steps, however many are asked for."""
     from facegen.standalone.engine import Engine
 
-    return Engine(find_weights(tiny))
+    made = Engine(find_weights(tiny))
+    set_timesteps = made.pipe.scheduler.set_timesteps
+    made.pipe.scheduler.set_timesteps = lambda steps, **options: set_timesteps(min(7, steps), **options)
+    return made
 
 
 @pytest.fixture
