@@ -154,6 +154,26 @@ def test_cancel_by_id(server, stage):
     assert len(server.comfy.history) == (2 if stage == "running" else 1)
 
 
+def test_cancelled_on_its_way_into_the_queue(server):
+    server.configure(enabled=True, hold_seconds=0)
+    server.comfy.gate.clear()
+    server.comfy.door.clear()
+    identifier = server.submit(BODY)["id"]
+    deadline = time.monotonic() + 10
+    while not server.comfy.knocked:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    answer = server.post(f"/api/v6/image_editing/cancel/{identifier}")[1]
+    assert "cancelled" in answer["message"]
+    server.comfy.door.set()
+    while any((server.temp / "facegen").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(server.comfy.prompts) == 1 and not server.comfy.pending
+    assert not server.comfy.running
+    assert server.fetch(identifier) == answer
+
+
 def test_a_request_removed_from_comfyuis_queue_is_failed(server):
     server.configure(enabled=True, hold_seconds=10)
     server.comfy.gate.clear()
