@@ -166,8 +166,8 @@ def test_combos_offer_what_is_in_the_folders(server):
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    """What a process found that loaded the pack five times, anew; ComfyUI had imported what it needs itself, as it has before it
-    loads custom nodes, and two model folders were set."""
+    """What a process found that loaded the pack five times, anew; ComfyUI had imported what it needs itself, as it has before
+    it loads custom nodes, and two model folders were set."""
     folder = str(tmp_path_factory.mktemp("models"))
     script = f"""
 import sys; sys.path.insert(0, {COMFYUI!r})
