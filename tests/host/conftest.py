@@ -42,7 +42,7 @@ def base_directory(tmp_path_factory):
     build_models_folder(base / "models")
     for name in ("input", "output", "temp", "user", "custom_nodes"):
         (base / name).mkdir()
-    (base / "custom_nodes" / "my faces").symlink_to(ROOT, target_is_directory=True)
+    (base / "custom_nodes" / "my-faces").symlink_to(ROOT, target_is_directory=True)
     return base
 
 

@@ -167,7 +167,7 @@ def test_a_breaking_change_is_noticed(object_info, change):
 
 
 def test_the_template_browser_lists_the_workflows(server):
-    assert sorted(server.get("/workflow_templates")["my faces"]) == workflows.NAMES
+    assert sorted(server.get("/workflow_templates")["my-faces"]) == workflows.NAMES
 
 
 def test_the_blueprint_is_offered_where_comfyui_can(server):
@@ -176,7 +176,7 @@ def test_the_blueprint_is_offered_where_comfyui_can(server):
     except RuntimeError as error:
         assert "404" in str(error)  # an older ComfyUI has no blueprints
         return
-    ours = [(number, entry) for number, entry in offered.items() if entry["info"]["node_pack"] == "custom_nodes.my faces"]
+    ours = [(number, entry) for number, entry in offered.items() if entry["info"]["node_pack"] == "custom_nodes.my-faces"]
     ((number, entry),) = ours
     assert entry["name"] == "Portrait from a face"
     assert server.get(f"/global_subgraphs/{number}")["data"] == workflows.BLUEPRINT.read_text(encoding="utf-8")
