@@ -166,8 +166,8 @@ def test_combos_offer_what_is_in_the_folders(server):
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    """What a process found that loaded the pack twice, anew; ComfyUI had imported what it needs itself, as it has before it
-    loads custom nodes, and two model folders were set."""
+    """What a process found that loaded the pack five times, anew; ComfyUI had imported what it needs itself, as it has before
+    it loads custom nodes, and two model folders were set."""
     folder = str(tmp_path_factory.mktemp("models"))
     script = f"""
 import sys; sys.path.insert(0, {COMFYUI!r})
@@ -187,9 +187,10 @@ def load():
     return time.process_time() - begin
 seconds = [load()]
 folders = [folder_paths.get_folder_paths(n) for n in ("ipadapter", "insightface")]
-for name in [name for name in sys.modules if name.split(".")[0] == "pack"]:
-    del sys.modules[name]
-seconds.append(load())
+for _ in range(4):
+    for name in [name for name in sys.modules if name.split(".")[0] == "pack"]:
+        del sys.modules[name]
+    seconds.append(load())
 heavy = [m for m in ("insightface", "onnxruntime", "onnx", "cv2", "diffusers", "nudenet", "skimage") if m in sys.modules]
 print(json.dumps({{"seconds": seconds, "heavy": heavy, "on_path": {str(ROOT)!r} in sys.path, "folders": folders,
                    "set": {folder!r}, "models": folder_paths.models_dir}}))
@@ -203,7 +204,7 @@ def test_model_folders_keep_what_was_set_before(loaded):
 
 
 def test_loading_the_pack_is_quick_and_lazy(loaded):
-    """As on a user's machine, bytecode is written the first time and read the second."""
+    """As on a user's machine, bytecode is written the first time and read from then on."""
     assert loaded["heavy"] == [] and not loaded["on_path"]
     assert min(loaded["seconds"]) < 0.05, loaded["seconds"]
 
