@@ -1,60 +1,133 @@
-"""Help pages: one for every node, naming every socket of it. The nodes are read from their source, without ComfyUI."""
+"""Help pages: one for every node, in English, Chinese and Japanese, naming every socket and quoting errors that exist.
+
+The nodes are read from their source, without ComfyUI.
+"""
 
 import ast
 import json
 import re
-from pathlib import Path
+from collections import Counter
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from node_source import LANGUAGES, ROOT, first_sentence, labels, locale, nodes_in_source, of_schema, sockets
+
 DOCS = ROOT / "web" / "docs"
 
 
-def keyword(call, name):
-    return next((k.value for k in call.keywords if k.arg == name), None)
+def page(node_id, language=None):
+    path = DOCS / (f"{node_id}/{language}.md" if language else f"{node_id}.md")
+    return path.read_text(encoding="utf-8")
 
 
-def sockets(calls):
-    """Names in `io.X.Input("name", …)` and `io.X.Output(display_name="name", …)` calls."""
-    inputs = [call.args[0] for call in calls if getattr(call.func, "attr", "") == "Input"]
-    outputs = [keyword(call, "display_name") for call in calls if getattr(call.func, "attr", "") == "Output"]
-    return [ast.literal_eval(name) for name in inputs + outputs]
+def blocks(text):
+    """What a page is made of, in order: headings, paragraphs, items, table rows with their cells, code, pictures."""
+    found = []
+    for part in re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE):
+        if part.startswith("```"):
+            found.append(part)  # code is the same in every language
+            continue
+        for line in part.split("\n"):
+            cells = len(re.sub(r"`[^`]*`", "", line).split("|"))
+            mark = re.match(r"#+ |- |\||!\[.*?\](?=\()|(?=\S)|$", line)
+            kind = mark[0].strip() if mark else ""  # a continued item
+            row = f"|{cells}" if kind == "|" else line[mark.end() :] if kind.startswith("![") else kind or bool(line)
+            if line and not (row is True and found and found[-1] in (True, "-")):
+                found.append(row)
+            elif not line and found and found[-1] is True:
+                found.append(False)
+    return [block for block in found if block is not False]
 
 
-def nodes_in_source(read):
-    """Node id -> read(calls in its define_schema), for every define_schema in nodes/."""
-    nodes = {}
-    for path in sorted((ROOT / "nodes").glob("*.py")):
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(function, ast.FunctionDef) and function.name == "define_schema":
-                calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
-                (node_id,) = (ast.literal_eval(value) for call in calls if (value := keyword(call, "node_id")))
-                nodes[node_id] = read(calls)
-    return nodes
+def spans(text):
+    """How often each `code span` stands on the page."""
+    return Counter(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)))
 
 
-def description(calls):
-    """The first sentence of io.Schema(description=…)."""
-    (schema,) = (call for call in calls if getattr(call.func, "attr", "") == "Schema")
-    return re.match(r".*?[.](?=\s|$)", ast.literal_eval(keyword(schema, "description")), re.DOTALL)[0]
+def numbers(text):
+    return Counter(re.findall(r"\d+(?:\.\d+)?", text))
+
+
+def without_labels(text, node_id, language):
+    """The page without the names that sockets have in its language: "`weight_1` 权重 1" is "`weight_1`"."""
+    for name, label in labels(node_id, language):
+        text = text.replace(f"`{name}` {label}", f"`{name}`")
+    return text
 
 
 NODES = nodes_in_source(sockets)
+BOTH = pytest.mark.parametrize(("node_id", "language"), [(n, language) for n in NODES for language in LANGUAGES])
 
 
 def test_pages_and_nodes_are_the_same():
     assert len(NODES) >= 8 and all(NODES.values())
-    assert {page.stem for page in DOCS.iterdir()} == set(NODES)  # <node id>.md, or a folder of that name with translations
+    assert {path.stem for path in DOCS.glob("*.md")} == set(NODES)
+    translated = {f"{node_id}/{language}.md" for node_id in NODES for language in LANGUAGES}
+    assert {path.relative_to(DOCS).as_posix() for path in DOCS.glob("*/*.md")} == translated
 
 
 @pytest.mark.parametrize("node_id", NODES)
 def test_page_names_every_socket(node_id):
-    page = (DOCS / f"{node_id}.md").read_text(encoding="utf-8")
-    assert [name for name in NODES[node_id] if f"`{name}`" not in page] == []
+    assert [name for name in NODES[node_id] if f"`{name}`" not in page(node_id)] == []
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_page_is_named_as_the_node_and_has_its_sections(node_id):
+    text = page(node_id)
+    assert text.startswith(f"# {nodes_in_source(of_schema('display_name'))[node_id].removesuffix(' (FaceGen)')}\n")
+    assert [one for one in ("## Inputs", "## Outputs", "## Common errors") if f"\n{one}\n" not in text] == []
+
+
+@BOTH
+def test_a_translation_is_made_as_the_english_page(node_id, language):
+    """The same headings, paragraphs, items, tables, code and pictures, code spans and numbers."""
+    english, text = page(node_id), page(node_id, language)
+    assert blocks(text) == blocks(english)
+    assert spans(text) == spans(english)
+    assert numbers(without_labels(text, node_id, language)) == numbers(english)
+
+
+@BOTH
+def test_a_translation_is_named_as_the_node_and_its_sockets(node_id, language):
+    text, title = page(node_id, language), locale(language, "nodeDefs")[node_id]["display_name"]
+    assert text.startswith(f"# {title.removesuffix(' (FaceGen)')}\n")
+    told = [(name, label) for name, label in labels(node_id, language) if name != label.lower()]
+    assert [f"`{name}` {label}" for name, label in told if f"`{name}` {label}" not in text] == []
+
+
+def _texts_in_source():
+    """Every text of the pack's own code; what an f-string puts in is a line break."""
+    for folder in ("nodes", "models", "api"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(part.value if isinstance(part, ast.Constant) else "\n" for part in node.values)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+@pytest.fixture(scope="module")
+def source():
+    return "\n\n".join(_texts_in_source())
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_the_errors_on_the_page_are_in_the_code(node_id, source):
+    """Half of each quoted text, on end, stands in the code; the rest may be what the message was given."""
+    table = page(node_id).split("## Common errors")[1]
+    cells = [row.split(" | ")[0] for row in re.findall(r"^\| (.*) \|$", table, re.MULTILINE)]
+    quoted = [text for cell in cells if "(from ComfyUI)" not in cell for text in re.findall(r"`([^`]+)`", cell)]
+    assert quoted
+    unknown = []
+    for text in quoted:
+        for part in filter(None, (piece.strip() for piece in text.split("…"))):
+            half = max(len(part) // 2, min(len(part), 8))
+            if not any(part[at : at + half] in source for at in range(len(part) - half + 1)):
+                unknown.append(part)
+    assert unknown == []
 
 
 def test_comfyui_manager_is_told_of_every_node():
     """node_list.json, which Manager reads to find the pack that a workflow lacks: node id -> what it does."""
     told = json.loads((ROOT / "node_list.json").read_text(encoding="utf-8"))
-    assert told == dict(sorted(nodes_in_source(description).items()))
+    assert told == dict(sorted(nodes_in_source(first_sentence).items()))
