@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from node_source import LANGUAGES, ROOT, first_sentence, labels, locale, nodes_in_source, of_schema, sockets
+from node_source import LANGUAGES, ROOT, first_sentence, labels, locale, nodes_in_source, numbers, of_schema, sockets
 
 DOCS = ROOT / "web" / "docs"
 
@@ -42,10 +42,6 @@ def blocks(text):
 def spans(text):
     """How often each `code span` stands on the page."""
     return Counter(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)))
-
-
-def numbers(text):
-    return Counter(re.findall(r"\d+(?:\.\d+)?", text))
 
 
 def without_labels(text, node_id, language):

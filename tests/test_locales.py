@@ -9,6 +9,13 @@ from node_source import LANGUAGES, LOCALES, ROOT, inputs, locale, nodes_in_sourc
 
 SCRIPT = (ROOT / "web" / "js" / "facegen.js").read_text(encoding="utf-8")
 LETTERS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]"}
+QUOTED = {"zh": r"“([^”]+)”", "ja": r"「([^」]+)」"}
+# Of ComfyUI, as its front end calls them in these languages.
+STOCK = {
+    "zh": "K采样器 CLIP文本编码 加载CLIP视觉 加载图像 图像转换为遮罩 遮罩转换为图像 分离图像Alpha 从批次获取图像 生成后控制",
+    "ja": "Kサンプラー CLIPテキストエンコード CLIPビジョンを読み込む 画像を読み込む 画像をマスクに変換 マスクを画像に変換 "
+    "アルファで画像を分割 バッチから画像を取得 生成後の制御",
+}
 INPUTS, OUTPUTS = nodes_in_source(inputs), nodes_in_source(outputs)
 EVERY = pytest.mark.parametrize("language", LANGUAGES)
 
@@ -88,3 +95,14 @@ def test_no_two_sockets_of_a_node_have_one_name(language):
         for side in ("inputs", "outputs"):
             names = [one["name"] for one in node.get(side, {}).values()]
             assert len(set(names)) == len(names), (node_id, side)
+
+
+@EVERY
+def test_a_node_that_a_text_names_exists(language):
+    ours = {node["display_name"].removesuffix(" (FaceGen)") for node in locale(language, "nodeDefs").values()}
+    pages = {path.parent.name: path.read_text(encoding="utf-8") for path in (ROOT / "web" / "docs").glob(f"*/{language}.md")}
+    assert len(pages) == len(INPUTS)
+    pages["nodeDefs"] = (LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8")
+    for name, text in pages.items():
+        columns = {cell for row in re.findall(r"^\| (.*) \|\n\|-", text, re.MULTILINE) for cell in row.split(" | ")}
+        assert set(re.findall(QUOTED[language], text)) <= ours | set(STOCK[language].split()) | columns, name

@@ -8,6 +8,7 @@ import pytest
 
 import workflows
 from host_server import ROOT
+from node_source import locale
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARTEFACTS = ROOT / "test-artifacts"
@@ -36,6 +37,10 @@ def browser():
 @pytest.fixture(scope="module")
 def page(browser, server):
     """The front end, loaded; `page.errors` collects what the console and scripts complain of."""
+    return open_front_end(browser, server)
+
+
+def open_front_end(browser, server):
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.errors = []
     page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
@@ -178,3 +183,48 @@ def test_help_is_there_for_every_node(page, server):
         nodes,
     )
     assert len(nodes) > 14 and missing == []
+
+
+@pytest.fixture
+def japanese(page):
+    """The front end after its language was changed to Japanese in the settings."""
+    switch = """async language => {
+        await app.extensionManager.setting.set('Comfy.Locale', language);
+        await app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions');
+    }"""
+    titled = "title => LiteGraph.createNode('FaceGenApplyFaceID').title === title"
+    page.evaluate(switch, "ja")
+    try:
+        page.wait_for_function(titled, arg=locale("ja", "nodeDefs")["FaceGenApplyFaceID"]["display_name"], timeout=60_000)
+        yield page
+    finally:
+        page.evaluate(switch, "en")
+        page.wait_for_function(titled, arg="Apply FaceID (FaceGen)", timeout=60_000)
+
+
+def test_a_node_and_its_help_are_in_the_user_s_language(japanese):
+    shown = japanese.evaluate(
+        """async () => {
+            const node = LiteGraph.createNode('FaceGenApplyFaceID');
+            app.graph.add(node);
+            const widget = node.widgets.find(w => w.name === 's_scale');
+            return [node.inputs.find(i => i.name === 'face_embeds').localized_name, widget.label];
+        }"""
+    )
+    names = locale("ja", "nodeDefs")["FaceGenApplyFaceID"]["inputs"]
+    assert shown == [names["face_embeds"]["name"], names["s_scale"]["name"]]
+    japanese.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')")
+    japanese.wait_for_selector(".sidebar-content-container")
+    japanese.evaluate(
+        """() => {
+            const stores = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s;
+            stores.get('nodeHelp').openHelp(stores.get('nodeDef').nodeDefsByName['FaceGenApplyFaceID']);
+        }"""
+    )
+    page = (ROOT / "web" / "docs" / "FaceGenApplyFaceID" / "ja.md").read_text(encoding="utf-8")
+    headings = [line.lstrip("# ") for line in page.splitlines() if line.startswith("#")]
+    japanese.wait_for_function(
+        "headings => headings.every(one => document.querySelector('.node-help-content')?.innerText.includes(one))",
+        arg=headings,
+        timeout=20_000,
+    )

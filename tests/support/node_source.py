@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def of_schema(name):
         return ast.literal_eval(keyword(schema, name))
 
     return read
+
+
+def numbers(text):
+    """How often each number stands in the text."""
+    return Counter(re.findall(r"\d+(?:\.\d+)?", text))
 
 
 def first_sentence(calls):

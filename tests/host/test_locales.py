@@ -1,0 +1,63 @@
+"""ComfyUI serves the pack's names, tooltips and help pages in every language that it has."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from node_source import LANGUAGES, ROOT, locale, numbers
+
+FOLDER = "my-faces"  # what the user called the pack's folder
+
+
+@pytest.fixture(scope="module")
+def nodes(server):
+    return {name: node for name, node in server.get("/object_info").items() if name.startswith("FaceGen")}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_names_are_served(server, language):
+    served = server.get("/i18n")[language]
+    assert {key: served[key] for key in ("nodeDefs", "settings")} == {
+        key: locale(language, key) for key in ("nodeDefs", "settings")
+    }
+    for key, texts in locale(language, "main").items():
+        assert served[key] == texts
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_they_are_those_of_the_schema(nodes, language):
+    """Every text of the nodes as ComfyUI has them is translated, and says the same numbers."""
+    translated = locale(language, "nodeDefs")
+    assert set(translated) == set(nodes)
+    for name, node in nodes.items():
+        ours = translated[name]
+        assert numbers(ours["description"]) == numbers(node["description"]), name
+        fields = {**node["input"].get("required", {}), **node["input"].get("optional", {})}
+        told = {field: spec[1]["tooltip"] for field, spec in fields.items()}
+        assert set(ours["inputs"]) == set(told)
+        for field, tooltip in told.items():
+            assert numbers(ours["inputs"][field]["tooltip"]) == numbers(tooltip), (name, field)
+        for index, tooltip in enumerate(node["output_tooltips"]):
+            assert numbers(ours["outputs"][str(index)].get("tooltip", "")) == numbers(tooltip or ""), (name, index)
+        assert len(ours.get("outputs", {})) == len(node["output"])
+
+
+def fetch(server, path):
+    """The status and the text, as the front end's fetch gets them."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=60) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def test_every_help_page_is_served_where_the_front_end_looks(server, nodes):
+    """First <node>/<language>.md, and where there is none, <node>.md: so English has no folder of its own."""
+    for name in nodes:
+        for language in LANGUAGES:
+            own = (ROOT / "web" / "docs" / name / f"{language}.md").read_text(encoding="utf-8")
+            assert fetch(server, f"/extensions/{FOLDER}/docs/{name}/{language}.md") == (200, own)
+        assert fetch(server, f"/extensions/{FOLDER}/docs/{name}/en.md")[0] == 404
+        own = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert fetch(server, f"/extensions/{FOLDER}/docs/{name}.md") == (200, own)
