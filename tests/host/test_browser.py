@@ -45,7 +45,8 @@ def page(browser, server):
     page.wait_for_function(ready, timeout=180_000)
     page.wait_for_function("() => Object.keys(LiteGraph.registered_node_types).includes('FaceGenSampler')", timeout=60_000)
     # The published files are missing here, and the front end would say so over everything.
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.Workflow.ShowMissingModelsWarning', false)")
+    for name, value in (("Comfy.Workflow.ShowMissingModelsWarning", False), ("LiteGraph.Canvas.MinFontSizeForLOD", 0)):
+        page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
     return page
 
 
@@ -90,16 +91,6 @@ def test_a_template_opens_as_its_api_twin(page, name):
     }
 
 
-def test_the_template_browser_shows_them(page):
-    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    page.get_by_text("my-faces", exact=True).last.click()
-    for name in ("portrait_sd15", "two_people_masks"):
-        page.get_by_text(name).first.wait_for()
-    page.wait_for_timeout(1000)  # thumbnails
-    shot(page, "templates")
-    page.keyboard.press("Escape")
-
-
 def test_a_portrait_is_queued_and_shown(page, server):
     from PIL import Image
     from skimage import data
@@ -118,7 +109,7 @@ def test_a_portrait_is_queued_and_shown(page, server):
     page.evaluate("() => app.queuePrompt(0, 1)")
     shown = "() => app.graph._nodes.some(n => n.type === 'SaveImage' && n.imgs?.length && n.imgs[0].naturalWidth === 64)"
     page.wait_for_function(shown, timeout=180_000)
-    page.evaluate("() => { app.canvas.fitViewToSelectionAnimated?.(); app.canvas.setDirty(true, true); }")
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.wait_for_timeout(1500)
     shot(page, "portrait")
 
@@ -185,3 +176,12 @@ def test_help_is_there_for_every_node(page, server):
         nodes,
     )
     assert len(nodes) > 14 and missing == []
+
+
+def test_the_template_browser_shows_them(page):  # the last: its dialog stays open
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_text("my-faces", exact=True).last.click()
+    for name in ("portrait_sd15", "two_people_masks"):
+        page.get_by_text(name).first.wait_for()
+    page.wait_for_timeout(1000)  # thumbnails
+    shot(page, "templates")
