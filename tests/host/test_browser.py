@@ -1,5 +1,6 @@
 """The pack in ComfyUI's own front end, in headless Chromium: templates, a run, texts on nodes, settings, help."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -19,6 +20,11 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # otherwise the templates cover the first visit
+    "Comfy.Workflow.ShowMissingModelsWarning": False,  # the published files are missing here
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # readable screenshots
+}
 # What the front end itself complains of on a machine without its user's files and without the internet.
 NOISE = ("Failed to load resource", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET_DISCONNECTED", "Failed to fetch")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome on PATH")
@@ -38,15 +44,14 @@ def page(browser, server):
     """The front end, loaded; `page.errors` collects what the console and scripts complain of."""
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.errors = []
+    for name, value in SETTINGS.items():
+        page.request.post(f"http://127.0.0.1:{server.port}/api/settings/{name}", data=json.dumps(value))
     page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.goto(f"http://127.0.0.1:{server.port}/", wait_until="domcontentloaded")
     ready = "() => window.app?.graph && window.app.extensionManager && window.app.extensions.some(e => e.name === 'FaceGen')"
     page.wait_for_function(ready, timeout=180_000)
     page.wait_for_function("() => Object.keys(LiteGraph.registered_node_types).includes('FaceGenSampler')", timeout=60_000)
-    # The published files are missing here, and the front end would say so over everything.
-    for name, value in (("Comfy.Workflow.ShowMissingModelsWarning", False), ("LiteGraph.Canvas.MinFontSizeForLOD", 0)):
-        page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
     return page
 
 
