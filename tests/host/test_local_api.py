@@ -256,7 +256,7 @@ def test_killed_in_mid_job(base_directory, tmp_path, face):
         (base / name).symlink_to(base_directory / name, target_is_directory=True)
     configure(base, hold_seconds=60)
     with ComfyServer(base) as first:
-        done = submit(first, face)
+        done = finished(first, submit(first, face)["id"])
         check(done)
         configure(base, hold_seconds=0.1)
         interrupted = submit(first, face, width=512, height=512, num_inference_steps=41)

@@ -283,9 +283,9 @@ def test_safety_actions(draw, server):
     assert notice.max() > 200 and np.median(notice) < 60
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sdxl(base_directory):
-    """Files of the SDXL family; half a gigabyte, gone after the test."""
+    """Files of the SDXL family; half a gigabyte, gone after these tests."""
     models = base_directory / "models"
     files = [sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
              sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin")]  # fmt: skip
@@ -298,6 +298,27 @@ def test_headshot_sdxl(draw, sdxl):
     done = draw("headshot_sdxl")
     assert done.picture().shape == (128, 128, 3) and done.picture().std() > 5
     assert all_differ([done.picture(), with_photo(draw, "headshot_sdxl", done).picture()])
+
+
+def test_the_local_api_draws_headshots_with_sdxl(server, sdxl):
+    """Asked for by model_id, drawn at twice the size, and scaled down to what was asked for."""
+    flavour = {"checkpoint": "sdxl.ckpt", "faceid": "ip-adapter-faceid-plusv2_sdxl.bin"}
+    settings = server.base / "user" / "facegen" / "local_api.json"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(json.dumps({"hold_seconds": 120, "flavours": {"sdxl": flavour}}))
+    settings.chmod(0o600)
+    server.request("/facegen/settings", {"local_api": {"enabled": True}})
+    photo_of_her = base64.b64encode((server.base / "input" / "face.jpg").read_bytes()).decode()
+    body = {"model_id": "ai-avatar-generatorface-gen", "prompt": "a headshot", "face_image": photo_of_her, "width": 64,
+            "height": 64, "num_inference_steps": 21, "base64": True}  # fmt: skip
+    answer = json.loads(server.request("/v6/image_editing/face_gen", body, timeout=180))
+    assert answer["status"] == "success", answer
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))
+    assert picture.shape == (64, 64, 3) and picture.std() > 5
+    graphs = [entry["prompt"][2] for entry in server.get("/history").values()]
+    (graph,) = (g for g in graphs if "sampler" in g)
+    assert graph["sampler"]["inputs"]["width"] == 128 and graph["checkpoint"]["inputs"]["ckpt_name"] == "sdxl.ckpt"
+    settings.unlink()
 
 
 @pytest.fixture
