@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from node_source import LANGUAGES, LOCALES, ROOT, inputs, locale, nodes_in_source, of_schema, outputs
+from node_source import LANGUAGES, LOCALES, ROOT, inputs, leaves, locale, nodes_in_source, of_schema, outputs
 
 SCRIPT = (ROOT / "web" / "js" / "facegen.js").read_text(encoding="utf-8")
 LETTERS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]"}
@@ -18,15 +18,6 @@ STOCK = {
 }
 INPUTS, OUTPUTS = nodes_in_source(inputs), nodes_in_source(outputs)
 EVERY = pytest.mark.parametrize("language", LANGUAGES)
-
-
-def leaves(tree, path=()):
-    """(path, text) of every text in nested objects."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from leaves(value, (*path, key))
-        else:
-            yield (*path, key), value
 
 
 def settings():

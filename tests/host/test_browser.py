@@ -9,7 +9,7 @@ import pytest
 
 import workflows
 from host_server import ROOT
-from node_source import locale
+from node_source import leaves, locale
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARTEFACTS = ROOT / "test-artifacts"
@@ -43,10 +43,6 @@ def browser():
 @pytest.fixture(scope="module")
 def page(browser, server):
     """The front end, loaded; `page.errors` collects what the console and scripts complain of."""
-    return open_front_end(browser, server)
-
-
-def open_front_end(browser, server):
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.errors = []
     for name, value in SETTINGS.items():
@@ -188,7 +184,6 @@ def test_help_is_there_for_every_node(page, server):
     assert len(nodes) > 14 and missing == []
 
 
-<<<<<<< HEAD
 @pytest.fixture
 def japanese(page):
     """The front end after its language was changed to Japanese in the settings."""
@@ -202,11 +197,17 @@ def japanese(page):
         page.wait_for_function(titled, arg=locale("ja", "nodeDefs")["FaceGenApplyFaceID"]["display_name"], timeout=60_000)
         yield page
     finally:
+        page.evaluate("() => app.extensionManager.sidebarTab.activeSidebarTabId = null")
         page.evaluate(switch, "en")
         page.wait_for_function(titled, arg="Apply FaceID (FaceGen)", timeout=60_000)
 
 
-def test_a_node_and_its_help_are_in_the_user_s_language(japanese):
+def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):
+    ours = locale("ja", "main") | {file: locale("ja", file) for file in ("nodeDefs", "settings")}
+    texts = {".".join(path): text for path, text in leaves(ours)}
+    translate = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$t"
+    # As they are written: nothing in them is the front end's own syntax.
+    assert japanese.evaluate(f"keys => Object.fromEntries(keys.map(key => [key, {translate}(key)]))", list(texts)) == texts
     shown = japanese.evaluate(
         """async () => {
             const node = LiteGraph.createNode('FaceGenApplyFaceID');
@@ -215,7 +216,7 @@ def test_a_node_and_its_help_are_in_the_user_s_language(japanese):
             return [node.inputs.find(i => i.name === 'face_embeds').localized_name, widget.label];
         }"""
     )
-    names = locale("ja", "nodeDefs")["FaceGenApplyFaceID"]["inputs"]
+    names = ours["nodeDefs"]["FaceGenApplyFaceID"]["inputs"]
     assert shown == [names["face_embeds"]["name"], names["s_scale"]["name"]]
     japanese.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')")
     japanese.wait_for_selector(".sidebar-content-container")
@@ -232,7 +233,8 @@ def test_a_node_and_its_help_are_in_the_user_s_language(japanese):
         arg=headings,
         timeout=20_000,
     )
-=======
+
+
 def test_the_template_browser_shows_them(page):  # the last: its dialog stays open
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_text("my-faces", exact=True).last.click()
@@ -240,4 +242,3 @@ def test_the_template_browser_shows_them(page):  # the last: its dialog stays op
         page.get_by_text(name).first.wait_for()
     page.wait_for_timeout(1000)  # thumbnails
     shot(page, "templates")
->>>>>>> main

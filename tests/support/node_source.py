@@ -80,6 +80,15 @@ def locale(language, file):
     return json.loads((LOCALES / language / f"{file}.json").read_text(encoding="utf-8"))
 
 
+def leaves(tree, path=()):
+    """(path, text) of every text in nested objects."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
 def labels(node_id, language):
     """(name, name in that language) of every input and output."""
     names = locale(language, "nodeDefs")[node_id]
