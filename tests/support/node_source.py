@@ -92,6 +92,6 @@ def leaves(tree, path=()):
 def labels(node_id, language):
     """(name, name in that language) of every input and output."""
     names = locale(language, "nodeDefs")[node_id]
-    yield from ((name, one["name"]) for name, one in names["inputs"].items())
+    yield from ((name, one["name"]) for name, one in names.get("inputs", {}).items())
     translated = names.get("outputs", {}).values()
     yield from ((name, one["name"]) for (name, _), one in zip(nodes_in_source(outputs)[node_id], translated, strict=True))
