@@ -1,5 +1,6 @@
 """ComfyUI serves the pack's names, tooltips and help pages in every language that it has."""
 
+import re
 import urllib.error
 import urllib.request
 
@@ -41,6 +42,32 @@ def test_they_are_those_of_the_schema(nodes, language):
         for index, tooltip in enumerate(node["output_tooltips"]):
             assert numbers(ours["outputs"][str(index)].get("tooltip", "")) == numbers(tooltip or ""), (name, index)
         assert len(ours.get("outputs", {})) == len(node["output"])
+
+
+def rows(text):
+    """Name of an input -> the cells after the first, in the page's first table of inputs."""
+    table = text.split("\n## Inputs\n")[1].split("\n## ")[0]
+    cells = [line.strip("| ").split(" | ") for line in re.findall(r"^\| `.*\|$", table, re.MULTILINE)]
+    return {name: rest for first, *rest in cells for name in re.findall(r"`(\w+)`", first)}
+
+
+def test_the_help_pages_say_the_schema_s_ranges_and_defaults(nodes):
+    """So do the translations, which say the same numbers as the English page."""
+    checked = 0
+    for name, node in nodes.items():
+        told = rows((ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+        for field, spec in {**node["input"].get("required", {}), **node["input"].get("optional", {})}.items():
+            rules, (limits, default, *_) = spec[1], told[field]
+            if "min" in rules:
+                high = "2^64 - 1" if rules["max"] == 2**64 - 1 else f"{rules['max']:g}"
+                ends = (f"{rules['min']:g}", high)
+                assert all(re.search(rf"(?<![\d.]){re.escape(end)}(?![\d.])", limits) for end in ends), (name, field)
+                assert float(default) == rules["default"], (name, field)
+                checked += 1
+            elif "default" in rules and default not in ("required", "the first one"):
+                assert default == {True: "on", False: "off", "": "empty"}.get(rules["default"], rules["default"]), (name, field)
+                checked += 1
+    assert checked > 60
 
 
 def fetch(server, path):
