@@ -26,18 +26,21 @@ def blocks(text):
     found = []
     for part in re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE):
         if part.startswith("```"):
-            found.append(part)  # code is the same in every language
+            found.append(part)  # the same in every language
             continue
-        for line in part.split("\n"):
-            cells = len(re.sub(r"`[^`]*`", "", line).split("|"))
-            mark = re.match(r"#+ |- |\||!\[.*?\](?=\()|(?=\S)|$", line)
-            kind = mark[0].strip() if mark else ""  # a continued item
-            row = f"|{cells}" if kind == "|" else line[mark.end() :] if kind.startswith("![") else kind or bool(line)
-            if line and not (row is True and found and found[-1] in (True, "-")):
-                found.append(row)
-            elif not line and found and found[-1] is True:
-                found.append(False)
-    return [block for block in found if block is not False]
+        for block in re.split(r"\n\n+", part.strip("\n")):
+            kinds = [_kind(line) for line in block.split("\n") if not line.startswith("  ")]  # as items are continued
+            found += ["paragraph"] if set(kinds) == {"paragraph"} else kinds
+    return found
+
+
+def _kind(line):
+    if line.startswith("|"):
+        return f"{re.sub('`[^`]*`', '', line).count('|')} bars"
+    if picture := re.match(r"!\[.*\](\(.*\))", line):
+        return picture[1]
+    mark = re.match(r"#+ |- ", line)
+    return mark[0] if mark else "paragraph"
 
 
 def spans(text):
