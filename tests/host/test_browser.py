@@ -25,7 +25,22 @@ SETTINGS = {
     "Comfy.TutorialCompleted": True,  # otherwise the templates cover the first visit
     "Comfy.Workflow.ShowMissingModelsWarning": False,  # the published files are missing here
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # readable screenshots
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
+ALONE = """async (id) => {
+    app.graph.clear();
+    const node = LiteGraph.createNode(id);
+    app.graph.add(node);
+    node.pos = [0, 0];
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(width, 300), height]);
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [120, 160];
+    app.canvas.setDirty(true, true);
+    await new Promise(done => setTimeout(done, 300));
+    const at = app.canvas.canvas.getBoundingClientRect();
+    return {x: at.x + 104, y: at.y + 112, width: node.size[0] + 32, height: node.size[1] + 64};
+}"""  # the node with nothing around it; gives its place on the page
 # What the front end itself complains of on a machine without its user's files and without the internet.
 NOISE = ("Failed to load resource", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET_DISCONNECTED", "Failed to fetch")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome on PATH")
@@ -63,10 +78,12 @@ def no_errors(page):
     assert [error for error in page.errors if not any(noise in error for noise in NOISE)] == []
 
 
-def shot(page, name):
+def shot(page, name, **options):
     version = Path(os.environ["COMFYUI_PATH"]).name
     ARTEFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTEFACTS / f"{version}-{name}.png")
+    path = ARTEFACTS / f"{version}-{name}.png"
+    page.screenshot(path=path, **options)
+    return path
 
 
 def open_template(page, name):
@@ -233,6 +250,17 @@ def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):
         arg=headings,
         timeout=20_000,
     )
+
+
+def test_every_node_is_drawn(page):
+    """The help pages' pictures are these."""
+    from PIL import Image
+
+    nodes = page.evaluate("() => Object.keys(LiteGraph.registered_node_types).filter(id => id.startsWith('FaceGen'))")
+    assert len(nodes) > 14
+    for node_id in nodes:
+        picture = shot(page, node_id, clip=page.evaluate(ALONE, node_id))
+        assert len(Image.open(picture).convert("L").getcolors()) > 50  # words and widgets, not an empty box
 
 
 def test_the_template_browser_shows_them(page):  # the last: its dialog stays open
