@@ -237,20 +237,50 @@ def test_pictures_that_somebody_deleted(server, as_base64):
 def test_photos_that_are_none(server):
     file = io.BytesIO()
     Image.new("L", (9000, 9000)).save(file, "PNG")
-    whole = base64.b64decode(data_uri(kind="PNG").partition(",")[2])
+    whole, jpeg = (base64.b64decode(data_uri(kind=kind).partition(",")[2]) for kind in ("PNG", "JPEG"))
     wrong = {
-        "neither an http(s) URL nor valid base64": "a photo of me",
+        "neither a link nor base64": "me.jpg",
         "no JPEG, PNG or WebP": "data:image/png;base64," + base64.b64encode(b"GIF89a" + bytes(50)).decode(),
         "damaged": base64.b64encode(whole[:60]).decode(),
+        "damaged (OSError)": base64.b64encode(jpeg[:100]).decode(),
         "million": base64.b64encode(file.getvalue()).decode(),
-        "data URI must begin": "data:text/html;base64,AAAA",
         "not a public address": "http://127.0.0.1/face.jpg",
-        "larger than 20 MB": "A" * (28 << 20),
+        "more than 20 MB": "A" * (28 << 20),
     }
     for message, photo in wrong.items():
         answer = server.submit({**BODY, "face_image": photo})
         assert answer["status"] == "error" and message in answer["message"]["face_image"][0], (message, answer)
     assert not server.comfy.prompts and not any((server.temp / "facegen").glob("*"))
+
+
+def test_the_ways_to_write_base64(server):
+    """Wrapped lines, the URL-safe alphabet without padding, and a data URI that names another type than the picture has."""
+    noise = np.random.default_rng(0).integers(0, 256, (30, 31, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    plain = base64.b64encode(file.getvalue()).decode()
+    assert "+" in plain and "/" in plain
+    wrapped = "\r\n ".join(plain[at : at + 76] for at in range(0, len(plain), 76))
+    urlsafe = base64.urlsafe_b64encode(file.getvalue()).decode().rstrip("=")
+    for photo in (wrapped, urlsafe, f"data:image/jpeg;base64,{urlsafe}", f"data:application/octet-stream;base64,{plain}"):
+        assert server.submit({**BODY, "face_image": photo})["status"] == "success"
+
+
+@pytest.mark.parametrize("kind", ["grey16", "CMYK", "P", "LA", "animated"])
+def test_photos_of_every_kind_keep_their_brightness(server, kind):
+    level = np.full((30, 40), 100 * 257, dtype=np.uint16)
+    image, options = Image.fromarray(level), {}
+    if kind != "grey16":
+        image = Image.new("RGB", (40, 30), (100,) * 3)
+    if kind == "animated":
+        options = {"save_all": True, "append_images": [Image.new("RGB", (40, 30), "white")]}
+    elif kind != "grey16":
+        image = image.convert("L").convert(kind) if kind == "LA" else image.convert(kind)
+    file = io.BytesIO()
+    image.save(file, "JPEG" if kind == "CMYK" else "PNG", **options)
+    answer = server.submit({**BODY, "face_image": base64.b64encode(file.getvalue()).decode(), "base64": True})
+    shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))[0, 0, 0]
+    assert abs(int(shade) - 100) < 4
 
 
 def test_a_photo_lies_on_its_side(server):

@@ -71,8 +71,12 @@ def check_key(request: web.Request, body: Any, config: LocalConfig) -> None:
     key = body.get("key") if isinstance(body, dict) else None
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     given = [key if isinstance(key, str) else "", bearer.strip() if scheme.lower() == "bearer" else ""]
-    if not any(hmac.compare_digest(text.encode(errors="replace"), config.token.encode()) for text in given):
+    if not any(hmac.compare_digest(_bytes(text), _bytes(config.token)) for text in given):
         raise Refused(401, "The key is not this machine's token.")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")  # JSON may hold half of a character
 
 
 async def read_json(request: web.Request) -> Any:
@@ -82,10 +86,13 @@ async def read_json(request: web.Request) -> Any:
     if (request.content_length or 0) > MAX_BODY:
         raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
     body = bytearray()
-    async for chunk in request.content.iter_chunked(1 << 16):
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
+    try:
+        async for chunk in request.content.iter_chunked(1 << 16):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
+    except (web.RequestPayloadError, OSError):
+        raise Refused(400, "The body broke off, or is not encoded as its headers say.") from None
     try:
         return json.loads(bytes(body) or b"{}")
     except (ValueError, RecursionError):
