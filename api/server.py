@@ -80,8 +80,7 @@ class LocalApi:
 
         @_answering
         async def handle(request: web.Request) -> web.Response:
-            config = usable_config(self._config.read, self._info)
-            origin = check_host(request, config)
+            config, origin = usable_config(request, self._config, self._info)
             body = await read_json(request)
             check_key(request, body, config)
             self._running()
@@ -136,8 +135,7 @@ class LocalApi:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """A picture, under its unguessable name; while it is in work, the answer waits for it."""
-        config = usable_config(self._config.read, self._info)
-        check_host(request, config)
+        usable_config(request, self._config, self._info)
         runner = self._running()
         found = NAME.fullmatch(request.match_info["name"])
         if not found:
@@ -149,7 +147,7 @@ class LocalApi:
         path = runner.results.path(secret, part)
         if not path.is_file():
             waiting = job and job.is_waiting
-            raise Refused(404, "The picture is not ready yet." if waiting else job and job.message or NO_PICTURE)
+            raise Refused(404, "The picture is not ready yet." if waiting else (job and job.message) or NO_PICTURE)
         headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
         if kind == "base64":
             content = await asyncio.to_thread(path.read_bytes)
@@ -158,12 +156,16 @@ class LocalApi:
 
     # --- settings
 
-    async def _settings(self, request: web.Request) -> web.Response:
+    def _known(self) -> tuple[LocalConfig, str | None]:
+        """The settings, or the last that could be read, and why the API can't be on."""
         try:
             config = self._config.read()
-            reason = why_unavailable(config, self._info)
+            return config, why_unavailable(config, self._info)
         except ConfigError as error:
-            config, reason = self._config.last, str(error)
+            return self._config.last, str(error)
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        config, reason = self._known()
         try:
             check_host(request, config)
         except Refused as refused:
@@ -173,8 +175,8 @@ class LocalApi:
 
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
-            reason = why_unavailable(self._config.read(), self._info)
-            check_host(request, self._config.last)
+            config, reason = self._known()
+            check_host(request, config)
             body = await read_json(request)
             enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
             if not isinstance(enabled, bool):

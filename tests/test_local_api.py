@@ -306,18 +306,25 @@ def test_the_face_is_gone_from_disk_when_the_picture_is_there(server):
     assert not any((server.temp / "facegen").iterdir())
 
 
-def test_old_results_are_deleted(server, monkeypatch):
-    answer = server.submit(BODY)
-    server.configure(enabled=True, keep_hours=0)
+def test_old_results_are_deleted(tmp_path, monkeypatch):
+    age = [0.0]  # hours by which everything is older than it is
+    too_old = runner_module.too_old
+    monkeypatch.setattr(runner_module, "too_old", lambda hours: too_old(hours - age[0]))
     monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.05)
-    with LocalServer(server.base / "other", enabled=True, keep_hours=0) as other:
-        gone = other.submit(BODY)
+    with LocalServer(tmp_path, enabled=True, keep_hours=5) as server:
+        answer = server.submit(BODY)
+        (upload,) = server.post("/v6/base64_to_url", {"base64_string": data_uri()})[1]["output"]
+        age[0] = 4.9
+        time.sleep(0.3)
+        assert server.fetch(answer["id"]) == answer and server.get(upload)[0] == 200
+        age[0] = 5.1
         deadline = time.monotonic() + 10
-        while other.fetch(gone["id"])["status"] == "success":
+        while server.fetch(answer["id"])["status"] == "success" or server.get(upload)[0] == 200:
             assert time.monotonic() < deadline
-        assert other.get(gone["output"][0])[0] == 404
-        assert not list(other.temp.glob("*.png"))
-    assert server.get(answer["output"][0])[0] == 200
+            time.sleep(0.02)
+        assert "no request with this id" in server.fetch(answer["id"])["message"]
+        assert server.get(answer["output"][0])[0] == 404
+        assert not list(server.temp.glob("*.png"))
 
 
 # --- restart

@@ -50,6 +50,7 @@ def test_a_request_as_the_web_examples_write_it():
         ({"negative_prompt": None}, "negative_prompt", "", ""),
         ({"style": ""}, "style", "realistic", ""),
         ({"track_id": 7}, "track_id", 7, ""),
+        ({" track_id ": "a"}, "track_id", "a", ""),
         ({"track_id": "7"}, "track_id", "7", ""),
         ({"webhook": " https://example.org/hook "}, "webhook", "https://example.org/hook", ""),
         ({"prompt": "null"}, "prompt", "null", ""),

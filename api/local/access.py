@@ -10,7 +10,7 @@ from aiohttp import web
 from yarl import URL
 
 from ..response import ERROR, FaceGenResponse
-from .config import TOKEN_VARIABLE, ConfigError, LocalConfig
+from .config import TOKEN_VARIABLE, ConfigError, ConfigFile, LocalConfig
 from .host import HostInfo
 
 MAX_BODY = 32 << 20  # bytes; a photo of 20 MB in base64, and the rest
@@ -99,14 +99,17 @@ async def read_json(request: web.Request) -> Any:
         raise Refused(400, "The body is not valid JSON.") from None
 
 
-def usable_config(read, info: HostInfo) -> LocalConfig:
-    """The settings, if the API is on and may be."""
+def usable_config(request: web.Request, file: ConfigFile, info: HostInfo) -> tuple[LocalConfig, str]:
+    """The settings, if the API is on and may be, and the origin that the client called."""
     try:
-        config = read()
+        config, problem = file.read(), None
     except ConfigError as error:
-        raise Refused(503, f"The local Face Generator API can't run. {error}") from error
+        config, problem = file.last, error
+    origin = check_host(request, config)
+    if problem:
+        raise Refused(503, f"The local Face Generator API can't run. {problem}") from problem
     if not config.enabled:
         raise Refused(404, "The local Face Generator API is off: turn it on in ComfyUI's settings, under FaceGen.")
     if reason := why_unavailable(config, info):
         raise Refused(403, reason)
-    return config
+    return config, origin
