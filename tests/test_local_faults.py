@@ -132,6 +132,22 @@ def test_a_strange_answer_of_comfyui_does_not_end_the_watch(tmp_path, monkeypatc
         assert server.submit(BODY)["status"] == "success" and broken
 
 
+def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path, monkeypatch):
+    async def come_too_late(self, prompt_id):
+        pass
+
+    monkeypatch.setattr(runner_module.Host, "cancel", come_too_late)
+    with LocalServer(tmp_path, enabled=True, hold_seconds=0) as server:
+        server.comfy.gate.clear()
+        identifier = server.submit({**BODY, "samples": 2})["id"]
+        server.comfy.wait_for(1)
+        server.post(f"/api/v6/image_editing/cancel/{identifier}")
+        server.comfy.gate.set()
+        until(lambda: not any((server.temp / "facegen").iterdir()))
+        assert len(server.comfy.history) == 1 and not list(server.temp.glob("*.png"))
+        assert "cancelled" in server.fetch(identifier)["message"]
+
+
 # --- the caller
 
 

@@ -1,18 +1,16 @@
 """The photo of a request: fetched or decoded, checked, and written where a graph can load it."""
 
 import asyncio
-import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ..contract import ContractError
 from ..download import DownloadError, Limits, download
-from ..encoded import from_base64
+from ..picture_bytes import from_base64, open_rgb
 
-FORMATS = ("JPEG", "PNG", "WEBP")  # Pillow's rarer readers see no stranger's bytes
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
 MAX_PIXELS = 50_000_000
 DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million pixels takes hundreds of megabytes
@@ -35,7 +33,7 @@ async def save_face(source: str, path: Path, local: Local, allow: Iterable[str])
 
 
 def _write(content: str | bytes, path: Path) -> None:
-    image = _opened(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes))
+    image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes), MAX_PIXELS)
     path.parent.mkdir(parents=True, exist_ok=True)
     clean = Image.new("RGB", image.size)  # pixels alone, none of the photo's metadata
     clean.paste(image)
@@ -46,21 +44,3 @@ def _write(content: str | bytes, path: Path) -> None:
     except OSError:  # such as a full disk
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _opened(content: bytes) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:  # known before anything is unpacked
-            raise Image.DecompressionBombError
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-            image = image.convert("I").point(lambda level: level / 257).convert("L")
-        return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise ValueError("It is no JPEG, PNG or WebP picture.") from None
-    except Image.DecompressionBombError:
-        raise ValueError(f"It has more than {MAX_PIXELS // 1_000_000} million pixels.") from None
-    except Exception as error:  # a decoder may raise anything on bytes that were made to break it
-        raise ValueError(f"The picture is damaged ({type(error).__name__}).") from error

@@ -172,7 +172,10 @@ class Runner:
     async def _collect(self, job: jobs.Job, node: str) -> None:
         """Read the outcome of a prompt that has left the queue from ComfyUI's history."""
         entry = await self._host.history(job.prompt_id)
-        if not self._is_wanted(job):
+        pictures = [self._picture(image) for image in (entry or {"outputs": {}})["outputs"].get(node, {}).get("images", [])]
+        if not self._is_wanted(job):  # cancelled when it was nearly done
+            for path in pictures:
+                delete_file(path)
             return
         if entry is None:
             self._finish(job, jobs.FAILED, VANISHED)
@@ -183,7 +186,6 @@ class Runner:
             said = f"{error.get('node_type')}: {error.get('exception_message')}".strip() if error else CANCELLED
             self._finish(job, jobs.FAILED, said)
             return
-        pictures = [self._picture(image) for image in entry["outputs"].get(node, {}).get("images", [])]
         if len(pictures) != job.samples:
             self._finish(job, jobs.FAILED, f"The workflow made {len(pictures)} pictures; {job.samples} were asked for.")
             return
