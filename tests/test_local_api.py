@@ -245,6 +245,7 @@ def test_photos_that_are_none(server):
         "damaged (OSError)": base64.b64encode(jpeg[:100]).decode(),
         "million": base64.b64encode(file.getvalue()).decode(),
         "not a public address": "http://127.0.0.1/face.jpg",
+        "That is not a URL": "http://xn--a\0.example/face.jpg",
         "more than 20 MB": "A" * (28 << 20),
     }
     for message, photo in wrong.items():

@@ -57,9 +57,9 @@ class Results:
         """The file behind one of our own URLs, which the guard would refuse as an address of this machine."""
         try:
             given, own = URL(url), URL(origin)
-        except ValueError:
-            return None
-        if given.host != own.host or given.port != own.port:
+            if (given.host, given.port) != (own.host, own.port):
+                return None
+        except ValueError:  # reading the host decodes it
             return None
         found = NAME.fullmatch(given.path.removeprefix("/api").removeprefix(FILES))
         path = self.path(found[1], found[2]) if found and found[3] == "png" else None
