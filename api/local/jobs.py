@@ -91,7 +91,7 @@ class JobStore:
             # Exclusive, so that a second ComfyUI can't take this one's work for work that was interrupted.
             self._run("PRAGMA locking_mode = EXCLUSIVE")
             self._run("PRAGMA journal_mode = WAL")
-            self._run("PRAGMA synchronous = NORMAL")
+            self._run("PRAGMA synchronous = FULL")  # an id that a power cut forgot would be given to another request
             self._run("BEGIN IMMEDIATE")
             self._run("COMMIT")
             for statement in SCHEMA.split(";"):
