@@ -1,18 +1,14 @@
 """What the service sends as a picture: bytes, a data URI, bare base64, or the text behind a .base64 link, to arrays."""
 
-import base64
-import binascii
-import io
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from .picture_bytes import from_base64, open_rgb
+
 MAX_BYTES = 20 << 20  # of one picture's file
 MAX_PIXELS = 4096 * 4096  # of one picture
-FORMATS = ("PNG", "JPEG", "WEBP")
-DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-URLSAFE = str.maketrans("-_", "+/")
 
 
 class PictureError(ValueError):
@@ -33,14 +29,10 @@ def from_bytes(data: bytes) -> np.ndarray:
 
 def from_text(text: str) -> np.ndarray:
     """A data URI, or base64, as float32 RGB [H, W, 3] from 0 to 1."""
-    if len(text) > MAX_BYTES * 3 // 2:
-        raise PictureError(f"The picture has more than {MAX_BYTES >> 20} MB.")
-    encoded = DATA_URI.sub("", text.strip(), count=1) if text[:5].lower() == "data:" else text
-    encoded = "".join(encoded.split()).translate(URLSAFE).rstrip("=")
     try:
-        data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise PictureError(f"This is neither a link nor base64: {text[:40]!r}.") from None
+        data = from_base64(text, MAX_BYTES)
+    except ValueError as error:
+        raise PictureError(f"{error} It begins {text[:40]!r}.") from None
     return _decoded(data)
 
 
@@ -54,22 +46,13 @@ def to_batch(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _decoded(data: bytes) -> np.ndarray:
-    from PIL import Image, ImageOps
-
     if len(data) > MAX_BYTES:
         raise PictureError(f"The picture has more than {MAX_BYTES >> 20} MB.")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:  # known before anything is unpacked
-                raise PictureError(f"The picture has {image.width}x{image.height} pixels, too many.")
-            rgb = ImageOps.exif_transpose(image).convert("RGB")
-    except PictureError:
-        raise
-    except Image.DecompressionBombError:
-        raise PictureError(f"The picture has more than {MAX_PIXELS >> 20} million pixels.") from None
-    except (OSError, SyntaxError, ValueError):  # Pillow's, for what is no picture and for what is broken
+        rgb = open_rgb(data, MAX_PIXELS)
+    except ValueError as error:
         start = data[:16].decode("ascii", errors="replace")
-        raise PictureError(f"This is no whole {', '.join(FORMATS)} picture: {len(data)} bytes that begin {start!r}.") from None
+        raise PictureError(f"{error} It has {len(data)} bytes, which begin {start!r}.") from None
     return np.asarray(rgb, dtype=np.float32) / 255
 
 

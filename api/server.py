@@ -16,13 +16,14 @@ from .local.access import Refused, check_host, check_key, read_json, usable_conf
 from .local.config import ConfigError, ConfigFile, LocalConfig
 from .local.faces import save_face
 from .local.host import HostError, HostInfo
-from .local.jobs import Job, StoreInUse
+from .local.jobs import Job, StoreError
 from .local.lenient import read_request
 from .local.results import NAME, UPLOAD, new_name
 from .local.runner import QueueFull, Runner
 from .response import ERROR, SUCCESS, FaceGenResponse
 from .routes import CANCEL, FETCH, FILES, SETTINGS, SUBMIT, UPLOADS
 
+NO_PICTURE = "There is no such picture."
 FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
@@ -42,7 +43,7 @@ class LocalApi:
         guarded |= dict.fromkeys(CANCEL, self._cancel)
         guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
         self.handlers = {("POST", path): self._guarded(handler) for path, handler in guarded.items()} | {
-            ("GET", f"{FILES}{{name}}"): self._file,
+            ("GET", f"{FILES}{{name}}"): _answering(self._file),
             ("GET", SETTINGS): self._settings,
             ("POST", SETTINGS): self._change_settings,
         }
@@ -56,7 +57,7 @@ class LocalApi:
             reason = why_unavailable(config, self._info) if config.enabled else None
             if config.enabled and not reason:
                 self._running()
-        except (ConfigError, StoreInUse) as error:
+        except (ConfigError, StoreError, OSError) as error:
             reason = str(error)
         if reason:
             logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
@@ -68,30 +69,22 @@ class LocalApi:
 
     def _running(self) -> Runner:
         if self._runner is None:
-            self._runner = Runner(self._info, self._config)
-            self._runner.start()
+            runner = Runner(self._info, self._config)
+            runner.start()
+            self._runner = runner
             logging.info("FaceGen: the local Face Generator API is on, at %s/api%s", self._info.url, SUBMIT[0])
         return self._runner
 
-    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """The handler behind the checks that all of them share; what it refuses or can't do becomes an answer."""
+    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The handler behind the checks that all of them share."""
 
+        @_answering
         async def handle(request: web.Request) -> web.Response:
-            try:
-                config = usable_config(self._config.read, self._info)
-                origin = check_host(request, config)
-                body = await read_json(request)
-                check_key(request, body, config)
-                self._running()
-                return await handler(request, config, origin, body)
-            except Refused as refused:
-                return refused.answer()
-            except QueueFull as full:
-                return Refused(429, str(full), full.retry_after).answer()
-            except ContractError as error:
-                return _answer(FaceGenResponse(ERROR, message=error.errors))
-            except (StoreInUse, HostError) as error:
-                return Refused(503, str(error)).answer()
+            config, origin = usable_config(request, self._config, self._info)
+            body = await read_json(request)
+            check_key(request, body, config)
+            self._running()
+            return await handler(request, config, origin, body)
 
         return handle
 
@@ -142,24 +135,19 @@ class LocalApi:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """A picture, under its unguessable name; while it is in work, the answer waits for it."""
-        try:
-            config = usable_config(self._config.read, self._info)
-            check_host(request, config)
-            runner = self._running()
-            found = NAME.fullmatch(request.match_info["name"])
-            if not found:
-                raise Refused(404, "There is no such picture.")
-            secret, part, kind = found.groups()
-            job = runner.store.by_secret(secret)
-            if job and job.is_waiting:
-                job = await runner.wait(job, FILE_WAIT)
-            path = runner.results.path(secret, part)
-            if not path.is_file():
-                raise Refused(404, job.message or "The picture is not ready yet." if job else "There is no such picture.")
-        except Refused as refused:
-            return refused.answer()
-        except StoreInUse as error:
-            return Refused(503, str(error)).answer()
+        usable_config(request, self._config, self._info)
+        runner = self._running()
+        found = NAME.fullmatch(request.match_info["name"])
+        if not found:
+            raise Refused(404, NO_PICTURE)
+        secret, part, kind = found.groups()
+        job = runner.store.by_secret(secret)
+        if job and job.is_waiting:
+            job = await runner.wait(job, FILE_WAIT)
+        path = runner.results.path(secret, part)
+        if not path.is_file():
+            waiting = job and job.is_waiting
+            raise Refused(404, "The picture is not ready yet." if waiting else (job and job.message) or NO_PICTURE)
         headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
         if kind == "base64":
             content = await asyncio.to_thread(path.read_bytes)
@@ -168,12 +156,16 @@ class LocalApi:
 
     # --- settings
 
-    async def _settings(self, request: web.Request) -> web.Response:
+    def _known(self) -> tuple[LocalConfig, str | None]:
+        """The settings, or the last that could be read, and why the API can't be on."""
         try:
             config = self._config.read()
-            reason = why_unavailable(config, self._info)
+            return config, why_unavailable(config, self._info)
         except ConfigError as error:
-            config, reason = self._config.last, str(error)
+            return self._config.last, str(error)
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        config, reason = self._known()
         try:
             check_host(request, config)
         except Refused as refused:
@@ -183,8 +175,8 @@ class LocalApi:
 
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
-            reason = why_unavailable(self._config.read(), self._info)
-            check_host(request, self._config.last)
+            config, reason = self._known()
+            check_host(request, config)
             body = await read_json(request)
             enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
             if not isinstance(enabled, bool):
@@ -198,9 +190,30 @@ class LocalApi:
             return web.json_response({"error": str(refused)}, status=refused.status)
         except (KeyError, TypeError):
             return web.json_response({"error": 'Send {"local_api": {"enabled": true}} or false.'}, status=400)
-        except (ConfigError, StoreInUse, OSError) as error:
+        except (ConfigError, StoreError, OSError) as error:
             return web.json_response({"error": str(error)}, status=409)
         return await self._settings(request)
+
+
+def _answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]):
+    """The handler, where what it refuses or can't do becomes an answer in the contract's shape."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return refused.answer()
+        except QueueFull as full:
+            return Refused(429, str(full), full.retry_after).answer()
+        except ContractError as error:
+            return _answer(FaceGenResponse(ERROR, message=error.errors))
+        except (StoreError, HostError) as error:
+            return Refused(503, str(error)).answer()
+        except OSError as error:
+            logging.error("FaceGen: the local Face Generator API can't use its files. %s", error)
+            return Refused(503, f"The local API can't use its files: {error.strerror or type(error).__name__}.").answer()
+
+    return handle
 
 
 def _answer(response: FaceGenResponse) -> web.Response:

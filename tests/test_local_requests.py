@@ -9,6 +9,11 @@ from facegen.api.local.lenient import read_request
 MINIMAL = {"prompt": "a sailor", "face_image": "https://example.org/face.jpg"}
 
 
+NESTED: list = []  # more deeply than Python can write
+for _ in range(10_000):
+    NESTED = [NESTED]
+
+
 def read(**body):
     return read_request({**MINIMAL, **body}, Guard())
 
@@ -50,6 +55,7 @@ def test_a_request_as_the_web_examples_write_it():
         ({"negative_prompt": None}, "negative_prompt", "", ""),
         ({"style": ""}, "style", "realistic", ""),
         ({"track_id": 7}, "track_id", 7, ""),
+        ({" track_id ": "a"}, "track_id", "a", ""),
         ({"track_id": "7"}, "track_id", "7", ""),
         ({"webhook": " https://example.org/hook "}, "webhook", "https://example.org/hook", ""),
         ({"prompt": "null"}, "prompt", "null", ""),
@@ -70,6 +76,8 @@ def test_values(given, name, value, tip):
         ({"prompt": "x" * 10_001}, "prompt"),
         ({"prompt": "\ud800"}, "prompt"),
         ({"face_image": ["a"]}, "face_image"),
+        ({"style": {"a": "anime"}}, "style"),
+        ({"track_id": NESTED}, "track_id"),
         ({"width": "wide"}, "width"),
         ({"width": True}, "width"),
         ({"width": 300.5}, "width"),

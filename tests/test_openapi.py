@@ -66,6 +66,8 @@ def test_its_answers_are_those_given(tmp_path):
         upload = server.post("/v6/base64_to_url", {"base64_string": BODY["face_image"]})[1]
         check(upload, "post", "/v6/base64_to_url", 200)
         check(server.get("/facegen/settings")[1], "get", "/facegen/settings", 200)
+        status, refused = server.get("/facegen/settings", headers={"Host": "evil.example"})
+        check(refused, "get", "/facegen/settings", status)
         server.configure(enabled=True, max_queued=1, hold_seconds=0, poll_seconds=0.05)
         server.comfy.gate.clear()
         check(server.submit(BODY), "post", SUBMIT, 200)

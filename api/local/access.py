@@ -10,7 +10,7 @@ from aiohttp import web
 from yarl import URL
 
 from ..response import ERROR, FaceGenResponse
-from .config import TOKEN_VARIABLE, ConfigError, LocalConfig
+from .config import TOKEN_VARIABLE, ConfigError, ConfigFile, LocalConfig
 from .host import HostInfo
 
 MAX_BODY = 32 << 20  # bytes; a photo of 20 MB in base64, and the rest
@@ -71,8 +71,12 @@ def check_key(request: web.Request, body: Any, config: LocalConfig) -> None:
     key = body.get("key") if isinstance(body, dict) else None
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     given = [key if isinstance(key, str) else "", bearer.strip() if scheme.lower() == "bearer" else ""]
-    if not any(hmac.compare_digest(text.encode(errors="replace"), config.token.encode()) for text in given):
+    if not any(hmac.compare_digest(_bytes(text), _bytes(config.token)) for text in given):
         raise Refused(401, "The key is not this machine's token.")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")  # JSON may hold half of a character
 
 
 async def read_json(request: web.Request) -> Any:
@@ -82,24 +86,30 @@ async def read_json(request: web.Request) -> Any:
     if (request.content_length or 0) > MAX_BODY:
         raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
     body = bytearray()
-    async for chunk in request.content.iter_chunked(1 << 16):
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
+    try:
+        async for chunk in request.content.iter_chunked(1 << 16):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
+    except (web.RequestPayloadError, OSError):
+        raise Refused(400, "The body broke off, or is not encoded as its headers say.") from None
     try:
         return json.loads(bytes(body) or b"{}")
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not valid JSON.") from None
 
 
-def usable_config(read, info: HostInfo) -> LocalConfig:
-    """The settings, if the API is on and may be."""
+def usable_config(request: web.Request, file: ConfigFile, info: HostInfo) -> tuple[LocalConfig, str]:
+    """The settings, if the API is on and may be, and the origin that the client called."""
     try:
-        config = read()
+        config, problem = file.read(), None
     except ConfigError as error:
-        raise Refused(503, f"The local Face Generator API can't run. {error}") from error
+        config, problem = file.last, error
+    origin = check_host(request, config)
+    if problem:
+        raise Refused(503, f"The local Face Generator API can't run. {problem}") from problem
     if not config.enabled:
         raise Refused(404, "The local Face Generator API is off: turn it on in ComfyUI's settings, under FaceGen.")
     if reason := why_unavailable(config, info):
         raise Refused(403, reason)
-    return config
+    return config, origin

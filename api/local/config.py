@@ -22,6 +22,7 @@ Every entry may be left out.
 import base64
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -33,6 +34,9 @@ from ..contract import STYLES
 
 TOKEN_VARIABLE = "FACEGEN_API_TOKEN"
 MIN_TOKEN = 16
+# Results are kept longer than a request for them, or a webhook that is repeated, may take.
+LEAST = {"max_queued": 1, "keep_hours": 0.1, "hold_seconds": 0, "poll_seconds": 0}
+SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
 class ConfigError(ValueError):
@@ -160,9 +164,11 @@ def _parse(content: dict, path: Path) -> LocalConfig:
     config = _build(LocalConfig, content, str(path))
     if config.default not in config.flavours:
         raise ConfigError(f"{path}: default is {config.default!r}; flavours has {', '.join(config.flavours)}.")
-    for name in ("max_queued", "keep_hours", "hold_seconds", "poll_seconds"):
-        if getattr(config, name) < (1 if name == "max_queued" else 0):
-            raise ConfigError(f"{path}: {name} is {getattr(config, name)}; it can't be that small.")
+    for name, least in LEAST.items():
+        if not getattr(config, name) >= least:
+            raise ConfigError(f"{path}: {name} is {getattr(config, name)}; it must be at least {least}.")
+    if config.webhook_secret is not None and not SECRET.fullmatch(config.webhook_secret):
+        raise ConfigError(f"{path}: webhook_secret must be whsec_ and the base64 of 24 to 64 bytes.")
     return config
 
 

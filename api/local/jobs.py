@@ -6,6 +6,7 @@ A row holds no key, no photo and no picture. Only one process may have the file 
 import json
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,14 @@ CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
 """
 
 
-class StoreInUse(RuntimeError):
-    """Another ComfyUI serves the local API from the same user folder."""
+class StoreError(RuntimeError):
+    """The file can't be opened, read or written; the message says what may be in the way."""
+
+    def __init__(self, error: Exception):
+        super().__init__(
+            f"The local API's store, user/facegen/local_api/jobs.sqlite, can't be used ({error}): another ComfyUI may be "
+            "serving from the same user folder, the disk may be full, or the file damaged."
+        )
 
 
 @dataclass(frozen=True)
@@ -70,22 +77,28 @@ JSON_COLUMNS = ("meta", "temporary", "track_id")
 
 
 class JobStore:
+    """Each method raises StoreError."""
+
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise StoreError(error) from error
         self._db.row_factory = sqlite3.Row
         try:
             # Exclusive, so that a second ComfyUI can't take this one's work for work that was interrupted.
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("COMMIT")
-            self._db.executescript(SCHEMA)
-        except sqlite3.OperationalError as error:
+            self._run("PRAGMA locking_mode = EXCLUSIVE")
+            self._run("PRAGMA journal_mode = WAL")
+            self._run("PRAGMA synchronous = FULL")  # an id that a power cut forgot would be given to another request
+            self._run("BEGIN IMMEDIATE")
+            self._run("COMMIT")
+            for statement in SCHEMA.split(";"):
+                self._run(statement)
+        except StoreError:
             self._db.close()
-            raise StoreInUse(f"{path} can't be used ({error}): another ComfyUI may be serving from the same folder.") from error
+            raise
 
     def close(self) -> None:
         self._db.close()
@@ -94,8 +107,8 @@ class JobStore:
         row = {"created": time.time(), "state": WAITING, **columns}
         names = ", ".join(row)
         values = [json.dumps(value) if name in JSON_COLUMNS else value for name, value in row.items()]
-        cursor = self._db.execute(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(row))})", values)
-        return self.get(cursor.lastrowid)
+        _, identifier = self._run(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(row))})", values)
+        return self.get(identifier)
 
     def get(self, identifier: int) -> Job | None:
         if not 0 < identifier < 1 << 63:
@@ -117,17 +130,17 @@ class JobStore:
 
     def finish(self, identifier: int, state: str, message: str = "", seconds: float | None = None, temporary=()) -> Job:
         """Set the outcome of a waiting request; one that has an outcome keeps it."""
-        self._db.execute(
+        self._run(
             "UPDATE jobs SET state = ?, message = ?, seconds = ?, temporary = ?, finished = ? WHERE id = ? AND state = ?",
             (state, message, seconds, json.dumps(list(temporary)), time.time(), identifier, WAITING),
         )
         return self.get(identifier)
 
     def webhook_done(self, identifier: int) -> None:
-        self._db.execute("UPDATE jobs SET webhook = NULL WHERE id = ?", (identifier,))
+        self._run("UPDATE jobs SET webhook = NULL WHERE id = ?", (identifier,))
 
     def delete(self, identifier: int) -> None:
-        self._db.execute("DELETE FROM jobs WHERE id = ?", (identifier,))
+        self._run("DELETE FROM jobs WHERE id = ?", (identifier,))
 
     def fail_interrupted(self) -> list[Job]:
         """Mark what an earlier process left waiting as failed."""
@@ -135,14 +148,22 @@ class JobStore:
 
     def usual_seconds(self, fallback: float) -> float:
         """How long drawing took on average, of the last ten."""
-        rows = self._db.execute("SELECT seconds FROM jobs WHERE seconds IS NOT NULL ORDER BY id DESC LIMIT 10").fetchall()
+        rows, _ = self._run("SELECT seconds FROM jobs WHERE seconds IS NOT NULL ORDER BY id DESC LIMIT 10")
         return sum(row["seconds"] for row in rows) / len(rows) if rows else fallback
 
     def _one(self, where: str, *values: Any) -> Job | None:
         return next(iter(self._all(where, *values)), None)
 
     def _all(self, where: str, *values: Any) -> list[Job]:
-        return [_job(row) for row in self._db.execute(f"SELECT * FROM jobs WHERE {where}", values)]
+        return [_job(row) for row in self._run(f"SELECT * FROM jobs WHERE {where}", values)[0]]
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[sqlite3.Row], int | None]:
+        """The rows, and the id of the row that was added last."""
+        try:
+            cursor = self._db.execute(statement, values)
+            return cursor.fetchall(), cursor.lastrowid
+        except sqlite3.Error as error:
+            raise StoreError(error) from error
 
 
 def _job(row: sqlite3.Row) -> Job:

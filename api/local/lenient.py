@@ -49,6 +49,8 @@ def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
 
 def _read(rule: Field, value: Any) -> Any:
     """The value in the field's own type; None where the field was left out. ValueError says what is wrong."""
+    if isinstance(value, (list, dict)):  # not shown: it may be nested too deeply to be written
+        raise ValueError(f"The {rule.name} field can't be a list or an object.")
     if isinstance(value, str):
         value = _text(rule, value)
     if value is None:

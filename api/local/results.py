@@ -1,6 +1,7 @@
 """The files of the local API: finished pictures and uploads, under names that can't be guessed, until they are too old."""
 
 import base64
+import contextlib
 import re
 import secrets
 import time
@@ -56,9 +57,9 @@ class Results:
         """The file behind one of our own URLs, which the guard would refuse as an address of this machine."""
         try:
             given, own = URL(url), URL(origin)
-        except ValueError:
-            return None
-        if given.host != own.host or given.port != own.port:
+            if (given.host, given.port) != (own.host, own.port):
+                return None
+        except ValueError:  # reading the host decodes it
             return None
         found = NAME.fullmatch(given.path.removeprefix("/api").removeprefix(FILES))
         path = self.path(found[1], found[2]) if found and found[3] == "png" else None
@@ -66,13 +67,20 @@ class Results:
 
     def delete(self, job: Job) -> None:
         for number in range(job.samples):
-            self.path(job.secret, number).unlink(missing_ok=True)
+            delete_file(self.path(job.secret, number))
 
     def delete_older_than(self, moment: float) -> None:
         """Uploads, and whatever a process that was killed left behind."""
         for path in self.folder.iterdir():
-            if path.stat().st_mtime < moment:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # renamed or deleted meanwhile
+                if path.stat().st_mtime < moment:
+                    path.unlink()
+
+
+def delete_file(path: Path) -> None:
+    """Delete it if possible; one that another program holds open must not keep the others from being deleted."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def too_old(hours: float) -> float:

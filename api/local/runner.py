@@ -5,6 +5,7 @@ import contextlib
 import logging
 import secrets
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ..contract import FaceGenRequest
@@ -14,7 +15,7 @@ from .config import ConfigError, ConfigFile, Flavour
 from .faces import save_face
 from .graph import build_graph, load_workflow, result_node
 from .host import Host, HostError, HostInfo
-from .results import Results, new_name, too_old
+from .results import Results, delete_file, new_name, too_old
 
 POLL = 0.25  # seconds between two looks at ComfyUI's queue
 PATIENCE = 5.0  # seconds before the next look when ComfyUI could not be asked
@@ -22,6 +23,7 @@ CLEAN_EVERY = 600  # seconds
 FIRST_GUESS = 30.0  # seconds that a request takes, before one was measured
 VANISHED = "The request was taken out of ComfyUI's queue."
 CANCELLED = "The request was cancelled."
+LOST = "What became of this request could not be stored; ComfyUI's log says why. Send it again."
 NOT_IN_META = ("face_image", "webhook")
 
 
@@ -54,8 +56,8 @@ class Runner:
             logging.warning("FaceGen: request %s was interrupted by the end of ComfyUI.", job.id)
         for job in self.store.unanswered():
             self._in_background(self._call_webhook(job))
-        self._in_background(self._watch())
-        self._in_background(self._clean())
+        self._in_background(_repeated(self._watch, POLL))
+        self._in_background(_repeated(self._clean, CLEAN_EVERY))
 
     async def stop(self) -> None:
         tasks = [*self._tasks.values(), *self._background]
@@ -76,19 +78,22 @@ class Runner:
         if len(self._done) + self._arriving >= config.max_queued:
             raise QueueFull(config.max_queued, max(1, round(self.store.usual_seconds(FIRST_GUESS))))
         secret = new_name()
+        face = self._face(secret)
         self._arriving += 1
         try:
-            await save_face(
-                request.face_image, self._face(secret), lambda url: self.results.own_file(url, origin), config.allowed_hosts
-            )
+            await save_face(request.face_image, face, lambda url: self.results.own_file(url, origin), config.allowed_hosts)
         finally:
             self._arriving -= 1
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         meta = {name: value for name, value in request.as_dict().items() if name not in NOT_IN_META} | {"seed": seed}
-        job = self.store.add(
-            secret=secret, prompt_id=str(uuid.uuid4()), samples=request.samples, as_base64=request.base64, tip=tip,
-            meta=meta, webhook=request.webhook, track_id=request.track_id, origin=origin,
-        )  # fmt: skip
+        try:
+            job = self.store.add(
+                secret=secret, prompt_id=str(uuid.uuid4()), samples=request.samples, as_base64=request.base64, tip=tip,
+                meta=meta, webhook=request.webhook, track_id=request.track_id, origin=origin,
+            )  # fmt: skip
+        except jobs.StoreError:
+            face.unlink(missing_ok=True)
+            raise
         self._done[job.id] = asyncio.Event()
         self._tasks[job.id] = asyncio.create_task(self._work(job, request, flavour, seed))
         return job
@@ -118,7 +123,9 @@ class Runner:
             return FaceGenResponse(SUCCESS, output=output, proxy_links=links, generation_time=job.seconds, **common)
         if job.state == jobs.FAILED:
             return FaceGenResponse(FAILED, message=job.message, **common)
-        ahead = sum(other.id < job.id for other in self.store.waiting())
+        if not self._is_wanted(job):
+            return FaceGenResponse(FAILED, message=LOST, **common)
+        ahead = sum(other < job.id for other in self._done)
         return FaceGenResponse(
             PROCESSING,
             eta=max(1, round((ahead + 1) * self.store.usual_seconds(FIRST_GUESS))),
@@ -165,7 +172,10 @@ class Runner:
     async def _collect(self, job: jobs.Job, node: str) -> None:
         """Read the outcome of a prompt that has left the queue from ComfyUI's history."""
         entry = await self._host.history(job.prompt_id)
-        if not self._is_wanted(job):
+        pictures = [self._picture(image) for image in (entry or {"outputs": {}})["outputs"].get(node, {}).get("images", [])]
+        if not self._is_wanted(job):  # cancelled when it was nearly done
+            for path in pictures:
+                delete_file(path)
             return
         if entry is None:
             self._finish(job, jobs.FAILED, VANISHED)
@@ -176,7 +186,6 @@ class Runner:
             said = f"{error.get('node_type')}: {error.get('exception_message')}".strip() if error else CANCELLED
             self._finish(job, jobs.FAILED, said)
             return
-        pictures = [self._picture(image) for image in entry["outputs"].get(node, {}).get("images", [])]
         if len(pictures) != job.samples:
             self._finish(job, jobs.FAILED, f"The workflow made {len(pictures)} pictures; {job.samples} were asked for.")
             return
@@ -192,7 +201,10 @@ class Runner:
 
     def _finish(self, job: jobs.Job, state: str, message: str = "", seconds=None, temporary=()) -> jobs.Job:
         event = self._done.pop(job.id, None)
-        job = self.store.finish(job.id, state, message, seconds, temporary)
+        try:
+            job = self.store.finish(job.id, state, message, seconds, temporary)
+        except jobs.StoreError as error:
+            logging.error("FaceGen: what became of request %s is lost. %s", job.id, error)
         if event:
             event.set()
             if job.webhook:
@@ -215,28 +227,31 @@ class Runner:
 
     async def _watch(self) -> None:
         """Notice which prompts have left ComfyUI's queue."""
-        while True:
-            await asyncio.sleep(POLL)
-            if not (mine := dict(self._queued)):
-                continue
-            try:
-                queued = await self._host.queued()
-            except HostError as error:
-                logging.warning("FaceGen: %s", error)
-                await asyncio.sleep(PATIENCE)
-                continue
-            for identifier, left in mine.items():
-                job = self.store.get(identifier)
-                if job and job.prompt_id not in queued:
-                    left.set()
+        if not (mine := dict(self._queued)):
+            return
+        queued = await self._host.queued()
+        for identifier, left in mine.items():
+            job = self.store.get(identifier)
+            if job and job.prompt_id not in queued:
+                left.set()
 
     async def _clean(self) -> None:
-        while True:
-            moment = too_old(self._config.last.keep_hours)
-            for job in self.store.older_than(moment):
-                self.results.delete(job)
-                for path in job.temporary:
-                    Path(path).unlink(missing_ok=True)
-                self.store.delete(job.id)
-            await asyncio.to_thread(self.results.delete_older_than, moment)
-            await asyncio.sleep(CLEAN_EVERY)
+        """Forget what is too old: finished requests with their files, uploads, and what a killed process left behind."""
+        moment = too_old(self._config.last.keep_hours)
+        for job in self.store.older_than(moment):
+            self.results.delete(job)
+            for path in job.temporary:
+                delete_file(Path(path))
+            self.store.delete(job.id)
+        await asyncio.to_thread(self.results.delete_older_than, moment)
+
+
+async def _repeated(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Do it again and again. What goes wrong is logged and doesn't end it."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            logging.warning("FaceGen: %s", error, exc_info=not isinstance(error, (HostError, jobs.StoreError)))
+            await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(seconds)

@@ -1,0 +1,187 @@
+"""The local API when something around it fails: its files, its store, ComfyUI, the caller's connection."""
+
+import socket
+import time
+
+import pytest
+
+from facegen.api.local import runner as runner_module
+from facegen.api.local.jobs import JobStore, StoreError
+from facegen.api.local.results import Results
+from local_api_server import BODY, LocalServer
+
+SUBMIT = "/api/v6/image_editing/face_gen"
+
+
+def until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Append to it, and the store can't be written."""
+    full, run = [], JobStore._run
+
+    def run_or_fail(self, statement, values=()):
+        if full and statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            raise StoreError("database or disk is full")
+        return run(self, statement, values)
+
+    monkeypatch.setattr(JobStore, "_run", run_or_fail)
+    return full
+
+
+# --- files
+
+
+@pytest.mark.parametrize("what", ["damaged store", "store is a folder", "no folder"])
+def test_state_that_cannot_be_used_does_not_keep_comfyui_from_starting(tmp_path, what, caplog):
+    folder = tmp_path / "user" / "facegen" / "local_api"
+    folder.parent.mkdir(parents=True)
+    if what == "no folder":
+        folder.write_text("a file in its place")
+    elif what == "store is a folder":
+        (folder / "jobs.sqlite").mkdir(parents=True)
+    else:
+        folder.mkdir()
+        (folder / "jobs.sqlite").write_bytes(b"half of something" * 300)
+    with LocalServer(tmp_path, enabled=True) as server:
+        assert "did not start" in caplog.text
+        status, answer = server.post(SUBMIT, BODY)
+        assert status == 503 and answer["status"] == "error" and str(tmp_path) not in answer["message"]
+        assert "can't be used" in answer["message"] or "can't use its files" in answer["message"]
+
+
+def test_a_photo_that_cannot_be_written(tmp_path):
+    with LocalServer(tmp_path, enabled=True) as server:
+        (server.temp / "facegen").write_text("a file where the folder of the photos belongs")
+        status, answer = server.post(SUBMIT, BODY)
+        assert status == 503 and "can't use its files: File exists" in answer["message"]
+
+
+def test_a_request_that_cannot_be_stored(tmp_path, full_disk):
+    with LocalServer(tmp_path, enabled=True) as server:
+        full_disk.append(True)
+        status, answer = server.post(SUBMIT, BODY)
+        assert status == 503 and "disk is full" in answer["message"]
+        assert not any((server.temp / "facegen").iterdir()) and not server.comfy.prompts
+        full_disk.clear()
+        assert server.submit(BODY)["status"] == "success"
+
+
+@pytest.mark.parametrize("end", ["finished", "cancelled"])
+def test_an_outcome_that_cannot_be_stored(tmp_path, full_disk, end):
+    with LocalServer(tmp_path, enabled=True, hold_seconds=0.1) as server:
+        server.comfy.gate.clear()
+        identifier = server.submit(BODY)["id"]
+        server.comfy.wait_for(1)
+        full_disk.append(True)
+        if end == "cancelled":
+            assert "could not be stored" in server.post(f"/api/v6/image_editing/cancel/{identifier}")[1]["message"]
+        server.comfy.gate.set()
+        until(lambda: server.fetch(identifier)["status"] == "failed")
+        assert "could not be stored" in server.fetch(identifier)["message"]
+        full_disk.clear()
+        assert server.fetch(identifier)["status"] == "failed"
+        assert server.submit(BODY)["status"] in ("success", "processing")
+
+
+def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):
+    failed, too_old = [], runner_module.too_old
+
+    def once_broken(hours):
+        if not failed:
+            failed.append(True)
+            raise PermissionError("a file that a scanner holds open")
+        return too_old(-1)  # everything is too old
+
+    monkeypatch.setattr(runner_module, "too_old", once_broken)
+    monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.02)
+    monkeypatch.setattr(runner_module, "PATIENCE", 0.3)
+    with LocalServer(tmp_path, enabled=True) as server:
+        identifier = server.submit(BODY)["id"]
+        until(lambda: server.fetch(identifier)["status"] == "error")
+
+
+def test_a_file_that_cannot_be_deleted_keeps_no_other(tmp_path):
+    results = Results(tmp_path)
+    (tmp_path / "0-folder").mkdir()
+    (tmp_path / "1.png").touch()
+    results.delete_older_than(time.time() + 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["0-folder"]
+
+
+# --- ComfyUI
+
+
+def test_a_strange_answer_of_comfyui_does_not_end_the_watch(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_module, "PATIENCE", 0.05)
+    queued, broken = runner_module.Host.queued, []
+
+    async def once_broken(self):
+        if not broken:
+            broken.append(True)
+            raise KeyError("queue_running")
+        return await queued(self)
+
+    monkeypatch.setattr(runner_module.Host, "queued", once_broken)
+    with LocalServer(tmp_path, enabled=True) as server:
+        assert server.submit(BODY)["status"] == "success" and broken
+
+
+def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path, monkeypatch):
+    async def come_too_late(self, prompt_id):
+        pass
+
+    monkeypatch.setattr(runner_module.Host, "cancel", come_too_late)
+    with LocalServer(tmp_path, enabled=True, hold_seconds=0) as server:
+        server.comfy.gate.clear()
+        identifier = server.submit({**BODY, "samples": 2})["id"]
+        server.comfy.wait_for(1)
+        server.post(f"/api/v6/image_editing/cancel/{identifier}")
+        server.comfy.gate.set()
+        until(lambda: not any((server.temp / "facegen").iterdir()))
+        assert len(server.comfy.history) == 1 and not list(server.temp.glob("*.png"))
+        assert "cancelled" in server.fetch(identifier)["message"]
+
+
+# --- the caller
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with LocalServer(tmp_path_factory.mktemp("local"), enabled=True) as running:
+        yield running
+
+
+def test_a_caller_that_hangs_up(server, caplog):
+    head = "POST /v6/images/fetch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode())
+        time.sleep(0.1)
+    time.sleep(0.1)
+    assert server.post("/v6/images/fetch", {})[0] == 200 and not caplog.records
+
+
+def test_a_body_that_is_not_packed_as_it_says(server):
+    status, answer = server.post(SUBMIT, raw=b"plain", headers={"Content-Encoding": "gzip"})
+    assert status == 400 and answer["status"] == "error"
+
+
+def test_a_picture_that_a_request_does_not_have(server):
+    link = server.submit(BODY)["output"][0]
+    status, answer = server.get(link.replace("-0.png", "-1.png"))
+    assert status == 404 and answer["message"] == "There is no such picture."
+
+
+def test_settings_that_cannot_be_read_tell_a_rebound_name_nothing(tmp_path):
+    with LocalServer(tmp_path) as server:
+        server.config.write_text("{")
+        answers = [server.get("/facegen/settings", headers={"Host": "evil.example"})]
+        answers.append(server.post("/facegen/settings", {"local_api": {"enabled": True}}, headers={"Host": "evil.example"}))
+        answers.append(server.post(SUBMIT, BODY, headers={"Host": "evil.example"}))
+        assert all(str(tmp_path) not in str(answer) for _, answer in answers)
+        assert "can't be read as JSON" in server.get("/facegen/settings")[1]["local_api"]["reason"]
