@@ -1,7 +1,4 @@
-"""The Face Generator API's routes inside ComfyUI, under / and, by ComfyUI's own doing, under /api.
-
-Described by openapi.json beside this file.
-"""
+"""What the routes of the local Face Generator API answer. Described by openapi.json beside this file."""
 
 import asyncio
 import base64
@@ -21,16 +18,11 @@ from .local.faces import save_face
 from .local.host import HostError, HostInfo
 from .local.jobs import Job, StoreInUse
 from .local.lenient import read_request
-from .local.results import NAME, ROUTE, UPLOAD, new_name
+from .local.results import NAME, UPLOAD, new_name
 from .local.runner import QueueFull, Runner
 from .response import ERROR, SUCCESS, FaceGenResponse
+from .routes import CANCEL, FETCH, FILES, SETTINGS, SUBMIT, UPLOADS
 
-FAMILIES = ("/v6/image_editing", "/v1/enterprise/image_editing", "/v1/enterprise/face_gen")
-SUBMIT = ("/v6/image_editing/face_gen", "/v1/enterprise/image_editing/face_gen", "/v1/enterprise/face_gen/make_gen")
-FETCH = (*(f"{family}/fetch/{{id}}" for family in FAMILIES), "/v6/images/fetch/{id}", "/v6/images/fetch")
-CANCEL = tuple(f"{family}/cancel/{{id}}" for family in FAMILIES)
-UPLOADS = {"/v6/base64_to_url": "base64_string", "/v6/image_editing/base64_to_url": "init_image"}
-SETTINGS = "/facegen/settings"
 FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
@@ -38,7 +30,7 @@ Handler = Callable[[web.Request, LocalConfig, str, Any], Awaitable[web.Response]
 
 
 class LocalApi:
-    """Answers the routes. Work begins with the first start of the server, and only while the settings say so."""
+    """Answers the routes; `handlers` has one for each of routes.ROUTES. Nothing is in work before the settings say so."""
 
     def __init__(self, info: HostInfo, profiles: Callable[[], Iterable[str]] = tuple):
         """`profiles` names the ModelsLab profiles, for the settings dialog."""
@@ -46,40 +38,35 @@ class LocalApi:
         self._config = ConfigFile(info.user / "facegen" / "local_api.json")
         self._runner: Runner | None = None
 
-    def register(self, app: web.Application, routes: web.RouteTableDef) -> None:
-        for path in SUBMIT:
-            routes.post(path)(self._guarded(self._submit))
-        for path in FETCH:
-            routes.post(path)(self._guarded(self._fetch))
-        for path in CANCEL:
-            routes.post(path)(self._guarded(self._cancel))
-        for path, name in UPLOADS.items():
-            routes.post(path)(self._guarded(functools.partial(self._upload, name)))
-        routes.get(f"{ROUTE}{{name}}")(self._file)
-        routes.get(SETTINGS)(self._settings)
-        routes.post(SETTINGS)(self._change_settings)
-        app.on_startup.append(self._on_startup)
-        app.on_shutdown.append(self._on_shutdown)
+        guarded = dict.fromkeys(SUBMIT, self._submit) | dict.fromkeys(FETCH, self._fetch)
+        guarded |= dict.fromkeys(CANCEL, self._cancel)
+        guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
+        self.handlers = {("POST", path): self._guarded(handler) for path, handler in guarded.items()} | {
+            ("GET", f"{FILES}{{name}}"): self._file,
+            ("GET", SETTINGS): self._settings,
+            ("POST", SETTINGS): self._change_settings,
+        }
 
     # --- life
 
-    async def _on_startup(self, app: web.Application) -> None:
+    async def start(self) -> None:
+        """Begin, if the settings say so; what is in the way is logged."""
         try:
             config = self._config.read()
             reason = why_unavailable(config, self._info) if config.enabled else None
             if config.enabled and not reason:
-                self._start()
+                self._running()
         except (ConfigError, StoreInUse) as error:
             reason = str(error)
         if reason:
             logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
 
-    async def _on_shutdown(self, app: web.Application) -> None:
+    async def stop(self) -> None:
         if self._runner:
             await self._runner.stop()
             self._runner = None
 
-    def _start(self) -> Runner:
+    def _running(self) -> Runner:
         if self._runner is None:
             self._runner = Runner(self._info, self._config)
             self._runner.start()
@@ -95,7 +82,7 @@ class LocalApi:
                 origin = check_host(request, config)
                 body = await read_json(request)
                 check_key(request, body, config)
-                self._start()
+                self._running()
                 return await handler(request, config, origin, body)
             except Refused as refused:
                 return refused.answer()
@@ -158,7 +145,7 @@ class LocalApi:
         try:
             config = usable_config(self._config.read, self._info)
             check_host(request, config)
-            runner = self._start()
+            runner = self._running()
             found = NAME.fullmatch(request.match_info["name"])
             if not found:
                 raise Refused(404, "There is no such picture.")
@@ -187,22 +174,26 @@ class LocalApi:
             reason = why_unavailable(config, self._info)
         except ConfigError as error:
             config, reason = self._config.last, str(error)
+        try:
+            check_host(request, config)
+        except Refused as refused:
+            return refused.answer()
         state = {"enabled": config.enabled and not reason, "available": not reason, "reason": reason}
         return web.json_response({"local_api": state, "modelslab": {"profiles": list(self._profiles())}})
 
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
+            reason = why_unavailable(self._config.read(), self._info)
             check_host(request, self._config.last)
             body = await read_json(request)
             enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
             if not isinstance(enabled, bool):
                 raise TypeError
-            reason = why_unavailable(self._config.read(), self._info)
             if enabled and reason:
                 raise ConfigError(reason)
             self._config.enable(enabled)
             if enabled:
-                self._start()
+                self._running()
         except Refused as refused:
             return web.json_response({"error": str(refused)}, status=refused.status)
         except (KeyError, TypeError):

@@ -13,6 +13,7 @@ from .errors import FaceGenError
 from .face_analysis import Face, FaceAnalyzer, Found, aligned_crop, from_left, select_faces, to_bgr
 from .face_combine import outliers
 from .face_embeds import NOBODY, FaceEmbeds
+from .face_mask import face_mask
 from .likeness import SAME_PERSON
 from .pictures import require_rgb
 from .portrait_quality import portrait_quality
@@ -24,12 +25,14 @@ Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass
 class EmbeddedPhotos:
-    """embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos [B, H, W, 3]; report: plain values."""
+    """embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos, enlarged where small [B, h, w, 3]; report:
+    plain values; mask [B, H, W] (0-1): where the chosen faces are."""
 
     embeds: FaceEmbeds
     crops: Tensor
     annotated: Tensor
     report: dict
+    mask: Tensor
 
     @property
     def warnings(self) -> list[str]:
@@ -82,7 +85,8 @@ def embed_photos(
         faces = _with_places(faces, [len(photo.chosen) for photo in photos])
     for warning in report["warnings"]:
         log.warning("FaceGen: %s", warning)
-    return EmbeddedPhotos(faces.combined(combine), crops, as_batch([photo.annotated for photo in photos]), report)
+    mask = torch.stack([face_mask(photo.chosen, *photo.bgr.shape[:2]) for photo in photos])
+    return EmbeddedPhotos(faces.combined(combine), crops, as_batch([photo.annotated for photo in photos]), report, mask)
 
 
 def _look(analyzer: FaceAnalyzer, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:

@@ -10,6 +10,7 @@ from .face_embeds import FaceGenCombineFaces, FaceGenLoadFaceEmbeds, FaceGenSave
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
 from .likeness import FaceGenLikeness
 from .local_api import register_local_api
+from .modelslab import FaceGenModelsLab
 from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
 from .style import FaceGenStyle
@@ -47,4 +48,5 @@ class FaceGenExtension(ComfyExtension):
             FaceGenLoadSafetyChecker,
             FaceGenCombineSafetyCheckers,
             FaceGenSafetyFilter,
+            FaceGenModelsLab,
         ]

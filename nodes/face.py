@@ -124,6 +124,10 @@ class FaceGenEmbedFace(io.ComfyNode):
                     display_name="report",
                     tooltip="JSON: the faces of each photo, what it took to find them, how good they are, who is not alike.",
                 ),
+                io.Mask.Output(
+                    display_name="face_mask",
+                    tooltip="White where the chosen faces are, with a soft edge; one mask per photo, for inpainting them.",
+                ),
             ],
         )
 
@@ -141,7 +145,7 @@ class FaceGenEmbedFace(io.ComfyNode):
         )
         report = json.dumps(done.report, indent=1)
         shown = on_node(_faces_in_words(done.report), done.annotated)
-        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, ui=shown)
+        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
 
 
 def _faces_in_words(report):

@@ -1,4 +1,4 @@
-"""`generate`: a photo and a prompt to PNGs and a contact sheet. `models`: see model_files."""
+"""`generate`: a photo and a prompt to PNGs and a contact sheet. `models`: see model_files; `doctor`: see there."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..api.contract import FIELDS, STYLES, ContractError, FaceGenRequest
 from ..models.errors import FaceGenError
-from . import model_files
+from . import doctor, model_files
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "tiny"
@@ -230,6 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     actions = models.add_subparsers(dest="models_command", required=True)
     model_files.add_commands(actions)
     add_convert(actions)
+    doctor.add_command(commands)
     if getattr(parser.parse_args(arguments), "demo", False):
         generate.set_defaults(**DEMO)
     options = parser.parse_args(arguments)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from safetensors import SafetensorError, safe_open
-
 from ..models.errors import FaceGenError
 from ..models.face_packs import find_packs
 from ..models.faceid_adapter import FaceIDAdapter
+from ..models.safetensors_header import clip_width
 
 WHAT = {
     "checkpoint": "an SD1.5 checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
@@ -98,7 +97,7 @@ def _adapter(files: dict[str, Path], name: str | None) -> FaceIDAdapter:
 def _clip_vision(files: dict[str, Path], name: str | None, adapter: FaceIDAdapter) -> Path:
     """The model of the width that the adapter reads; any, if it reads none."""
     chosen = files if name is None else {name: _pick("clip_vision", files, name)}
-    widths = {key: _clip_width(path) for key, path in chosen.items()}
+    widths = {key: clip_width(path) for key, path in chosen.items()}
     needed = adapter.variant.clip_dim
     fitting = {key: chosen[key] for key, width in widths.items() if width and needed in (None, width)}
     if not fitting:
@@ -106,14 +105,6 @@ def _clip_vision(files: dict[str, Path], name: str | None, adapter: FaceIDAdapte
         wanted = f" of width {needed}" if needed else ""
         raise FaceGenError(f"{adapter.file.path.name} needs a CLIP vision model{wanted} in clip_vision. Found: {seen}.")
     return _pick("clip_vision", fitting, None)
-
-
-def _clip_width(path: Path) -> int | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.get_slice("vision_model.embeddings.class_embedding").get_shape()[-1]
-    except (SafetensorError, OSError):
-        return None
 
 
 def _pick(kind: str, found: Mapping[str, T], name: str | None) -> T:

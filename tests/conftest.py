@@ -48,3 +48,26 @@ def tom_hanks() -> torch.Tensor:
     from insightface import data
 
     return _picture(data.get_image("Tom_Hanks_54745")[..., ::-1])
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty home folder, and nothing in the environment that names a ComfyUI."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.delenv("PWD", raising=False)
+    return home
+
+
+@pytest.fixture
+def dev(tmp_path, home):
+    """dev.py in a folder of its own, beside requirement files."""
+    from dev_tools import load_dev, place_pack
+
+    module = load_dev(place_pack(tmp_path / "pack"))
+    files = module.environments
+    for path in (files.PACK_REQUIREMENTS, files.HOST_REQUIREMENTS, files.DEV_REQUIREMENTS):
+        path.write_text("numpy\n")
+    return module

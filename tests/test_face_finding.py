@@ -91,7 +91,7 @@ def test_a_found_face_costs_one_try(plain):
     assert FaceAnalyzer(plain, "CPU").find(grey(90, 70)).tries == TRIES[:1]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     height=st.integers(64, 400),
     width=st.integers(64, 400),

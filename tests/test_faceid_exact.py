@@ -51,20 +51,29 @@ def diffusers_faceid(state, faces, s_scale):
     return pipe, torch.stack([torch.zeros_like(identity), identity])
 
 
-@pytest.mark.parametrize("s_scale", [0.0, 1.0, 2.0])
-@pytest.mark.parametrize("ending", ["bin", "safetensors"])
-def test_tokens_equal_diffusers_projection_at_published_shapes(tmp_path, s_scale, ending):
+@pytest.fixture(scope="module")
+def published():
+    """(state, diffusers' projection made of it), at the published shapes."""
     from diffusers.models.embeddings import IPAdapterFaceIDPlusImageProjection
 
     state = faceid_state(SD15_WIDTHS[:1], rank=0)
-    adapter = FaceIDAdapter(save(state, tmp_path / f"any name.{ending}"))
-    faces = embeds(2, clip=1280)
-    cond, uncond = adapter.tokens(faces, s_scale)
-
     projection = diffusers.UNet2DConditionModel._convert_ip_adapter_image_proj_to_diffusers(
         reduced_unet(), state["image_proj"], low_cpu_mem_usage=False
     )
     assert isinstance(projection, IPAdapterFaceIDPlusImageProjection)
+    return state, projection
+
+
+@pytest.fixture(scope="module", params=["bin", "safetensors"])
+def published_adapter(request, published, tmp_path_factory):
+    return FaceIDAdapter(save(published[0], tmp_path_factory.mktemp("faceid") / f"any name.{request.param}"))
+
+
+@pytest.mark.parametrize("s_scale", [0.0, 1.0, 2.0])
+def test_tokens_equal_diffusers_projection_at_published_shapes(published, published_adapter, s_scale):
+    _, projection = published
+    faces = embeds(2, clip=1280)
+    cond, uncond = published_adapter.tokens(faces, s_scale)
     projection.shortcut, projection.shortcut_scale = True, s_scale
     for ours, identity, clip in (
         (cond, faces.normed_identity, faces.clip_hidden),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from facegen.api.contract import FIELDS
 from facegen.api.local.host import HostInfo
-from facegen.api.server import CANCEL, FETCH, SUBMIT, UPLOADS
+from facegen.api.routes import CANCEL, FETCH, SUBMIT, UPLOADS
 from local_api_server import BODY, LocalServer
 
 SUBMIT_URL = "/api/v6/image_editing/face_gen"
@@ -122,6 +122,12 @@ def test_the_host_header_is_checked(tmp_path, host, status):
     with LocalServer(tmp_path, enabled=True, served_as=["faces.example.org"]) as server:
         got, answer = server.post("/api/v6/images/fetch/1", headers={"Host": host})
         assert got == (status if host else 400) or (not host and got == 403), answer
+
+
+def test_settings_are_not_shown_to_a_rebound_name(server):
+    for call in (server.get, lambda path, **o: server.post(path, {"local_api": {"enabled": False}}, **o)):
+        assert call("/facegen/settings", headers={"Host": "evil.example"})[0] == 403
+    assert server.get("/facegen/settings")[1]["local_api"]["enabled"]
 
 
 def test_the_links_carry_the_name_that_was_called(server):

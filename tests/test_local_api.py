@@ -154,6 +154,26 @@ def test_cancel_by_id(server, stage):
     assert len(server.comfy.history) == (2 if stage == "running" else 1)
 
 
+def test_cancelled_on_its_way_into_the_queue(server):
+    server.configure(enabled=True, hold_seconds=0)
+    server.comfy.gate.clear()
+    server.comfy.door.clear()
+    identifier = server.submit(BODY)["id"]
+    deadline = time.monotonic() + 10
+    while not server.comfy.knocked:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    answer = server.post(f"/api/v6/image_editing/cancel/{identifier}")[1]
+    assert "cancelled" in answer["message"]
+    server.comfy.door.set()
+    while any((server.temp / "facegen").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(server.comfy.prompts) == 1 and not server.comfy.pending
+    assert not server.comfy.running
+    assert server.fetch(identifier) == answer
+
+
 def test_a_request_removed_from_comfyuis_queue_is_failed(server):
     server.configure(enabled=True, hold_seconds=10)
     server.comfy.gate.clear()
@@ -202,6 +222,52 @@ def test_beyond_the_bound_requests_are_told_to_come_back(server):
     refused = [answer for status, answer in answers if status == 429]
     assert len(refused) == 5 and sum(answer["status"] == "success" for _, answer in answers) == 3
     assert all(answer["retry_after"] >= 1 and "Maximum 3 queued requests" in answer["message"] for answer in refused)
+
+
+@pytest.mark.parametrize("as_base64", [False, True])
+def test_pictures_that_somebody_deleted(server, as_base64):
+    answer = server.submit({**BODY, "base64": as_base64})
+    for path in (server.config.parent / "local_api" / "results").iterdir():
+        path.unlink()
+    gone = server.fetch(answer["id"])
+    assert gone["status"] == "failed" and "were deleted" in gone["message"]
+    assert server.get(answer["proxy_links"][0])[0] == 404
+
+
+def test_photos_that_are_none(server):
+    file = io.BytesIO()
+    Image.new("L", (9000, 9000)).save(file, "PNG")
+    whole = base64.b64decode(data_uri(kind="PNG").partition(",")[2])
+    wrong = {
+        "neither an http(s) URL nor valid base64": "a photo of me",
+        "no JPEG, PNG or WebP": "data:image/png;base64," + base64.b64encode(b"GIF89a" + bytes(50)).decode(),
+        "damaged": base64.b64encode(whole[:60]).decode(),
+        "million": base64.b64encode(file.getvalue()).decode(),
+        "data URI must begin": "data:text/html;base64,AAAA",
+        "not a public address": "http://127.0.0.1/face.jpg",
+        "larger than 20 MB": "A" * (28 << 20),
+    }
+    for message, photo in wrong.items():
+        answer = server.submit({**BODY, "face_image": photo})
+        assert answer["status"] == "error" and message in answer["message"]["face_image"][0], (message, answer)
+    assert not server.comfy.prompts and not any((server.temp / "facegen").glob("*"))
+
+
+def test_a_photo_lies_on_its_side(server):
+    """EXIF orientation is applied, and no metadata is kept."""
+    image, exif = Image.new("RGB", (40, 20), (250, 0, 0)), Image.Exif()
+    image.paste((0, 0, 250), (0, 0, 20, 20))
+    exif[0x0112], exif[0x010F] = 6, "Camera"
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif, quality=95)
+    server.configure(enabled=True, hold_seconds=0)
+    server.comfy.gate.clear()
+    server.submit({**BODY, "face_image": base64.b64encode(file.getvalue()).decode()})
+    server.comfy.wait_for(1)
+    (path,) = (server.temp / "facegen").glob("*.png")
+    with Image.open(path) as saved:
+        assert saved.size == (20, 40) and saved.info == {} and saved.getpixel((10, 5))[2] > 200
+    server.comfy.gate.set()
 
 
 def test_the_face_is_gone_from_disk_when_the_picture_is_there(server):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ def read(tmp_path, content):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     path.chmod(0o600)
     return ConfigFile(path).read()
+
+
+def test_the_documented_example(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "local-api.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    config = read(tmp_path, example)
+    assert config.enabled and config.flavours["sd15"].styles["anime"].loras == {"ink.safetensors": 0.6}
+    assert all(re.search(rf"\b{f.name}\b", text) for kind in (LocalConfig, Flavour) for f in fields(kind))
 
 
 def test_no_file_is_off(tmp_path):

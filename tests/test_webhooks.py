@@ -21,7 +21,7 @@ class Receiver(http.server.ThreadingHTTPServer):
     def __init__(self):
         self.calls, self.statuses = [], []
         super().__init__(("127.0.0.1", 0), self.handler())
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server_port}/done"
 
     def handler(receiver):

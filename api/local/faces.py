@@ -6,6 +6,7 @@ import binascii
 import io
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,6 +18,7 @@ FORMATS = ("JPEG", "PNG", "WEBP")  # Pillow's rarer readers see no stranger's by
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
 MAX_PIXELS = 50_000_000
 DATA_URI = re.compile(r"data:image/[\w.+-]{1,40}(;[\w=-]{1,40})*;base64,", re.IGNORECASE)
+DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million pixels takes hundreds of megabytes
 Local = Callable[[str], Path | None]  # one of our own URLs -> its file
 
 
@@ -26,28 +28,22 @@ async def save_face(source: str, path: Path, local: Local, allow: Iterable[str])
     Raises ContractError naming face_image if it can't be had or is no picture within the limits.
     """
     try:
-        content = await _bytes_of(source, local, allow)
-        await asyncio.to_thread(_write, content, path)
+        content: str | bytes = source
+        if "://" in source[:20]:
+            file = local(source)
+            content = await download(source, LIMITS, allow) if file is None else file.read_bytes()
+        await asyncio.get_running_loop().run_in_executor(DECODERS, _write, content, path)
     except (DownloadError, ValueError) as error:
         raise ContractError({"face_image": [f"The face_image field can't be used. {error}"]}) from error
 
 
-async def _bytes_of(source: str, local: Local, allow: Iterable[str]) -> bytes:
-    if source[:5].lower() == "data:":
-        prefix = DATA_URI.match(source)
+def decoded(text: str) -> bytes:
+    """The bytes of a data URI or of base64, at most as many as a photo may have."""
+    if text[:5].lower() == "data:":
+        prefix = DATA_URI.match(text)
         if not prefix:
             raise ValueError("A data URI must begin with data:image/jpeg;base64, or another type of picture.")
-        return decoded(source[prefix.end() :])
-    if "://" not in source[:20]:
-        return decoded(source)
-    file = local(source)
-    if file is not None:
-        return await asyncio.to_thread(file.read_bytes)
-    return await download(source, LIMITS, allow)
-
-
-def decoded(text: str) -> bytes:
-    """The bytes that base64 stands for, at most as many as a photo may have."""
+        text = text[prefix.end() :]
     if len(text) > LIMITS.bytes * 4 // 3 + 4:
         raise ValueError(f"It is larger than {LIMITS.bytes >> 20} MB.")
     try:
@@ -56,8 +52,8 @@ def decoded(text: str) -> bytes:
         raise ValueError("It is neither an http(s) URL nor valid base64.") from None
 
 
-def _write(content: bytes, path: Path) -> None:
-    image = _opened(content)
+def _write(content: str | bytes, path: Path) -> None:
+    image = _opened(content if isinstance(content, bytes) else decoded(content))
     path.parent.mkdir(parents=True, exist_ok=True)
     clean = Image.new("RGB", image.size)  # pixels alone, none of the photo's metadata
     clean.paste(image)

@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image
 from yarl import URL
 
+from ..routes import FILES
 from .jobs import Job
 
-ROUTE = "/facegen/files/"
 NAME = re.compile(r"([0-9a-f]{32})-(\d|upload)\.(png|base64)")
 UPLOAD = "upload"
 
@@ -38,16 +38,19 @@ class Results:
             clean.save(target.with_suffix(".part"), "PNG")
             target.with_suffix(".part").replace(target)
 
+    def are_there(self, job: Job) -> bool:
+        return all(self.path(job.secret, number).is_file() for number in range(job.samples))
+
     def read_base64(self, job: Job) -> list[str]:
         return [base64.b64encode(self.path(job.secret, n).read_bytes()).decode() for n in range(job.samples)]
 
     def links(self, job: Job) -> tuple[str, ...]:
         """Where the pictures of a request are, or will be."""
         kind = "base64" if job.as_base64 else "png"
-        return tuple(f"{job.origin}/api{ROUTE}{job.secret}-{number}.{kind}" for number in range(job.samples))
+        return tuple(f"{job.origin}/api{FILES}{job.secret}-{number}.{kind}" for number in range(job.samples))
 
     def upload_link(self, secret: str, origin: str) -> str:
-        return f"{origin}/api{ROUTE}{secret}-{UPLOAD}.png"
+        return f"{origin}/api{FILES}{secret}-{UPLOAD}.png"
 
     def own_file(self, url: str, origin: str) -> Path | None:
         """The file behind one of our own URLs, which the guard would refuse as an address of this machine."""
@@ -57,7 +60,7 @@ class Results:
             return None
         if given.host != own.host or given.port != own.port:
             return None
-        found = NAME.fullmatch(given.path.removeprefix("/api").removeprefix(ROUTE))
+        found = NAME.fullmatch(given.path.removeprefix("/api").removeprefix(FILES))
         path = self.path(found[1], found[2]) if found and found[3] == "png" else None
         return path if path and path.is_file() else None
 

@@ -17,6 +17,7 @@ from .host import Host, HostError, HostInfo
 from .results import Results, new_name, too_old
 
 POLL = 0.25  # seconds between two looks at ComfyUI's queue
+PATIENCE = 5.0  # seconds before the next look when ComfyUI could not be asked
 CLEAN_EVERY = 600  # seconds
 FIRST_GUESS = 30.0  # seconds that a request takes, before one was measured
 VANISHED = "The request was taken out of ComfyUI's queue."
@@ -109,6 +110,8 @@ class Runner:
     def response(self, job: jobs.Job) -> FaceGenResponse:
         """The answer that says how a request stands."""
         common = {"id": job.id, "tip": job.tip, "meta": job.meta}
+        if job.state == jobs.SUCCESS and not self.results.are_there(job):
+            return FaceGenResponse(FAILED, message="The pictures of this request were deleted.", **common)
         if job.state == jobs.SUCCESS:
             links = self.results.links(job)
             output = tuple(self.results.read_base64(job)) if job.as_base64 else links
@@ -146,6 +149,8 @@ class Runner:
             await self._collect(job, result_node(graph))
         except (ConfigError, HostError) as error:
             self._finish(job, jobs.FAILED, str(error))
+            with contextlib.suppress(HostError):  # it may have been queued all the same
+                await self._host.cancel(job.prompt_id)
         except Exception as error:
             logging.exception("FaceGen: request %s failed", job.id)
             self._finish(job, jobs.FAILED, f"The request failed ({type(error).__name__}); ComfyUI's log says more.")
@@ -218,6 +223,7 @@ class Runner:
                 queued = await self._host.queued()
             except HostError as error:
                 logging.warning("FaceGen: %s", error)
+                await asyncio.sleep(PATIENCE)
                 continue
             for identifier, left in mine.items():
                 job = self.store.get(identifier)

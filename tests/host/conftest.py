@@ -19,6 +19,7 @@ def pytest_collection_modifyitems(items):
 if COMFYUI:
     sys.path.insert(0, COMFYUI)
     import comfy.cli_args
+    import utils.install_util  # noqa: F401  as main.py does: later, nodes.py puts another `utils` first on sys.path
 
     comfy.cli_args.args.cpu = True
 
@@ -41,7 +42,7 @@ def base_directory(tmp_path_factory):
     build_models_folder(base / "models")
     for name in ("input", "output", "temp", "user", "custom_nodes"):
         (base / name).mkdir()
-    (base / "custom_nodes" / "my faces").symlink_to(ROOT, target_is_directory=True)
+    (base / "custom_nodes" / "my-faces").symlink_to(ROOT, target_is_directory=True)
     return base
 
 

@@ -16,9 +16,11 @@ import urllib.request
 import numpy as np
 from aiohttp import web
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from facegen.api.local.graph import FILES
 from facegen.api.local.host import HostInfo
+from facegen.api.routes import add_routes
 from facegen.api.server import LocalApi
 from host_server import free_port
 
@@ -44,12 +46,16 @@ WIDGETS = dict(FILES.values()) | {"LoraLoader": "lora_name"}
 
 
 class FakeComfy:
-    """ComfyUI's queue. While `gate` is clear the prompt at its head keeps running; `break_with` makes prompts fail."""
+    """ComfyUI's queue. While `gate` is clear the prompt at its head keeps running, and while `door` is, none gets in;
+    `break_with` makes prompts fail."""
 
     def __init__(self, temp):
         self.temp, self.prompts, self.running, self.pending, self.history = temp, [], [], [], {}
+        self.knocked = 0
         self.gate, self.break_with, self.interrupted = threading.Event(), None, set()
+        self.door = threading.Event()
         self.gate.set()
+        self.door.set()
 
     def routes(self):
         return [
@@ -70,6 +76,9 @@ class FakeComfy:
 
     async def post_prompt(self, request):
         body = await request.json()
+        self.knocked += 1
+        while not self.door.is_set():
+            await asyncio.sleep(0.01)
         self.prompts.append(body["prompt"])
         self.pending.append((body["prompt_id"], body["prompt"]))
         return web.json_response({"prompt_id": body["prompt_id"]})
@@ -85,7 +94,7 @@ class FakeComfy:
         return web.Response()
 
     async def post_interrupt(self, request):
-        self.interrupted.add((await request.json())["prompt_id"])
+        self.interrupted |= {(await request.json())["prompt_id"]} & {i for i, _ in self.running}
         return web.Response()
 
     async def get_history(self, request):
@@ -124,7 +133,9 @@ class FakeComfy:
         images = []
         for number in range(sampler["samples"]):
             name = f"ComfyUI_temp_{identifier}_{number}.png"
-            Image.new("RGB", (sampler["width"], sampler["height"]), (shade, number, 0)).save(self.temp / name)
+            text = PngInfo()
+            text.add_text("prompt", json.dumps(graph))  # as ComfyUI does
+            Image.new("RGB", (sampler["width"], sampler["height"]), (shade, number, 0)).save(self.temp / name, pnginfo=text)
             images.append({"filename": name, "subfolder": "", "type": "temp"})
         node = next(i for i, n in graph.items() if n["class_type"] == "PreviewImage")
         messages.append(["execution_success", {"timestamp": now}])
@@ -164,8 +175,7 @@ class LocalServer:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app, routes = web.Application(client_max_size=100 << 20), web.RouteTableDef()
         info = HostInfo(self.listen, self.port, False, self.temp, self.base / "user")
-        self.api = LocalApi(info, self.profiles)
-        self.api.register(app, routes)
+        add_routes(app, routes, self.config, lambda: LocalApi(info, self.profiles))
         app.add_routes([web.route(r.method, "/api" + r.path, r.handler) for r in routes])  # as ComfyUI does
         app.add_routes(routes)
         app.add_routes(self.comfy.routes())

@@ -3,34 +3,93 @@
 import json
 from pathlib import Path
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = ROOT / "workflows"
+BLUEPRINT = ROOT / "subgraphs" / "Portrait from a face.json"
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOT_QUEUED = {"MarkdownNote", "Note"}
+ALWAYS, NEVER = 0, 2  # modes of a node
 # Widgets that the front end adds after a widget of the schema.
-COMPANIONS = {"control_after_generate", "image_upload"}
+COMPANIONS = ("control_after_generate", "image_upload")
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+INSIDE_INPUT, INSIDE_OUTPUT = -10, -20  # numbers of a subgraph's own two ends
 
 
 def load(name):
     return json.loads((WORKFLOWS / name).read_text(encoding="utf-8"))
 
 
+def blueprint():
+    return json.loads(BLUEPRINT.read_text(encoding="utf-8"))
+
+
+def schema_inputs(node_type, object_info):
+    """Name -> specification, in the front end's order: what is required, then what is optional."""
+    info = object_info[node_type]["input"]
+    return info.get("required", {}) | info.get("optional", {})
+
+
+def kind(spec):
+    return "COMBO" if isinstance(spec[0], list) else spec[0]
+
+
+def widget_order(node_type, object_info):
+    """Names of the widgets in the order in which a saved node lists their values."""
+    names = []
+    for name, spec in schema_inputs(node_type, object_info).items():
+        if kind(spec) in WIDGETS:
+            names += [name, *(c for c in COMPANIONS if len(spec) > 1 and spec[1].get(c))]
+    return names
+
+
+def widget_values(node, object_info):
+    """Name -> value of a saved node's widgets."""
+    order, values = widget_order(node["type"], object_info), node.get("widgets_values", [])
+    assert len(values) <= len(order), f"{node['type']} {node['id']} has more widget values than its schema"
+    return {name: value for name, value in zip(order, values, strict=False) if name not in COMPANIONS}
+
+
 def to_api(workflow, object_info):
-    """A front-end workflow as the API-format graph: widgets by the schema's order, links by name."""
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
-    graph = {}
-    for node in workflow["nodes"]:
-        if node["type"] in NOT_QUEUED:
-            continue
-        info = object_info[node["type"]]["input"]
-        specs = info.get("required", {}) | info.get("optional", {})
-        values = iter(node.get("widgets_values", []))
-        inputs = {}
-        for name, spec in specs.items():
-            if isinstance(spec[0], list) or spec[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
-                inputs[name] = next(values)
-                for companion in COMPANIONS & set(spec[1] if len(spec) > 1 else ()):
-                    if spec[1][companion]:
-                        next(values)
-        assert not list(values), f"{node['type']} {node['id']} has more widget values than its schema"
-        inputs |= {i["name"]: sources[i["link"]] for i in node["inputs"] if i["link"] is not None}
-        graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    """A front-end workflow as the API-format graph: widgets by the schema's order, links by name, subgraphs unfolded."""
+    definitions = {d["id"]: d for d in workflow.get("definitions", {}).get("subgraphs", ())}
+    queued = [n for n in workflow["nodes"] if n["type"] not in NOT_QUEUED and n["mode"] == ALWAYS]
+    graph, sources = {}, {}
+    instances = {node["id"]: definitions[node["type"]] for node in queued if node["type"] in definitions}
+    for number, origin, slot, *_ in workflow["links"]:
+        if origin in instances:
+            origin, slot = _end_inside(instances[origin], origin, slot)
+        sources[number] = [str(origin), slot]
+    for node in queued:
+        if node["id"] in instances:
+            graph |= _unfold(node, instances[node["id"]], sources, object_info)
+        else:
+            graph[str(node["id"])] = _api_node(node, sources, object_info)
     return graph
+
+
+def _api_node(node, sources, object_info):
+    linked = {i["name"]: sources[i["link"]] for i in node["inputs"] if i["link"] in sources}
+    return {"class_type": node["type"], "inputs": widget_values(node, object_info) | linked}
+
+
+def _end_inside(definition, instance, slot):
+    """Number and output of the inner node that a subgraph's output comes from."""
+    (link,) = (n for n in definition["links"] if n["target_id"] == INSIDE_OUTPUT and n["target_slot"] == slot)
+    return f"{instance}:{link['origin_id']}", link["origin_slot"]
+
+
+def _unfold(instance, definition, sources, object_info):
+    """The nodes of a subgraph, numbered <instance>:<node>, with what its instance is given."""
+    given = {
+        name: value for (_, name), value in zip(instance["properties"]["proxyWidgets"], instance["widgets_values"], strict=True)
+    }
+    given |= {i["name"]: sources[i["link"]] for i in instance["inputs"] if i["link"] in sources}
+    inside = {}
+    for link in definition["links"]:
+        if link["origin_id"] == INSIDE_INPUT:
+            name = definition["inputs"][link["origin_slot"]]["name"]
+            if name in given:
+                inside[link["id"]] = given[name]
+        else:
+            inside[link["id"]] = [f"{instance['id']}:{link['origin_id']}", link["origin_slot"]]
+    return {f"{instance['id']}:{node['id']}": _api_node(node, inside, object_info) for node in definition["nodes"]}

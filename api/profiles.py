@@ -1,0 +1,165 @@
+"""Whose key, and which server: the profiles of the hosted Face Generator.
+
+A key comes from the environment variable MODELSLAB_API_KEY or from a JSON file that only its owner may read:
+
+    {"default": {"key": "…"}, "work": {"key": "…", "family": "enterprise", "base_url": "https://modelslab.com"}}
+"""
+
+import html
+import ipaddress
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+KEY_VARIABLE = "MODELSLAB_API_KEY"
+DEFAULT = "default"
+HOSTED = "https://modelslab.com"
+# Family -> where requests are made, and where their results are fetched.
+FAMILIES = {
+    "v6": ("/api/v6/image_editing/face_gen", "/api/v6/image_editing/fetch/"),
+    "enterprise": ("/api/v1/enterprise/image_editing/face_gen", "/api/v1/enterprise/image_editing/fetch/"),
+}
+SETTINGS = {"key", "family", "base_url"}
+SHORTEST_KEY = 8  # a shorter one could not be told from ordinary text where answers echo it
+
+
+class ProfileError(ValueError):
+    """A profile that can't be used; the message says what to change and never holds a key."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A key and the server it is for. `source` says where the key is from."""
+
+    name: str
+    key: str = field(repr=False)
+    family: str = "v6"
+    base_url: str = HOSTED
+    source: str = KEY_VARIABLE
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).hostname
+
+    @property
+    def submit_url(self) -> str:
+        return self.base_url + FAMILIES[self.family][0]
+
+    def fetch_url(self, request_id: int | str) -> str:
+        return self.base_url + FAMILIES[self.family][1] + quote(str(request_id), safe="")
+
+    def owns(self, url: str) -> bool:
+        """Whether the key may be sent to this URL: scheme, host and port are the profile's."""
+        try:
+            return _origin(url) == _origin(self.base_url)
+        except ValueError:
+            return False
+
+    def redact(self, value: Any) -> Any:
+        """Decoded JSON, or a text, without the key, however a server echoes it."""
+        if isinstance(value, str):
+            return self._key_pattern.sub("***", value)
+        if isinstance(value, Mapping):
+            return {self.redact(name): self.redact(item) for name, item in value.items()}
+        return [self.redact(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    @property
+    def _key_pattern(self) -> re.Pattern:
+        forms = {self.key, quote(self.key, safe=""), json.dumps(self.key)[1:-1], html.escape(self.key)}
+        return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+
+
+def names(file: Path) -> list[str]:
+    """The profiles to choose from; just the default one where the file can't be read (`load` says why)."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return [DEFAULT]
+    return [DEFAULT, *sorted(name for name in found if name != DEFAULT)] if isinstance(found, dict) else [DEFAULT]
+
+
+def load(name: str, file: Path, environ: Mapping[str, str] = os.environ) -> Profile:
+    """The profile `name` of the file; `default` needs no file when the environment has a key. Raises ProfileError."""
+    profiles = _read(file) if file.exists() else {}
+    settings = profiles.get(name)
+    if settings is None and name != DEFAULT:
+        raise ProfileError(f"There is no profile {name!r} in {file}; it has {', '.join(profiles) or 'none'}.")
+    if settings is None:
+        settings = {}
+    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+        raise ProfileError(f'{file}: profile {name!r} must be an object of texts, such as {{"key": "…", "family": "v6"}}.')
+    if unknown := set(settings) - SETTINGS:
+        raise ProfileError(
+            f"{file}: profile {name!r} has {', '.join(sorted(unknown))}; known are {', '.join(sorted(SETTINGS))}."
+        )
+    family = settings.get("family", "v6")
+    if family not in FAMILIES:
+        raise ProfileError(f"{file}: the family of profile {name!r} must be {' or '.join(FAMILIES)}.")
+    base_url = _base_url(settings.get("base_url", HOSTED), f"{file}: base_url of profile {name!r}")
+    key, source = (settings["key"], str(file)) if "key" in settings else (environ.get(KEY_VARIABLE, ""), KEY_VARIABLE)
+    return Profile(name, _checked_key(key.strip(), source, file), family, base_url, source)
+
+
+def _checked_key(key: str, source: str, file: Path) -> str:
+    if not key:
+        raise ProfileError(
+            "No API key is configured, so nothing is sent. Set the environment variable "
+            f'{KEY_VARIABLE} and restart ComfyUI, or write {{"{DEFAULT}": {{"key": "…"}}}} into {file} and run chmod 600 on it.'
+        )
+    if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        raise ProfileError(f"The API key from {source} is no key: at least {SHORTEST_KEY} plain characters without spaces.")
+    return key
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with open(file, encoding="utf-8") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+                raise ProfileError(
+                    f"{file} holds API keys and can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 '{file}'"
+                )
+            profiles = json.load(opened)
+    except OSError as error:
+        raise ProfileError(f"{file} can't be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise ProfileError(f"{file} is not JSON{where}.") from None
+    if not isinstance(profiles, dict):
+        raise ProfileError(f'{file} must be a JSON object of profiles, such as {{"{DEFAULT}": {{"key": "…"}}}}.')
+    return profiles
+
+
+def _base_url(text: str, what: str) -> str:
+    """scheme://host[:port], https unless the host is this machine."""
+    try:
+        parts = urlsplit(text.strip())
+        host, bare = parts.hostname, (parts.path.strip("/"), parts.query, parts.fragment, parts.username, parts.password)
+        origin = _origin(text.strip())
+    except ValueError:
+        host, bare, origin = None, (), ("", "", 0)
+    if not host or any(bare) or origin[0] not in ("https", "http"):
+        raise ProfileError(f"{what} must be https://host or https://host:port, without a path.")
+    if origin[0] == "http" and not _is_loopback(host):
+        raise ProfileError(f"{what} must begin with https://; http is for this machine only, as the key would be readable.")
+    return f"{parts.scheme.lower()}://{parts.netloc}"
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    if parts.username is not None:
+        raise ValueError("user information in a URL")
+    return parts.scheme.lower(), parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme.lower())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,119 @@
+"""Virtual environments beside dev.py: one for the pack, and an overlay on each ComfyUI's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .common import ROOT, WINDOWS, DevError, quietly, say
+from .hosts import comfyui_version
+
+PACK_REQUIREMENTS = ROOT / "requirements.txt"
+HOST_REQUIREMENTS = ROOT / "requirements-host.txt"
+DEV_REQUIREMENTS = ROOT / "requirements-dev.txt"
+
+# What the overlay has to know of the Python that runs a ComfyUI.
+PROBE = """
+import importlib.metadata, importlib.util, json, sys
+pins = {}
+for name in ("torch", "torchvision", "torchaudio"):
+    try:
+        pins[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps({
+    "python": "%d.%d" % sys.version_info[:2],
+    "pins": pins,
+    "site": [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))],
+    "makes_venvs": all(map(importlib.util.find_spec, ("venv", "ensurepip"))),
+}))
+"""
+
+
+def venv_python(venv: Path) -> Path:
+    return venv / ("Scripts/python.exe" if WINDOWS else "bin/python")
+
+
+def usable(python: Path) -> bool:
+    try:
+        return subprocess.run([python, "-c", "import pip"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def fingerprint(requirements: list[Path], host: dict | None) -> str:
+    content = "".join(f"{path.name}\n{path.read_text(encoding='utf-8')}\n" for path in requirements)
+    return hashlib.sha256((content + json.dumps(host)).encode()).hexdigest()
+
+
+def ensure_venv(venv: Path, maker: str | Path, requirements: list[Path], host: dict | None = None) -> Path:
+    """The Python of a venv that holds `requirements`, made or brought up to date where needed.
+
+    With `host` it is an overlay: what it lacks itself it finds in the host's site-packages, whose torch it must keep.
+    The stamp is removed first and written last, so that a half-built venv is made anew and not taken for a good one.
+    """
+    python, stamp = venv_python(venv), venv / "facegen.stamp"
+    wanted = fingerprint(requirements, host)
+    built = stamp.read_text(encoding="utf-8") if stamp.is_file() and usable(python) else None
+    if built == wanted:
+        return python
+
+    began = time.monotonic()
+    stamp.unlink(missing_ok=True)
+    if host or not built:
+        say(f"making {venv.name}")
+        quietly([maker, "-m", "venv", "--clear", venv], f"Could not make {venv.name} with {maker}")
+    say(f"installing packages into {venv.name} (the first time takes minutes)")
+    # Python compiles what is imported when it is: a small part of all that is installed.
+    pip = [python, "-m", "pip", "install", "--no-input", "--no-compile", "--disable-pip-version-check", "--progress-bar=off"]
+    if host:
+        borrow(python, host["site"])
+        constraints = venv / "constraints.txt"
+        constraints.write_text("".join(f"{name}=={version}\n" for name, version in host["pins"].items()), encoding="utf-8")
+        pip += ["-c", constraints]
+    for path in requirements:
+        pip += ["-r", path]
+    quietly(pip, f"pip could not install what {venv.name} needs")
+    stamp.write_text(wanted, encoding="utf-8")
+    say(f"{venv.name} is ready ({time.monotonic() - began:.0f} s)")
+    return python
+
+
+def borrow(python: Path, site: list[str]) -> None:
+    """Let a venv's Python see the packages in the `site` folders, after its own."""
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = quietly([python, "-c", ask], f"{python} does not run").strip()
+    # In the encoding that this venv's Python reads its .pth files in.
+    Path(own, "comfyui.pth").write_text("".join(f"{folder}\n" for folder in site))
+
+
+def pack_venv() -> Path:
+    maker = getattr(sys, "_base_executable", None) or sys.executable
+    return ensure_venv(ROOT / ".venv", maker, [PACK_REQUIREMENTS, HOST_REQUIREMENTS, DEV_REQUIREMENTS])
+
+
+def own_python(comfyui: Path) -> Path | None:
+    """The Python of the checkout's own environment, or of the Windows portable build around it."""
+    portable = comfyui.parent / "python_embeded" / "python.exe"
+    candidates = (venv_python(comfyui / ".venv"), venv_python(comfyui / "venv"), portable)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def host_venv(comfyui: Path) -> Path:
+    """An overlay on the ComfyUI's environment: its packages, and ours where it has none. Nothing is written to it."""
+    own = own_python(comfyui)
+    maker = own or Path(sys.executable)
+    host = json.loads(quietly([maker, "-c", PROBE], f"Could not ask {maker} which packages it has"))
+    if not host["makes_venvs"]:  # as in the Windows portable build
+        if host["python"] != "{}.{}".format(*sys.version_info[:2]):
+            raise DevError(f"{maker} cannot make a venv: run dev.py with a Python {host['python']} instead.")
+        maker = Path(sys.executable)
+    requirements = [PACK_REQUIREMENTS, HOST_REQUIREMENTS]
+    if own is None or "torch" not in host["pins"]:  # a checkout without an environment
+        requirements.insert(0, comfyui / "requirements.txt")
+    venv = ROOT / f".venv-host-{comfyui_version(comfyui)}"
+    return ensure_venv(venv, maker, requirements, host)

@@ -1,0 +1,192 @@
+"""The pack in ComfyUI's own front end, in headless Chromium: templates, a run, texts on nodes, settings, help."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import workflows
+from host_server import ROOT
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+ARTEFACTS = ROOT / "test-artifacts"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+]
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # otherwise the templates cover the first visit
+    "Comfy.Workflow.ShowMissingModelsWarning": False,  # the published files are missing here
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # readable screenshots
+}
+# What the front end itself complains of on a machine without its user's files and without the internet.
+NOISE = ("Failed to load resource", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET_DISCONNECTED", "Failed to fetch")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome on PATH")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync = pytest.importorskip("playwright.sync_api")
+    with sync.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser, server):
+    """The front end, loaded; `page.errors` collects what the console and scripts complain of."""
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.errors = []
+    for name, value in SETTINGS.items():
+        page.request.post(f"http://127.0.0.1:{server.port}/api/settings/{name}", data=json.dumps(value))
+    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(f"http://127.0.0.1:{server.port}/", wait_until="domcontentloaded")
+    ready = "() => window.app?.graph && window.app.extensionManager && window.app.extensions.some(e => e.name === 'FaceGen')"
+    page.wait_for_function(ready, timeout=180_000)
+    page.wait_for_function("() => Object.keys(LiteGraph.registered_node_types).includes('FaceGenSampler')", timeout=60_000)
+    return page
+
+
+@pytest.fixture(autouse=True)
+def no_errors(page):
+    page.errors.clear()
+    yield
+    assert [error for error in page.errors if not any(noise in error for noise in NOISE)] == []
+
+
+def shot(page, name):
+    version = Path(os.environ["COMFYUI_PATH"]).name
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"{version}-{name}.png")
+
+
+def open_template(page, name):
+    """As the template browser opens it; returns the graph that would be queued."""
+    return page.evaluate(
+        """async (name) => {
+            const all = await (await fetch('/api/workflow_templates')).json();
+            const pack = Object.keys(all).find(one => all[one].includes(name));
+            const url = `/api/workflow_templates/${encodeURIComponent(pack)}/${name}.json`;
+            await app.loadGraphData(await (await fetch(url)).json());
+            return (await app.graphToPrompt()).output;
+        }""",
+        name,
+    )
+
+
+@pytest.mark.parametrize("name", workflows.NAMES)
+def test_a_template_opens_as_its_api_twin(page, name):
+    graph = open_template(page, name)
+    known = "LiteGraph.registered_node_types[n.type] || n.subgraph || n.isVirtualNode"
+    assert page.evaluate(f"() => app.graph._nodes.filter(n => !({known})).map(n => n.type)") == []
+    twin = workflows.load(f"api/{name}.json")
+    for number, node in graph.items():
+        if not node["class_type"].startswith("FaceGen"):  # the front end gives some stock nodes widgets of its own
+            node["inputs"] = {n: v for n, v in node["inputs"].items() if n in twin[number]["inputs"]}
+    assert {n: (node["class_type"], node["inputs"]) for n, node in graph.items()} == {
+        n: (node["class_type"], node["inputs"]) for n, node in twin.items()
+    }
+
+
+def test_a_portrait_is_queued_and_shown(page, server):
+    from PIL import Image
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).save(server.base / "input" / "face.jpg", quality=95)
+    open_template(page, "portrait_sd15")
+    page.evaluate(
+        """() => {
+            const set = (type, values) => app.graph._nodes.filter(n => n.type === type).forEach(n =>
+                n.widgets.forEach(w => { if (w.name in values) w.value = values[w.name]; }));
+            set('CheckpointLoaderSimple', {ckpt_name: 'sd15.safetensors'});
+            set('CLIPVisionLoader', {clip_name: 'vit_l.safetensors'});
+            set('FaceGenSampler', {width: 64, height: 64, num_inference_steps: 2, candidates: 1});
+        }"""
+    )
+    page.evaluate("() => app.queuePrompt(0, 1)")
+    shown = "() => app.graph._nodes.some(n => n.type === 'SaveImage' && n.imgs?.length && n.imgs[0].naturalWidth === 64)"
+    page.wait_for_function(shown, timeout=180_000)
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.wait_for_timeout(1500)
+    shot(page, "portrait")
+
+
+def test_a_node_shows_lines_of_text_and_does_not_save_them(page):
+    saved, text = page.evaluate(
+        """() => {
+            const node = LiteGraph.createNode('FaceGenFaceQuality');
+            app.graph.add(node);
+            node.onExecuted({text: ['score 71 of 100', 'turned away']});
+            node.onExecuted({text: ['score 80 of 100']});
+            return [node.serialize().widgets_values, node.widgets.map(w => w.value)];
+        }"""
+    )
+    assert saved == ["largest", 0] and text == ["largest", 0, "score 80 of 100"]
+
+
+def test_the_local_api_is_a_switch_in_the_settings(page, server):
+    def served():
+        return server.get("/facegen/settings")["local_api"]["enabled"]
+
+    def switch(value):
+        page.evaluate("value => app.extensionManager.setting.set('FaceGen.LocalApi.Enabled', value)", value)
+        page.wait_for_function(
+            "async wanted => (await (await fetch('/facegen/settings')).json()).local_api.enabled === wanted", arg=value
+        )
+
+    assert not served()
+    switch(True)
+    assert served()
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.ShowSettingsDialog')")
+    page.wait_for_timeout(1500)
+    shot(page, "settings")
+    page.keyboard.press("Escape")
+    switch(False)
+    assert not served()
+
+
+def test_a_refused_switch_goes_back(page, server):
+    """The reason is shown, and the setting says what is true."""
+    path = server.base / "user" / "facegen" / "local_api.json"
+    before = path.read_text()
+    path.write_text("{")
+    try:
+        page.evaluate("() => app.extensionManager.setting.set('FaceGen.LocalApi.Enabled', true)")
+        page.wait_for_function('() => document.body.innerText.includes("can\'t be read as JSON")', timeout=20_000)
+        page.wait_for_function("() => app.extensionManager.setting.get('FaceGen.LocalApi.Enabled') === false", timeout=20_000)
+    finally:
+        path.write_text(before)
+
+
+def test_help_is_there_for_every_node(page, server):
+    nodes = [name for name in server.get("/object_info") if name.startswith("FaceGen")]
+    missing = page.evaluate(
+        """async names => {
+            const without = [];
+            for (const name of names) {
+                const url = `/extensions/${encodeURIComponent('my-faces')}/docs/${name}.md`;
+                const answer = await fetch(url);
+                if (!answer.ok || !(await answer.text()).startsWith('# ')) without.push(name);
+            }
+            return without;
+        }""",
+        nodes,
+    )
+    assert len(nodes) > 14 and missing == []
+
+
+def test_the_template_browser_shows_them(page):  # the last: its dialog stays open
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_text("my-faces", exact=True).last.click()
+    for name in ("portrait_sd15", "two_people_masks"):
+        page.get_by_text(name).first.wait_for()
+    page.wait_for_timeout(1000)  # thumbnails
+    shot(page, "templates")

@@ -1,0 +1,164 @@
+"""dev.py: when it makes an environment anew, and of what; without installing."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev_tools import make_comfyui
+
+
+class Installer:
+    """Stands in for the commands that make a venv and fill it."""
+
+    def __init__(self, dev, monkeypatch):
+        self.dev, self.ran, self.error = dev, [], None
+        monkeypatch.setattr(dev.environments, "quietly", self)
+        monkeypatch.setattr(dev.environments, "usable", Path.is_file)
+
+    def __call__(self, command, failure):
+        command = [str(part) for part in command]
+        if "venv" in command:
+            self.ran.append("venv")
+            venv = Path(command[-1])
+            shutil.rmtree(venv, ignore_errors=True)
+            python = self.dev.environments.venv_python(venv)
+            python.parent.mkdir(parents=True)
+            python.touch()
+        elif "pip" in command:
+            self.ran.append("pip")
+            self.pip = command
+            if self.error:
+                raise self.dev.common.DevError(self.error)
+        else:  # where are your packages?
+            return f"{Path(command[0]).parent}\n"
+
+    def took(self):
+        ran, self.ran = self.ran, []
+        return ran
+
+
+@pytest.fixture
+def installer(dev, monkeypatch):
+    return Installer(dev, monkeypatch)
+
+
+def test_venv_is_made_once_and_updated_when_requirements_change(dev, installer):
+    python = dev.environments.pack_venv()
+    assert python == dev.environments.venv_python(dev.common.ROOT / ".venv")
+    assert installer.took() == ["venv", "pip"]
+    assert installer.pip.count("-r") == 3
+    assert dev.environments.pack_venv() == python
+    assert installer.took() == []
+    dev.environments.DEV_REQUIREMENTS.write_text("numpy\ntqdm\n")
+    dev.environments.pack_venv()
+    assert installer.took() == ["pip"]
+
+
+def test_half_built_venv_is_made_anew(dev, installer):
+    installer.error = "no network"
+    with pytest.raises(dev.common.DevError, match="no network"):
+        dev.environments.pack_venv()
+    installer.error = None
+    installer.took()
+    dev.environments.pack_venv()
+    assert installer.took() == ["venv", "pip"]
+
+
+def test_failed_update_is_made_anew(dev, installer):
+    dev.environments.pack_venv()
+    dev.environments.PACK_REQUIREMENTS.write_text("nonsense\n")
+    installer.error = "no such package"
+    with pytest.raises(dev.common.DevError):
+        dev.environments.pack_venv()
+    installer.error = None
+    dev.environments.PACK_REQUIREMENTS.write_text("numpy\n")
+    installer.took()
+    dev.environments.pack_venv()
+    assert installer.took() == ["venv", "pip"]
+
+
+def test_venv_with_a_broken_python_is_made_anew(dev, installer):
+    dev.environments.pack_venv().unlink()
+    installer.took()
+    dev.environments.pack_venv()
+    assert installer.took() == ["venv", "pip"]
+
+
+def test_overlay_keeps_the_torch_of_its_host(dev, installer):
+    venv = dev.common.ROOT / ".venv-host-0.8.0"
+    host = {"pins": {"torch": "2.11.0+cu130", "torchvision": "0.26.0"}, "site": ["/comfy/site-packages"]}
+    python = dev.environments.ensure_venv(venv, "python", [dev.environments.PACK_REQUIREMENTS], host)
+    assert installer.took() == ["venv", "pip"]
+    constraints = Path(installer.pip[installer.pip.index("-c") + 1])
+    assert constraints.read_text() == "torch==2.11.0+cu130\ntorchvision==0.26.0\n"
+    assert (python.parent / "comfyui.pth").read_text() == "/comfy/site-packages\n"
+    dev.environments.ensure_venv(venv, "python", [dev.environments.PACK_REQUIREMENTS], host)
+    assert installer.took() == []
+    host["pins"]["torch"] = "2.12.0"
+    dev.environments.ensure_venv(venv, "python", [dev.environments.PACK_REQUIREMENTS], host)
+    assert installer.took() == ["venv", "pip"]
+
+
+def test_borrowed_packages_come_after_the_own_ones(dev, tmp_path):
+    venv, borrowed = tmp_path / "venv", tmp_path / "host" / "site-packages"
+    borrowed.mkdir(parents=True)
+    (borrowed / "facegen_borrowed.py").touch()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    dev.environments.borrow(dev.environments.venv_python(venv), [str(borrowed)])
+    show = "import sys, sysconfig, facegen_borrowed; print(sysconfig.get_path('purelib'), *sys.path, sep='\\n')"
+    own, *path = dev.common.quietly([dev.environments.venv_python(venv), "-c", show], "no").splitlines()
+    assert path.index(own) < path.index(str(borrowed))
+
+
+@pytest.mark.parametrize("env", [".venv", "venv", None])
+def test_own_python_of_a_checkout(dev, tmp_path, env):
+    comfyui = make_comfyui(tmp_path / "ComfyUI")
+    assert dev.environments.own_python(comfyui) is None
+    python = dev.environments.venv_python(comfyui / env) if env else tmp_path / "python_embeded" / "python.exe"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert dev.environments.own_python(comfyui) == python
+
+
+def test_checkout_without_an_environment_gets_its_requirements_in_the_overlay(dev, tmp_path, monkeypatch):
+    comfyui = make_comfyui(tmp_path / "ComfyUI", "0.3.64")
+    monkeypatch.setattr(dev.environments, "ensure_venv", lambda *args: args)
+    venv, maker, requirements, host = dev.environments.host_venv(comfyui)
+    assert venv == dev.common.ROOT / ".venv-host-0.3.64"
+    assert maker == Path(sys.executable)
+    assert requirements == [
+        comfyui / "requirements.txt",
+        dev.environments.PACK_REQUIREMENTS,
+        dev.environments.HOST_REQUIREMENTS,
+    ]
+    assert host["python"] == "{}.{}".format(*sys.version_info[:2])
+    assert host["makes_venvs"]
+
+
+def test_python_that_makes_no_venv_is_replaced_by_one_of_its_version(dev, tmp_path, monkeypatch):
+    """The embedded Python of the Windows portable build."""
+    comfyui = make_comfyui(tmp_path / "ComfyUI")
+    embedded = tmp_path / "python_embeded" / "python.exe"
+    embedded.parent.mkdir()
+    embedded.touch()
+    host = {"python": "{}.{}".format(*sys.version_info[:2]), "pins": {"torch": "2.8.0"}, "makes_venvs": False}
+    monkeypatch.setattr(dev.environments, "quietly", lambda *_: json.dumps(host))
+    monkeypatch.setattr(dev.environments, "ensure_venv", lambda *args: args)
+    _, maker, requirements, _ = dev.environments.host_venv(comfyui)
+    assert maker == Path(sys.executable)
+    assert requirements == [dev.environments.PACK_REQUIREMENTS, dev.environments.HOST_REQUIREMENTS]
+    host["python"] = "3.99"
+    with pytest.raises(dev.common.DevError, match=r"run dev.py with a Python 3\.99"):
+        dev.environments.host_venv(comfyui)
+
+
+def test_failure_shows_the_last_lines(dev):
+    script = "import sys; print(*range(50), sep='\\n'); sys.exit(3)"
+    with pytest.raises(dev.common.DevError, match=r"(?s)^pip failed\. .*\n49$"):
+        dev.common.quietly([sys.executable, "-c", script], "pip failed")
+    with pytest.raises(dev.common.DevError, match=r"no Python: .*nowhere"):
+        dev.common.quietly([Path("nowhere/python")], "no Python")

@@ -1,0 +1,151 @@
+"""Sample workflows as files: whole, laid out, and free of what doesn't belong into them. No ComfyUI is needed."""
+
+import itertools
+import json
+import re
+import uuid
+
+import pytest
+from PIL import Image
+
+import workflows
+
+STOCK = {"CheckpointLoaderSimple", "CLIPVisionLoader", "LoadImage", "SaveImage", "PreviewImage", "PreviewAny", "MarkdownNote",
+         "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "VAEEncode", "SetLatentNoiseMask", "ImageScaleBy",
+         "ImageCompositeMasked", "ImageStitch", "SolidMask", "FeatherMask", "MaskComposite", "InvertMask",
+         "PrimitiveStringMultiline", "PrimitiveInt"}  # fmt: skip
+TITLE = 30  # pixels above a node's position
+LISTED = {"portrait_sd15", "headshot_sdxl", "five_styles", "s_scale_sweep", "several_photos_one_person", "two_people_masks",
+          "best_of_n_likeness", "second_pass_face_detail", "safety_actions", "save_and_reuse_face", "modelslab_remote",
+          "local_vs_remote"}  # fmt: skip
+TWINS = sorted((workflows.WORKFLOWS / "api").glob("*.json"))
+PATHS = [workflows.WORKFLOWS / f"{name}.json" for name in workflows.NAMES]
+
+
+def graphs():
+    """(name, nodes, links as lists, groups) of every workflow and of the blueprint's inside."""
+    for name in workflows.NAMES:
+        workflow = workflows.load(f"{name}.json")
+        yield pytest.param(workflow["nodes"], workflow["links"], workflow["groups"], id=name)
+    (inside,) = workflows.blueprint()["definitions"]["subgraphs"]
+    order = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    yield pytest.param(
+        inside["nodes"], [[link[k] for k in order] for link in inside["links"]], inside["groups"], id="blueprint"
+    )
+
+
+def box(node):
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE, x + width, y + height
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def test_all_are_there_with_twin_and_thumbnail():
+    assert set(workflows.NAMES) == LISTED
+    for path in PATHS:
+        assert (path.parent / "api" / path.name).is_file()
+        with Image.open(path.with_suffix(".jpg")) as thumbnail:
+            assert thumbnail.width >= 400 and thumbnail.format == "JPEG"
+        assert path.with_suffix(".jpg").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize(("nodes", "links", "groups"), graphs())
+def test_links_join_what_is_there(nodes, links, groups):
+    by_id = {node["id"]: node for node in nodes}
+    assert len(by_id) == len(nodes) and len({link[0] for link in links}) == len(links)
+    for number, origin, slot, target, target_slot, kind in links:
+        if origin > 0:
+            out = by_id[origin]["outputs"][slot]
+            assert number in out["links"] and out["type"] == kind
+        if target > 0:
+            end = by_id[target]["inputs"][target_slot]
+            assert end["link"] == number and end["type"] in (kind, "*")
+    known = {link[0] for link in links}
+    for node in nodes:
+        assert {i["link"] for i in node["inputs"] if i["link"]} | {n for o in node["outputs"] for n in o["links"]} <= known
+
+
+@pytest.mark.parametrize(("nodes", "links", "groups"), graphs())
+def test_nothing_overlaps_and_all_is_in_a_group(nodes, links, groups):
+    for a, b in itertools.combinations(nodes, 2):
+        assert not overlap(box(a), box(b)), f"{a['type']} {a['id']} and {b['type']} {b['id']}"
+    frames = [(x, y, x + width, y + height) for x, y, width, height in (group["bounding"] for group in groups)]
+    assert not any(overlap(a, b) for a, b in itertools.combinations(frames, 2))
+    for node in nodes:
+        x0, y0, x1, y1 = box(node)
+        holding = [f for f in frames if f[0] < x0 and f[1] < y0 and x1 < f[2] and y1 < f[3]]
+        assert len(holding) == (0 if node["type"] == "MarkdownNote" else 1), f"{node['type']} {node['id']}"
+
+
+@pytest.mark.parametrize(("nodes", "links", "groups"), graphs())
+def test_links_run_from_left_to_right(nodes, links, groups):
+    left = {node["id"]: node["pos"][0] for node in nodes}
+    for _, origin, _, target, *_ in links:
+        if origin > 0 and target > 0:
+            assert left[origin] <= left[target], (origin, target)
+
+
+@pytest.mark.parametrize(("nodes", "links", "groups"), graphs())
+def test_only_stock_nodes_and_ours_each_with_its_origin(nodes, links, groups):
+    for node in nodes:
+        ours = node["type"].startswith("FaceGen")
+        assert ours or node["type"] in STOCK
+        if node["type"] != "MarkdownNote":
+            assert node["properties"]["cnr_id"] == ("facegen" if ours else "comfy-core")
+            assert re.fullmatch(r"\d+\.\d+\.\d+", node["properties"]["ver"])
+
+
+@pytest.mark.parametrize(("nodes", "links", "groups"), graphs())
+def test_missing_models_can_be_offered(nodes, links, groups):
+    """Every .safetensors file that a loader names is told to the front end, and nothing else."""
+    for node in nodes:
+        told = {model["name"]: model for model in node["properties"].get("models", ())}
+        folder = {"CheckpointLoaderSimple": "checkpoints", "CLIPVisionLoader": "clip_vision"}.get(node["type"])
+        assert set(told) == (set(node["widgets_values"]) if folder else set())
+        for model in told.values():
+            assert model["name"].endswith(".safetensors") and model["url"].endswith(".safetensors")
+            assert model["url"].startswith("https://huggingface.co/")
+            assert (
+                model["directory"] == {"CheckpointLoaderSimple": "checkpoints", "CLIPVisionLoader": "clip_vision"}[node["type"]]
+            )
+
+
+@pytest.mark.parametrize("name", workflows.NAMES)
+def test_a_note_says_which_files_go_where(name):
+    workflow = workflows.load(f"{name}.json")
+    (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    (text,) = note["widgets_values"]
+    assert len(text) < 2000
+    for node in workflow["nodes"]:
+        if node["type"] in ("CheckpointLoaderSimple", "CLIPVisionLoader", "FaceGenLoadFaceID", "FaceGenLoadFaceAnalyzer"):
+            (line,) = (line for line in text.splitlines() if node["widgets_values"][0] in line)
+            assert re.search(r"`models/[\w/]+`: \[.+\]\(https://.+\).* \(.+\)$", line), line
+
+
+@pytest.mark.parametrize("path", [*PATHS, workflows.BLUEPRINT, *TWINS], ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_nothing_personal_is_in_it(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r'"(/|~|[A-Za-z]:\\\\)', text), "an absolute path"
+    assert not re.search(r'"(key|api_key|token)"|\b(sk|hf)[-_]\w{8}', text)
+
+
+@pytest.mark.parametrize("path", [*PATHS, workflows.BLUEPRINT], ids=lambda p: p.name)
+def test_written_as_the_front_end_writes_it(path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    assert workflow["version"] == 0.4 and str(uuid.UUID(workflow["id"])) == workflow["id"]
+    assert workflow["last_node_id"] == max(node["id"] for node in workflow["nodes"])
+    assert workflow["last_link_id"] == max((link[0] for link in workflow["links"]), default=0)
+
+
+def test_the_blueprint_is_one_node_with_its_subgraph():
+    whole = workflows.blueprint()
+    (node,), (inside,) = whole["nodes"], whole["definitions"]["subgraphs"]
+    assert node["type"] == inside["id"] and node["title"] == inside["name"] == workflows.BLUEPRINT.stem
+    sockets = [i["name"] for i in node["inputs"]]
+    assert sockets + [name for _, name in node["properties"]["proxyWidgets"]] == [i["name"] for i in inside["inputs"]]
+    assert [o["name"] for o in node["outputs"]] == [o["name"] for o in inside["outputs"]]
+    assert len(node["widgets_values"]) == len(node["properties"]["proxyWidgets"])
+    assert len(whole["extra"]["BlueprintDescription"]) > 40
