@@ -27,7 +27,7 @@ def _packs():
 
 
 def _missing(name):
-    wanted = TRAINED_WITH if name.startswith(file_choice.MISSING) else name
+    wanted = TRAINED_WITH if name.startswith(file_choice.NO_FILE) else name
     return missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
 
 
@@ -67,12 +67,12 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_pack=None):
-        return file_choice.problem(model_pack, _packs(), _missing(model_pack or ""))
+        return file_choice.check(model_pack, _packs(), _missing)
 
     @classmethod
     def execute(cls, model_pack, provider, min_confidence):
         packs = _packs()
-        file_choice.require(model_pack, packs, _missing(model_pack))
+        file_choice.require(model_pack, packs, _missing)
         return io.NodeOutput(FaceAnalyzer(packs[model_pack], provider, min_confidence))
 
 

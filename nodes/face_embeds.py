@@ -132,7 +132,7 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, face_file=None):
-        return file_choice.problem(face_file, _files(), _missing(face_file or ""))
+        return file_choice.check(face_file, _files(), _missing)
 
     @classmethod
     def fingerprint_inputs(cls, face_file, **_):
@@ -145,7 +145,7 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
         path = (root / face_file).resolve()
         if not path.is_relative_to(root):
             raise FaceGenError(f"Load Face Embeds: {face_file!r} lies outside {root}.")
-        file_choice.require(face_file, _files(), _missing(face_file))
+        file_choice.require(face_file, _files(), _missing)
         embeds = FaceEmbeds.load(path)
         if recogniser != ANY:
             if not embeds.recognisers:

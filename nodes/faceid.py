@@ -9,7 +9,6 @@ from ..models.faceid_adapter import FaceIDAdapter
 from . import file_choice, types
 from .faceid_patch import apply_faceid
 
-
 FOLDER = "ipadapter"
 SOURCE = "huggingface.co/h94/IP-Adapter-FaceID"
 WANTED = f"ip-adapter-faceid-plusv2_sd15.bin -> models/{FOLDER}, from {SOURCE}"
@@ -45,14 +44,12 @@ class FaceGenLoadFaceID(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, faceid_file=None):
-        return file_choice.problem(faceid_file, folder_paths.get_filename_list(FOLDER), _missing(faceid_file or ""))
+        return file_choice.check(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
 
     @classmethod
     def execute(cls, faceid_file):
-        path = folder_paths.get_full_path(FOLDER, faceid_file)
-        if path is None:
-            raise FaceGenError(_missing(faceid_file))
-        return io.NodeOutput(FaceIDAdapter(path))
+        file_choice.require(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
+        return io.NodeOutput(FaceIDAdapter(folder_paths.get_full_path_or_raise(FOLDER, faceid_file)))
 
 
 class FaceGenApplyFaceID(io.ComfyNode):

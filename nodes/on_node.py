@@ -1,22 +1,30 @@
 """What a node shows of itself after a run: pictures by ComfyUI's own preview, text by web/js/facegen.js."""
 
+import sys
+
 import comfy.utils
 from comfy_api.latest import ui
-from server import PromptServer
 from torch import Tensor
 
 LARGEST = 768  # pixels; a node is seldom wider on a screen
 
 
-def on_node(text: str = "", images: Tensor | None = None) -> dict:
-    """UI output of a node: lines of text, and pictures [B, H, W, 3] (0-1) reduced to a preview.
+def on_node(text: str, images: Tensor | None = None) -> dict:
+    """UI output of a node: lines of text ("" clears what an earlier run left), and pictures [B, H, W, 3] (0-1), reduced.
 
-    The preview is written to ComfyUI's temp folder, so there is none where no browser asked for the run: nobody would look.
+    ComfyUI writes previews to its temp folder, so there is none where no browser asked for the run: nobody would look, and a
+    photo would be left behind.
     """
-    shown = {"text": (text,)} if text else {}
-    if images is not None and getattr(getattr(PromptServer, "instance", None), "client_id", None):
+    shown = {"text": (text,)}
+    if images is not None and _watched():
         shown |= ui.PreviewImage(_reduced(images)).as_dict()
     return shown
+
+
+def _watched() -> bool:
+    # Not imported: where the nodes are used without ComfyUI's server, importing its module fails or begins to set one up.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    return getattr(server, "client_id", None) is not None
 
 
 def _reduced(images: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checker=None):
-        return file_choice.problem(checker, _checkers(), _missing(checker or ""))
+        return file_choice.check(checker, _checkers(), _missing)
 
     @classmethod
     def execute(cls, checker, provider, preset=safety.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
