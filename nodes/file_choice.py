@@ -28,4 +28,4 @@ def not_here(node: str, value: str, found: Collection[str], where: str, get: str
     """The cure: which file is not where, what is there instead, and how to get it."""
     there = ", ".join(list(found)[:12]) or "nothing yet"
     what = "no file is chosen" if value.startswith(NO_FILE) else f"{value!r} is not there"
-    return f"{node}: {what}. Looked in {where}; found {there}. {get} Then press R in ComfyUI and choose it here."
+    return f"{node}: {what}. Looked in {where}; found {there}. {get} Then press R in ComfyUI and choose it on the node."
