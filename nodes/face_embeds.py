@@ -145,7 +145,6 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
         path = (root / face_file).resolve()
         if not path.is_relative_to(root):
             raise FaceGenError(f"Load Face Embeds: {face_file!r} lies outside {root}.")
-        file_choice.require(face_file, _files(), _missing)
         embeds = FaceEmbeds.load(path)
         if recogniser != ANY:
             if not embeds.recognisers:
