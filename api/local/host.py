@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 
-from . import NO_FILE
 from .graph import FILES, LORA, Graph
 
 CHOICES = (*FILES.values(), LORA)
@@ -99,8 +98,7 @@ class Host:
 def _options(answer: dict, kind: str, widget: str) -> list[str]:
     inputs = answer.get(kind, {}).get("input", {})
     spec = (inputs.get("required", {}) | inputs.get("optional", {})).get(widget, [[]])
-    offered = spec[0] if isinstance(spec[0], list) else spec[1].get("options", [])
-    return [entry for entry in offered if not entry.startswith(NO_FILE)]
+    return list(spec[0] if isinstance(spec[0], list) else spec[1].get("options", []))
 
 
 def _reason(answer: Any) -> str:
