@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import workflows
 from host_server import ROOT
+from modelslab_server import KEY, ModelsLabServer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARTEFACTS = ROOT / "test-artifacts"
@@ -169,6 +171,28 @@ def test_nodes_show_faces_scores_and_flags_after_a_run(page, server):
     page.evaluate("() => { app.graph.arrange(); app.extensionManager.command.execute('Comfy.Canvas.FitView'); }")
     page.wait_for_timeout(1500)
     shot(page, "on-nodes")
+
+
+def test_the_remote_node_shows_how_its_request_stands(page, server):
+    """While it runs: state, seconds so far and to go."""
+    file = server.base / "user" / "facegen" / "modelslab.json"
+    file.parent.mkdir(exist_ok=True)
+    graph = workflows.load("api/modelslab_remote.json")
+    (remote,) = [node["inputs"] for node in graph.values() if node["class_type"] == "FaceGenModelsLab"]
+    (photo,) = [node["inputs"] for node in graph.values() if node["class_type"] == "LoadImage"]
+    photo["image"] = "face.png"
+    with ModelsLabServer(eta=4) as service:
+        remote |= {"profile": "shown", "seed": service.port}
+        file.write_text(json.dumps({"shown": {"key": KEY, "base_url": service.url}}))
+        file.chmod(0o600)
+        try:
+            page.evaluate("graph => app.loadApiJson(graph, 'remote.json')", graph)
+            page.evaluate("() => app.queuePrompt(0, 1)")
+            page.get_by_text(re.compile(r"\d s, about \d s left, request 123")).first.wait_for(timeout=30_000)
+            shot(page, "remote")
+            page.wait_for_function("() => !app.ui.lastQueueSize", timeout=60_000)
+        finally:
+            file.unlink()
 
 
 def test_a_missing_file_is_told_in_the_combo(page, server):
