@@ -134,6 +134,14 @@ def test_a_node_shows_lines_of_text_and_does_not_save_them(page):
     assert saved == ["largest", 0] and text == ["largest", 0, "score 80 of 100"]
 
 
+@pytest.fixture(scope="module")
+def photo(server):
+    from PIL import Image
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).resize((1024, 1024)).save(server.base / "input" / "face.png")
+
+
 # A photo is embedded, compared with itself, and hidden by a filter that hides everything.
 SHOWN = {
     "1": ("LoadImage", {"image": "face.png"}),
@@ -148,11 +156,7 @@ SHOWN = {
 }  # fmt: skip
 
 
-def test_nodes_show_faces_scores_and_flags_after_a_run(page, server):
-    from PIL import Image
-    from skimage import data
-
-    Image.fromarray(data.astronaut()).resize((1024, 1024)).save(server.base / "input" / "face.png")
+def test_nodes_show_faces_scores_and_flags_after_a_run(page, photo):
     graph = {number: {"class_type": kind, "inputs": inputs} for number, (kind, inputs) in SHOWN.items()}
     page.evaluate("graph => app.loadApiJson(graph, 'shown.json')", graph)
     page.evaluate("() => app.queuePrompt(0, 1)")
@@ -173,14 +177,14 @@ def test_nodes_show_faces_scores_and_flags_after_a_run(page, server):
     shot(page, "on-nodes")
 
 
-def test_the_remote_node_shows_how_its_request_stands(page, server):
+def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
     """While it runs: state, seconds so far and to go."""
     file = server.base / "user" / "facegen" / "modelslab.json"
     file.parent.mkdir(exist_ok=True)
     graph = workflows.load("api/modelslab_remote.json")
     (remote,) = [node["inputs"] for node in graph.values() if node["class_type"] == "FaceGenModelsLab"]
-    (photo,) = [node["inputs"] for node in graph.values() if node["class_type"] == "LoadImage"]
-    photo["image"] = "face.png"
+    (image,) = [node["inputs"] for node in graph.values() if node["class_type"] == "LoadImage"]
+    image["image"] = "face.png"
     with ModelsLabServer(eta=4) as service:
         remote |= {"profile": "shown", "seed": service.port}
         file.write_text(json.dumps({"shown": {"key": KEY, "base_url": service.url}}))
