@@ -2,17 +2,17 @@
 
 import comfy.model_management
 import torch
-from comfy_api.latest import ui
 
 from ..models.errors import FaceGenError
 from ..models.likeness import Likeness, best_first, likenesses
 from .likeness import in_words
+from .on_node import on_node
 
 SEEDS = 2**64
 
 
 def best_of(draw, seed, candidates, face_analysis, face_embeds):
-    """(images, latent, UI text or None): the pictures of one round, or the best of as many rounds as `candidates` need.
+    """(images, latent, UI text): the pictures of one round, or the best of as many rounds as `candidates` need.
 
     draw(seed) gives the images [B, H, W, 3] and the latent of one round. Round r uses seed + r, so that any picture can be
     drawn again. The last round is drawn whole. The best come first; with one face per image, each place gets its own best.
@@ -21,7 +21,7 @@ def best_of(draw, seed, candidates, face_analysis, face_embeds):
     images, latent = draw(seed)
     size = len(images)
     if candidates <= size:
-        return images, latent, None
+        return images, latent, on_node("")
     if face_analysis is None:
         raise FaceGenError(
             f"Face Portrait Sampler: to choose the best of {candidates} candidates, connect Load Face Analyzer to "
@@ -38,7 +38,7 @@ def best_of(draw, seed, candidates, face_analysis, face_embeds):
     chosen = [score.picture for score in kept]
     every, samples = torch.cat([r[0] for r in rounds]), torch.cat([r[1]["samples"] for r in rounds])
     text = f"best {size} of {len(every)}; picture n was drawn with seed + n // {size}\n" + in_words(kept)
-    return every[chosen], {**latent, "samples": samples[chosen]}, ui.PreviewText(text)
+    return every[chosen], {**latent, "samples": samples[chosen]}, on_node(text)
 
 
 def _keep(scores, size, per_image):

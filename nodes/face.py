@@ -4,31 +4,37 @@ import json
 import math
 
 import folder_paths
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..models import onnx_providers
 from ..models.annotate import annotate, as_batch
-from ..models.errors import FaceGenError
 from ..models.face_analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
 from ..models.face_embeds import COMBINE
 from ..models.face_packs import find_packs, missing_pack_message
 from ..models.photo_embedding import embed_photos
 from ..models.pictures import require_rgb
 from ..models.portrait_quality import portrait_quality
-from . import types
+from . import file_choice, types
 from .clip_states import encode_clip_vision
+from .on_node import on_node
 
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
+WANTED = f"{TRAINED_WITH} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH}"
 
 
 def _packs():
     return find_packs(folder_paths.get_folder_paths("insightface"))
 
 
+def _missing(name):
+    wanted = TRAINED_WITH if name.startswith(file_choice.NO_FILE) else name
+    return missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
+
+
 class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        packs = list(_packs()) or [TRAINED_WITH]
+        packs = file_choice.options(_packs(), WANTED)
         return io.Schema(
             node_id="FaceGenLoadFaceAnalyzer",
             display_name="Load Face Analyzer (FaceGen)",
@@ -60,10 +66,13 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model_pack=None):
+        return file_choice.check(model_pack, _packs(), _missing)
+
+    @classmethod
     def execute(cls, model_pack, provider, min_confidence):
         packs = _packs()
-        if model_pack not in packs:
-            raise FaceGenError(missing_pack_message(model_pack, folder_paths.get_folder_paths("insightface")))
+        file_choice.require(model_pack, packs, _missing)
         return io.NodeOutput(FaceAnalyzer(packs[model_pack], provider, min_confidence))
 
 
@@ -135,7 +144,18 @@ class FaceGenEmbedFace(io.ComfyNode):
             skip=on_no_face == "skip",
         )
         report = json.dumps(done.report, indent=1)
-        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask)
+        shown = on_node(_faces_in_words(done.report), done.annotated)
+        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
+
+
+def _faces_in_words(report):
+    """One line per picture, "picture 0: 2 found, 1 used (quality 71 of 100)", and the warnings."""
+    lines = []
+    for picture in report["pictures"]:
+        scores = [math.floor(100 * face["quality"]["score"]) for face in picture["faces"] if face["chosen"]]
+        quality = f" (quality {', '.join(map(str, scores))} of 100)" if scores else ""
+        lines.append(f"picture {picture['picture']}: {len(picture['faces'])} found, {len(scores)} used{quality}")
+    return "\n".join(lines + report["warnings"])
 
 
 class FaceGenFaceQuality(io.ComfyNode):
@@ -185,9 +205,9 @@ class FaceGenFaceQuality(io.ComfyNode):
                 entries.append({"picture": number, "score": 0.0, "problems": [face_analysis.no_face_message(*bgr.shape[:2])]})
         score = min(entry["score"] for entry in entries)
         text = "\n".join(_in_words(entry) for entry in entries)
-        good = not any(entry["problems"] for entry in entries)
+        good, annotated = not any(entry["problems"] for entry in entries), as_batch(annotated)
         report = json.dumps(entries, indent=1)
-        return io.NodeOutput(score, good, as_batch(annotated), report, ui=ui.PreviewText(text))
+        return io.NodeOutput(score, good, annotated, report, ui=on_node(text, annotated))
 
 
 def _in_words(entry):

@@ -4,19 +4,21 @@ import os
 from pathlib import Path
 
 import folder_paths
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..models.errors import FaceGenError
 from ..models.face_combine import METHODS, combine_faces, outliers
 from ..models.face_embeds import FaceEmbeds
 from ..models.likeness import SAME_PERSON
-from . import types
+from . import file_choice, types
+from .on_node import on_node
 
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
 WEIGHT = {"default": 1.0, "min": 0.0, "max": 10.0, "step": 0.05, "tooltip": "Share of this face. 0 leaves it out."}
 FACEID_RECOGNISER, ANY = "w600k_r50", "any"  # the published FaceID adapters were trained with buffalo_l's recogniser
 ENDING = ".safetensors"
+WANTED = "a saved face -> run Save Face Embeds once (user/facegen/faces), then press R"
 
 
 def faces_folder():
@@ -58,7 +60,7 @@ class FaceGenCombineFaces(io.ComfyNode):
         people = {name: inputs[name] for name in names if inputs.get(name) is not None}
         weights = {name: inputs[name.replace("face_embeds", "weight")] for name in people}
         combined = combine_faces(people, weights, method)
-        return io.NodeOutput(combined, ui=ui.PreviewText(_strangers(people) if method != "subtract" else ""))
+        return io.NodeOutput(combined, ui=on_node(_strangers(people) if method != "subtract" else ""))
 
 
 def _strangers(people):
@@ -100,7 +102,7 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
         folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
         path = os.path.join(folder, f"{file}_{number:05}_{ENDING}")
         face_embeds.save(path)
-        return io.NodeOutput(ui=ui.PreviewText(f"saved as {os.path.relpath(path, root)}"))
+        return io.NodeOutput(ui=on_node(f"saved as {os.path.relpath(path, root)}"))
 
 
 class FaceGenLoadFaceEmbeds(io.ComfyNode):
@@ -112,7 +114,11 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
             category="FaceGen/face",
             description="Reads face embeddings that Save Face Embeds wrote, so that no photo is needed any more.",
             inputs=[
-                io.Combo.Input("face_file", options=_files(), tooltip="File in ComfyUI's user folder, under facegen/faces."),
+                io.Combo.Input(
+                    "face_file",
+                    options=file_choice.options(_files(), WANTED),
+                    tooltip="File in ComfyUI's user folder, under facegen/faces.",
+                ),
                 io.Combo.Input(
                     "recogniser",
                     options=[FACEID_RECOGNISER, ANY],
@@ -123,6 +129,10 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
             ],
             outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],
         )
+
+    @classmethod
+    def validate_inputs(cls, face_file=None):
+        return file_choice.check(face_file, _files(), _missing)
 
     @classmethod
     def fingerprint_inputs(cls, face_file, **_):
@@ -143,6 +153,11 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                 )
             embeds.require_recogniser(recogniser, "FaceID")
         return io.NodeOutput(embeds)
+
+
+def _missing(name):
+    get = "Make one with Embed Face and Save Face Embeds, or put a file that was saved elsewhere into that folder."
+    return file_choice.not_here("Load Face Embeds", name, _files(), faces_folder(), get)
 
 
 def _files():

@@ -6,8 +6,21 @@ from comfy_api.latest import io
 from ..api.contract import FIELDS
 from ..models.errors import FaceGenError
 from ..models.faceid_adapter import FaceIDAdapter
-from . import types
+from . import file_choice, types
 from .faceid_patch import apply_faceid
+
+FOLDER = "ipadapter"
+SOURCE = "huggingface.co/h94/IP-Adapter-FaceID"
+WANTED = f"ip-adapter-faceid-plusv2_sd15.bin -> models/{FOLDER}, from {SOURCE}"
+
+
+def _missing(name):
+    where = ", ".join(folder_paths.get_folder_paths(FOLDER))
+    get = (
+        f"Download ip-adapter-faceid-plusv2_sd15.bin (for SD1.5) or ip-adapter-faceid-plusv2_sdxl.bin (for SDXL) from "
+        f"https://{SOURCE} into that folder."
+    )
+    return file_choice.not_here("Load FaceID", name, folder_paths.get_filename_list(FOLDER), where, get)
 
 
 class FaceGenLoadFaceID(io.ComfyNode):
@@ -22,7 +35,7 @@ class FaceGenLoadFaceID(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "faceid_file",
-                    options=folder_paths.get_filename_list("ipadapter"),
+                    options=file_choice.options(folder_paths.get_filename_list(FOLDER), WANTED),
                     tooltip="FaceID file (.safetensors or .bin) in models/ipadapter, e.g. ip-adapter-faceid-plusv2_sd15.bin.",
                 ),
             ],
@@ -30,8 +43,13 @@ class FaceGenLoadFaceID(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, faceid_file=None):
+        return file_choice.check(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
+
+    @classmethod
     def execute(cls, faceid_file):
-        return io.NodeOutput(FaceIDAdapter(folder_paths.get_full_path_or_raise("ipadapter", faceid_file)))
+        file_choice.require(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
+        return io.NodeOutput(FaceIDAdapter(folder_paths.get_full_path_or_raise(FOLDER, faceid_file)))
 
 
 class FaceGenApplyFaceID(io.ComfyNode):

@@ -3,11 +3,12 @@
 import json
 import logging
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..models.likeness import NO_FACE, best_pictures, likenesses
 from ..models.pictures import require_rgb
 from . import types
+from .on_node import on_node
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class FaceGenLikeness(io.ComfyNode):
             log.warning("FaceGen: Likeness found no face in any of the %d pictures.", len(image))
         top = NO_FACE if best[0].cosine is None else best[0].cosine
         report = json.dumps([score.as_dict() for score in ranking], indent=1)
-        return io.NodeOutput(kept, top, report, ui=ui.PreviewText(in_words(ranking)))
+        return io.NodeOutput(kept, top, report, ui=on_node(in_words(ranking)))
 
 
 def in_words(scores):

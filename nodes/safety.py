@@ -1,5 +1,6 @@
 """Nodes that check pictures and hide what is unsafe."""
 
+import importlib.util
 import json
 
 import folder_paths
@@ -8,16 +9,31 @@ from comfy_api.latest import io
 from ..models import onnx_providers, redaction, safety, safety_load
 from ..models.notice import NOTICE
 from ..models.safety_filter import filter_images
-from . import types
+from . import file_choice, types
 from .host_memory import place
+from .on_node import on_node
 
 MODEL_FOLDER = "safety_checker"
+WANTED = f"{safety_load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"
+
+
+def _checkers():
+    """NudeNet, whose package holds its model, if it is installed, and what lies in models/safety_checker."""
+    found = safety_load.find_checkers(folder_paths.get_folder_paths(MODEL_FOLDER))
+    nudenet = [safety_load.NUDENET] if importlib.util.find_spec("nudenet") else []
+    return [*nudenet, *(name for name in found if name != safety_load.NUDENET)]
+
+
+def _missing(name):
+    where = "ComfyUI's Python and " + ", ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
+    get = "For nudenet, run `pip install -U nudenet` with ComfyUI's own Python and restart; other checkers go into that folder."
+    return file_choice.not_here("Load Safety Checker", name, _checkers(), where, get)
 
 
 class FaceGenLoadSafetyChecker(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        found = safety_load.find_checkers(folder_paths.get_folder_paths(MODEL_FOLDER))
+        checkers = file_choice.options(_checkers(), WANTED)
         return io.Schema(
             node_id="FaceGenLoadSafetyChecker",
             display_name="Load Safety Checker (FaceGen)",
@@ -27,8 +43,8 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checker",
-                    options=[safety_load.NUDENET, *(name for name in found if name != safety_load.NUDENET)],
-                    default=safety_load.NUDENET,
+                    options=checkers,
+                    default=checkers[0],
                     tooltip="nudenet finds exposed body parts and where they are; its Python package holds its model. The "
                     "others are in models/safety_checker.",
                 ),
@@ -58,6 +74,10 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                 types.SafetyChecker.Output(display_name="safety_checker", tooltip="For the Safety Filter node."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, checker=None):
+        return file_choice.check(checker, _checkers(), _missing)
 
     @classmethod
     def execute(cls, checker, provider, preset=safety.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
@@ -149,4 +169,18 @@ class FaceGenSafetyFilter(io.ComfyNode):
     @classmethod
     def execute(cls, image, safety_checker, safety_checker_type, threshold, region, notice=NOTICE) -> io.NodeOutput:
         done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice, who="Safety Filter")
-        return io.NodeOutput(done.images, done.mask, any(done.flagged), json.dumps(done.report, indent=2))
+        report = json.dumps(done.report, indent=2)
+        return io.NodeOutput(done.images, done.mask, any(done.flagged), report, ui=on_node(_in_words(done.report)))
+
+
+def _in_words(report):
+    """One line per picture: "picture 0: safe (0.12)" or "picture 1: unsafe (0.71), black, whole image: LABEL 0.71"."""
+    lines = []
+    for number, picture in enumerate(report["pictures"]):
+        line = f"picture {number}: {'unsafe' if picture['flagged'] else 'safe'} ({picture['score']:.2f})"
+        if picture["flagged"]:
+            unsafe = [d for d in picture["detections"] if d["score"] >= report["threshold"]]
+            found = ", ".join(f"{d['label']} {d['score']:.2f}" for d in unsafe)
+            line += f", {picture['shown']}, {picture['region']}" + (f": {found}" if found else "")
+        lines.append(line)
+    return "\n".join(lines)

@@ -160,8 +160,9 @@ def test_which_file_is_taken():
     assert build(set_by_user, choices=several)[1]["CheckpointLoaderSimple"]["ckpt_name"] == "a.safetensors"
     with pytest.raises(ConfigError, match=r"8_pruned.safetensors is not there and no other is chosen; ComfyUI has a, b\."):
         build(choices=CHOICES | {"CheckpointLoaderSimple": ["a", "b"]})
-    with pytest.raises(ConfigError, match="ComfyUI has nothing. Set faceid of the flavour"):
-        build(choices=CHOICES | {"FaceGenLoadFaceID": []})
+    for none in ([], ["missing: plusv2.bin -> models/ipadapter"]):  # how the loader puts it
+        with pytest.raises(ConfigError, match="ComfyUI has nothing. Set faceid of the flavour"):
+            build(choices=CHOICES | {"FaceGenLoadFaceID": none})
 
 
 def test_the_users_own_workflow_wins(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import FaceGenRequest
+from . import NO_FILE
 from .config import ConfigError, Flavour
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
@@ -136,6 +137,7 @@ def _is_link(value: Any) -> bool:
 
 def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str]) -> str:
     """The file that is configured, else the workflow's own, else the only one there is."""
+    offered = [entry for entry in offered if not entry.startswith(NO_FILE)]
     if wanted is None and usual in offered:
         return usual
     if wanted is None and len(offered) == 1:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import workflows
 from host_server import ROOT
+from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -148,6 +150,98 @@ def test_a_node_shows_lines_of_text_and_does_not_save_them(page):
         }"""
     )
     assert saved == ["largest", 0] and text == ["largest", 0, "score 80 of 100"]
+
+
+@pytest.fixture(scope="module")
+def photo(server):
+    from PIL import Image
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).resize((1024, 1024)).save(server.base / "input" / "face.png")
+
+
+# A photo is embedded, compared with itself, and hidden by a filter that hides everything.
+SHOWN = {
+    "1": ("LoadImage", {"image": "face.png"}),
+    "2": ("FaceGenLoadFaceAnalyzer", {"model_pack": "buffalo_l", "provider": "CPU", "min_confidence": 0.5}),
+    "3": ("FaceGenEmbedFace", {"face_analysis": ["2", 0], "image": ["1", 0], "select": "largest", "face_index": 0,
+                               "combine": "average", "on_no_face": "error"}),
+    "4": ("FaceGenLikeness", {"image": ["1", 0], "face_analysis": ["2", 0], "face_embeds": ["3", 0], "keep": 1}),
+    "5": ("FaceGenLoadSafetyChecker", {"checker": "nudenet", "provider": "CPU", "preset": "default", "unsafe_labels": ""}),
+    "6": ("FaceGenSafetyFilter", {"image": ["4", 0], "safety_checker": ["5", 0], "safety_checker_type": "black",
+                                  "threshold": 0.0, "region": "whole image", "notice": "Sensitive content"}),
+    "7": ("SaveImage", {"images": ["6", 0], "filename_prefix": "shown"}),
+}  # fmt: skip
+
+
+def test_nodes_show_faces_scores_and_flags_after_a_run(page, photo):
+    graph = {number: {"class_type": kind, "inputs": inputs} for number, (kind, inputs) in SHOWN.items()}
+    page.evaluate("graph => app.loadApiJson(graph, 'shown.json')", graph)
+    page.evaluate("() => app.queuePrompt(0, 1)")
+    node = "app.graph._nodes.find(n => n.type === '{}')"
+    report = f"() => {node}.widgets.find(w => w.name === 'facegen_report')?.value"
+
+    def text(kind):
+        return page.wait_for_function(report.format(kind), timeout=120_000).json_value()
+
+    assert text("FaceGenEmbedFace").startswith("picture 0: 2 found, 1 used (quality ")
+    assert text("FaceGenLikeness") == "picture 0: 99 % (cosine 1.00)"
+    assert text("FaceGenSafetyFilter") == "picture 0: unsafe (0.00), black, whole image"
+    page.wait_for_function(f"() => {node.format('FaceGenEmbedFace')}.imgs?.[0].naturalWidth === 768", timeout=20_000)
+    for kind in ("FaceGenLikeness", "FaceGenSafetyFilter"):
+        assert not page.evaluate(f"() => {node.format(kind)}.imgs?.length")
+    page.evaluate("() => { app.graph.arrange(); app.extensionManager.command.execute('Comfy.Canvas.FitView'); }")
+    page.wait_for_timeout(1500)
+    shot(page, "on-nodes")
+
+
+def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
+    """While it runs: state, seconds so far and to go."""
+    file = server.base / "user" / "facegen" / "modelslab.json"
+    file.parent.mkdir(exist_ok=True)
+    graph = workflows.load("api/modelslab_remote.json")
+    (remote,) = [node["inputs"] for node in graph.values() if node["class_type"] == "FaceGenModelsLab"]
+    (image,) = [node["inputs"] for node in graph.values() if node["class_type"] == "LoadImage"]
+    image["image"] = "face.png"
+    with ModelsLabServer(eta=4) as service:
+        remote |= {"profile": "shown", "seed": service.port}
+        file.write_text(json.dumps({"shown": {"key": KEY, "base_url": service.url}}))
+        file.chmod(0o600)
+        try:
+            page.evaluate("graph => app.loadApiJson(graph, 'remote.json')", graph)
+            page.evaluate("() => app.queuePrompt(0, 1)")
+            page.get_by_text(re.compile(r"\d s, about \d s left, request 123")).first.wait_for(timeout=30_000)
+            shot(page, "remote")
+            page.wait_for_function("() => !app.ui.lastQueueSize", timeout=60_000)
+        finally:
+            file.unlink()
+
+
+def test_a_missing_file_is_told_in_the_combo(page, server):
+    """What is missing is chosen on a new node, and the error of a run says what to do; after R, the file can be chosen."""
+    file = server.base / "models" / "ipadapter" / "ip-adapter-faceid-plusv2_sd15.bin"
+    combo = "() => app.graph._nodes[0].widgets.find(w => w.name === 'faceid_file')"
+    file.rename(server.base / "aside")
+    try:
+        page.evaluate("() => app.refreshComboInNodes()")
+        page.evaluate("() => { app.graph.clear(); app.graph.add(LiteGraph.createNode('FaceGenLoadFaceID')); }")
+        entry = page.evaluate(f"{combo}.value")
+        assert entry.startswith(f"missing: {file.name} -> models/ipadapter, from huggingface.co/")
+        page.evaluate("""() => {
+            const shown = LiteGraph.createNode('PreviewAny');
+            app.graph.add(shown);
+            app.graph._nodes[0].connect(0, shown, 0);
+            app.canvas.ds.reset();
+            app.queuePrompt(0, 1);
+        }""")
+        page.get_by_text("Load FaceID: no file is chosen. Looked in").first.wait_for(timeout=20_000)
+        shot(page, "missing-file")
+        page.errors[:] = [error for error in page.errors if "Prompt execution failed" not in error]  # the refused run
+    finally:
+        (server.base / "aside").rename(file)
+    page.keyboard.press("Escape")
+    page.evaluate("() => app.refreshComboInNodes()")
+    assert page.evaluate(f"{combo}.options.values") == [file.name]
 
 
 def test_the_local_api_is_a_switch_in_the_settings(page, server):

@@ -37,7 +37,7 @@ def test_quality_says_what_is_wrong(run, analyzer, astronaut, pack_nodes):
     shown = pack_nodes["FaceGenFaceQuality"].EXECUTE_NORMALIZED(
         face_analysis=analyzer, image=astronaut, select="largest", face_index=0
     )
-    assert "sharpness: " in shown.ui.as_dict()["text"][0]
+    assert "sharpness: " in shown.ui["text"][0]
 
 
 def test_clip_vision_runs_once_per_batch_and_not_again(run, analyzer, clip_vision, astronaut, monkeypatch):
@@ -154,7 +154,7 @@ def test_best_of_n_keeps_the_most_alike(run, parts, analyzer, pack_nodes):
     given = {**defaults, **parts, **SMALL, "samples": 2, "candidates": 3, "face_analysis": analyzer}
     done = node.EXECUTE_NORMALIZED(**given)
     assert torch.equal(done.result[0], every[order[:2]]) and torch.equal(done.result[1]["samples"], latents[order[:2]])
-    text = done.ui.as_dict()["text"][0]
+    text = done.ui["text"][0]
     assert text.startswith("best 2 of 4") and f"picture {order[0]}: " in text and "%" in text
 
 

@@ -1,5 +1,6 @@
 """Safety nodes inside ComfyUI."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -128,6 +129,25 @@ def test_presets_and_labels_reach_the_checker(run, folder_paths, astronaut):
         scores(checker="detector", unsafe_labels="gore")
     with pytest.raises(FaceGenError, match="'gone'.*safety_checker"):
         scores(checker="gone")
+
+
+def test_without_any_checker_the_loader_says_what_to_do(run, pack_nodes, folder_paths, monkeypatch, tmp_path):
+    def options():
+        (checker, *_) = node.GET_SCHEMA().inputs
+        return checker.options
+
+    node, find_spec = pack_nodes["FaceGenLoadSafetyChecker"], importlib.util.find_spec
+    assert options() == list(NAMES) and all(node.validate_inputs(name) is True for name in NAMES)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "nudenet" else find_spec(name, *rest))
+    assert options() == list(NAMES[1:])
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "safety_checker", ([str(tmp_path)], set()))
+    (entry,) = options()
+    assert entry.startswith("missing: nudenet") and "pip install -U nudenet" in entry
+    for value in (entry, "nudenet"):
+        said = node.validate_inputs(value)
+        assert str(tmp_path) in said and "pip install -U nudenet" in said and ("no file is chosen" in said) is (value == entry)
+    with pytest.raises(FaceGenError, match="missing: nudenet"):
+        run("FaceGenLoadSafetyChecker", checker=entry)
 
 
 @pytest.mark.parametrize(("unsafe_when", "expected"), [("any", True), ("all", False)])

@@ -129,6 +129,69 @@ def test_a_file_that_is_not_faceid_says_so_in_the_graph(server, graph):
     assert "notes.safetensors" in error["exception_message"]
 
 
+# Loader and its input -> what it opens, below the base folder; a name of such a file; what the message says of folder and cure.
+LOADERS = {
+    ("FaceGenLoadFaceID", "faceid_file"): (
+        "models/ipadapter/ip-adapter-faceid-plusv2_sd15.bin", "ip-adapter-faceid-plusv2_sd15.bin",
+        ("models/ipadapter", "https://huggingface.co/h94/IP-Adapter-FaceID"),
+    ),
+    ("FaceGenLoadFaceAnalyzer", "model_pack"): (
+        "models/insightface/models/buffalo_l", "buffalo_l",
+        ("models/insightface/models/buffalo_l", "models download buffalo_l"),
+    ),
+    ("FaceGenLoadFaceEmbeds", "face_file"): (
+        "user/facegen/faces", "anna_00001_.safetensors", ("user/facegen/faces", "Save Face Embeds"),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=LOADERS, ids=lambda loader: loader[0])
+def without_file(server, request):
+    """A loader, its input and what it would open, which is out of sight."""
+    path = server.base / LOADERS[request.param][0]
+    aside = server.base / "aside"
+    moved = path.exists()
+    if moved:
+        path.rename(aside)
+    yield *request.param, *LOADERS[request.param][1:]
+    if moved:
+        aside.rename(path)
+
+
+def offered(server, kind, name):
+    spec = server.get(f"/object_info/{kind}")[kind]["input"]["required"][name]
+    return spec[0] if isinstance(spec[0], list) else spec[1]["options"]
+
+
+def test_a_loader_without_files_says_what_to_do(server, without_file):
+    """In its list, and when it is queued all the same: with that entry, or with the file that a saved workflow names."""
+    kind, name, file, words = without_file
+    (entry,) = offered(server, kind, name)
+    assert entry.startswith("missing: ") and words[0].removesuffix("/buffalo_l") in entry and words[1].rsplit("/")[-1] in entry
+    others = {"provider": "CPU", "min_confidence": 0.5, "recogniser": "any"}
+    for value in (entry, file):
+        graph = {
+            "1": {"class_type": kind, "inputs": {name: value, **others}},
+            "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+        }
+        with pytest.raises(RuntimeError) as refused:
+            server.queue(graph)
+        said = json.loads(str(refused.value).split(": 400 ")[1])["node_errors"]["1"]["errors"][0]["details"]
+        assert all(word in said for word in words), said
+        assert value != file or file in said
+
+
+def test_a_new_file_is_offered_at_once(server):
+    """As the front end's R key asks for it."""
+    folder = server.base / "models" / "ipadapter"
+    before = offered(server, "FaceGenLoadFaceID", "faceid_file")
+    (folder / "new.safetensors").write_bytes(b"")
+    try:
+        assert offered(server, "FaceGenLoadFaceID", "faceid_file") == sorted([*before, "new.safetensors"])
+    finally:
+        (folder / "new.safetensors").unlink()
+
+
 def test_unsafe_pictures_are_saved_redacted(server, graph):
     """At threshold 0 every picture counts as unsafe."""
     graph["10"]["inputs"]["threshold"] = 0.0

@@ -89,7 +89,7 @@ app.registerExtension({
     nodeType.prototype.onExecuted = function (message) {
       executed?.apply(this, arguments);
       const lines = (message?.text ?? []).filter(Boolean);
-      if (lines.length) showText(this, lines);
+      if (lines.length || this.widgets?.some((one) => one.name === REPORT)) showText(this, lines);
     };
   },
 
