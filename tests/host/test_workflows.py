@@ -315,8 +315,7 @@ def test_the_local_api_draws_headshots_with_sdxl(server, sdxl):
     assert answer["status"] == "success", answer
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))
     assert picture.shape == (64, 64, 3) and picture.std() > 5
-    graphs = [entry["prompt"][2] for entry in server.get("/history").values()]
-    (graph,) = (g for g in graphs if "sampler" in g)
+    graph = max((entry["prompt"] for entry in server.get("/history").values()), key=lambda prompt: prompt[0])[2]
     assert graph["sampler"]["inputs"]["width"] == 128 and graph["checkpoint"]["inputs"]["ckpt_name"] == "sdxl.ckpt"
     settings.unlink()
 
