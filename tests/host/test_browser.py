@@ -298,19 +298,22 @@ def test_help_is_there_for_every_node(page, server):
 @pytest.fixture
 def japanese(page):
     """The front end after its language was changed to Japanese in the settings."""
-    switch = """async language => {
-        await app.extensionManager.setting.set('Comfy.Locale', language);
-        await app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions');
-    }"""
     titled = "title => LiteGraph.createNode('FaceGenApplyFaceID').title === title"
-    page.evaluate(switch, "ja")
+
+    def switch(language, title):
+        page.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
+        # The texts are fetched first; nodes that are read before that keep the old ones.
+        speaks = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$i18n.locale === language"
+        page.wait_for_function(f"language => {speaks}", arg=language, timeout=60_000)
+        page.evaluate("() => app.extensionManager.command.execute('Comfy.RefreshNodeDefinitions')")
+        page.wait_for_function(titled, arg=title, timeout=60_000)
+
     try:
-        page.wait_for_function(titled, arg=locale("ja", "nodeDefs")["FaceGenApplyFaceID"]["display_name"], timeout=60_000)
+        switch("ja", locale("ja", "nodeDefs")["FaceGenApplyFaceID"]["display_name"])
         yield page
     finally:
         page.evaluate("() => app.extensionManager.sidebarTab.activeSidebarTabId = null")
-        page.evaluate(switch, "en")
-        page.wait_for_function(titled, arg="Apply FaceID (FaceGen)", timeout=60_000)
+        switch("en", "Apply FaceID (FaceGen)")
 
 
 def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):

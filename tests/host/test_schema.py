@@ -204,9 +204,9 @@ def test_model_folders_keep_what_was_set_before(loaded):
 
 
 def test_loading_the_pack_is_quick_and_lazy(loaded):
-    """As on a user's machine, bytecode is written the first time and read from then on."""
+    """As on a user's machine, bytecode is written the first time and read from then on. An idle core takes half of this."""
     assert loaded["heavy"] == [] and not loaded["on_path"]
-    assert min(loaded["seconds"]) < 0.05, loaded["seconds"]
+    assert min(loaded["seconds"]) < 0.08, loaded["seconds"]
 
 
 def python(script, **environ):
