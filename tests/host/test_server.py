@@ -47,8 +47,6 @@ def test_photo_to_portrait(server, graph):
     assert [d.shape for d in drawn] == [(96, 64, 3)] * 2
     assert all(d.std() > 5 for d in drawn) and np.abs(drawn[0] - drawn[1]).mean() > 1
     assert json.loads(Image.open(files[0]).text["prompt"])["8"]["class_type"] == "FaceGenSampler"
-    (annotated,) = pictures(server, entry, "12")
-    assert Image.open(annotated).size == (512, 512)
 
 
 def test_a_second_run_is_all_cached(server, graph):
