@@ -40,21 +40,17 @@ def apply_faceid(
 
 
 def apply_lora(unet: UNet2DConditionModel, adapter: FaceIDAdapter, blocks: list[CrossAttention], strength: float) -> None:
-    """The adapter's LoRA through diffusers' own loader, replacing one that was there before."""
-    if hasattr(unet, "peft_config"):
-        unet.delete_adapters(list(unet.peft_config))
-    lora = adapter.lora(blocks)
-    if not lora or strength == 0:
-        return
-    unet.load_lora_adapter(
-        {
-            name.replace("lora_", "lora.").replace("lora.down", "lora_A").replace("lora.up", "lora_B"): t
-            for name, t in lora.items()
-        },
-        prefix=None,
-        adapter_name="faceid",
-    )
-    unet.set_adapters("faceid", strength)
+    """The adapter's LoRA through diffusers' own loader, replacing another that was there before; loaded once."""
+    lora = adapter.lora(blocks) if strength != 0 else {}
+    loaded, name = list(getattr(unet, "peft_config", ())), f"faceid_{adapter.lora_digest[:16]}"
+    if not lora or loaded != [name]:
+        if loaded:
+            unet.delete_adapters(loaded)
+        if not lora:
+            return
+        renamed = {n.replace("lora_down", "lora_A").replace("lora_up", "lora_B"): tensor for n, tensor in lora.items()}
+        unet.load_lora_adapter(renamed, prefix=None, adapter_name=name)
+    unet.set_adapters(name, strength)
 
 
 def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:

@@ -110,3 +110,26 @@ def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
     assert relative_error(without, expected) > 0.05  # FaceID does something here
     for side in (0, 1):  # unconditional, conditional
         assert relative_error(given[side], expected[side]) < 1e-4
+
+
+def test_one_loaded_lora_serves_every_call_until_another_adapter_comes(tmp_path):
+    from facegen.standalone.faceid import apply_faceid
+
+    first, second = (
+        FaceIDAdapter(save(faceid_state(WIDTHS, CONTEXT, CLIP, seed=seed), tmp_path / f"{seed}.safetensors")) for seed in (0, 7)
+    )
+    unet, loads = reduced_unet(), []
+    load = unet.load_lora_adapter
+    unet.load_lora_adapter = lambda *args, **options: loads.append(1) or load(*args, **options)
+    latent, text = torch.randn(2, 4, 8, 8), torch.randn(2, 7, CONTEXT)
+
+    def output(unet, adapter, strength):
+        apply_faceid(unet, adapter, embeds(), lora_strength=strength)
+        with torch.no_grad():
+            return unet(latent, torch.tensor(500), text).sample
+
+    steps = [(first, 1.0), (first, 0.5), (second, 0.5), (second, 0.0), (first, 1.0)]
+    given = [output(unet, *step) for step in steps]
+    assert len(loads) == 3
+    for step, picture in zip(steps, given, strict=True):
+        assert relative_error(picture, output(reduced_unet(), *step)) < 1e-5
