@@ -121,7 +121,8 @@ def test_one_loaded_lora_serves_every_call_until_another_adapter_comes(tmp_path)
     unet, loads = reduced_unet(), []
     load = unet.load_lora_adapter
     unet.load_lora_adapter = lambda *args, **options: loads.append(1) or load(*args, **options)
-    latent, text = torch.randn(2, 4, 8, 8), torch.randn(2, 7, CONTEXT)
+    g = torch.Generator().manual_seed(9)
+    latent, text = torch.randn(2, 4, 8, 8, generator=g), torch.randn(2, 7, CONTEXT, generator=g)
 
     def output(unet, adapter, strength):
         apply_faceid(unet, adapter, embeds(), lora_strength=strength)

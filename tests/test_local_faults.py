@@ -104,6 +104,7 @@ def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):
     with LocalServer(tmp_path, enabled=True) as server:
         identifier = server.submit(BODY)["id"]
         until(lambda: server.fetch(identifier)["status"] == "error")
+    assert failed == [True]
 
 
 def test_a_file_that_cannot_be_deleted_keeps_no_other(tmp_path):

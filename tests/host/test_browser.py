@@ -134,6 +134,8 @@ def test_a_portrait_is_queued_and_shown(page, server):
     page.evaluate("() => app.queuePrompt(0, 1)")
     shown = "() => app.graph._nodes.some(n => n.type === 'SaveImage' && n.imgs?.length && n.imgs[0].naturalWidth === 64)"
     page.wait_for_function(shown, timeout=180_000)
+    marked = "app.graph._nodes.find(n => n.type === 'FaceGenEmbedFace').imgs"
+    assert page.evaluate(f"() => {marked}.map(i => [i.naturalWidth, i.naturalHeight])") == [[512, 512]]
     page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.wait_for_timeout(1500)
     shot(page, "portrait")
@@ -212,7 +214,9 @@ def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
             page.evaluate("() => app.queuePrompt(0, 1)")
             page.get_by_text(re.compile(r"\d s, about \d s left, request 123")).first.wait_for(timeout=30_000)
             shot(page, "remote")
-            page.wait_for_function("() => !app.ui.lastQueueSize", timeout=60_000)
+            shown = "() => app.graph._nodes.some(n => n.type === 'SaveImage' && n.imgs?.[0]?.naturalWidth)"
+            page.wait_for_function(shown, timeout=60_000)
+            assert service.billed == 1
         finally:
             file.unlink()
 
@@ -268,12 +272,14 @@ def test_the_local_api_is_a_switch_in_the_settings(page, server):
 def test_a_refused_switch_goes_back(page, server):
     """The reason is shown, and the setting says what is true."""
     path = server.base / "user" / "facegen" / "local_api.json"
-    before = path.read_text()
+    path.parent.mkdir(exist_ok=True)
+    before = path.read_text() if path.exists() else "{}"
     path.write_text("{")
     try:
         page.evaluate("() => app.extensionManager.setting.set('FaceGen.LocalApi.Enabled', true)")
         page.wait_for_function('() => document.body.innerText.includes("can\'t be read as JSON")', timeout=20_000)
         page.wait_for_function("() => app.extensionManager.setting.get('FaceGen.LocalApi.Enabled') === false", timeout=20_000)
+        assert path.read_text() == "{"
     finally:
         path.write_text(before)
 
@@ -367,3 +373,5 @@ def test_the_template_browser_shows_them(page):  # the last: its dialog stays op
         page.get_by_text(name).first.wait_for()
     page.wait_for_timeout(1000)  # thumbnails
     shot(page, "templates")
+    in_view = "() => Array.from(document.images).filter(i => i.naturalWidth === 800 && i.naturalHeight === 500).length"
+    assert page.evaluate(in_view) > 3
