@@ -273,7 +273,7 @@ def test_a_refused_switch_goes_back(page, server):
     """The reason is shown, and the setting says what is true."""
     path = server.base / "user" / "facegen" / "local_api.json"
     path.parent.mkdir(exist_ok=True)
-    before = path.read_text() if path.exists() else "{}"
+    before = path.read_text() if path.exists() else None
     path.write_text("{")
     try:
         page.evaluate("() => app.extensionManager.setting.set('FaceGen.LocalApi.Enabled', true)")
@@ -281,7 +281,7 @@ def test_a_refused_switch_goes_back(page, server):
         page.wait_for_function("() => app.extensionManager.setting.get('FaceGen.LocalApi.Enabled') === false", timeout=20_000)
         assert path.read_text() == "{"
     finally:
-        path.write_text(before)
+        path.unlink() if before is None else path.write_text(before)
 
 
 def test_help_is_there_for_every_node(page, server):
