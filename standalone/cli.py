@@ -17,6 +17,7 @@ from pathlib import Path
 from ..api.contract import FIELDS, STYLES, ContractError, FaceGenRequest
 from ..models.errors import FaceGenError
 from . import doctor, model_files
+from .training import run as train_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "tiny"
@@ -231,6 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
     model_files.add_commands(actions)
     add_convert(actions)
     doctor.add_command(commands)
+    train_tiny.add_command(commands)
     if getattr(parser.parse_args(arguments), "demo", False):
         generate.set_defaults(**DEMO)
     options = parser.parse_args(arguments)

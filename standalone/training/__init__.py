@@ -1,0 +1,1 @@
+"""Training of the tiny face models: seeded portrait drawings and what learns from them."""

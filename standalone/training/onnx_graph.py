@@ -1,0 +1,50 @@
+"""Writing ONNX files operator by operator."""
+
+from pathlib import Path
+
+import numpy as np
+
+OPSET = 18
+IR_VERSION = 9  # read by ONNX Runtime 1.15 and later
+
+
+class Graph:
+    """Collects nodes and constants; every operator returns the name of its output."""
+
+    def __init__(self):
+        self.nodes, self.constants = [], []
+
+    def constant(self, values, dtype=np.float32) -> str:
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def whole(self, *values: int) -> str:
+        return self.constant(values, np.int64)
+
+    def op(self, kind: str, *inputs, output: str = "", **attributes) -> str:
+        """`inputs` are names, or numbers that become scalar constants."""
+        from onnx import helper
+
+        inputs = [i if isinstance(i, str) else self.constant(i) for i in inputs]
+        # InsightFace guesses a recogniser's input range from names that begin with Sub and Mul, hence `node_`.
+        name = f"node_{len(self.nodes)}_{kind}"
+        output = output or name
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def save(self, path: Path, inputs: list, outputs: list) -> None:
+        """`inputs` and `outputs` are (name, shape) with names for free dimensions, all float32."""
+        import onnx
+        from onnx import TensorProto, helper
+
+        def info(pairs):
+            return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in pairs]
+
+        graph = helper.make_graph(self.nodes, path.stem, info(inputs), info(outputs), self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="facegen")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model)
+        path.write_bytes(model.SerializeToString(deterministic=True))
