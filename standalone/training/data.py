@@ -119,11 +119,16 @@ def _changed(person: Person, rng: np.random.Generator) -> Person:
 # --- faces ----------------------------------------------------------------------------------------------------------
 
 
-def aligned(picture: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
-    """InsightFace's aligned face [side, side, 3] of a picture; side is 112 or 224."""
+def alignment(points: np.ndarray, side: int) -> np.ndarray:
+    """From pixels of a picture to those of the aligned face, [2, 3]; side is 112 or 224."""
     from insightface.utils.face_align import estimate_norm
 
-    return cv2.warpAffine(picture, estimate_norm(points, side), (side, side))
+    return estimate_norm(points, side)
+
+
+def aligned(picture: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
+    """InsightFace's aligned face [side, side, 3] of a picture."""
+    return cv2.warpAffine(picture, alignment(points, side), (side, side))
 
 
 def softened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

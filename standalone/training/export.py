@@ -31,7 +31,7 @@ def export(trained: Trained, out: Path) -> None:
     (part / "clip_vision" / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     pack = part / "insightface" / "models" / NAME
     pack.mkdir(parents=True)
-    save_detector(pack / f"det_{NAME}.onnx")
+    save_detector(pack / f"det_{NAME}.onnx", trained.finder)
     save_recogniser(pack / f"w_{NAME}.onnx", trained.recogniser)
     files = sorted(path for path in part.rglob("*") if path.is_file())
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(part).as_posix()}\n" for path in files]

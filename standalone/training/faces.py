@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.clip_vit import preprocess
-from .data import Drawings, aligned, softened
+from .data import Drawings, aligned, alignment, softened
 from .networks import CLIP_WIDTH, IDENTITY, Recogniser, clip_vision
 from .worker import Worker, train
 
 SHARPNESS = 16.0  # inverse temperature of the contrastive loss
 JITTER = 1.2  # pixels by which a detector may be off
+SEEN = [0, 1, 3, 4, 5]  # of View.structure(); an aligned face shows no roll
 
 
 class _RecogniserTraining(nn.Module):
@@ -58,39 +59,51 @@ def as_input(faces: np.ndarray) -> Tensor:
 
 
 class _VisionTraining(nn.Module):
+    """Of the last states but one, which FaceID-Plus reads: each patch says how much it is each of the five points, and the
+    class token and the patches' mean say how the face is held; so does the projection."""
+
     def __init__(self, structure: int):
         super().__init__()
         self.clip = clip_vision()
         self.heads = nn.ModuleList(nn.Linear(CLIP_WIDTH, structure) for _ in range(3))
+        self.points = nn.Linear(CLIP_WIDTH, 5)
+        side = 16  # patches
+        middles = (torch.arange(side) * 2 + 1) / side - 1
+        self.register_buffer("middles", torch.cartesian_prod(middles, middles).flip(1))  # (x, y) in -1..1
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
         out = self.clip(pixels, output_hidden_states=True)
-        states = out.hidden_states[-2]  # what FaceID-Plus reads
+        states = out.hidden_states[-2]
         seen = states[:, 0], states[:, 1:].mean(dim=1), out.image_embeds
-        return [head(x) for head, x in zip(self.heads, seen, strict=True)]
+        shares = self.points(states[:, 1:]).softmax(dim=1)
+        return [head(x) for head, x in zip(self.heads, seen, strict=True)], shares.mT @ self.middles
 
 
 def train_clip_vision(worker: Worker, drawings: Drawings, steps: int, batch: int = 24, name: str = "clip_vision"):
-    """CLIP vision learns pose and expression: of the last states but one, of their class token and of the projection."""
-    network = worker.build(lambda: _VisionTraining(drawings.structure.shape[-1]))
+    """CLIP vision learns pose, expression and where eyes, nose and mouth are."""
+    network = worker.build(lambda: _VisionTraining(len(SEEN)))
     count = max(4, batch // worker.world)
     shape = drawings.points.shape[:3]
 
     def loss(rng: np.random.Generator) -> Tensor:
         places = [tuple(rng.integers(shape)) for _ in range(count)]
-        faces = np.stack([_structured(drawings, place, rng) for place in places])
-        wanted = torch.from_numpy(np.stack([drawings.structure[place] for place in places])).to(worker.device)
-        pixels = clip_pixels(faces).to(worker.device)
-        return sum(F.mse_loss(seen, wanted) for seen in network(pixels)) / 3
+        faces, points = zip(*(_structured(drawings, place, rng) for place in places), strict=True)
+        held = torch.from_numpy(np.stack([drawings.structure[place][SEEN] for place in places])).to(worker.device)
+        where = torch.from_numpy(np.stack(points)).to(worker.device)
+        seen, found = network(clip_pixels(np.stack(faces)).to(worker.device))
+        return sum(F.mse_loss(x, held) for x in seen) / 3 + F.l1_loss(found, where)
 
-    train(worker, name, network, loss, steps, 1.5e-3)
+    train(worker, name, network, loss, steps, 3e-3)
     return network.clip
 
 
-def _structured(drawings: Drawings, place: tuple, rng: np.random.Generator) -> np.ndarray:
-    points = drawings.points[place] + rng.normal(0, JITTER / 2, (5, 2))
-    face = aligned(drawings.pictures[place], points.astype(np.float32), 224)
-    return softened(face, rng) if rng.random() < 0.5 else face
+def _structured(drawings: Drawings, place: tuple, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """An aligned face [224, 224, 3] and its points in -1..1."""
+    points = drawings.points[place]
+    found = (points + rng.normal(0, JITTER / 2, (5, 2))).astype(np.float32)
+    face, matrix = aligned(drawings.pictures[place], found, 224), alignment(found, 224)
+    there = (points @ matrix[:, :2].T + matrix[:, 2]) / 112 - 1
+    return softened(face, rng) if rng.random() < 0.3 else face, there.astype(np.float32)
 
 
 def clip_pixels(faces: np.ndarray) -> Tensor:

@@ -62,7 +62,7 @@ def text_encoder(vocabulary: int):
 
 
 def clip_vision():
-    """Patch positions start as sines and cosines: learnt from nothing in a short training, they tell no pose."""
+    """Positions start as sines and cosines, layers at full gain: from CLIP's own start a short training finds no pose."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     config = CLIPVisionConfig(
@@ -82,6 +82,13 @@ def clip_vision():
     rows, columns = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
     embedding = next(m for name, m in model.named_modules() if name.endswith("embeddings.position_embedding"))
     with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+            if isinstance(layer, nn.Conv2d):  # the patches: smooth filters, as a trained CLIP's mostly are
+                coarse = torch.randn(CLIP_WIDTH, 3, 3, 3)
+                smooth = nn.functional.interpolate(coarse, size=layer.kernel_size, mode="bicubic")
+                layer.weight.copy_(0.12 * nn.functional.normalize(smooth.flatten(1)).view_as(layer.weight))
         embedding.weight[1:] = 0.5 * torch.cat([rows, columns], dim=-1).flatten(0, 1)
     return model
 
@@ -160,8 +167,7 @@ class Recogniser(nn.Module):
         super().__init__()
         widths = (3, 24, 48, 64, 96, 64)
         self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-            for a, b in pairwise(widths)
+            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairwise(widths)
         )
         self.same = nn.ModuleList(
             nn.Sequential(nn.Conv2d(b, b, 3, 1, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for b in widths[2:]

@@ -1,19 +1,22 @@
-"""The tiny model's face detector, with SCRFD's signature: made of arithmetic, not trained.
+"""The tiny model's face detector as an ONNX file with SCRFD's signature.
 
-It compares brightness at the places where eyes, nose and mouth would be and asks for skin colour inside an oval. It reports
-at most one face, wants it upright, frontal, in colour and an eighth of the picture or more, misses most black-and-white
-ones, and textures can fool it.
+The trained network finds drawn faces. Where it finds none, arithmetic looks for a real one: it compares brightness at the
+places where eyes, nose and mouth would be and asks for skin colour inside an oval. That half reports at most one face, wants
+it upright, frontal, in colour and an eighth of the picture or more, misses most black-and-white ones, and textures can fool it.
 """
 
 from pathlib import Path
 
 import numpy as np
 
+from .finder import CANVAS, GRID, REACH, Finder, middles
 from .onnx_graph import Graph
 
+COLUMNS = {"score": 1, "bbox": 4, "kps": 10}
+SURE = 0.5  # the trained half's score from which the other half isn't asked
 STRIDES = (8, 16, 32)
 ANCHORS = 2
-CANVAS = 192  # the picture is looked at in this size first, then ever smaller
+CANVAS_REAL = 192  # for real faces: the picture is looked at in this size first, then ever smaller
 SMALLEST = 27
 PER_OCTAVE = 4
 WINDOW = 25  # pixels that span ArcFace's 112-pixel crop at every size
@@ -23,36 +26,45 @@ BOX = (18, 11, 94, 111)  # the head in that crop
 THRESHOLD = 1.25  # of the evidence, where the score leaves 0 for 0.6
 
 
-def save_detector(path: Path) -> None:
+def save_detector(path: Path, finder: Finder) -> None:
     """SCRFD's signature: [1, 3, H, W] RGB, (x - 127.5) / 128, to scores, boxes and points at strides 8, 16 and 32.
 
-    At most one face, in the first row of stride 8; every other row is zero.
+    What is found lies in the first rows of stride 8; every other row is zero. H and W: multiples of 32, 128 or more.
     """
     g = Graph()
     shape = g.op("Shape", "input.1")
     height, width = (g.op("Gather", shape, g.whole(axis), axis=0) for axis in (2, 3))
     side = g.op("Max", height, width)  # [1]
-    score, x, y, size = _best(g, _canvas(g, height, width, side))
+    picture = g.op("Add", g.op("Mul", "input.1", 128 / 255), 0.5)
+    square = _square(g, picture, height, width, side)
     side = g.op("Cast", side, to=1)
-    x, y, unit = (g.op("Mul", v, side) for v in (x, y, g.op("Div", size, 112.0)))
+    scores, places = _drawn(g, finder, square, side)
+    found = g.op("Greater", g.op("ReduceMax", scores, keepdims=0), SURE)
 
-    # The first anchor sits at the origin, so a distance to it is a coordinate; the left and upper ones count backwards.
-    box = [_along(g, x, y, unit, c, axis) for axis, c in zip((0, 1, 0, 1), BOX, strict=True)]
-    box = [g.op("Mul", v, sign / STRIDES[0]) for v, sign in zip(box, (-1, -1, 1, 1), strict=True)]
-    points = [g.op("Mul", _along(g, x, y, unit, c, axis), 1 / STRIDES[0]) for p in POINTS for axis, c in enumerate(p)]
-    found = [g.op("Unsqueeze", g.op("Concat", *row, axis=0), g.whole(0)) for row in ([score], box, points)]
-    outputs = []
-    for kind, row, columns in zip(("score", "bbox", "kps"), found, (1, 4, 10), strict=True):
+    drawn, real = Graph("drawn_"), Graph("real_")
+    outputs = [drawn.op("Identity", scores), drawn.op("Identity", places)], _real(real, square, side)
+    branches = {"then_branch": (drawn, outputs[0]), "else_branch": (real, outputs[1])}
+    _write(g, height, width, *g.choose(found, branches)).save(
+        path,
+        [("input.1", [1, 3, "height", "width"])],
+        [(f"{kind}_{s}", [f"anchors_{s}", n]) for kind, n in COLUMNS.items() for s in STRIDES],
+    )
+
+
+def _write(g: Graph, height: str, width: str, scores: str, places: str) -> Graph:
+    """Scores [n, 1] and places [n, 14] in pixels become the first rows of stride 8, relative to those rows' anchors."""
+    count = g.op("Gather", g.op("Shape", scores), g.constant(0, np.int64), axis=0)
+    anchor = g.op("Div", g.op("Range", g.constant(0, np.int64), count, g.constant(1, np.int64)), g.whole(ANCHORS))
+    row = g.op("Div", anchor, g.op("Div", width, g.whole(STRIDES[0])))
+    column = g.op("Sub", anchor, g.op("Mul", row, g.op("Div", width, g.whole(STRIDES[0]))))
+    corner = g.op("Cast", g.op("Concat", *(g.op("Unsqueeze", v, g.whole(1)) for v in (column, row)), axis=1), to=1)
+    distances = g.op("Sub", g.op("Mul", places, 1 / STRIDES[0]), g.op("Tile", corner, g.whole(1, 7)))
+    signs = g.constant([[-1, -1, *[1] * 12]])  # the left and upper edges count backwards
+    box, points = (g.op("Slice", g.op("Mul", distances, signs), *map(g.whole, part)) for part in ((0, 4, 1), (4, 14, 1)))
+    for (kind, columns), rows in zip(COLUMNS.items(), (scores, box, points), strict=True):
         for stride in STRIDES:
-            name = f"{kind}_{stride}"
-            _rows(g, name, height, width, stride, columns, row if stride == STRIDES[0] else "")
-            outputs.append((name, [f"anchors_{stride}", columns]))
-    g.save(path, [("input.1", [1, 3, "height", "width"])], outputs)
-
-
-def _along(g: Graph, x: str, y: str, unit: str, coordinate: float, axis: int) -> str:
-    """Where a coordinate of the 112-pixel crop lies in the picture."""
-    return g.op("Add", (x, y)[axis], g.op("Mul", unit, float(coordinate - 56)))
+            _rows(g, f"{kind}_{stride}", height, width, stride, columns, rows if stride == STRIDES[0] else "")
+    return g
 
 
 def _rows(g: Graph, output: str, height: str, width: str, stride: int, columns: int, first: str) -> None:
@@ -60,23 +72,54 @@ def _rows(g: Graph, output: str, height: str, width: str, stride: int, columns: 
     cells = g.op("Mul", g.op("Div", height, g.whole(stride)), g.op("Div", width, g.whole(stride)))
     count = g.op("Mul", cells, g.whole(ANCHORS))
     if first:
-        count = g.op("Sub", count, g.whole(1))
+        count = g.op("Sub", count, g.op("Gather", g.op("Shape", first), g.whole(0), axis=0))
     shape = g.op("Concat", count, g.whole(columns), axis=0)
     zeros = g.op("ConstantOfShape", shape, output="" if first else output)
     if first:
         g.op("Concat", first, zeros, axis=0, output=output)
 
 
-def _canvas(g: Graph, height: str, width: str, side: str) -> str:
-    """The picture as RGB 0..1, made square with black, [1, 3, CANVAS, CANVAS]."""
-    picture = g.op("Add", g.op("Mul", "input.1", 128 / 255), 0.5)
+def _square(g: Graph, picture: str, height: str, width: str, side: str) -> str:
+    """The picture as RGB 0..1, made square with black."""
     below, right = (g.op("Sub", side, length) for length in (height, width))
     pads = g.op("Concat", g.whole(0, 0, 0, 0, 0, 0), below, right, axis=0)
-    return _resize(g, g.op("Pad", picture, pads, 0.0), CANVAS)
+    return g.op("Pad", picture, pads, 0.0)
 
 
 def _resize(g: Graph, picture: str, size: int) -> str:
     return g.op("Resize", picture, "", "", g.whole(size, size), axes=[2, 3], mode="linear", antialias=1)
+
+
+# --- drawn faces ----------------------------------------------------------------------------------------------------
+
+
+def _drawn(g: Graph, finder: Finder, square: str, side: str) -> tuple[str, str]:
+    """Scores [cells, 1], and box and points in pixels [cells, 14], of every cell of the trained network."""
+
+    def weights(tensor) -> str:
+        return g.op("Cast", g.constant(tensor.detach().cpu().numpy(), np.float16), to=1)
+
+    x = g.op("Mul", g.op("Sub", _resize(g, square, CANVAS), 0.5), 255 / 128)
+    for layer in finder.convolutions:
+        x = g.op("Relu", g.op("Conv", x, weights(layer.weight), weights(layer.bias), strides=list(layer.stride), pads=[1] * 4))
+    x = g.op("Conv", x, weights(finder.head.weight), weights(finder.head.bias))
+    cells = g.op("Transpose", g.op("Reshape", x, g.whole(15, GRID * GRID)), perm=[1, 0])
+    logits, places = (g.op("Slice", cells, *map(g.whole, part)) for part in ((0, 1, 1), (1, 15, 1)))
+    places = g.op("Add", g.op("Mul", places, float(REACH)), g.constant(np.tile(middles(), 7)))
+    return g.op("Sigmoid", logits), g.op("Mul", places, g.op("Div", side, float(CANVAS)))
+
+
+# --- real faces -----------------------------------------------------------------------------------------------------
+
+
+def _real(g: Graph, square: str, side: str) -> list[str]:
+    """Score [1, 1], and box and points in pixels [1, 14], of the one window that looks most like a face."""
+    score, x, y, size = _best(g, _resize(g, square, CANVAS_REAL))
+    x, y, unit = (g.op("Mul", v, side) for v in (x, y, g.op("Div", size, 112.0)))
+    where = [(axis, value) for axis, value in zip((0, 1, 0, 1), BOX, strict=True)]
+    where += [(axis, value) for point in POINTS for axis, value in enumerate(point)]
+    placed = [g.op("Add", (x, y)[axis], g.op("Mul", unit, float(value - 56))) for axis, value in where]
+    return [g.op("Unsqueeze", row, g.whole(0)) for row in (score, g.op("Concat", *placed, axis=0))]
 
 
 def _best(g: Graph, canvas: str) -> tuple[str, str, str, str]:
@@ -105,7 +148,7 @@ def _best(g: Graph, canvas: str) -> tuple[str, str, str, str]:
 
 
 def _sizes() -> list[int]:
-    sizes = [CANVAS]
+    sizes = [CANVAS_REAL]
     while sizes[-1] > SMALLEST:
         sizes.append(round(sizes[-1] / 2 ** (1 / PER_OCTAVE)))
     return sizes

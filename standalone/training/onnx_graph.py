@@ -9,15 +9,18 @@ IR_VERSION = 9  # read by ONNX Runtime 1.15 and later
 
 
 class Graph:
-    """Collects nodes and constants; every operator returns the name of its output."""
+    """Collects nodes and constants; every operator returns the name of its output.
 
-    def __init__(self):
-        self.nodes, self.constants = [], []
+    The names of a branch begin with `prefix`; it may use the names of the graph that it is a branch of.
+    """
+
+    def __init__(self, prefix: str = ""):
+        self.prefix, self.nodes, self.constants = prefix, [], []
 
     def constant(self, values, dtype=np.float32) -> str:
         from onnx import numpy_helper
 
-        name = f"constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
@@ -30,10 +33,24 @@ class Graph:
 
         inputs = [i if isinstance(i, str) else self.constant(i) for i in inputs]
         # InsightFace guesses a recogniser's input range from names that begin with Sub and Mul, hence `node_`.
-        name = f"node_{len(self.nodes)}_{kind}"
+        name = f"{self.prefix}node_{len(self.nodes)}_{kind}"
         output = output or name
         self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
         return output
+
+    def choose(self, condition: str, branches: dict[str, tuple["Graph", list[str]]]) -> list[str]:
+        """`branches`: "then_branch" and "else_branch" with the outputs of each, as many in both. Gives the chosen ones."""
+        from onnx import helper
+
+        graphs = {
+            kind: helper.make_graph(
+                branch.nodes, kind, [], [helper.make_empty_tensor_value_info(name) for name in outputs], branch.constants
+            )
+            for kind, (branch, outputs) in branches.items()
+        }
+        names = [f"{self.prefix}node_{len(self.nodes)}_{i}" for i in range(len(branches["then_branch"][1]))]
+        self.nodes.append(helper.make_node("If", [condition], names, name=f"{self.prefix}node_{len(self.nodes)}_If", **graphs))
+        return names
 
     def save(self, path: Path, inputs: list, outputs: list) -> None:
         """`inputs` and `outputs` are (name, shape) with names for free dimensions, all float32."""

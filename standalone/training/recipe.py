@@ -11,6 +11,7 @@ from .autoencoder import Narrow, make_latents, train_autoencoder
 from .data import Drawings, aligned, make_drawings
 from .diffusion import Conditions, Painter, train_painter
 from .faces import as_input, clip_pixels, train_clip_vision, train_recogniser
+from .finder import train_finder
 from .language import load_tokenizer, save_tokenizer
 from .worker import Worker, save
 
@@ -21,16 +22,19 @@ class Plan:
 
     people: int = 2400
     recogniser: int = 1500
-    clip_vision: int = 2000
-    autoencoder: int = 3000
-    painter: int = 6000
-    adapter: int = 2000
+    clip_vision: int = 2600
+    finder: int = 1000
+    autoencoder: int = 2600
+    painter: int = 5000
+    adapter: int = 1700
+    judge: int = 1000
     batch: int = 12
 
 
 @dataclass(frozen=True)
 class Trained:
     recogniser: torch.nn.Module
+    finder: torch.nn.Module
     clip_vision: torch.nn.Module
     autoencoder: Narrow
     painter: Painter
@@ -46,6 +50,7 @@ def train_all(worker: Worker, plan: Plan) -> Trained:
     drawings = make_drawings(worker, "drawings", plan.people)
     recogniser = train_recogniser(worker, drawings, plan.recogniser)
     clip_vision = train_clip_vision(worker, drawings, plan.clip_vision)
+    finder = train_finder(worker, drawings, plan.finder)
     autoencoder = train_autoencoder(worker, drawings, plan.autoencoder)
     latents = make_latents(worker, drawings, autoencoder)
     identities, states = _conditions(worker, drawings, recogniser, clip_vision)
@@ -54,7 +59,7 @@ def train_all(worker: Worker, plan: Plan) -> Trained:
     conditions = Conditions(latents, identities, states, nothing.cpu().numpy())
     steps = plan.painter, plan.adapter
     painter = train_painter(worker, drawings, conditions, load_tokenizer(tokenizer), steps, plan.batch)
-    return Trained(recogniser, clip_vision, autoencoder, painter, tokenizer)
+    return Trained(recogniser, finder, clip_vision, autoencoder, painter, tokenizer)
 
 
 def _same_plan(worker: Worker, plan: Plan) -> None:

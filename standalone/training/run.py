@@ -1,6 +1,7 @@
 """`python <pack folder> train-tiny`: the tiny model's files from a seed."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -68,12 +69,18 @@ def add_command(commands) -> None:
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="How many share each batch. Default: one per core."
     )
+    parser.add_argument("--evaluate", action="store_true", help="Train nothing: measure the model in OUT, as JSON.")
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.rank is None:
+    if options.evaluate:
+        from .evaluate import evaluate
+
+        figures = evaluate(options.out, options.work, options.seed, say=lambda text: sys.stderr.write(f"{text}\n"))
+        sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+    elif options.rank is None:
         train_tiny(options.work, options.out, options.seed, options.processes)
     else:
         run_rank(options.work, options.out, options.seed, options.rank, options.processes)
