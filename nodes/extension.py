@@ -14,6 +14,7 @@ from .modelslab import FaceGenModelsLab
 from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
 from .style import FaceGenStyle
+from .tiny import FaceGenLoadTinyModel
 
 # Model folder -> extensions of the files it lists. InsightFace's packs are folders, so it lists their ONNX files.
 MODEL_FOLDERS = {"ipadapter": {".bin", ".safetensors"}, "insightface": {".onnx"}, "safety_checker": {".safetensors"}}
@@ -49,4 +50,5 @@ class FaceGenExtension(ComfyExtension):
             FaceGenCombineSafetyCheckers,
             FaceGenSafetyFilter,
             FaceGenModelsLab,
+            FaceGenLoadTinyModel,
         ]

@@ -2,19 +2,16 @@
 
 import argparse
 import contextlib
-import gc
 import logging
 import os
 import re
 import sys
-import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..api.contract import FIELDS, STYLES, ContractError, FaceGenRequest
+from ..api.contract import FIELDS, ContractError, FaceGenRequest
 from ..models.errors import FaceGenError
 from . import doctor, model_files
 from .training import run as train_tiny
@@ -22,9 +19,11 @@ from .training import run as train_tiny
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "tiny"
 TINY_NOTICE = (
-    "No model weights: using the built-in tiny model. Its weights are random, so it shows the path from photo to picture "
-    "and not a likeness. For portraits, give the folder of real files with --models DIR."
+    "Using the built-in tiny model: it was trained on drawings of people who don't exist, so it shows what the pack does and "
+    "is not for real portraits. For those, give the folder of real files with --models DIR."
 )
+# What the tiny model was trained for, where nothing else is asked.
+TINY_DEFAULTS = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 3.0}
 NOT_OFFERED = {"base64", "webhook", "track_id"}  # these concern the service's answer
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {
@@ -33,8 +32,7 @@ MODEL_OPTIONS = {
     "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
     "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
 }
-# Small, so that the tiny model draws all styles in about a minute on two cores.
-DEMO = {"prompt": "a smiling astronaut", "seed": 7, "width": 256, "height": 256, "num_inference_steps": 21}
+DEMO = {"prompt": "a person, blue background", "seed": 7}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kind = {"action": argparse.BooleanOptionalAction} if field.type is bool else {"type": field.type}
         if field.choices:
             kind["choices"] = field.choices
-        parser.add_argument(*names, dest=name, default=field.default, help=text, **kind)
+        default = None if name in TINY_DEFAULTS else field.default  # None: not given
+        parser.add_argument(*names, dest=name, default=default, help=text, **kind)
     parser.add_argument("-o", "--out", type=Path, default=Path("out"), help="Folder for the pictures. Default: out.")
     parser.add_argument(
         "--models",
@@ -62,26 +61,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for kind, text in MODEL_OPTIONS.items():
         parser.add_argument(f"--{kind.replace('_', '-')}", metavar="NAME", help=text)
-    parser.add_argument("--demo", action="store_true", help="All styles, from a bundled photo if no --face is given.")
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="All styles and s_scale values, of a bundled photo and a drawn face if no --face is given.",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Raises FaceGenError or ContractError for what the user can mend."""
-    if options.demo and options.face_image is None:
-        options.face_image = demo_photo()
-    request = FaceGenRequest(**{name: getattr(options, name) for name in FIELDS if name not in NOT_OFFERED})
-    requests = [replace(request, style=style) for style in STYLES] if options.demo else [request]
+    given = {name: getattr(options, name) for name in FIELDS if name not in NOT_OFFERED}
+    own_face = given["face_image"]
+    if options.demo and own_face is None:
+        given["face_image"] = demo_photo()
+    asked = {name for name in TINY_DEFAULTS if given[name] is not None}
+    request = FaceGenRequest(**{name: value for name, value in given.items() if name not in TINY_DEFAULTS or name in asked})
     require_file(request.face_image)
 
     with libraries():
-        from .photos import read_photo  # torch only after the request is known to be good
+        from .demo import draw_demo, drawn_face  # torch only after the request is known to be good
+        from .drawing import draw, write_sheet
+        from .photos import prepare_folder, read_photo
 
     photo = read_photo(request.face_image)
-    with tempfile.TemporaryDirectory(prefix="facegen-", ignore_cleanup_errors=True) as scratch:
-        engine = load_engine(options, Path(scratch))
-        files = draw(engine, requests, photo, options.out)
-        del engine
-        gc.collect()  # Windows removes no file that a model still maps
+    weights, tiny = choose_weights(options)
+    if tiny:
+        request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
+    engine = load_engine(weights)
+    if options.demo:
+        faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
+        files = draw_demo(engine, request, faces, options.out)
+    else:
+        embeds, crop = engine.embed(photo)
+        prepare_folder(options.out)
+        drawn = draw(engine, request, embeds, options.out)
+        files = [*drawn.files, write_sheet([("photo", photo[0]), ("face", crop[0]), *drawn.cells], drawn.files, options.out)]
     for file in files:
         say(f"wrote {file}")
 
@@ -105,34 +119,7 @@ def require_file(face: str) -> None:
         raise FaceGenError(f"The command line takes a photo file, no URL or data URI: {start} Save it and give the file.")
 
 
-def draw(engine, requests: list[FaceGenRequest], photo, out: Path) -> list[Path]:
-    from .photos import contact_sheet, prepare_folder, save_png
-
-    embeds, crop = engine.embed(photo)
-    prepare_folder(out)
-    files, cells = [], [("photo", photo[0]), ("face", crop[0])]
-    for request in requests:
-        began = time.perf_counter()
-        result = engine.generate(request, embeds, progress=request.style)
-        seconds = time.perf_counter() - began
-        parameters = {
-            **{k: v for k, v in result.request.as_dict().items() if k not in NOT_OFFERED},
-            "face_image": Path(request.face_image).name,
-            "faceid": result.faceid,
-            "seconds": round(seconds, 2),
-        }
-        for number, picture in enumerate(result.images):
-            path = out / f"{request.style}_{result.request.seed}_{number}.png"
-            save_png(picture, path, {**parameters, "sample": number, "flagged": result.flagged[number]})
-            files.append(path)
-            cells.append((request.style + (" (redacted)" if result.flagged[number] else ""), picture))
-    sheet = out / "contact_sheet.png"
-    save_png(contact_sheet(cells, columns=7), sheet, {"pictures": [file.name for file in files]})
-    return [*files, sheet]
-
-
-def load_engine(options: argparse.Namespace, scratch: Path):
-    """The engine on the wanted models folder; the tiny model is written to `scratch` and loaded like any other."""
+def load_engine(weights):
     with libraries():
         import diffusers
         import peft  # noqa: F401 - diffusers asks for it only while drawing
@@ -142,26 +129,23 @@ def load_engine(options: argparse.Namespace, scratch: Path):
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
-    return Engine(choose_weights(options, scratch))
+    return Engine(weights)
 
 
-def choose_weights(options: argparse.Namespace, scratch: Path):
-    from .weights import find_weights
+def choose_weights(options: argparse.Namespace):
+    """The model files, and whether they are the tiny model's."""
+    with libraries():
+        from ..models.tiny_files import require_tiny_files
+        from .weights import find_weights
 
     names = {kind: getattr(options, kind) for kind in MODEL_OPTIONS}
     if options.models is None and (weights := default_models(names)):
-        return weights
+        return weights, False
     if options.models in (None, TINY):
-        with libraries():
-            import onnx  # noqa: F401 - build_tiny asks for it last
-
-            from .tiny import build_tiny
-
         say(TINY_NOTICE)
-        build_tiny(scratch)
-        return find_weights(scratch, **names)
+        return find_weights(require_tiny_files("The tiny model"), **names), True
     say(f"models from {options.models}")
-    return find_weights(Path(options.models), **names)
+    return find_weights(Path(options.models), **names), False
 
 
 def default_models(names: dict[str, str | None]):

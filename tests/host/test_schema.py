@@ -82,6 +82,9 @@ NODES = {
         {"style", "latent", "face_analysis", "candidates", "safety_checker", "safety_checker_type"},
         ["IMAGE", "LATENT"],
     ),
+    "FaceGenLoadTinyModel": (
+        "FaceGen", {}, set(), ["MODEL", "CLIP", "VAE", "CLIP_VISION", "FACEID", "FACE_ANALYSIS"],
+    ),
     "FaceGenLoadSafetyChecker": (
         "FaceGen/safety",
         {"checker": ("COMBO", "nudenet"), "provider": ("COMBO", "auto"), "preset": ("COMBO", "default"),

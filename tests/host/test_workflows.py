@@ -281,6 +281,19 @@ def test_safety_actions(draw, server):
     assert notice.max() > 200 and np.median(notice) < 60
 
 
+def test_try_without_models(draw):
+    """Four pictures of their own size by the model that ships with the pack; face and style show in them."""
+    name, whole = "try_without_models", {"width": 128, "height": 128}
+    (sampler,), (style,) = (of_type(workflows.load(f"api/{name}.json"), kind) for kind in (SAMPLER, "FaceGenStyle"))
+    done = draw(name, {sampler: whole})
+    pictures = list(done.pictures())
+    assert [p.shape for p in pictures] == [(128, 128, 3)] * 4 and all(p.std() > 5 for p in pictures) and all_differ(pictures)
+    other_face, other_style = {photo(done.graph): {"image": "face_2.jpg"}}, {style: {"style": "anime"}}
+    for changes in (other_face, other_style):
+        (first, *_) = draw(name, {sampler: whole, **changes}).pictures()
+        assert all_differ([pictures[0], first])
+
+
 @pytest.fixture(scope="module")
 def sdxl(base_directory):
     """Files of the SDXL family; half a gigabyte, gone after these tests."""

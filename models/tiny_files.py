@@ -1,0 +1,45 @@
+"""The small model that ships with the pack: where its files are, and what to do when they aren't whole.
+
+The folder is laid out like ComfyUI's models folder.
+"""
+
+from pathlib import Path
+
+from .errors import FaceGenError
+
+TINY = Path(__file__).parent / "tiny"
+CHECKPOINT = "checkpoints/tiny"  # a diffusers folder
+UNET = f"{CHECKPOINT}/unet/diffusion_pytorch_model.safetensors"
+UNET_CONFIG = f"{CHECKPOINT}/unet/config.json"
+VAE = f"{CHECKPOINT}/vae/diffusion_pytorch_model.safetensors"
+VAE_CONFIG = f"{CHECKPOINT}/vae/config.json"
+TEXT_ENCODER = f"{CHECKPOINT}/text_encoder/model.safetensors"
+TEXT_CONFIG = f"{CHECKPOINT}/text_encoder/config.json"
+TOKENIZER = f"{CHECKPOINT}/tokenizer"
+TOKENIZER_FILES = tuple(
+    f"{TOKENIZER}/{name}" for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+)
+SCHEDULER = f"{CHECKPOINT}/scheduler/scheduler_config.json"
+FACEID = "ipadapter/ip-adapter-faceid-plusv2_tiny.safetensors"
+CLIP_VISION = "clip_vision/tiny.safetensors"
+CLIP_VISION_CONFIG = "clip_vision/config.json"
+FACE_PACK = "insightface/models/tiny"
+DETECTOR = f"{FACE_PACK}/det_tiny.onnx"
+RECOGNISER = f"{FACE_PACK}/w_tiny.onnx"
+FILES = (f"{CHECKPOINT}/model_index.json", UNET, UNET_CONFIG, VAE, VAE_CONFIG, TEXT_ENCODER, TEXT_CONFIG, *TOKENIZER_FILES,
+         SCHEDULER, FACEID, CLIP_VISION, CLIP_VISION_CONFIG, DETECTOR, RECOGNISER)  # fmt: skip
+CURE = "It belongs to the pack: install the pack again or, in a git checkout of it, run: git checkout -- models/tiny"
+
+
+def require_tiny_files(who: str) -> Path:
+    """The folder. Raises FaceGenError, which names each file that is missing, unless all are there."""
+    missing = [name for name in FILES if not (TINY / name).is_file()]
+    if missing:
+        raise FaceGenError(f"{who}: {TINY} lacks {', '.join(missing)}. {CURE}")
+    return TINY
+
+
+def unusable(who: str, file: Path, why: object) -> FaceGenError:
+    """The error about a file that is there, and is cut short or another one."""
+    reason = next((line.strip() for line in str(why).splitlines() if line.strip()), type(why).__name__)
+    return FaceGenError(f"{who}: {file} is damaged or not the pack's own ({reason.rstrip('. ')}). {CURE}")

@@ -1,0 +1,67 @@
+"""The model that ships with the pack, from its files to what ComfyUI's own loaders would have given."""
+
+from comfy_api.latest import io
+
+from ..models import tiny_files
+from ..models.errors import FaceGenError
+from ..models.face_analysis import FaceAnalyzer
+from ..models.face_packs import role
+from ..models.face_session import require_insightface
+from ..models.faceid_adapter import FaceIDAdapter
+from . import types
+from .tiny_load import WHO, load_clip, load_clip_vision, load_model, load_vae
+
+
+class FaceGenLoadTinyModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceGenLoadTinyModel",
+            display_name="Load Tiny Model (FaceGen)",
+            category="FaceGen",
+            description="A demonstration: loads the small model that ships with the pack, so that graphs can be tried "
+            "without a download. It was trained by this project on its own drawings, at 128x128; it is not for real portraits.",
+            inputs=[],
+            outputs=[
+                io.Model.Output(
+                    display_name="model", tooltip="A model of SD1.5's kind, much smaller, for pictures of 128x128."
+                ),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder."),
+                io.Vae.Output(display_name="vae", tooltip="Its VAE."),
+                io.ClipVision.Output(display_name="clip_vision", tooltip="For Embed Face: the adapter reads this one."),
+                types.FaceID.Output(display_name="faceid", tooltip="A PlusV2 adapter that fits this model alone."),
+                types.FaceAnalysis.Output(
+                    display_name="face_analysis", tooltip="For Embed Face: a small detector and a small recogniser."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls):
+        folder = tiny_files.require_tiny_files(WHO)
+        parts = load_model, load_clip, load_vae, load_clip_vision, _faceid, _face_analysis
+        return io.NodeOutput(*(load(folder) for load in parts))
+
+
+def _faceid(folder):
+    file = folder / tiny_files.FACEID
+    try:
+        return FaceIDAdapter(file)
+    except FaceGenError as error:  # its advice is about files that are downloaded
+        raise tiny_files.unusable(WHO, file, _reason(error)) from error
+
+
+def _face_analysis(folder):
+    require_insightface()
+    for name, wanted in ((tiny_files.DETECTOR, "detector"), (tiny_files.RECOGNISER, "recogniser")):
+        if (found := role(folder / name)) != wanted:
+            raise tiny_files.unusable(WHO, folder / name, f"as a {wanted} it is {found}")
+    try:
+        return FaceAnalyzer(folder / tiny_files.FACE_PACK)
+    except FaceGenError as error:
+        raise tiny_files.unusable(WHO, folder / tiny_files.FACE_PACK, _reason(error)) from error
+
+
+def _reason(error):
+    """What the library said, or the first sentence of ours."""
+    return error.__cause__ or str(error).partition(". ")[0]
