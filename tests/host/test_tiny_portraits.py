@@ -1,0 +1,119 @@
+"""What the nodes are for, on the tiny model inside ComfyUI: the right person, where and as much as asked."""
+
+import json
+
+import pytest
+import torch
+
+from tiny_people import PROMPT, nearest, photos
+
+SIZE = {"width": 128, "height": 128, "num_inference_steps": 20, "guidance_scale": 3.0}
+PEOPLE = 6
+
+
+@pytest.fixture(scope="module")
+def tiny(run):
+    names = ("model", "clip", "vae", "clip_vision", "faceid", "face_analysis")
+    return dict(zip(names, run("FaceGenLoadTinyModel"), strict=True))
+
+
+@pytest.fixture(scope="module")
+def face(run, tiny):
+    """face(photos) -> FACE_EMBEDS"""
+
+    def embed(pictures):
+        parts = {name: tiny[name] for name in ("face_analysis", "clip_vision")}
+        return run("FaceGenEmbedFace", **parts, image=pictures)[0]
+
+    return embed
+
+
+@pytest.fixture(scope="module")
+def gallery(face):
+    """Who they are, from other photos than those that pictures are drawn of."""
+    with torch.inference_mode():
+        return torch.cat([face(photos(n, first=1)).normed_identity for n in range(PEOPLE)])
+
+
+@pytest.fixture(scope="module")
+def draw(run, tiny):
+    """draw(face embeds, style, …) -> pictures [B, 128, 128, 3]"""
+
+    def sample(embeds, style="realistic", prompt=PROMPT, **inputs):
+        parts = {name: tiny[name] for name in ("model", "clip", "vae", "faceid")}
+        look = run("FaceGenStyle", style=style, prompt=prompt)[0]
+        return run("FaceGenSampler", **parts, face_embeds=embeds, style=look, **{"seed": 5, **SIZE, **inputs})[0]
+
+    return sample
+
+
+def share(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def test_the_right_person_at_weight_1_and_nobody_in_particular_at_0(tiny, face, draw, gallery):
+    hits = {}
+    for weight in (1.0, 0.0):
+        pictures = [draw(face(photos(n)), "realistic", faceid_weight=weight, seed=n)[0] for n in range(PEOPLE)]
+        hits[weight] = share(found == n for n, found in enumerate(nearest(tiny["face_analysis"], pictures, gallery)))
+    assert hits[1.0] >= 0.6 and hits[0.0] <= 0.35
+
+
+def test_two_masked_people_each_in_their_half(run, tiny, face, gallery):
+    """Two faces on a picture of two squares: each half shows its own person and not the other."""
+    import nodes
+
+    left_mask = torch.zeros(1, 128, 256)
+    left_mask[..., :128] = 1
+    encode, hits = nodes.CLIPTextEncode().encode, []
+    for left, right in ((0, 1), (2, 3), (4, 5)):
+        model = tiny["model"]
+        for person, mask in ((left, left_mask), (right, 1 - left_mask)):
+            model = run(
+                "FaceGenApplyFaceID", model=model, faceid=tiny["faceid"], face_embeds=face(photos(person)), mask=mask,
+                lora_strength=0.5,
+            )[0]  # fmt: skip
+        _, positive, negative = run("FaceGenStyle", style="anime", prompt="two people")
+        texts = [encode(tiny["clip"], text)[0] for text in (positive, negative)]
+        empty = nodes.EmptyLatentImage().generate(256, 128, 1)[0]
+        (drawn,) = nodes.KSampler().sample(model, 3, 20, 3.0, "dpmpp_2m", "karras", *texts, empty, 1.0)
+        (picture,) = nodes.VAEDecode().decode(tiny["vae"], drawn)[0]
+        pair = gallery[[left, right]]
+        hits += [
+            found == n for n, found in enumerate(nearest(tiny["face_analysis"], [picture[:, :128], picture[:, 128:]], pair))
+        ]
+    assert share(hits) >= 5 / 6
+
+
+def test_the_best_of_several_is_more_alike(run, tiny, face, draw):
+    embeds = face(photos(0))
+    judge = {name: tiny[name] for name in ("face_analysis",)}
+
+    def likeness(pictures):
+        _, best, report = run("FaceGenLikeness", image=pictures, **judge, face_embeds=embeds, keep=0)
+        return best, [entry["cosine"] for entry in json.loads(report)]
+
+    one = draw(embeds, "comic", seed=11)
+    best = draw(embeds, "comic", seed=11, candidates=6, **judge)
+    assert best.shape == one.shape
+    every = [likeness(draw(embeds, "comic", seed=11 + n))[1][0] for n in range(6)]
+    assert likeness(best)[1][0] == pytest.approx(max(every), abs=1e-3)
+    assert max(every) > share(every) + 0.01
+
+
+def test_styles_differ_and_the_safety_filter_passes_them(run, face, draw):
+    embeds = face(photos(1))
+    pictures = torch.cat([draw(embeds, style) for style in ("realistic", "anime", "3d", "chibi", "comic")])
+    assert all((a - b).abs().mean() > 0.03 for i, a in enumerate(pictures) for b in pictures[:i])
+    checker = run("FaceGenLoadSafetyChecker")[0]
+    shown, _, flagged, _ = run("FaceGenSafetyFilter", image=pictures, safety_checker=checker)
+    assert not flagged and torch.equal(shown, pictures)
+
+
+def test_the_words_of_the_prompt_count(face, draw):
+    """A background's colour, where no face acts: blue is bluer, and red redder, than the other."""
+    embeds = face(photos(2))
+    red, blue = (draw(embeds, "anime", f"a portrait, {word} background", samples=2) for word in ("red", "blue"))
+    corners = [picture[:, :12].reshape(-1, 12 * 128, 3).mean(dim=1) for picture in (red, blue)]
+    assert (corners[0][:, 0] > corners[1][:, 0]).all() and (corners[0][:, 2] < corners[1][:, 2]).all()

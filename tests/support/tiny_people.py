@@ -1,0 +1,60 @@
+"""Drawn people, whom the tiny model never saw, and what tests ask about pictures of them."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from facegen.models.face_analysis import to_bgr
+from facegen.standalone.training.drawing import draw
+from facegen.standalone.training.person import STYLES, Person, View
+
+SEED = 20_000  # far from the training's
+PROMPT = "a portrait"
+
+
+def person(number):
+    return Person.random(np.random.default_rng([SEED, number]))
+
+
+def photos(number, count=1, style="realistic", first=0):
+    """Pictures of one person, RGB [count, 128, 128, 3] (0-1), each in another pose and light."""
+    drawn = [
+        draw(person(number), View.random(np.random.default_rng([SEED, number, i])), style)[0]
+        for i in range(first, first + count)
+    ]
+    return torch.from_numpy(np.stack(drawn)).float() / 255
+
+
+def identity(analyzer, picture):
+    """Normalised, of the picture's first face; zeros, like nobody, where there is none."""
+    bgr = to_bgr(picture)
+    faces = analyzer.detect(bgr)
+    return F.normalize(analyzer.embed(bgr, faces[:1])[0], dim=0) if faces else torch.zeros(512)
+
+
+def nearest(analyzer, pictures, gallery):
+    """For each picture, whose identity of the gallery [n, 512] it is most like."""
+    return [int((gallery @ identity(analyzer, picture)).argmax()) for picture in pictures]
+
+
+class StyleClassifier:
+    """Ridge regression on random convolutions, fitted to drawings that went through `soften`, as generated pictures do."""
+
+    def __init__(self, soften, people=24):
+        generator = torch.Generator().manual_seed(0)
+        self.filters = torch.randn(192, 3, 7, 7, generator=generator)
+        self.filters -= self.filters.mean(dim=(2, 3), keepdim=True)
+        pictures = torch.cat([photos(1000 + n, style=style) for style in STYLES for n in range(people)])
+        x = self._features(soften(pictures))
+        self.mean, self.spread = x.mean(dim=0), x.std(dim=0) + 1e-3
+        x = (x - self.mean) / self.spread
+        wanted = torch.eye(len(STYLES)).repeat_interleave(people, 0)
+        self.weights = torch.linalg.solve(x.T @ x + 30 * torch.eye(x.shape[1]), x.T @ (wanted - wanted.mean(dim=0)))
+
+    def _features(self, pictures):
+        seen = F.conv2d(pictures.movedim(-1, 1), self.filters, stride=2)
+        return torch.cat([seen.relu().mean(dim=(2, 3)), (-seen).relu().mean(dim=(2, 3)), seen.std(dim=(2, 3))], dim=1)
+
+    def __call__(self, pictures):
+        x = (self._features(pictures) - self.mean) / self.spread
+        return [STYLES[i] for i in (x @ self.weights).argmax(dim=1).tolist()]
