@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> None:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
     engine = load_engine(weights)
     if options.demo:
-        faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
+        with libraries():
+            faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
         files = draw_demo(engine, request, faces, options.out)
     else:
         embeds, crop = engine.embed(photo)

@@ -6,6 +6,7 @@ out is zero in the file, which changes nothing: a block of zeros returns its inp
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import Drawings
@@ -35,6 +36,12 @@ class Narrow(nn.Module):
         super().__init__()
         self.encoder = nn.ModuleDict({"layers": nn.ModuleDict(_encoder())})
         self.decoder = nn.ModuleDict({"layers": nn.ModuleDict(_decoder())})
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for layer in self.modules():
+            if isinstance(layer, _Block):  # each returns its input at first, so that colours find their way
+                nn.init.zeros_(layer.conv[-1].weight)
 
     def encode(self, pictures: Tensor) -> Tensor:
         return _through(self.encoder["layers"], (pictures + 1) / 2)
@@ -93,8 +100,10 @@ def train_autoencoder(worker: Worker, drawings: Drawings, steps: int, batch: int
         spread = (latents.mean(dim=(0, 2, 3)).square() + (latents.std(dim=(0, 2, 3)) - 1).square()).sum()
         noise = torch.from_numpy(rng.normal(0, NOISE, latents.shape).astype(np.float32)).to(worker.device)
         drawn = narrow.decode(latents + noise)
-        edges = sum((drawn.diff(dim=d) - pictures.diff(dim=d)).abs().mean() for d in (2, 3))
-        return (drawn - pictures).abs().mean() + edges + 0.02 * spread
+        off = drawn - pictures
+        edges = sum(off.diff(dim=d).abs().mean() for d in (2, 3))
+        colours = F.avg_pool2d(off, 8).square().mean()  # without it, two of three colour axes are given up for edges
+        return off.abs().mean() + 0.5 * edges + 4 * colours + 0.02 * spread
 
     train(worker, "autoencoder", narrow, loss, steps, 2e-3)
     return narrow

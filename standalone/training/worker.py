@@ -1,6 +1,7 @@
 """Training in one or several processes that share each batch; every stage goes on where it was stopped."""
 
 import datetime
+import math
 import os
 import sys
 import time
@@ -114,7 +115,7 @@ def train(
 
 def _rate(step: int, steps: int) -> float:
     rise = max(1, round(WARM_UP * steps))
-    return (step + 1) / rise if step < rise else 0.5 + 0.5 * np.cos(np.pi * (step - rise) / (steps - rise))
+    return (step + 1) / rise if step < rise else 0.5 + 0.5 * math.cos(math.pi * (step - rise) / (steps - rise))
 
 
 def _resume(path: Path, parts: dict, worker: Worker) -> int:
