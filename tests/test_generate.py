@@ -5,8 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
-import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from facegen.api.contract import SAFETY_CHECKER_TYPES, FaceGenRequest
 from facegen.models.errors import FaceGenError
 from facegen.models.safety import Detection, SafetyResult
 from facegen.models.safety_filter import filter_images
+from facegen.models.tiny_files import TINY
 from facegen.standalone import cli, photos
 from facegen.standalone.weights import MissingFiles, find_weights
 from pictures import DetailChecker
@@ -28,12 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    from facegen.standalone.tiny import build_tiny
-
-    folder = tmp_path_factory.mktemp("models")
-    build_tiny(folder)
-    return folder
+def tiny():
+    return TINY
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +84,7 @@ def test_photo_to_pictures(tmp_path):
     (documented,) = re.findall(r"^\.venv/bin/python \. (generate .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     done = shell(*shlex.split(documented), "--width", 64, "--height", 64, "--num-inference-steps", 21, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "weights are random" in done.stderr and "21/21" in done.stderr
+    assert cli.TINY_NOTICE in done.stderr and "21/21" in done.stderr
     files = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert files == ["anime_7_0.png", "anime_7_1.png", "contact_sheet.png"]
     first, second = (Image.open(tmp_path / "out" / name) for name in files[:2])
@@ -132,10 +127,11 @@ def test_no_face_in_the_photo(generate, tiny):
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("library", ["torch", "diffusers", "transformers", "peft", "skimage", "onnx"])
+@pytest.mark.parametrize("library", ["torch", "diffusers", "transformers", "peft", "skimage", "skia"])
 def test_a_missing_library_is_named_with_the_cure(generate, monkeypatch, library):
+    for importer in ("demo", "photos", "training.drawing"):
+        monkeypatch.delitem(sys.modules, f"facegen.standalone.{importer}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, "facegen.standalone.photos", raising=library == "torch")
     code, error = generate("--demo", "--models", "tiny")
     assert code == 2 and f"library {library} can't be imported" in error
     assert "-r requirements-host.txt -r requirements-dev.txt" in error
@@ -160,34 +156,6 @@ def test_a_folder_that_takes_no_pictures_is_refused_before_drawing(generate, mon
     code, error = generate("--demo", "-o", out)
     assert code == 2 and f"No pictures can be written to {out}" in error
     assert Path("a.txt").read_text() == "kept"
-
-
-def test_the_engine_is_gone_before_its_files_are_removed(generate, monkeypatch):
-    seen = []
-
-    class Scratch(tempfile.TemporaryDirectory):
-        def __init__(self, *args, **options):
-            seen.append(options["ignore_cleanup_errors"])
-            super().__init__(*args, **options)
-
-        def cleanup(self):
-            seen.append(engine())
-            super().cleanup()
-
-    def load_engine(*_):
-        nonlocal engine
-        stub = Stub()
-        stub.itself = stub  # as models do
-        engine = weakref.ref(stub)
-        return stub
-
-    engine = None
-    monkeypatch.setattr(cli.tempfile, "TemporaryDirectory", Scratch)
-    monkeypatch.setattr(Scratch, "__exit__", lambda self, *_: self.cleanup())
-    monkeypatch.setattr(cli, "load_engine", load_engine)
-    monkeypatch.setattr(cli, "draw", lambda *_: [])
-    assert generate("--demo")[0] == 0
-    assert seen == [True, None]
 
 
 def test_face_and_settings_reach_the_picture(engine, request_, astronaut):

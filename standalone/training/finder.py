@@ -12,7 +12,7 @@ from .worker import Worker, train
 CANVAS = 96  # pixels; pictures are looked at in this size
 GRID = CANVAS // 8
 REACH = 32  # pixels of the canvas that a predicted distance of 1 means
-FACELESS = 0.2  # of the examples
+FACELESS = 0.4  # of the examples
 
 
 class Finder(nn.Module):
@@ -94,7 +94,7 @@ def _example(drawings: Drawings, rng: np.random.Generator) -> tuple[np.ndarray, 
 
 
 def _behind(drawings: Drawings, rng: np.random.Generator) -> np.ndarray:
-    """What surrounds a picture: black, as InsightFace adds it, a colour, or shuffled pieces of another drawing."""
+    """What surrounds a picture: black, as InsightFace adds it, a colour, or whatever is no face."""
     kind = rng.random()
     if kind < 0.4:
         return np.zeros((CANVAS, CANVAS, 3), np.uint8)
@@ -104,16 +104,48 @@ def _behind(drawings: Drawings, rng: np.random.Generator) -> np.ndarray:
 
 
 def _faceless(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pieces of a picture in another order, too small to show a face; or noise; or a plain colour."""
+    """Anything but an upright face: noise, blots, pieces of a drawing in another order, or a drawing on its head."""
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.05:
         return np.full((CANVAS, CANVAS, 3), rng.integers(0, 256, 3), np.uint8)
-    if kind < 0.4:
-        small = int(rng.integers(2, CANVAS))
-        noise = rng.integers(0, 256, (small, small, int(rng.choice([1, 3]))), dtype=np.uint8)
-        return cv2.resize(np.repeat(noise, 3 // noise.shape[-1], axis=-1), (CANVAS, CANVAS))
-    pieces = int(rng.choice([4, 6, 8]))
-    step = CANVAS // pieces
+    if kind < 0.25:
+        return _noise(rng)
+    if kind < 0.6:
+        return _blots(rng)
     shrunk = cv2.resize(picture, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
+    if kind < 0.75:
+        return np.ascontiguousarray(np.rot90(shrunk, rng.integers(1, 4)))
+    pieces = int(rng.choice([2, 4, 6, 8]))
+    step = CANVAS // pieces
     tiles = shrunk.reshape(pieces, step, pieces, step, 3).swapaxes(1, 2).reshape(-1, step, step, 3)
-    return rng.permutation(tiles).reshape(pieces, pieces, step, step, 3).swapaxes(1, 2).reshape(CANVAS, CANVAS, 3)
+    order = rng.permutation(pieces**2) if pieces > 2 else np.asarray([3, 2, 1, 0])
+    return tiles[order].reshape(pieces, pieces, step, step, 3).swapaxes(1, 2).reshape(CANVAS, CANVAS, 3)
+
+
+def _noise(rng: np.random.Generator) -> np.ndarray:
+    """Of one to three sizes of grain, in colour or grey."""
+    total = np.zeros((CANVAS, CANVAS, 3), np.float32)
+    for _ in range(rng.integers(1, 4)):
+        small, channels = int(rng.integers(2, CANVAS)), int(rng.choice([1, 3]))
+        grain = rng.normal(0, rng.uniform(10, 60), (small, small, channels)).astype(np.float32)
+        total += cv2.resize(np.repeat(grain, 3 // channels, axis=-1), (CANVAS, CANVAS))
+    return np.clip(total + rng.uniform(40, 215, 3), 0, 255).astype(np.uint8)
+
+
+def _blots(rng: np.random.Generator) -> np.ndarray:
+    """Ellipses, boxes and lines anywhere, sharp or soft: what things and textures look like at this size."""
+    canvas = _noise(rng) if rng.random() < 0.5 else np.full((CANVAS, CANVAS, 3), rng.integers(0, 256, 3), np.uint8)
+    hue = rng.integers(0, 256, 3)
+    for _ in range(rng.integers(2, 40)):
+        colour = np.clip(hue + rng.normal(0, rng.choice([15, 80]), 3), 0, 255).astype(int).tolist()
+        x, y, wide, high = (int(v) for v in (*rng.integers(0, CANVAS, 2), *rng.integers(1, CANVAS // 2, 2)))
+        thick = int(rng.choice([-1, 1, 2, 4]))
+        shape = rng.integers(3)
+        if shape == 0:
+            cv2.ellipse(canvas, (x, y), (wide, high), int(rng.integers(180)), 0, 360, colour, thick)
+        elif shape == 1:
+            cv2.rectangle(canvas, (x, y), (x + wide, y + high), colour, thick)
+        else:
+            cv2.line(canvas, (x, y), (x + wide - CANVAS // 4, y + high - CANVAS // 4), colour, max(1, thick))
+    soft = rng.uniform(0, 3)
+    return cv2.GaussianBlur(canvas, (0, 0), soft) if soft > 0.4 else canvas

@@ -13,6 +13,7 @@ from .finder import CANVAS, GRID, REACH, Finder, middles
 from .onnx_graph import Graph
 
 COLUMNS = {"score": 1, "bbox": 4, "kps": 10}
+NEIGHBOURS = 5  # cells across which only the best keeps its score: a face is reported once
 SURE = 0.5  # the trained half's score from which the other half isn't asked
 STRIDES = (8, 16, 32)
 ANCHORS = 2
@@ -103,10 +104,13 @@ def _drawn(g: Graph, finder: Finder, square: str, side: str) -> tuple[str, str]:
     for layer in finder.convolutions:
         x = g.op("Relu", g.op("Conv", x, weights(layer.weight), weights(layer.bias), strides=list(layer.stride), pads=[1] * 4))
     x = g.op("Conv", x, weights(finder.head.weight), weights(finder.head.bias))
+    logits = g.op("Slice", x, *map(g.whole, (0, 1, 1)))
+    best = g.op("MaxPool", logits, kernel_shape=[NEIGHBOURS] * 2, pads=[NEIGHBOURS // 2] * 4)
+    scores = g.op("Where", g.op("Equal", logits, best), g.op("Sigmoid", logits), 0.0)
     cells = g.op("Transpose", g.op("Reshape", x, g.whole(15, GRID * GRID)), perm=[1, 0])
-    logits, places = (g.op("Slice", cells, *map(g.whole, part)) for part in ((0, 1, 1), (1, 15, 1)))
+    places = g.op("Slice", cells, *map(g.whole, (1, 15, 1)))
     places = g.op("Add", g.op("Mul", places, float(REACH)), g.constant(np.tile(middles(), 7)))
-    return g.op("Sigmoid", logits), g.op("Mul", places, g.op("Div", side, float(CANVAS)))
+    return g.op("Reshape", scores, g.whole(-1, 1)), g.op("Mul", places, g.op("Div", side, float(CANVAS)))
 
 
 # --- real faces -----------------------------------------------------------------------------------------------------

@@ -16,13 +16,17 @@ class Graph:
 
     def __init__(self, prefix: str = ""):
         self.prefix, self.nodes, self.constants = prefix, [], []
+        self._named: dict[tuple, str] = {}
 
     def constant(self, values, dtype=np.float32) -> str:
         from onnx import numpy_helper
 
-        name = f"{self.prefix}constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
+        array = np.asarray(values, dtype)
+        key = array.dtype.str, array.shape, array.tobytes()
+        if key not in self._named:
+            self._named[key] = f"{self.prefix}constant_{len(self.constants)}"
+            self.constants.append(numpy_helper.from_array(array, self._named[key]))
+        return self._named[key]
 
     def whole(self, *values: int) -> str:
         return self.constant(values, np.int64)

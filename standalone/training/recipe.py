@@ -25,8 +25,8 @@ class Plan:
     clip_vision: int = 2600
     finder: int = 1000
     autoencoder: int = 2600
-    painter: int = 5000
-    adapter: int = 1700
+    painter: int = 3700
+    adapter: int = 1000
     judge: int = 1000
     batch: int = 12
 

@@ -20,6 +20,8 @@ def train_tiny(work: Path, out: Path, seed: int, processes: int) -> None:
     """
     import torch
 
+    if processes < 1:
+        raise FaceGenError(f"train-tiny needs at least one process, got --processes {processes}.")
     work.mkdir(parents=True, exist_ok=True)
     (work / "meeting").unlink(missing_ok=True)
     processes = 1 if torch.cuda.is_available() else processes

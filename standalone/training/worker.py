@@ -115,7 +115,7 @@ def train(
 
 def _rate(step: int, steps: int) -> float:
     rise = max(1, round(WARM_UP * steps))
-    return (step + 1) / rise if step < rise else 0.5 + 0.5 * math.cos(math.pi * (step - rise) / (steps - rise))
+    return (step + 1) / rise if step < rise else 0.5 + 0.5 * math.cos(math.pi * (step - rise) / max(1, steps - rise))
 
 
 def _resume(path: Path, parts: dict, worker: Worker) -> int:

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import comfy_unets
+from facegen.models.tiny_files import TINY
 from faceid_files import faceid_state, save
 from host_models import randomize
 from host_server import ROOT
@@ -71,9 +72,7 @@ def write_hub_cache(folder, tiny_checkpoint):
 
 @pytest.fixture
 def models(tmp_path):
-    from facegen.standalone.tiny import build_tiny
-
-    build_tiny(tmp_path / "models")
+    shutil.copytree(TINY, tmp_path / "models")
     with torch.inference_mode(False):
         text = write_hub_cache(tmp_path / "hub", tmp_path / "models" / "checkpoints" / "tiny")
         shutil.rmtree(tmp_path / "models" / "checkpoints" / "tiny")
