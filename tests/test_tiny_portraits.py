@@ -59,8 +59,8 @@ def drawn(engine, faces):
 
 @pytest.fixture(scope="module")
 def without(engine, faces):
-    """The same with weight 0."""
-    return [draw(engine, face, weight=0.0) for face in faces]
+    """The same with weight 0, in two styles."""
+    return [draw(engine, face, STYLES[:2], weight=0.0) for face in faces]
 
 
 def share(values):
@@ -103,15 +103,15 @@ def test_each_style_is_the_one_that_was_asked_for(engine, drawn):
 def test_three_photos_are_better_than_one(engine, gallery):
     """The mean of three identities is nearer to the person than one is on average, and so are the pictures drawn of it."""
     known, shown = [], []
-    for n in range(PEOPLE):
+    for n in range(4):
         three = photos(n, 3, first=2)
         mean, *singles = (engine.embed(batch)[0] for batch in (three, *three.split(1)))
         near = [(face.normed_identity @ gallery[n]).item() for face in (mean, *singles)]
         known.append(near[0] - share(near[1:]))
-        pictures = [draw(engine, face, STYLES[:2], seed=40 + n) for face in (mean, *singles)]
-        alike = [share((identity(engine.analyzer, picture) @ gallery[n]).item() for picture in pair) for pair in pictures]
+        pictures = [draw(engine, face, STYLES[2:3], seed=40 + n)[0] for face in (mean, *singles)]
+        alike = [(identity(engine.analyzer, picture) @ gallery[n]).item() for picture in pictures]
         shown.append(alike[0] - share(alike[1:]))
-    assert share(gain > 0 for gain in known) >= 0.8 and share(shown) > 0
+    assert all(gain > 0 for gain in known) and share(shown) > 0
 
 
 def test_the_safety_filter_passes_all_of_it(drawn, without):

@@ -26,8 +26,8 @@ class Plan:
     finder: int = 1000
     autoencoder: int = 2600
     painter: int = 3700
-    adapter: int = 1000
-    judge: int = 1000
+    adapter: int = 700
+    judge: int = 700
     batch: int = 12
 
 
