@@ -22,8 +22,8 @@ TINY = "tiny"
 LOADERS = {"CheckpointLoaderSimple": (0, 1, 2), "CLIPVisionLoader": (3,), "FaceGenLoadFaceID": (4,),
            "FaceGenLoadFaceAnalyzer": (5,)}  # fmt: skip
 SET = {
-    "FaceGenSampler": {"width": SIZE, "height": SIZE, "num_inference_steps": 21, "guidance_scale": 3.0},
-    "KSampler": {"steps": 21, "cfg": 3.0},
+    "FaceGenSampler": {"width": SIZE, "height": SIZE, "num_inference_steps": 21, "guidance_scale": 2.0},
+    "KSampler": {"steps": 21, "cfg": 2.0},
     "PrimitiveStringMultiline": {"value": PROMPT},
     "FaceGenStyle": {"prompt": PROMPT, "negative_prompt": ""},
     "FaceGenLoadFaceEmbeds": {"recogniser": "any"},

@@ -23,7 +23,7 @@ TINY_NOTICE = (
     "is not for real portraits. For those, give the folder of real files with --models DIR."
 )
 # What the tiny model was trained for, where nothing else is asked.
-TINY_DEFAULTS = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 3.0}
+TINY_DEFAULTS = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 NOT_OFFERED = {"base64", "webhook", "track_id"}  # these concern the service's answer
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {

@@ -65,7 +65,7 @@ def settings(request):
 @pytest.mark.parametrize("models", [["--models", "tiny"], []], ids=["named", "for want of others"])
 def test_the_tiny_model_draws_as_it_was_trained(asked, monkeypatch, tmp_path, models):
     monkeypatch.setattr(cli, "ROOT", tmp_path / "pack")
-    assert settings(asked(*models)) == {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 3.0}
+    assert settings(asked(*models)) == {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from .recipe import Plan
 from .worker import Worker
 
 PEOPLE = 64
-GUIDANCE, STEPS = 3.0, 20
+GUIDANCE, STEPS = 2.0, 20
 SUBJECT = "a portrait"
 ASKED = {"glasses": "wearing round glasses", "hair": "red hair", "background": "blue background"}
 ANSWERS = {"glasses": "yes", "hair": "red", "background": "blue"}
