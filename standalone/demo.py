@@ -12,7 +12,7 @@ from .engine import Engine
 from .photos import prepare_folder
 
 S_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0)  # as many as there are styles, so that the rows of the sheet are equally long
-SOMEBODY = 11  # the seed of the drawn face
+SOMEBODY = 1  # the seed of the drawn face
 
 
 def drawn_face() -> Tensor:
@@ -20,10 +20,10 @@ def drawn_face() -> Tensor:
     import numpy as np
 
     from .training.drawing import draw as draw_portrait
-    from .training.person import Person, View
+    from .training.person import BACKGROUNDS, Person, View
 
     person = Person.random(np.random.default_rng([SOMEBODY, SOMEBODY]))
-    picture, _ = draw_portrait(person, View(yaw=0.35, smile=0.9, background="teal"), "realistic")
+    picture, _ = draw_portrait(person, View(yaw=0.35, smile=0.9, background_rgb=BACKGROUNDS["teal"]), "realistic")
     return torch.from_numpy(picture)[None] / 255
 
 
@@ -38,13 +38,18 @@ def draw_demo(engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor],
     cells: list[tuple[str, Tensor]] = []
     for name, photo in faces.items():
         embeds, crop = embedded[name]
-        rows = [[("style", replace(request, style=style), style) for style in STYLES]]
-        rows.append([("s_scale", replace(request, s_scale=value), f"s_scale {value:g}") for value in S_SCALES])
-        for number, (row, shown) in enumerate(zip(rows, ((name, photo[0]), ("face", crop[0])), strict=True)):
+        drawn: dict[FaceGenRequest, tuple[str, Tensor]] = {}
+        styles = [replace(request, style=style, samples=1) for style in STYLES]
+        scales = [replace(styles[0], s_scale=value) for value in S_SCALES]
+        for shown, row in (((name, photo[0]), styles), (("face", crop[0]), scales)):
             cells.append(shown)
-            for kind, asked, label in row:
-                file = f"{name}_{asked.style}" + (f"_{kind}_{asked.s_scale:g}" if number else "")
-                drawn = draw(engine, replace(asked, samples=1), embeds, out, file, label)
-                files += drawn.files
-                cells += drawn.cells
+            for asked in row:
+                label = asked.style if row is styles else f"s_scale {asked.s_scale:g}"
+                if asked not in drawn:
+                    file = f"{name}_{asked.style}" + ("" if row is styles else f"_s_scale_{asked.s_scale:g}")
+                    made = draw(engine, asked, embeds, out, file, label)
+                    files += made.files
+                    drawn[asked] = made.cells[0]
+                _, _, state = drawn[asked][0].partition(": ")
+                cells.append((f"{label}: {state}", drawn[asked][1]))
     return [*files, write_sheet(cells, files, out, columns=len(STYLES) + 1)]

@@ -32,7 +32,7 @@ def all_files() -> dict[str, Path]:
 def pipe():
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(TINY / tiny_files.CHECKPOINT, local_files_only=True)
+    pipe = StableDiffusionPipeline.from_pretrained(TINY / tiny_files.CHECKPOINT, local_files_only=True).to(torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -91,7 +91,7 @@ def test_the_best_of_several_is_more_alike(run, tiny, face, draw):
     judge = {name: tiny[name] for name in ("face_analysis",)}
 
     def likeness(pictures):
-        _, best, report = run("FaceGenLikeness", image=pictures, **judge, face_embeds=embeds, keep=0)
+        _, best, report = run("FaceGenLikeness", image=pictures, **judge, face_embeds=embeds, keep=len(pictures))
         return best, [entry["cosine"] for entry in json.loads(report)]
 
     one = draw(embeds, "comic", seed=11)
