@@ -17,9 +17,11 @@ def no_insightface(monkeypatch):
 
 def test_other_nodes_work_and_the_analyzer_says_how_to_install_it(run, no_insightface, pack_nodes, astronaut):
     for node in pack_nodes.values():
-        assert node.define_schema().inputs
-    with pytest.raises(FaceGenError, match=r'pip install "insightface>=2\.1"'):
-        run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")
+        schema = node.define_schema()
+        assert schema.inputs or schema.outputs
+    for name, inputs in (("FaceGenLoadFaceAnalyzer", {"model_pack": "buffalo_l"}), ("FaceGenLoadTinyModel", {})):
+        with pytest.raises(FaceGenError, match=r'pip install "insightface>=2\.1"'):
+            run(name, **inputs)
     assert run("FaceGenStyle", style="anime", prompt="a pilot")[1]
     assert run("FaceGenLoadFaceID", faceid_file="ip-adapter-faceid-plusv2_sd15.bin")[0].variant.name == "faceid-plusv2_sd15"
     checker = run("FaceGenLoadSafetyChecker", checker="nudenet")[0]
