@@ -9,6 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, get_args
 
 STYLES = ("realistic", "anime", "3d", "chibi", "comic")
+OF_THE_ANSWER = {"base64", "webhook", "track_id"}  # fields that say how a service answers, and nothing of the picture
 SAFETY_CHECKER_TYPES = ("black", "blur", "pixelate", "sensitive_content_text")
 TYPE_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 MAX_SAMPLES_PIXELS = 512 * 512  # above this the service makes one sample

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..api.contract import FIELDS, ContractError, FaceGenRequest
+from ..api.contract import FIELDS, OF_THE_ANSWER, ContractError, FaceGenRequest
 from ..models.errors import FaceGenError
 from . import doctor, model_files
 from .training import run as train_tiny
@@ -24,7 +24,6 @@ TINY_NOTICE = (
 )
 # What the tiny model was trained for, where nothing else is asked.
 TINY_DEFAULTS = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
-NOT_OFFERED = {"base64", "webhook", "track_id"}  # these concern the service's answer
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {
     "checkpoint": "Which checkpoint of the models folder to use.",
@@ -38,7 +37,7 @@ DEMO = {"prompt": "a person, blue background", "seed": 7}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The contract's fields as options, with its names, ranges and defaults."""
     for name, field in FIELDS.items():
-        if name in NOT_OFFERED:
+        if name in OF_THE_ANSWER:
             continue
         option = f"--{name.replace('_', '-')}"
         names = ["--face", option] if name == "face_image" else [option]
@@ -70,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Raises FaceGenError or ContractError for what the user can mend."""
-    given = {name: getattr(options, name) for name in FIELDS if name not in NOT_OFFERED}
+    given = {name: getattr(options, name) for name in FIELDS if name not in OF_THE_ANSWER}
     own_face = given["face_image"]
     if options.demo and own_face is None:
         given["face_image"] = demo_photo()

@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..api.contract import FaceGenRequest
+from ..api.contract import OF_THE_ANSWER, FaceGenRequest
 from ..models.face_embeds import FaceEmbeds
 from ..models.likeness import likenesses
 from .engine import Engine
 from .photos import contact_sheet, save_png
-
-NOT_WRITTEN = {"base64", "webhook", "track_id"}  # these concern the service's answer
 
 
 class Drawn(NamedTuple):
@@ -31,7 +29,7 @@ def draw(engine: Engine, request: FaceGenRequest, embeds: FaceEmbeds, out: Path,
     result = engine.generate(request, embeds, progress=label or request.style)
     seconds = time.perf_counter() - began
     parameters = {
-        **{k: v for k, v in result.request.as_dict().items() if k not in NOT_WRITTEN},
+        **{k: v for k, v in result.request.as_dict().items() if k not in OF_THE_ANSWER},
         "face_image": Path(request.face_image).name,
         "faceid": result.faceid,
         "seconds": round(seconds, 2),
