@@ -60,7 +60,7 @@ def face_url(photo):
 def configure(base, **settings):
     path = base / "user" / "facegen" / "local_api.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"enabled": True, "hold_seconds": 120, "allowed_hosts": ["127.0.0.1"], **settings}))
+    path.write_text(json.dumps({"enabled": True, "hold_seconds": 600, "allowed_hosts": ["127.0.0.1"], **settings}))
     path.chmod(0o600)
 
 

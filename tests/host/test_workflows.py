@@ -316,13 +316,13 @@ def test_the_local_api_draws_headshots_with_sdxl(server, sdxl):
     flavour = {"checkpoint": "sdxl.ckpt", "faceid": "ip-adapter-faceid-plusv2_sdxl.bin"}
     settings = server.base / "user" / "facegen" / "local_api.json"
     settings.parent.mkdir(exist_ok=True)
-    settings.write_text(json.dumps({"hold_seconds": 120, "flavours": {"sdxl": flavour}}))
+    settings.write_text(json.dumps({"hold_seconds": 600, "flavours": {"sdxl": flavour}}))
     settings.chmod(0o600)
     server.request("/facegen/settings", {"local_api": {"enabled": True}})
     photo_of_her = base64.b64encode((server.base / "input" / "face.jpg").read_bytes()).decode()
     body = {"model_id": "ai-avatar-generatorface-gen", "prompt": "a headshot", "face_image": photo_of_her, "width": 64,
             "height": 64, "num_inference_steps": 21, "base64": True}  # fmt: skip
-    answer = json.loads(server.request("/v6/image_editing/face_gen", body, timeout=180))
+    answer = json.loads(server.request("/v6/image_editing/face_gen", body, timeout=620))
     assert answer["status"] == "success", answer
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))
     assert picture.shape == (64, 64, 3) and picture.std() > 5
