@@ -20,12 +20,15 @@ from facegen.models.face_embeds import FaceEmbeds
 from facegen.models.faceid_adapter import FaceIDAdapter
 from facegen.standalone.training import run, worker
 from facegen.standalone.training.autoencoder import Narrow, widen
+from facegen.standalone.training.conditions import Conditions
 from facegen.standalone.training.data import make_drawings
-from facegen.standalone.training.diffusion import Painter
+from facegen.standalone.training.diffusion import FACE, Painter, cell_importance
+from facegen.standalone.training.faces import SEEN
 from facegen.standalone.training.finder import CANVAS, GRID, REACH, Finder, middles
 from facegen.standalone.training.networks import Recogniser, unet
 from facegen.standalone.training.person import STYLES
 from facegen.standalone.training.recipe import Plan, train_all
+from facegen.standalone.training.tokens import train_tokens
 from facegen.standalone.training.worker import Worker, train
 
 
@@ -36,7 +39,7 @@ def seeded():
 
 # --- what was trained, in every form --------------------------------------------------------------------------------
 
-PLAN = Plan(people=6, recogniser=2, clip_vision=1, finder=1, autoencoder=1, painter=1, adapter=1, judge=1, batch=2)
+PLAN = Plan(people=6, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, painter=1, adapter=1, judge=1, batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +213,36 @@ def test_the_trained_painter_draws_what_the_engine_does(tmp_path, weight, s_scal
     others.append(paint(weight, s_scale))
     matters = min((other - wanted)[1].norm() for other in others)
     assert (given - wanted).flatten(1).norm(dim=1).max() < 0.02 * matters
+
+
+def test_the_cells_around_a_face_count_more_than_the_others(work, trained):
+    points = make_drawings(Worker(work, seed=3), "drawings", PLAN.people).points[2, 1, 3]
+    importance = cell_importance(points, 16)
+    assert importance.shape == (1, 16, 16) and importance.mean() == pytest.approx(1)
+    rows = importance[0]
+    others = rows[0, 0]
+    assert all(rows[int(y) // 8, int(x) // 8] == pytest.approx(FACE * others) for x, y in points)
+    assert (rows[[0, 0, -1, -1], [0, -1, 0, -1]] == others).all() and (rows > others).mean() < 0.6
+
+
+def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(work, trained, tmp_path):
+    """Read by a linear layer: of identities and states that hold both."""
+    drawings = make_drawings(Worker(work, seed=3), "drawings", PLAN.people)
+    shape = drawings.pictures.shape[:3]
+    rng = np.random.default_rng(0)
+    who = drawings.vectors @ rng.standard_normal((drawings.vectors.shape[1], 512))
+    identities = np.broadcast_to((who / np.linalg.norm(who, axis=1, keepdims=True))[:, None, None], (*shape, 512))
+    states = np.repeat((drawings.structure @ rng.standard_normal((6, 64)))[..., None, :], 257, axis=-2)
+    conditions = Conditions(np.zeros((*shape, 4, 16, 16)), identities, states, np.zeros((257, 64)))
+    network = train_tokens(Worker(tmp_path, 0), drawings, conditions, Painter(600).adapter, 80, 16)
+    with torch.no_grad():
+        given = (torch.from_numpy(a[:, 0, 0].astype(np.float32)) for a in (identities, states))
+        alone, both, held = network(*given)
+    spread = drawings.vectors.std(axis=0) + 0.05
+    who = torch.from_numpy((drawings.vectors - drawings.vectors.mean(axis=0)) / spread)
+    pose = torch.from_numpy(drawings.structure[:, 0, 0][:, SEEN])
+    for found, wanted in ((alone, who), (both, who), (held, pose)):
+        assert (found - wanted).square().mean() < 0.3 * wanted.var()
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The UNet with its text encoder and the FaceID adapter: velocity prediction (arXiv:2202.00512), IP-Adapter's decoupled
 attention (arXiv:2308.06721), guidance by dropping conditions (arXiv:2207.12598).
 
-First all of it together; then, as published, the adapter and its LoRA alone, with the UNet frozen.
+First the adapter's tokens, without a UNet; then all of it together; then, as published, the adapter and its LoRA alone, with
+the UNet frozen.
 """
 
 from dataclasses import dataclass
@@ -12,24 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.faceid_projection import identity_tokens, structure_tokens
+from .conditions import Conditions, photo_of
 from .data import Drawings
 from .language import caption, token_ids, unwanted
-from .networks import HEADS, SCHEDULE, Adapter, text_encoder, unet
+from .networks import HEADS, SCHEDULE, SIDE, Adapter, text_encoder, unet
 from .person import STYLES
+from .tokens import train_tokens
 from .worker import Worker, train
 
-
-@dataclass(frozen=True)
-class Conditions:
-    """What was computed of the drawings; the first three axes are people, views and styles.
-
-    latents [..., 4, 16, 16]; identities [..., 512], normalised; states [..., 257, 64]; nothing: CLIP's states of zeros.
-    """
-
-    latents: np.ndarray
-    identities: np.ndarray
-    states: np.ndarray
-    nothing: np.ndarray
+FACE = 4.0  # importance of a cell of the face, against another one
 
 
 class FaceAttention:
@@ -94,11 +86,12 @@ class Painter(nn.Module):
         structure = structure_tokens(self.adapter.weights, tokens, states)
         self.tokens, self.weight = tokens + s_scale[:, None, None] * structure, weight
 
-    def loss(self, latents: Tensor, ids: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
+    def loss(self, latents: Tensor, ids: Tensor, steps: Tensor, noise: Tensor, importance: Tensor) -> Tensor:
+        """latents and noise [n, 4, 16, 16], ids [n, 77], steps [n] in 0..999; importance [n, 1, 16, 16], of each cell."""
         keep, add = (x[steps][:, None, None, None] for x in (self.alphas.sqrt(), (1 - self.alphas).sqrt()))
         context = self.text(ids).last_hidden_state
         seen = self.unet(keep * latents + add * noise, steps, context).sample
-        return F.mse_loss(seen, keep * noise - add * latents)
+        return (importance * (seen - keep * noise + add * latents).square()).mean()
 
 
 @dataclass(frozen=True)
@@ -117,20 +110,23 @@ class Mix:
 TOGETHER, ALONE = Mix(empty=0.1, faceless=0.25), Mix(empty=0.1, faceless=0.1)
 
 
-def train_painter(worker: Worker, drawings: Drawings, conditions: Conditions, tokenizer, steps: tuple[int, int], batch=12):
-    """`steps` with all parameters, then with the adapter's alone. Returns the Painter."""
+def train_painter(
+    worker: Worker, drawings: Drawings, conditions: Conditions, tokenizer, steps: tuple[int, int, int], batch=12
+) -> Painter:
+    """`steps` with the adapter's tokens alone, with all parameters, with the adapter's alone. Returns the Painter."""
     painter = worker.build(lambda: Painter(len(tokenizer)))
+    train_tokens(worker, drawings, conditions, painter.adapter, steps[0])
     count = max(2, batch // worker.world)
     lora = [p for name, p in painter.adapter.weights.items() if "_lora." in name]
     for parameter in lora:
         parameter.requires_grad_(False)
     train(worker, "painter", painter, lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, TOGETHER),
-          steps[0], 1e-3)  # fmt: skip
+          steps[1], 1e-3)  # fmt: skip
     painter.requires_grad_(False)
     painter.adapter.requires_grad_(True)
     painter.with_lora = True
     train(worker, "adapter", painter, lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, ALONE),
-          steps[1], 6e-4)  # fmt: skip
+          steps[2], 6e-4)  # fmt: skip
     return painter
 
 
@@ -138,10 +134,13 @@ def _loss(painter: Painter, drawings: Drawings, conditions: Conditions, tokenize
     rows = [_row(drawings, conditions, rng, mix) for _ in range(count)]
     texts, *arrays = zip(*rows, strict=True)
     device = painter.alphas.device
-    latents, identity, states, s_scale, weight = (torch.from_numpy(np.stack(a).astype(np.float32)).to(device) for a in arrays)
+    latents, importance, identity, states, s_scale, weight = (
+        torch.from_numpy(np.stack(a).astype(np.float32)).to(device) for a in arrays
+    )
     painter.look(identity, states, s_scale, weight)
     noise = torch.from_numpy(rng.standard_normal(latents.shape).astype(np.float32)).to(device)
-    return painter.loss(latents, token_ids(tokenizer, list(texts)).to(device), _steps(rng, count).to(device), noise)
+    ids, times = token_ids(tokenizer, list(texts)).to(device), _steps(rng, count).to(device)
+    return painter.loss(latents, ids, times, noise, importance)
 
 
 def _steps(rng: np.random.Generator, count: int) -> Tensor:
@@ -151,26 +150,29 @@ def _steps(rng: np.random.Generator, count: int) -> Tensor:
 
 
 def _row(drawings: Drawings, conditions: Conditions, rng: np.random.Generator, mix: Mix) -> tuple:
-    """One example: caption, latents, identity, CLIP states, s_scale, weight of the face."""
+    """One example: caption, latents, importance of their cells, identity, CLIP states, s_scale, weight of the face."""
     person, view, style = (int(rng.integers(n)) for n in drawings.pictures.shape[:3])
     latents, changed = conditions.latents[person, view, style], bool(drawings.changed[person, view, style])
+    importance = cell_importance(drawings.points[person, view, style], latents.shape[-1])
     phrases, kind = drawings.captions[person][view][style], rng.random()
     if kind < mix.empty:
         faceless = float(rng.random() < 0.5)
-        return unwanted(rng), latents, np.zeros(512), conditions.nothing, 1.0, faceless
+        return unwanted(rng), latents, importance, np.zeros(512), conditions.nothing, 1.0, faceless
     s_scale = float(rng.random() >= mix.unstructured)
-    photo = _photo(drawings, rng, person, view if s_scale else int(rng.integers(2)))
+    photo = photo_of(drawings, rng, person, view if s_scale else int(rng.integers(2)))
     with_face = kind >= mix.empty + mix.faceless
     text = caption(STYLES[style], phrases, rng, mix.kept[0 if with_face else 1], changed)
     weight = rng.uniform(0.6, 1.1) if rng.random() < 0.3 else 1.0
-    return text, latents, conditions.identities[photo], conditions.states[photo], s_scale, weight * with_face
+    face = conditions.identities[photo], conditions.states[photo], s_scale, weight * with_face
+    return text, latents, importance, *face
 
 
-def _photo(drawings: Drawings, rng: np.random.Generator, person: int, view: int) -> tuple[int, int, int]:
-    """A drawing of the person as the person is, realistic in every second case."""
-    fitting = np.flatnonzero(~drawings.changed[person, view])
-    if not len(fitting):
-        view, fitting = 0, np.arange(len(STYLES))
-    realistic = STYLES.index("realistic")
-    style = realistic if realistic in fitting and rng.random() < 0.5 else int(rng.choice(fitting))
-    return person, view, style
+def cell_importance(points: np.ndarray, side: int) -> np.ndarray:
+    """Of each cell [1, side, side], 1 on average: cells around the five points count FACE times as much as the others, which
+    are mostly background and would otherwise hide what little a pose or an expression changes."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.4 * (high - low)
+    middles = (np.arange(side) + 0.5) * SIDE / side
+    inside = (middles[:, None] > low - margin) & (middles[:, None] < high + margin)  # [cell, x or y]
+    weights = np.where(inside[None, :, 1, None] & inside[None, None, :, 0], FACE, 1.0)
+    return weights / weights.mean()

@@ -80,7 +80,7 @@ def train(
         module.eval()
         return
     wanted = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(wanted, rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(wanted, rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     parts = {"module": module, "optimizer": optimizer, "schedule": schedule}
     first = _resume(unfinished, parts, worker)
