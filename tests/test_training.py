@@ -25,6 +25,7 @@ from facegen.standalone.training.data import make_drawings
 from facegen.standalone.training.diffusion import FACE, Painter, cell_importance
 from facegen.standalone.training.faces import SEEN
 from facegen.standalone.training.finder import CANVAS, GRID, REACH, Finder, middles
+from facegen.standalone.training.language import save_tokenizer
 from facegen.standalone.training.networks import Recogniser, unet
 from facegen.standalone.training.person import STYLES
 from facegen.standalone.training.recipe import Plan, train_all
@@ -243,6 +244,14 @@ def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(work, train
     pose = torch.from_numpy(drawings.structure[:, 0, 0][:, SEEN])
     for found, wanted in ((alone, who), (both, who), (held, pose)):
         assert (found - wanted).square().mean() < 0.3 * wanted.var()
+
+
+def test_the_tokenizer_is_the_same_each_time(tmp_path):
+    """A training that goes on writes it again."""
+    folders = [tmp_path / name for name in "abc"]
+    sizes = {save_tokenizer(folder) for folder in folders}
+    first, *others = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert len(sizes) == 1 and len(first) == 4 and all(other == first for other in others)
 
 
 # --- stages ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Captions and the tokenizer that knows their words."""
 
 import json
+from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,17 +46,32 @@ def _corpus(seed: int = 0, people: int = 2000) -> list[str]:
     return sorted(word for word in found if word.isascii())
 
 
+def _merges(corpus: list[str]) -> list[tuple[str, str]]:
+    """The commonest pair of neighbours again and again, until each word is one token (arXiv:1508.07909). Ties are broken by the
+    pair itself: the library's trainer breaks them another way in each process, and a training that goes on needs the same."""
+    spelled = [(*word[:-1], f"{word[-1]}</w>") for word in corpus]
+    merges = []
+    while counts := Counter(pair for word in spelled for pair in pairwise(word)):
+        best = max(counts, key=lambda pair: (counts[pair], pair))
+        merges.append(best)
+        spelled = [_merged(word, best) for word in spelled]
+    return merges
+
+
+def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    done: list[str] = []
+    for token in word:
+        if done and (done[-1], token) == pair:
+            done[-1] += token
+        else:
+            done.append(token)
+    return tuple(done)
+
+
 def save_tokenizer(folder: Path) -> int:
     """Write a CLIP tokenizer: the byte-level alphabet in CLIP's order, then the merges that make each word of the corpus one
     token, then two marks. It can spell any text. Returns the number of entries."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(vocab_size=5000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
-    learner.train_from_iterator(_corpus(), trainer)
-    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-
+    merges = _merges(_corpus())
     shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # bytes that print as themselves
     letters = [chr(b) for b in shown] + [chr(0x100 + n) for n in range(256 - len(shown))]
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), BOS, EOS]

@@ -26,7 +26,7 @@ class Plan:
     autoencoder: int = 5000
     tokens: int = 1200
     painter: int = 11000
-    adapter: int = 2200
+    adapter: int = 1500
     judge: int = 700
     batch: int = 12
 
