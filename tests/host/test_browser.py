@@ -12,6 +12,7 @@ import workflows
 from host_server import ROOT
 from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
+from tiny_people import photos
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARTEFACTS = ROOT / "test-artifacts"
@@ -139,6 +140,27 @@ def test_a_portrait_is_queued_and_shown(page, server):
     page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.wait_for_timeout(1500)
     shot(page, "portrait")
+
+
+def test_the_template_that_needs_no_download_draws_a_portrait(page, server):
+    from PIL import Image
+
+    (picture,) = photos(4)
+    Image.fromarray((picture.numpy() * 255).round().astype("uint8")).save(server.base / "input" / "drawn.png")
+    open_template(page, "try_without_models")
+    page.evaluate(
+        """() => {
+            const [image] = app.graph._nodes.find(n => n.type === 'LoadImage').widgets;
+            image.value = 'drawn.png';
+            image.callback(image.value);
+            app.queuePrompt(0, 1);
+        }"""
+    )
+    drawn = "app.graph._nodes.find(n => n.type === 'SaveImage').imgs"
+    page.wait_for_function(f"() => {drawn}?.[0]?.naturalWidth === 128", timeout=180_000)
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.wait_for_timeout(1500)
+    shot(page, "tiny")
 
 
 def test_a_node_shows_lines_of_text_and_does_not_save_them(page):
