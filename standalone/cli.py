@@ -31,7 +31,7 @@ MODEL_OPTIONS = {
     "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
     "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
 }
-DEMO = {"prompt": "a person, blue background", "seed": 7}
+DEMO = {"prompt": "a person, blue background", "seed": 42}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -172,7 +172,7 @@ def show(generate, engine, monkeypatch, astronaut, tmp_path):
     return run
 
 
-def names(face, seed=7):
+def names(face, seed=cli.DEMO["seed"]):
     return [*(f"{face}_{style}_{seed}_0.png" for style in STYLES),
             *(f"{face}_realistic_s_scale_{value}_{seed}_0.png" for value in ("0", "0.5", "1.5", "2"))]  # fmt: skip
 
@@ -184,7 +184,7 @@ def test_the_demo_draws_two_faces_in_all_styles_and_s_scale_values(show, sheets,
     assert [request.style for request in requests] == [*STYLES, *["realistic"] * 4] * 2
     assert [request.s_scale for request in requests] == [*[1.0] * 5, 0, 0.5, 1.5, 2] * 2
     assert {(request.seed, request.samples, request.width, request.prompt) for request in requests} == {
-        (7, 1, 128, cli.DEMO["prompt"])
+        (cli.DEMO["seed"], 1, 128, cli.DEMO["prompt"])
     }
     ((styles, scales, *drawing_rows),) = sheets
     assert styles == ["photo", *(f"{style}: 99 % alike" for style in STYLES)]

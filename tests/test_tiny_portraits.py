@@ -1,7 +1,10 @@
 """What the pack is for, on the tiny model: the right person, in the asked style, as much as asked."""
 
+import json
+
 import pytest
 import torch
+from PIL import Image
 
 from facegen.api.contract import FaceGenRequest
 from facegen.models import tiny_files
@@ -9,9 +12,11 @@ from facegen.models.likeness import likenesses
 from facegen.models.safety_filter import filter_images
 from facegen.models.safety_load import NUDENET, load_checker
 from facegen.models.styles import load_style, style_files
+from facegen.standalone import cli, demo
 from facegen.standalone.cli import TINY_DEFAULTS
 from facegen.standalone.engine import Engine
 from facegen.standalone.faceid import apply_faceid
+from facegen.standalone.photos import read_photo
 from facegen.standalone.training.person import STYLES
 from facegen.standalone.weights import find_weights
 from tiny_people import PROMPT, StyleClassifier, identity, nearest, photos
@@ -126,3 +131,14 @@ def test_a_request_draws_with_the_style_s_own_weight(engine, faces):
     assert result.images.shape == (1, 128, 128, 3)
     scores = likenesses(result.images, engine.analyzer, faces[0])
     assert scores[0].cosine > likenesses(result.images, engine.analyzer, faces[1])[0].cosine
+
+
+def test_every_picture_of_the_demo_is_shown_and_alike(engine, tmp_path):
+    """A real photo and a drawing, in all styles and at all values of s_scale."""
+    request = FaceGenRequest(face_image=cli.demo_photo(), **cli.DEMO, **TINY_DEFAULTS)
+    faces = {"photo": read_photo(cli.demo_photo()), "drawing": demo.drawn_face()}
+    *files, _ = demo.draw_demo(engine, request, faces, tmp_path)
+    shown = [json.loads(Image.open(file).text["parameters"]) for file in files]
+    assert len(shown) == 18 and not any(entry["flagged"] for entry in shown)
+    likeness = {file.stem: entry["likeness_percent"] for file, entry in zip(files, shown, strict=True)}
+    assert None not in likeness.values() and share(likeness.values()) >= 50, likeness
