@@ -187,22 +187,13 @@ def two_people_masks(thumbnail, host):
 
 
 def second_pass(host: Host) -> tuple[Image.Image, Image.Image]:
-    """The enlarged first pass and the second. The first is as small as the detector still finds a face in it."""
-    for size in (SIZE // 2, SIZE * 3 // 4, SIZE):
-        graph = graphs.load("second_pass_face_detail")
-        first = of_type(graph, "FaceGenSampler")[0]
-        graph[first]["inputs"] |= {"width": size, "height": size}
-        (scale,) = of_type(graph, "ImageScaleBy")
-        graph[scale]["inputs"]["scale_by"] = SIZE / size
-        try:
-            pictures = host.run(graph)
-        except RuntimeError as error:
-            failure = error
-            continue
-        before = pictures[of_type(graph, "PreviewImage")[0]][0]
-        (save,) = of_type(graph, "SaveImage")
-        return before.resize((SIZE, SIZE), Image.Resampling.LANCZOS), pictures[save][0]
-    raise failure
+    """The first pass and the second, both at the one size of which the tiny model knows faces."""
+    graph = graphs.load("second_pass_face_detail")
+    (scale,) = of_type(graph, "ImageScaleBy")
+    graph[scale]["inputs"]["scale_by"] = 1.0
+    pictures = host.run(graph)
+    (save,) = of_type(graph, "SaveImage")
+    return pictures[of_type(graph, "PreviewImage")[0]][0], pictures[save][0]
 
 
 def second_pass_face_detail(thumbnail, host):

@@ -25,7 +25,7 @@ PHOTOS = {
     "face_2": (46, {"yaw": -0.6, "light": 0.6, "background": "teal"}),
     "face_3": (46, {"yaw": 0.6, "mouth_open": 0.5, "background": "orange"}),
     "person_left": (17, {"background": "grey"}),
-    "person_right": (37, {"background": "yellow"}),
+    "person_right": (61, {"background": "yellow"}),
 }
 
 
