@@ -142,27 +142,6 @@ def test_a_portrait_is_queued_and_shown(page, server):
     shot(page, "portrait")
 
 
-def test_the_template_that_needs_no_download_draws_a_portrait(page, server):
-    from PIL import Image
-
-    (picture,) = photos(4)
-    Image.fromarray((picture.numpy() * 255).round().astype("uint8")).save(server.base / "input" / "drawn.png")
-    open_template(page, "try_without_models")
-    page.evaluate(
-        """() => {
-            const [image] = app.graph._nodes.find(n => n.type === 'LoadImage').widgets;
-            image.value = 'drawn.png';
-            image.callback(image.value);
-            app.queuePrompt(0, 1);
-        }"""
-    )
-    drawn = "app.graph._nodes.find(n => n.type === 'SaveImage').imgs"
-    page.wait_for_function(f"() => {drawn}?.[0]?.naturalWidth === 128", timeout=180_000)
-    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-    page.wait_for_timeout(1500)
-    shot(page, "tiny")
-
-
 def test_a_node_shows_lines_of_text_and_does_not_save_them(page):
     saved, text = page.evaluate(
         """() => {
@@ -386,6 +365,27 @@ def test_every_node_is_drawn(page):
     for node_id in nodes:
         picture = shot(page, node_id, clip=page.evaluate(ALONE, node_id))
         assert len(Image.open(picture).convert("L").getcolors()) > 50  # words and widgets, not an empty box
+
+
+def test_the_template_that_needs_no_download_draws_a_portrait(page, server):
+    from PIL import Image
+
+    (picture,) = photos(4)
+    Image.fromarray((picture.numpy() * 255).round().astype("uint8")).save(server.base / "input" / "drawn.png")
+    open_template(page, "try_without_models")
+    page.evaluate(
+        """() => {
+            const [image] = app.graph._nodes.find(n => n.type === 'LoadImage').widgets;
+            image.value = 'drawn.png';
+            image.callback(image.value);
+            app.queuePrompt(0, 1);
+        }"""
+    )
+    drawn = "app.graph._nodes.find(n => n.type === 'SaveImage').imgs"
+    page.wait_for_function(f"() => {drawn}?.[0]?.naturalWidth === 128", timeout=180_000)
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.wait_for_timeout(1500)
+    shot(page, "tiny")
 
 
 def test_the_template_browser_shows_them(page):  # the last: its dialog stays open
