@@ -331,8 +331,9 @@ def test_old_results_are_deleted(tmp_path, monkeypatch):
 
 
 def test_every_id_answers_truthfully_after_a_restart(tmp_path):
-    with LocalServer(tmp_path, enabled=True, hold_seconds=0.5) as first:
+    with LocalServer(tmp_path, enabled=True, hold_seconds=60) as first:
         done = first.submit(BODY)
+        first.configure(enabled=True, hold_seconds=0)
         first.comfy.gate.clear()
         running, pending = (first.submit(BODY)["id"] for _ in range(2))
     with LocalServer(tmp_path) as second:
