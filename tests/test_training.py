@@ -239,8 +239,7 @@ def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(work, train
     with torch.no_grad():
         given = (torch.from_numpy(a[:, 0, 0].astype(np.float32)) for a in (identities, states))
         alone, both, held = network(*given)
-    spread = drawings.vectors.std(axis=0) + 0.05
-    who = torch.from_numpy((drawings.vectors - drawings.vectors.mean(axis=0)) / spread)
+    who = torch.from_numpy(drawings.attributes)
     pose = torch.from_numpy(drawings.structure[:, 0, 0][:, SEEN])
     for found, wanted in ((alone, who), (both, who), (held, pose)):
         assert (found - wanted).square().mean() < 0.3 * wanted.var()

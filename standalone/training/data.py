@@ -45,6 +45,11 @@ class Drawings:
         return np.load(self.folder / "vectors.npy")
 
     @cached_property
+    def attributes(self) -> np.ndarray:
+        """The same, each with mean 0 and a spread of about 1."""
+        return (self.vectors - self.vectors.mean(axis=0)) / (self.vectors.std(axis=0) + 0.05)
+
+    @cached_property
     def captions(self) -> list[list[list[dict[str, str]]]]:
         """[person][view][style]: kind of thing -> phrase."""
         return [json.loads(line) for line in (self.folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()]

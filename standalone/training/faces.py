@@ -27,8 +27,6 @@ def train_recogniser(worker: Worker, drawings: Drawings, steps: int, batch: int 
     layer reads the person's attributes from the identity, which keeps in it what an adapter needs to draw the person."""
     network = worker.build(lambda: _RecogniserTraining(drawings.vectors.shape[1]))
     people = min(max(8, batch // worker.world), drawings.people)
-    spread = torch.from_numpy(drawings.vectors.std(axis=0) + 0.05).to(worker.device)
-    centre = torch.from_numpy(drawings.vectors.mean(axis=0)).to(worker.device)
 
     def loss(rng: np.random.Generator) -> Tensor:
         chosen = rng.choice(drawings.people, people, replace=False)
@@ -37,8 +35,8 @@ def train_recogniser(worker: Worker, drawings: Drawings, steps: int, batch: int 
         alike = SHARPNESS * found @ found.T
         alike.fill_diagonal_(-1e4)
         partner = torch.arange(len(faces), device=worker.device) ^ 1
-        vectors = torch.from_numpy(drawings.vectors[chosen]).to(worker.device).repeat_interleave(2, 0)
-        off = network.attributes(found * 10) - (vectors - centre) / spread
+        wanted = torch.from_numpy(drawings.attributes[chosen]).to(worker.device).repeat_interleave(2, 0)
+        off = network.attributes(found * 10) - wanted
         return F.cross_entropy(alike, partner) + 0.5 * off.square().mean()
 
     train(worker, name, network, loss, steps, 2e-3)

@@ -35,7 +35,6 @@ def train_tokens(
     """Fits the adapter's projection and resampler, in place. Returns the network of which it is part."""
     network = worker.build(lambda: TokensTraining(adapter, drawings.vectors.shape[1]))
     count = max(4, batch // worker.world)
-    centre, spread = drawings.vectors.mean(axis=0), drawings.vectors.std(axis=0) + 0.05
 
     def loss(rng: np.random.Generator) -> Tensor:
         people = rng.integers(drawings.people, size=count)
@@ -43,7 +42,7 @@ def train_tokens(
         arrays = (
             [conditions.identities[photo] for photo in photos],
             [conditions.states[photo] for photo in photos],
-            (drawings.vectors[people] - centre) / spread,
+            drawings.attributes[people],
             [drawings.structure[photo][SEEN] for photo in photos],
         )
         identity, states, who, held = (torch.from_numpy(np.stack(a).astype(np.float32)).to(worker.device) for a in arrays)

@@ -382,7 +382,8 @@ def test_the_template_that_needs_no_download_draws_a_portrait(page, server):
         }"""
     )
     drawn = "app.graph._nodes.find(n => n.type === 'SaveImage').imgs"
-    page.wait_for_function(f"() => {drawn}?.[0]?.naturalWidth === 128", timeout=180_000)
+    page.wait_for_function(f"() => {drawn}?.length && {drawn}.every(i => i.complete)", timeout=180_000)
+    assert page.evaluate(f"() => {drawn}.map(i => [i.naturalWidth, i.naturalHeight])") == [[128, 128]] * 4
     page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.wait_for_timeout(1500)
     shot(page, "tiny")
