@@ -373,6 +373,8 @@ def test_the_template_that_needs_no_download_draws_a_portrait(page, server):
     (picture,) = photos(4)
     Image.fromarray((picture.numpy() * 255).round().astype("uint8")).save(server.base / "input" / "drawn.png")
     open_template(page, "try_without_models")
+    # A node that isn't in view is not drawn, and has no pictures: the test before this one looked elsewhere.
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.evaluate(
         """() => {
             const [image] = app.graph._nodes.find(n => n.type === 'LoadImage').widgets;
@@ -384,7 +386,6 @@ def test_the_template_that_needs_no_download_draws_a_portrait(page, server):
     drawn = "app.graph._nodes.find(n => n.type === 'SaveImage').imgs"
     page.wait_for_function(f"() => {drawn}?.length && {drawn}.every(i => i.complete)", timeout=180_000)
     assert page.evaluate(f"() => {drawn}.map(i => [i.naturalWidth, i.naturalHeight])") == [[128, 128]] * 4
-    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.wait_for_timeout(1500)
     shot(page, "tiny")
 
