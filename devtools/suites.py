@@ -79,18 +79,18 @@ def split_named(options: list[str]) -> tuple[list[str], list[str]]:
 
 
 def shares(number: int) -> list[list[str]]:
-    """The pack's test files in `number` parts of about the same size."""
-    files = sorted((ROOT / "tests").glob("test_*.py"), key=lambda path: path.stat().st_size)
+    """The pack's test files in `number` parts of about the same size, the largest first."""
+    files = sorted((ROOT / "tests").glob("test_*.py"), key=lambda path: path.stat().st_size, reverse=True)
     return [[f"tests/{path.name}" for path in files[i::number]] for i in range(min(number, len(files)))]
 
 
 def pack_suites(python: Callable[[], Path], named: list[str], others: list[str]) -> dict[str, Suite]:
-    """Lint and the pack's tests; the latter in as many parts as there are cores when all of them are to run."""
+    """Lint and the pack's tests; the latter, when all are to run, in parts: two per core, as some take longer than others."""
     lint = {"lint": Suite(python, ["-m", "ruff", "check", "--output-format=concise"])}
     pytest = ["-c", PYTEST, *others]
     if named or others:
         return {"pack tests": Suite(python, [*pytest, "--ignore=tests/host", *(named or ["tests"])]), **lint}
-    parts = shares(os.cpu_count() or 1)
+    parts = shares(2 * (os.cpu_count() or 1))
     names = [f"pack tests, part {i} of {len(parts)}" for i in range(1, len(parts) + 1)]
     return {**{name: Suite(python, [*pytest, *part]) for name, part in zip(names, parts, strict=True)}, **lint}
 

@@ -58,8 +58,8 @@ def test_all_tests_of_the_pack_are_shared_among_the_cores(dev, suites, monkeypat
     assert dev.suites.test([]) == 0
     parts = [arguments[1:] for _, arguments, _ in suites if arguments[0] == "-c"]
     assert sorted(name for part in parts for name in part) == [f"tests/{file.name}" for file in files]
-    assert sorted(map(len, parts)) == [2, 3]
-    assert "pack tests, part 2 of 2: passed" in capsys.readouterr().out
+    assert sorted(map(len, parts)) == [1, 1, 1, 2]
+    assert "pack tests, part 4 of 4: passed" in capsys.readouterr().out
 
 
 def test_named_tests_run_alone(dev, suites, home, capsys):
