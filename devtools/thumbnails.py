@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SEED = 30_000
 # Who is on which photo, and how: the person's number, then the view.
 PHOTOS = {
-    "face": (46, {"background": "grey"}),
-    "face_2": (46, {"yaw": -0.6, "light": 0.6, "background": "teal"}),
-    "face_3": (46, {"yaw": 0.6, "mouth_open": 0.5, "background": "orange"}),
-    "person_left": (17, {"background": "grey"}),
-    "person_right": (61, {"background": "yellow"}),
+    "face": (36, {"background": "grey"}),
+    "face_2": (36, {"yaw": -0.6, "light": 0.6, "background": "teal"}),
+    "face_3": (36, {"yaw": 0.6, "mouth_open": 0.5, "background": "orange"}),
+    "person_left": (50, {"background": "grey"}),
+    "person_right": (36, {"background": "yellow"}),
 }
 
 
