@@ -47,19 +47,29 @@ def outcome(suite: Suite, output=None) -> str:
     return f"{result} ({time.monotonic() - began:.0f} s)"
 
 
+def bytecode(folder: str) -> dict[str, str]:
+    """Where Python is told to write no bytecode, as in many containers, each of the tests' many processes would compile torch
+    again, for 12 seconds. So theirs is written, into this folder."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder} if os.environ.get("PYTHONDONTWRITEBYTECODE") else {}
+
+
 def run_suites(suites: dict[str, Suite]) -> dict[str, str]:
     """Name -> result. Each suite keeps one core busy, so as many run at once as there are cores.
 
     One is shown as it runs; what the others print follows it, suite by suite.
     """
     report, shown = {}, next(iter(suites), None)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, contextlib.ExitStack() as files:
+    with contextlib.ExitStack() as files, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         outputs = {
             name: files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
             for name in suites
             if name != shown
         }
-        running = {name: pool.submit(outcome, suite, outputs.get(name)) for name, suite in suites.items()}
+        environ = bytecode(files.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        running = {
+            name: pool.submit(outcome, suite._replace(environ={**environ, **suite.environ}), outputs.get(name))
+            for name, suite in suites.items()
+        }
         for name, future in running.items():
             say(name)
             report[name] = future.result()

@@ -78,15 +78,16 @@ def run(options: argparse.Namespace) -> None:
     require_file(request.face_image)
 
     with libraries():
-        from .demo import draw_demo, drawn_face  # torch only after the request is known to be good
-        from .drawing import draw, write_sheet
-        from .photos import prepare_folder, read_photo
+        from .photos import prepare_folder, read_photo  # torch only after the request is known to be good
 
     photo = read_photo(request.face_image)
     weights, tiny = choose_weights(options)
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
     engine = load_engine(weights)
+    with libraries():
+        from .demo import draw_demo, drawn_face
+        from .drawing import draw, write_sheet
     if options.demo:
         with libraries():
             faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}

@@ -62,6 +62,15 @@ def test_all_tests_of_the_pack_are_shared_among_the_cores(dev, suites, monkeypat
     assert "pack tests, part 4 of 4: passed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("told", "writes"), [("1", "sys.pycache_prefix and not sys.dont_write_bytecode"),
+                                              ("", "not sys.pycache_prefix")])  # fmt: skip
+def test_bytecode_is_written_elsewhere_where_python_is_told_to_write_none(dev, monkeypatch, told, writes):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told)
+    suite = dev.suites.Suite(lambda: sys.executable, ["-c", f"import sys; sys.exit(not ({writes}))"])
+    (result,) = dev.suites.run_suites({"starts": suite}).values()
+    assert result.startswith("passed")
+
+
 def test_named_tests_run_alone(dev, suites, home, capsys):
     make_comfyui(home / "comfy" / "a")
     dev.suites.test(["tests/test_dev.py::test_x"])
