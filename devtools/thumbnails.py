@@ -3,6 +3,8 @@
 
     COMFYUI_PATH=… .venv-host-<version>/bin/python devtools/thumbnails.py [NAME …]
 
+Copies of them on help pages, web/docs/NODE/NAME.jpg, are brought up to date.
+
 Runs every template on a ComfyUI server of its own. The people on the photos are drawn, too, with skia; --python names
 another Python for that where this one lacks it. The hosted service is never asked; a silhouette stands for its pictures.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS = ROOT / "workflows"
 SEED = 30_000
 # Who is on which photo, and how: the person's number, then the view.
 PHOTOS = {
@@ -73,18 +77,20 @@ def make_base(base: Path, python: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="templates; all if none is named")
-    parser.add_argument("--out", type=Path, default=ROOT / "workflows", help="folder of the thumbnails. Default: workflows")
+    parser.add_argument("--out", type=Path, default=WORKFLOWS, help="folder of the thumbnails. Default: workflows")
     parser.add_argument("--python", default=sys.executable, help="a Python with skia. Default: this one")
     parser.add_argument("--photos", type=Path, help=argparse.SUPPRESS)  # draw these alone
     chosen = parser.parse_args()
     if chosen.photos:
         draw_photos(chosen.photos)
         return 0
-    names = chosen.names or sorted(json_file.stem for json_file in (ROOT / "workflows").glob("*.json"))
+    names = chosen.names or sorted(json_file.stem for json_file in WORKFLOWS.glob("*.json"))
     chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         make_base(Path(folder), chosen.python)
         failed = draw_thumbnails(names, Path(folder), chosen.out)
+    for copy in (ROOT / "web" / "docs").glob("*/*.jpg") if chosen.out == WORKFLOWS else ():
+        shutil.copyfile(WORKFLOWS / copy.name, copy)
     if failed:
         print(f"not drawn: {json.dumps(failed)}", file=sys.stderr)
     return bool(failed)

@@ -95,6 +95,17 @@ def test_a_translation_is_named_as_the_node_and_its_sockets(node_id, language):
     assert [f"`{name}` {label}" for name, label in told if f"`{name}` {label}" not in text] == []
 
 
+@pytest.mark.parametrize("node_id", NODES)
+def test_pictures_on_the_page_are_there_and_no_others(node_id):
+    """The node and, on some pages, thumbnails of templates."""
+    shown = re.findall(r"^!\[.+\]\((.+)\)$", page(node_id), re.MULTILINE)
+    assert f"{node_id}/node.png" in shown
+    assert set(shown) == {path.relative_to(DOCS).as_posix() for path in (DOCS / node_id).iterdir() if path.suffix != ".md"}
+    for picture in shown:
+        name = picture.rpartition("/")[2]
+        assert name == "node.png" or (DOCS / picture).read_bytes() == (ROOT / "workflows" / name).read_bytes()
+
+
 def _texts_in_source():
     """Every text of the pack's own code; what an f-string puts in is a line break."""
     for folder in ("nodes", "models", "api"):
