@@ -66,6 +66,7 @@ def test_all_tests_of_the_pack_are_shared_among_the_cores(dev, suites, monkeypat
                                               ("", "not sys.pycache_prefix")])  # fmt: skip
 def test_bytecode_is_written_elsewhere_where_python_is_told_to_write_none(dev, monkeypatch, told, writes):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told)
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)  # of the run that this test may be in
     suite = dev.suites.Suite(lambda: sys.executable, ["-c", f"import sys; sys.exit(not ({writes}))"])
     (result,) = dev.suites.run_suites({"starts": suite}).values()
     assert result.startswith("passed")
