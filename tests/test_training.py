@@ -226,6 +226,22 @@ def test_the_cells_around_a_face_count_more_than_the_others(work, trained):
     assert (rows[[0, 0, -1, -1], [0, -1, 0, -1]] == others).all() and (rows > others).mean() < 0.6
 
 
+def test_the_loss_is_that_of_each_cell_times_its_importance():
+    painter = Painter(600).eval()
+    painter.look(torch.randn(2, 512), torch.randn(2, 257, 64), torch.ones(2), torch.ones(2))
+    latents, noise = torch.randn(2, 2, 4, 16, 16)
+    ids, steps = torch.randint(600, (2, 77)), torch.tensor([100, 900])
+    left = torch.zeros(2, 1, 16, 16)
+    left[..., :8] = 1
+    with torch.no_grad():
+        whole, *halves, apart = (
+            painter.loss(latents, ids, steps, noise, cells).item()
+            for cells in (torch.ones_like(left), left, 1 - left, FACE * left)
+        )
+    assert whole == pytest.approx(sum(halves), rel=1e-4) and apart == pytest.approx(FACE * halves[0], rel=1e-4)
+    assert halves[0] != pytest.approx(halves[1], rel=1e-3)
+
+
 def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(work, trained, tmp_path):
     """Read by a linear layer: of identities and states that hold both."""
     drawings = make_drawings(Worker(work, seed=3), "drawings", PLAN.people)

@@ -75,12 +75,13 @@ def page(browser, server):
 
 
 @pytest.fixture(autouse=True)
-def alone(page, server):
+def alone(page):
     """Nothing is shown of the test before, nothing is left in work for the next, and no script complains."""
     page.evaluate("() => app.clean()")  # otherwise a node shows the pictures of one with the same number
     page.errors.clear()
     yield
-    assert not any(server.get("/queue").values())
+    idle = "async () => Object.values(await (await fetch('/queue')).json()).every(jobs => !jobs.length)"
+    page.wait_for_function(idle, timeout=10_000)
     assert [error for error in page.errors if not any(noise in error for noise in NOISE)] == []
 
 
