@@ -48,8 +48,9 @@ def outcome(suite: Suite, output=None) -> str:
 
 
 def bytecode(folder: str) -> dict[str, str]:
-    """Where Python is told to write no bytecode, as in many containers, each of the tests' many processes would compile torch
-    again, for 12 seconds. So theirs is written, into this folder."""
+    """Variables for the suites. Where Python is told to write no bytecode, as in many containers, each of their many processes
+    would compile torch again, for 12 seconds; theirs is written into this folder.
+    """
     return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder} if os.environ.get("PYTHONDONTWRITEBYTECODE") else {}
 
 

@@ -95,6 +95,14 @@ def test_photo_to_pictures(tmp_path):
     assert np.asarray(first).std() > 5 and not np.array_equal(first, second)
 
 
+def test_a_wrong_photo_is_told_before_the_engine_s_libraries_are_loaded(tmp_path):
+    command = [sys.executable, "-X", "importtime", str(ROOT), "generate", "--face", "nowhere.jpg", "--prompt", "x"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600).stderr
+    assert "There is no photo nowhere.jpg" in told
+    imported = set(re.findall(r"\| +([\w.]+)$", told, re.MULTILINE))
+    assert "torch" in imported and not imported & {"diffusers", "transformers", "insightface", "onnxruntime"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [(["--face", "nowhere.jpg", "--prompt", "x"], "There is no photo nowhere.jpg"),
