@@ -21,6 +21,6 @@ def load_pack():
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="replace")  # a file may have a name that the console can't show
     load_pack()
-    from facegen.standalone.cli import main
+    from facegen.standalone.cli.main import main
 
     sys.exit(main())

@@ -4,6 +4,7 @@
     python3 dev.py demo      portraits from the bundled photo, into out/demo
     python3 dev.py test      lint, the pack's own tests, and its tests inside every ComfyUI found
     python3 dev.py comfyui   ComfyUI with this pack in it, at the portrait template
+    python3 dev.py train-tiny   train the built-in tiny model anew (hours)
 
 Every package goes into a virtual environment beside this file; a ComfyUI that is found is only read.
 """
@@ -14,10 +15,10 @@ import argparse
 import subprocess
 import sys
 
-from devtools import start, suites
-from devtools.common import ROOT, DevError, say
-from devtools.environments import pack_venv
-from devtools.hosts import comfyui_version, find_comfyui, has_pack
+from tools.dev import start, suites
+from tools.dev.common import ROOT, DevError, say
+from tools.dev.environments import pack_venv
+from tools.dev.hosts import comfyui_version, find_comfyui, has_pack
 
 OLDEST_PYTHON = (3, 10)
 
@@ -51,6 +52,7 @@ def main() -> int:
     which = tests.add_mutually_exclusive_group()
     which.add_argument("--no-host", action="store_true", help="leave out the tests inside ComfyUI")
     which.add_argument("--host-only", action="store_true", help="run nothing but the tests inside ComfyUI")
+    commands.add_parser("train-tiny", help="train the built-in tiny model; takes the training's options", **more)
     start_it = commands.add_parser("comfyui", help="start ComfyUI with this pack; takes ComfyUI's options, too", **more)
     start_it.add_argument("--port", type=int, help="ComfyUI's port. Default: 8188, or a free one.")
     start_it.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
@@ -59,6 +61,8 @@ def main() -> int:
     try:
         if chosen.command == "demo":
             return demo(options)
+        if chosen.command == "train-tiny":
+            return subprocess.run([pack_venv(), ROOT / "tools" / "tiny_model", *options]).returncode
         if chosen.command == "comfyui":
             return start.comfyui(options, chosen.port, browser=not chosen.no_browser)
         return suites.test(options, pack=not chosen.host_only, host=not chosen.no_host)

@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from .errors import FaceGenError
+from ..errors import FaceGenError
 
 log = logging.getLogger(__name__)
 

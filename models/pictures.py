@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .errors import FaceGenError
+from ..errors import FaceGenError
 
 _REMEDY = {
     4: "The fourth channel is alpha: put a Split Image with Alpha node in between.",

@@ -5,7 +5,7 @@ The folder is laid out like ComfyUI's models folder.
 
 from pathlib import Path
 
-from .errors import FaceGenError
+from ..errors import FaceGenError
 
 TINY = Path(__file__).parent / "tiny"
 CHECKPOINT = "checkpoints/tiny"  # a diffusers folder
@@ -26,8 +26,9 @@ CLIP_VISION_CONFIG = "clip_vision/config.json"
 FACE_PACK = "insightface/models/tiny"
 DETECTOR = f"{FACE_PACK}/det_tiny.onnx"
 RECOGNISER = f"{FACE_PACK}/w_tiny.onnx"
+DRAWN_FACE = "drawn_face.png"  # somebody whom the model never saw, for the demo
 FILES = (f"{CHECKPOINT}/model_index.json", UNET, UNET_CONFIG, VAE, VAE_CONFIG, TEXT_ENCODER, TEXT_CONFIG, *TOKENIZER_FILES,
-         SCHEDULER, FACEID, CLIP_VISION, CLIP_VISION_CONFIG, DETECTOR, RECOGNISER)  # fmt: skip
+         SCHEDULER, FACEID, CLIP_VISION, CLIP_VISION_CONFIG, DETECTOR, RECOGNISER, DRAWN_FACE)  # fmt: skip
 CURE = "It belongs to the pack: install the pack again or, in a git checkout of it, run: git checkout -- models/tiny"
 
 

@@ -8,8 +8,8 @@ from comfy_api.latest import ComfyExtension, io
 from .face import FaceGenEmbedFace, FaceGenFaceQuality, FaceGenLoadFaceAnalyzer
 from .face_embeds import FaceGenCombineFaces, FaceGenLoadFaceEmbeds, FaceGenSaveFaceEmbeds
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
+from .host.local_api.register import register_local_api
 from .likeness import FaceGenLikeness
-from .local_api import register_local_api
 from .modelslab import FaceGenModelsLab
 from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler

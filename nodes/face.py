@@ -7,16 +7,17 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..models import onnx_providers
-from ..models.annotate import annotate, as_batch
-from ..models.face_analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
-from ..models.face_embeds import COMBINE
-from ..models.face_packs import find_packs, missing_pack_message
-from ..models.photo_embedding import embed_photos
+from ..models.face.analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
+from ..models.face.annotate import annotate, as_batch
+from ..models.face.embeds import COMBINE
+from ..models.face.packs.find import find_packs, missing_pack_message
+from ..models.face.photo_to_embeds import embed_photos
+from ..models.face.quality import portrait_quality
 from ..models.pictures import require_rgb
-from ..models.portrait_quality import portrait_quality
-from . import file_choice, types
-from .clip_states import encode_clip_vision
-from .on_node import on_node
+from . import types
+from .host import combos
+from .host.clip_states import encode_clip_vision
+from .host.reports import on_node
 
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
 WANTED = f"{TRAINED_WITH} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH}"
@@ -27,14 +28,14 @@ def _packs():
 
 
 def _missing(name):
-    wanted = TRAINED_WITH if name.startswith(file_choice.NO_FILE) else name
+    wanted = TRAINED_WITH if name.startswith(combos.NO_FILE) else name
     return missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
 
 
 class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        packs = file_choice.options(_packs(), WANTED)
+        packs = combos.options(_packs(), WANTED)
         return io.Schema(
             node_id="FaceGenLoadFaceAnalyzer",
             display_name="Load Face Analyzer (FaceGen)",
@@ -67,12 +68,12 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_pack=None):
-        return file_choice.check(model_pack, _packs(), _missing)
+        return combos.check(model_pack, _packs(), _missing)
 
     @classmethod
     def execute(cls, model_pack, provider, min_confidence):
         packs = _packs()
-        file_choice.require(model_pack, packs, _missing)
+        combos.require(model_pack, packs, _missing)
         return io.NodeOutput(FaceAnalyzer(packs[model_pack], provider, min_confidence))
 
 

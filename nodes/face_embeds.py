@@ -6,12 +6,13 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..models.errors import FaceGenError
-from ..models.face_combine import METHODS, combine_faces, outliers
-from ..models.face_embeds import FaceEmbeds
-from ..models.likeness import SAME_PERSON
-from . import file_choice, types
-from .on_node import on_node
+from ..errors import FaceGenError
+from ..models.face.combine import METHODS, combine_faces, outliers
+from ..models.face.embeds import FaceEmbeds
+from ..models.face.likeness import SAME_PERSON
+from . import types
+from .host import combos
+from .host.reports import on_node
 
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
@@ -116,7 +117,7 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "face_file",
-                    options=file_choice.options(_files(), WANTED),
+                    options=combos.options(_files(), WANTED),
                     tooltip="File in ComfyUI's user folder, under facegen/faces.",
                 ),
                 io.Combo.Input(
@@ -132,7 +133,7 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, face_file=None):
-        return file_choice.check(face_file, _files(), _missing)
+        return combos.check(face_file, _files(), _missing)
 
     @classmethod
     def fingerprint_inputs(cls, face_file, **_):
@@ -157,7 +158,7 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
 
 def _missing(name):
     get = "Make one with Embed Face and Save Face Embeds, or put a file that was saved elsewhere into that folder."
-    return file_choice.not_here("Load Face Embeds", name, _files(), faces_folder(), get)
+    return combos.not_here("Load Face Embeds", name, _files(), faces_folder(), get)
 
 
 def _files():

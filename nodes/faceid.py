@@ -3,11 +3,12 @@
 import folder_paths
 from comfy_api.latest import io
 
-from ..api.contract import FIELDS
-from ..models.errors import FaceGenError
-from ..models.faceid_adapter import FaceIDAdapter
-from . import file_choice, types
-from .faceid_patch import apply_faceid
+from ..contract import FIELDS
+from ..errors import FaceGenError
+from ..models.identity.faceid.adapter import FaceIDAdapter
+from . import types
+from .host import combos
+from .host.attention_patch import apply_faceid
 
 FOLDER = "ipadapter"
 SOURCE = "huggingface.co/h94/IP-Adapter-FaceID"
@@ -20,7 +21,7 @@ def _missing(name):
         f"Download ip-adapter-faceid-plusv2_sd15.bin (for SD1.5) or ip-adapter-faceid-plusv2_sdxl.bin (for SDXL) from "
         f"https://{SOURCE} into that folder."
     )
-    return file_choice.not_here("Load FaceID", name, folder_paths.get_filename_list(FOLDER), where, get)
+    return combos.not_here("Load FaceID", name, folder_paths.get_filename_list(FOLDER), where, get)
 
 
 class FaceGenLoadFaceID(io.ComfyNode):
@@ -35,7 +36,7 @@ class FaceGenLoadFaceID(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "faceid_file",
-                    options=file_choice.options(folder_paths.get_filename_list(FOLDER), WANTED),
+                    options=combos.options(folder_paths.get_filename_list(FOLDER), WANTED),
                     tooltip="FaceID file (.safetensors or .bin) in models/ipadapter, e.g. ip-adapter-faceid-plusv2_sd15.bin.",
                 ),
             ],
@@ -44,11 +45,11 @@ class FaceGenLoadFaceID(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, faceid_file=None):
-        return file_choice.check(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
+        return combos.check(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
 
     @classmethod
     def execute(cls, faceid_file):
-        file_choice.require(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
+        combos.require(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
         return io.NodeOutput(FaceIDAdapter(folder_paths.get_full_path_or_raise(FOLDER, faceid_file)))
 
 

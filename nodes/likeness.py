@@ -5,10 +5,10 @@ import logging
 
 from comfy_api.latest import io
 
-from ..models.likeness import NO_FACE, best_pictures, likenesses
+from ..models.face.likeness import NO_FACE, best_pictures, likenesses
 from ..models.pictures import require_rgb
 from . import types
-from .on_node import on_node
+from .host.reports import on_node
 
 log = logging.getLogger(__name__)
 

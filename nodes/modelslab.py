@@ -9,12 +9,12 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..api import profiles
-from ..api.contract import FIELDS, ContractError, FaceGenRequest
-from ..models.errors import FaceGenError
+from ..api.hosted import profiles
+from ..contract import FIELDS, ContractError, FaceGenRequest
+from ..errors import FaceGenError
 from ..models.pictures import require_rgb
-from .notes import note, show
-from .own_loop import OwnLoop
+from .host.background_loop import OwnLoop
+from .host.notes import note, show
 
 WHO = "ModelsLab Face Generator"
 LOOK = 0.1  # seconds between two looks at ComfyUI's cancel button
@@ -113,7 +113,7 @@ class FaceGenModelsLab(io.ComfyNode):
 
     @classmethod
     async def execute(cls, face_image, profile, timeout, request_id="", webhook="", track_id="", **fields):
-        from ..api.client import FaceGenClient, RemoteError
+        from ..api.hosted.client import FaceGenClient, RemoteError
 
         try:
             client = FaceGenClient(profiles.load(profile, profile_file()), timeout, _tell_id)
@@ -129,7 +129,7 @@ class FaceGenModelsLab(io.ComfyNode):
 
 
 def _request(face_image, **fields) -> FaceGenRequest:
-    from ..api.face_photo import to_data_uri
+    from ..api.hosted.face_photo import to_data_uri
 
     require_rgb(face_image, WHO)
     if len(face_image) != 1:

@@ -6,34 +6,36 @@ import json
 import folder_paths
 from comfy_api.latest import io
 
-from ..models import onnx_providers, redaction, safety, safety_load
-from ..models.notice import NOTICE
-from ..models.safety_filter import filter_images
-from . import file_choice, types
-from .host_memory import place
-from .on_node import on_node
+from ..models import onnx_providers
+from ..models.safety import checking, load, redaction
+from ..models.safety.filter import filter_images
+from ..models.safety.notice import NOTICE
+from . import types
+from .host import combos
+from .host.memory import place
+from .host.reports import on_node
 
 MODEL_FOLDER = "safety_checker"
-WANTED = f"{safety_load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"
+WANTED = f"{load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"
 
 
 def _checkers():
     """NudeNet, whose package holds its model, if it is installed, and what lies in models/safety_checker."""
-    found = safety_load.find_checkers(folder_paths.get_folder_paths(MODEL_FOLDER))
-    nudenet = [safety_load.NUDENET] if importlib.util.find_spec("nudenet") else []
-    return [*nudenet, *(name for name in found if name != safety_load.NUDENET)]
+    found = load.find_checkers(folder_paths.get_folder_paths(MODEL_FOLDER))
+    nudenet = [load.NUDENET] if importlib.util.find_spec("nudenet") else []
+    return [*nudenet, *(name for name in found if name != load.NUDENET)]
 
 
 def _missing(name):
     where = "ComfyUI's Python and " + ", ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
     get = "For nudenet, run `pip install -U nudenet` with ComfyUI's own Python and restart; other checkers go into that folder."
-    return file_choice.not_here("Load Safety Checker", name, _checkers(), where, get)
+    return combos.not_here("Load Safety Checker", name, _checkers(), where, get)
 
 
 class FaceGenLoadSafetyChecker(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        checkers = file_choice.options(_checkers(), WANTED)
+        checkers = combos.options(_checkers(), WANTED)
         return io.Schema(
             node_id="FaceGenLoadSafetyChecker",
             display_name="Load Safety Checker (FaceGen)",
@@ -57,8 +59,8 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=list(safety.PRESETS),
-                    default=safety.PRESETS[0],
+                    options=list(checking.PRESETS),
+                    default=checking.PRESETS[0],
                     optional=True,
                     tooltip="The checker's own limits: strict hides more, lenient less. The help page has the table.",
                 ),
@@ -77,13 +79,13 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checker=None):
-        return file_choice.check(checker, _checkers(), _missing)
+        return combos.check(checker, _checkers(), _missing)
 
     @classmethod
-    def execute(cls, checker, provider, preset=safety.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
+    def execute(cls, checker, provider, preset=checking.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
         labels = [label.strip() for label in unsafe_labels.split(",") if label.strip()]
         folders = folder_paths.get_folder_paths(MODEL_FOLDER)
-        return io.NodeOutput(safety_load.load_checker(checker, provider, preset, labels, folders, place))
+        return io.NodeOutput(load.load_checker(checker, provider, preset, labels, folders, place))
 
 
 class FaceGenCombineSafetyCheckers(io.ComfyNode):
@@ -102,8 +104,8 @@ class FaceGenCombineSafetyCheckers(io.ComfyNode):
                 types.SafetyChecker.Input("safety_checker_4", optional=True, tooltip=several),
                 io.Combo.Input(
                     "unsafe_when",
-                    options=list(safety.COMBINE),
-                    default=safety.ANY,
+                    options=list(checking.COMBINE),
+                    default=checking.ANY,
                     tooltip="any: one alarm is enough, the safe choice. all: only what every checker flags, for fewer false "
                     "alarms.",
                 ),
@@ -114,7 +116,7 @@ class FaceGenCombineSafetyCheckers(io.ComfyNode):
     @classmethod
     def execute(cls, unsafe_when, **checkers) -> io.NodeOutput:
         connected = [checkers[name] for name in sorted(checkers) if checkers[name] is not None]
-        return io.NodeOutput(safety.CombinedChecker(connected, unsafe_when))
+        return io.NodeOutput(checking.CombinedChecker(connected, unsafe_when))
 
 
 class FaceGenSafetyFilter(io.ComfyNode):
@@ -137,7 +139,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "threshold",
-                    default=safety.DEFAULT_THRESHOLD,
+                    default=checking.DEFAULT_THRESHOLD,
                     min=0.0,
                     max=1.0,
                     step=0.01,

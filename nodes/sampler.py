@@ -5,13 +5,13 @@ import comfy.utils
 import nodes as comfy_nodes
 from comfy_api.latest import io
 
-from ..api.contract import FIELDS
-from ..models.redaction import ACTIONS
-from ..models.styles import PLAIN
+from ..contract import FIELDS
+from ..models.safety.redaction import ACTIONS
+from ..models.style import PLAIN
 from . import types
-from .best_of import best_of
-from .faceid_patch import apply_faceid
-from .safe_output import hide_unsafe, without_previews
+from .host.attention_patch import apply_faceid
+from .host.best_of import best_of
+from .host.safe_output import hide_unsafe, without_previews
 
 
 class FaceGenSampler(io.ComfyNode):

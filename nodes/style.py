@@ -6,7 +6,7 @@ from dataclasses import replace
 import folder_paths
 from comfy_api.latest import io
 
-from ..models.styles import load_style, style_files
+from ..models.style import load_style, style_files
 from . import types
 
 

@@ -2,14 +2,14 @@
 
 from comfy_api.latest import io
 
+from ..errors import FaceGenError
 from ..models import tiny_files
-from ..models.errors import FaceGenError
-from ..models.face_analysis import FaceAnalyzer
-from ..models.face_packs import role
-from ..models.face_session import require_insightface
-from ..models.faceid_adapter import FaceIDAdapter
+from ..models.face.analysis import FaceAnalyzer
+from ..models.face.packs.find import role
+from ..models.face.packs.session import require_insightface
+from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
-from .tiny_load import WHO, load_clip, load_clip_vision, load_model, load_vae
+from .host.tiny_loaders import WHO, load_clip, load_clip_vision, load_model, load_vae
 
 
 class FaceGenLoadTinyModel(io.ComfyNode):

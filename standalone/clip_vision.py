@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ..models.errors import FaceGenError
+from ..errors import FaceGenError
 
 HEADS = {768: 12, 1024: 16, 1280: 16, 1664: 16}  # published widths; others have heads of 64
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

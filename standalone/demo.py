@@ -3,28 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from ..api.contract import STYLES, FaceGenRequest
+from ..contract import STYLES, FaceGenRequest
+from ..models.tiny_files import DRAWN_FACE, TINY
 from .drawing import draw, write_sheet
 from .engine import Engine
-from .photos import prepare_folder
+from .photos import prepare_folder, read_photo
 
 S_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0)  # as many as there are styles, so that the rows of the sheet are equally long
-SOMEBODY = 1  # the seed of the drawn face
 
 
 def drawn_face() -> Tensor:
-    """Somebody the tiny model never saw, RGB [1, 128, 128, 3] (0-1)."""
-    import numpy as np
-
-    from .training.drawing import draw as draw_portrait
-    from .training.person import BACKGROUNDS, Person, View
-
-    person = Person.random(np.random.default_rng([SOMEBODY, SOMEBODY]))
-    picture, _ = draw_portrait(person, View(yaw=0.35, smile=0.9, background_rgb=BACKGROUNDS["teal"]), "realistic")
-    return torch.from_numpy(picture)[None] / 255
+    """Somebody whom the tiny model never saw, RGB [1, 128, 128, 3] (0-1)."""
+    return read_photo(TINY / DRAWN_FACE)
 
 
 def draw_demo(engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor], out: Path) -> list[Path]:

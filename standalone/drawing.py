@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..api.contract import OF_THE_ANSWER, FaceGenRequest
-from ..models.face_embeds import FaceEmbeds
-from ..models.likeness import likenesses
+from ..contract import OF_THE_ANSWER, FaceGenRequest
+from ..models.face.embeds import FaceEmbeds
+from ..models.face.likeness import likenesses
 from .engine import Engine
 from .photos import contact_sheet, save_png
 

@@ -9,15 +9,15 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from torch import Tensor
 
-from ..api.contract import FaceGenRequest
-from ..models.errors import FaceGenError
-from ..models.face_analysis import FaceAnalyzer, to_bgr
-from ..models.face_embeds import FaceEmbeds
-from ..models.faceid_adapter import FaceIDAdapter
-from ..models.photo_embedding import embed_photos
-from ..models.safety_filter import filter_images
-from ..models.safety_load import NUDENET, load_checker
-from ..models.styles import load_style, style_files
+from ..contract import FaceGenRequest
+from ..errors import FaceGenError
+from ..models.face.analysis import FaceAnalyzer, to_bgr
+from ..models.face.embeds import FaceEmbeds
+from ..models.face.photo_to_embeds import embed_photos
+from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.safety.filter import filter_images
+from ..models.safety.load import NUDENET, load_checker
+from ..models.style import load_style, style_files
 from .clip_vision import ClipVision
 from .faceid import CFG_SIDES, apply_faceid
 from .weights import Weights

@@ -3,10 +3,10 @@
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 
-from ..models.face_embeds import FaceEmbeds
-from ..models.faceid_adapter import CrossAttention, FaceIDAdapter
-from ..models.faceid_attention import IdentityAttention
-from ..models.layer_weights import parse_layer_weights
+from ..models.face.embeds import FaceEmbeds
+from ..models.identity.attention import IdentityAttention
+from ..models.identity.faceid.adapter import CrossAttention, FaceIDAdapter
+from ..models.identity.layer_weights import parse_layer_weights
 
 FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")
 CFG_SIDES = (1, 0)  # diffusers' pipelines put the unconditional half of the batch first

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from torch import Tensor
 
-from ..models.errors import FaceGenError
+from ..errors import FaceGenError
 
 
 def read_photo(path: str | Path) -> Tensor:

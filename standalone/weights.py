@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..models.errors import FaceGenError
-from ..models.face_packs import find_packs
-from ..models.faceid_adapter import FaceIDAdapter
+from ..errors import FaceGenError
+from ..models.face.packs.find import find_packs
+from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.safetensors_header import clip_width
 
 WHAT = {

@@ -1,25 +1,14 @@
 """Loads the pack as package `facegen` by path, as ComfyUI does, and gives the tests real photos."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+from pack import load_pack
 
-
-def _load_pack() -> None:
-    # The pack's `nodes/` would shadow ComfyUI's nodes.py if its folder could be imported from.
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-    spec = importlib.util.spec_from_file_location("facegen", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    sys.modules["facegen"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-
-_load_pack()
+load_pack()
 
 
 def _picture(rgb: np.ndarray) -> torch.Tensor:

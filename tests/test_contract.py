@@ -2,8 +2,8 @@
 
 import pytest
 
-from facegen.api.contract import FIELDS, ContractError, FaceGenRequest
-from facegen.models.faceid_adapter import S_SCALE_RANGE
+from facegen.contract import FIELDS, ContractError, FaceGenRequest
+from facegen.models.identity.faceid.adapter import S_SCALE_RANGE
 
 GOOD = {"prompt": "pretty woman", "face_image": "https://example.com/face.jpg"}
 

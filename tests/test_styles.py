@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from facegen.api.contract import STYLES
-from facegen.models.errors import FaceGenError
-from facegen.models.layer_weights import PRESETS, parse_layer_weights
-from facegen.models.styles import ORDER, PLAIN, load_style, style_files
+from facegen.contract import STYLES
+from facegen.errors import FaceGenError
+from facegen.models.identity.layer_weights import PRESETS, parse_layer_weights
+from facegen.models.style import ORDER, PLAIN, load_style, style_files
 
 
 def test_built_in_styles_are_the_contract_s():

@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 from yarl import URL
 
+from ...nodes.host.local_api.comfyui import HostInfo
 from ..response import ERROR, FaceGenResponse
 from .config import TOKEN_VARIABLE, ConfigError, ConfigFile, LocalConfig
-from .host import HostInfo
 
 MAX_BODY = 32 << 20  # bytes; a photo of 20 MB in base64, and the rest
 

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from ..contract import STYLES
+from ...contract import STYLES
 
 TOKEN_VARIABLE = "FACEGEN_API_TOKEN"
 MIN_TOKEN = 16

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..contract import ContractError
+from ...contract import ContractError
 from ..download import DownloadError, Limits, download
 from ..picture_bytes import from_base64, open_rgb
 

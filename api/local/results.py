@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 from yarl import URL
 
-from ..routes import FILES
 from .jobs import Job
+from .paths import FILES
 
 NAME = re.compile(r"([0-9a-f]{32})-(\d|upload)\.(png|base64)")
 UPLOAD = "upload"

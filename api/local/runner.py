@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from ..contract import FaceGenRequest
+from ...contract import FaceGenRequest
+from ...nodes.host.local_api.comfyui import Host, HostError, HostInfo
+from ...nodes.host.local_api.graph import build_graph, load_workflow, result_node
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from . import jobs, webhooks
 from .config import ConfigError, ConfigFile, Flavour
 from .faces import save_face
-from .graph import build_graph, load_workflow, result_node
-from .host import Host, HostError, HostInfo
 from .results import Results, delete_file, new_name, too_old
 
 POLL = 0.25  # seconds between two looks at ComfyUI's queue

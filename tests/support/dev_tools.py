@@ -10,8 +10,8 @@ MODULES = ("common", "hosts", "environments", "suites", "start")
 
 
 def load_dev(path):
-    """The dev.py at `path`, with the modules of its own devtools as attributes."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "devtools"]:
+    """The dev.py at `path`, with the modules of its own tools/dev as attributes."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "tools"]:
         del sys.modules[name]
     spec = importlib.util.spec_from_file_location("facegen_dev", path)
     module = importlib.util.module_from_spec(spec)
@@ -21,7 +21,7 @@ def load_dev(path):
     finally:
         sys.path.remove(str(path.parent))
     for name in MODULES:
-        setattr(module, name, sys.modules[f"devtools.{name}"])
+        setattr(module, name, sys.modules[f"tools.dev.{name}"])
     return module
 
 
@@ -36,5 +36,5 @@ def make_comfyui(path, version="0.8.0"):
 
 def place_pack(folder):
     folder.mkdir(parents=True)
-    shutil.copytree(ROOT / "devtools", folder / "devtools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tools" / "dev", folder / "tools" / "dev", ignore=shutil.ignore_patterns("__pycache__"))
     return Path(shutil.copy(ROOT / "dev.py", folder))

@@ -18,10 +18,10 @@ from aiohttp import web
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from facegen.api.local.graph import FILES
-from facegen.api.local.host import HostInfo
-from facegen.api.routes import add_routes
-from facegen.api.server import LocalApi
+from facegen.api.local.routes import add_routes
+from facegen.api.local.server import LocalApi
+from facegen.nodes.host.local_api.comfyui import HostInfo
+from facegen.nodes.host.local_api.graph import FILES
 from host_server import free_port
 
 KEY = "sk-live-of-a-hosted-account"

@@ -4,11 +4,11 @@ import asyncio
 
 import numpy as np
 
-from facegen.api import face_photo
-from facegen.api.client import FaceGenClient, Pace
-from facegen.api.contract import FaceGenRequest
 from facegen.api.download import Limits
-from facegen.api.profiles import Profile
+from facegen.api.hosted import face_photo
+from facegen.api.hosted.client import FaceGenClient, Pace
+from facegen.api.hosted.profiles import Profile
+from facegen.contract import FaceGenRequest
 from modelslab_server import KEY
 
 FACE = face_photo.to_data_uri(np.full((64, 64, 3), 90, np.uint8))

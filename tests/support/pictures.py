@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from facegen.models.safety import Detection, SafetyResult
+from facegen.models.safety.checking import Detection, SafetyResult
 
 SAFE = SafetyResult(0.0)
 UNSAFE = SafetyResult(0.9)

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from facegen.models.face_analysis import to_bgr
-from facegen.standalone.training.drawing import draw
-from facegen.standalone.training.person import STYLES, Person, View
+from facegen.models.face.analysis import to_bgr
+from facegen.tools.tiny_model.drawings.drawing import draw
+from facegen.tools.tiny_model.drawings.person import STYLES, Person, View
 
 SEED = 20_000  # far from the training's
 PROMPT = "a portrait"

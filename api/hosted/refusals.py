@@ -1,0 +1,101 @@
+"""What the hosted service refuses, and what to do about it."""
+
+import re
+from dataclasses import dataclass
+
+from ..response import PROCESSING, SUCCESS, FaceGenResponse
+from .profiles import Profile
+
+KEEPS = "24 hours"  # how long the service keeps results
+LONGEST = 500  # characters of a server's text that a message takes over
+
+
+class RemoteError(Exception):
+    """A request to the hosted service that came to nothing.
+
+    The message says what to do. `request_id` is that of work which the service took, None if it took none or didn't say.
+    """
+
+    def __init__(self, message: str, request_id: int | str | None = None):
+        super().__init__(message)
+        self.request_id = request_id
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A kind of refusal: the HTTP codes and the words that it is known by, and the cure."""
+
+    name: str
+    codes: tuple[int, ...]
+    words: re.Pattern
+    says: str
+    cure: str
+
+
+def _words(pattern: str) -> re.Pattern:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+KEY, CREDITS, RATE, PICTURE, OTHER = "key", "credits", "rate", "picture", "other"
+_KEY = r"\b(api|access|invalid|wrong|your) ?[-_]?(key|token)\b|unauthori[sz]ed|unauthenticated|forbidden"
+_CREDITS = r"credit|balance|insufficient|funds|payment|subscri|upgrade|\bplan\b|\bquota\b|wallet|monthly|daily limit"
+_RATE = r"rate.?limit|too many|queued requests|slow down|throttl"
+_PICTURE = (
+    r"face_image|init_image|\b(no|without|multiple|detect\w*|find|found|visible|clear)\b[^.]{0,40}\bfaces?\b|\bfaces?\b[^.]{0,40}"
+    r"\b(no|not|could|clear|visible|found|detect\w*)\b|\b(invalid|unsupported|corrupt\w*|bad|large|read|load)\b[^.]{0,20}"
+    r"\b(image|picture|photo)\b|\b(image|picture|photo)\b[^.]{0,20}\b(invalid|unsupported|corrupt\w*|large)\b|base64"
+)
+REFUSALS = (
+    Refusal(RATE, (429,), _words(_RATE), "refuses more requests for now", "Wait until others are done, then queue it again."),
+    Refusal(CREDITS, (402,), _words(_CREDITS), "says the account can't pay for this",
+            "Add credits or change the plan on the service's site."),
+    Refusal(KEY, (401, 403), _words(_KEY), "refuses the API key", "Correct the key in {source} (profile {profile})."),
+    Refusal(PICTURE, (), _words(_PICTURE), "refuses the picture",
+            "Connect one sharp photo of one face, seen from the front down to the shoulders; the Face Quality node checks it."),
+)  # fmt: skip
+UNKNOWN = Refusal(OTHER, (), _words(r""), "could not do this", "Change what the message names, or try again later.")
+
+
+def refusal(code: int, text: str) -> Refusal:
+    """The kind of a refusal: its words count more than its HTTP code."""
+    by_words = next((kind for kind in REFUSALS if kind.words.search(text)), None)
+    return by_words or next((kind for kind in REFUSALS if code in kind.codes), UNKNOWN)
+
+
+def refused(code: int, text: str, profile: Profile, request_id: int | str | None = None) -> RemoteError:
+    kind = refusal(code, text)
+    number = f" (HTTP {code})" if code >= 400 else ""
+    work = f" request {request_id}" if request_id is not None else ""
+    cure = kind.cure.format(source=profile.source, profile=profile.name)
+    return RemoteError(f"{profile.host} {kind.says}{number}{work}: {_cut(text) or 'no reason is given'}. {cure}", request_id)
+
+
+def uncertain(reason: str, profile: Profile) -> RemoteError:
+    return RemoteError(
+        f"The request was sent to {profile.host}, but its answer is lost: {_cut(reason)}. It may have been billed, so it was "
+        "not sent again. Look into the history of your account there before you queue it once more."
+    )
+
+
+def unfetched(reason: str, profile: Profile, request_id: int | str | None, links: tuple[str, ...] = ()) -> RemoteError:
+    """Work that the service took, and whose pictures are not here."""
+    shown = [link for link in links[:4] if len(link) <= LONGEST]
+    later = f" Its pictures are to be at {' '.join(shown)}" if shown else ""
+    if request_id is None:
+        return RemoteError(
+            f"{profile.host} took the request and may bill it, but gave no id to fetch it by: {_cut(reason)}.{later}"
+        )
+    return RemoteError(
+        f"Request {request_id} was taken by {profile.host} and may be billed, but its pictures are not here: {_cut(reason)}. "
+        f"Set request_id to {request_id} and queue again: that fetches them without paying again, within {KEEPS}.{later}",
+        request_id,
+    )
+
+
+def is_taken(response: FaceGenResponse | None) -> bool:
+    return response is not None and response.status in (SUCCESS, PROCESSING)
+
+
+def _cut(text: str) -> str:
+    text = text.rstrip(". ")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,0 +1,14 @@
+"""The paths of the local Face Generator API, without the /api under which ComfyUI mirrors every route."""
+
+FAMILIES = ("/v6/image_editing", "/v1/enterprise/image_editing", "/v1/enterprise/face_gen")
+SUBMIT = ("/v6/image_editing/face_gen", "/v1/enterprise/image_editing/face_gen", "/v1/enterprise/face_gen/make_gen")
+FETCH = (*(f"{family}/fetch/{{id}}" for family in FAMILIES), "/v6/images/fetch/{id}", "/v6/images/fetch")
+CANCEL = tuple(f"{family}/cancel/{{id}}" for family in FAMILIES)
+UPLOADS = {"/v6/base64_to_url": "base64_string", "/v6/image_editing/base64_to_url": "init_image"}
+FILES = "/facegen/files/"
+SETTINGS = "/facegen/settings"
+ROUTES = (
+    *(("POST", path) for path in (*SUBMIT, *FETCH, *CANCEL, *UPLOADS, SETTINGS)),
+    ("GET", f"{FILES}{{name}}"),
+    ("GET", SETTINGS),
+)

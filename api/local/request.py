@@ -1,0 +1,128 @@
+"""A submitted body, however loosely written, as an exact request: what was changed is said in the tip."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ...contract import FIELDS, MAX_SAMPLES_PIXELS, ContractError, FaceGenRequest, Field
+from ..download import DownloadError, Guard
+
+NONE = {"", "null", "none", "undefined"}
+TRUE, FALSE = {"yes", "true", "1", "on"}, {"no", "false", "0", "off"}
+MAX_TEXT = {"prompt": 10_000, "negative_prompt": 10_000, "webhook": 2_048, "track_id": 255, "style": 64}  # characters
+NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", re.IGNORECASE)
+
+
+def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
+    """The request in a decoded JSON body, and a tip that says which values were moved into range ("" if none).
+
+    Raises ContractError, naming every field that can't be read.
+    """
+    if not isinstance(body, dict):
+        raise ContractError({"body": ["The body must be a JSON object."]})
+    body = {name.strip(): value for name, value in body.items()}
+    values, errors, tips = {}, {}, []
+    for name, rule in FIELDS.items():
+        try:
+            value = _read(rule, body.get(name))
+            if value is not None:
+                values[name] = _into_range(rule, value, tips)
+        except ValueError as error:
+            errors[name] = [str(error)]
+    if values.get("webhook"):
+        try:
+            guard.check_url(values["webhook"])
+        except DownloadError as error:
+            errors["webhook"] = [f"The webhook field can't be used. {error}"]
+    width, height = values.get("width", FIELDS["width"].default), values.get("height", FIELDS["height"].default)
+    if not errors and values.get("samples", 1) > 1 and width * height > MAX_SAMPLES_PIXELS:
+        values["samples"] = 1
+        tips.append(f"samples is 1 at {width}x{height}.")
+    missing = {name for name, rule in FIELDS.items() if rule.required} - set(values) - set(errors)
+    errors |= {name: [f"The {name} field is required."] for name in missing}
+    if errors:
+        raise ContractError({name: errors[name] for name in FIELDS if name in errors})
+    return FaceGenRequest(**values), " ".join(tips)
+
+
+def _read(rule: Field, value: Any) -> Any:
+    """The value in the field's own type; None where the field was left out. ValueError says what is wrong."""
+    if isinstance(value, (list, dict)):  # not shown: it may be nested too deeply to be written
+        raise ValueError(f"The {rule.name} field can't be a list or an object.")
+    if isinstance(value, str):
+        value = _text(rule, value)
+    if value is None:
+        return None
+    kinds = rule.type if isinstance(rule.type, tuple) else (rule.type,)
+    if len(kinds) == 1:
+        result = READERS[kinds[0]](value)
+    else:
+        result = value if isinstance(value, kinds) and not isinstance(value, bool) else None
+    if isinstance(result, str) and rule.choices:
+        result = result.lower()
+    if result is None or (rule.choices and result not in rule.choices):
+        raise ValueError(rule.problem(value) or f"The {rule.name} field can't be {_shown(value)}.")
+    return result
+
+
+def _text(rule: Field, value: str) -> str | None:
+    longest = MAX_TEXT.get(rule.name)
+    if longest and len(value) > longest:
+        raise ValueError(f"The {rule.name} field has {len(value)} characters; {longest} are allowed.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"The {rule.name} field is not valid Unicode text.") from None
+    stripped = value.strip()
+    if rule.required:
+        return stripped or None
+    return None if stripped.lower() in NONE else stripped
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | int | None:
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _integer(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None or number != int(number) else int(number)
+
+
+def _boolean(value: Any) -> bool | None:
+    word = str(value).lower() if isinstance(value, (str, int)) else ""
+    return True if word in TRUE else False if word in FALSE else None
+
+
+READERS: dict[type, Callable[[Any], Any]] = {str: _string, int: _integer, float: _number, bool: _boolean}
+
+
+def _into_range(rule: Field, value: Any, tips: list[str]) -> Any:
+    """The nearest value that the contract allows; random for a negative seed, as many clients ask for one."""
+    if rule.minimum is None:
+        return value
+    if rule.name == "seed" and value < 0:
+        return None
+    moved = min(max(value, rule.minimum), rule.maximum)
+    if rule.multiple_of:
+        moved = int(moved) // rule.multiple_of * rule.multiple_of
+    if moved != value:
+        tips.append(f"{rule.name} was {_shown(value)} and is now {_shown(moved)}.")
+    return int(moved) if rule.type is int else moved
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = json.dumps(value)
+    except ValueError:
+        text = "a number too long to write"
+    return text if len(text) <= 40 else f"{text[:30]}…"

@@ -1,0 +1,47 @@
+"""Where the local Face Generator API is reached. The rest is loaded by the first request, or at the start if it is on."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .paths import ROUTES
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Served(Protocol):
+    """What answers the routes: `handlers` has one for each of paths.ROUTES."""
+
+    handlers: "dict[tuple[str, str], Answering]"
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def add_routes(app: "web.Application", routes: "web.RouteTableDef", settings: Path, make: Callable[[], Served]) -> None:
+    """Add the routes to those of ComfyUI's server. `make` is called once, at the latest by the first request."""
+    api = functools.cache(make)
+
+    def handler(method: str, path: str):
+        async def handle(request: "web.Request") -> "web.StreamResponse":
+            return await api().handlers[method, path](request)
+
+        return handle
+
+    for method, path in ROUTES:
+        routes.route(method, path)(handler(method, path))
+
+    async def start(app: "web.Application") -> None:
+        if settings.exists():
+            await api().start()
+
+    async def stop(app: "web.Application") -> None:
+        if api.cache_info().currsize:
+            await api().stop()
+
+    app.on_startup.append(start)
+    app.on_shutdown.append(stop)

@@ -1,0 +1,220 @@
+"""What the routes of the local Face Generator API answer. Described by openapi.json beside this file."""
+
+import asyncio
+import base64
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from aiohttp import web
+
+from ...contract import ContractError
+from ...nodes.host.local_api.comfyui import HostError, HostInfo
+from ..download import Guard
+from ..response import ERROR, SUCCESS, FaceGenResponse
+from .access import Refused, check_host, check_key, read_json, usable_config, why_unavailable
+from .config import ConfigError, ConfigFile, LocalConfig
+from .faces import save_face
+from .jobs import Job, StoreError
+from .paths import CANCEL, FETCH, FILES, SETTINGS, SUBMIT, UPLOADS
+from .request import read_request
+from .results import NAME, UPLOAD, new_name
+from .runner import QueueFull, Runner
+
+NO_PICTURE = "There is no such picture."
+FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
+UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
+
+Handler = Callable[[web.Request, LocalConfig, str, Any], Awaitable[web.Response]]
+
+
+class LocalApi:
+    """Answers the routes; `handlers` has one for each of paths.ROUTES. Nothing is in work before the settings say so."""
+
+    def __init__(self, info: HostInfo, profiles: Callable[[], Iterable[str]] = tuple):
+        """`profiles` names the ModelsLab profiles, for the settings dialog."""
+        self._info, self._profiles = info, profiles
+        self._config = ConfigFile(info.user / "facegen" / "local_api.json")
+        self._runner: Runner | None = None
+
+        guarded = dict.fromkeys(SUBMIT, self._submit) | dict.fromkeys(FETCH, self._fetch)
+        guarded |= dict.fromkeys(CANCEL, self._cancel)
+        guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
+        self.handlers = {("POST", path): self._guarded(handler) for path, handler in guarded.items()} | {
+            ("GET", f"{FILES}{{name}}"): _answering(self._file),
+            ("GET", SETTINGS): self._settings,
+            ("POST", SETTINGS): self._change_settings,
+        }
+
+    # --- life
+
+    async def start(self) -> None:
+        """Begin, if the settings say so; what is in the way is logged."""
+        try:
+            config = self._config.read()
+            reason = why_unavailable(config, self._info) if config.enabled else None
+            if config.enabled and not reason:
+                self._running()
+        except (ConfigError, StoreError, OSError) as error:
+            reason = str(error)
+        if reason:
+            logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.stop()
+            self._runner = None
+
+    def _running(self) -> Runner:
+        if self._runner is None:
+            runner = Runner(self._info, self._config)
+            runner.start()
+            self._runner = runner
+            logging.info("FaceGen: the local Face Generator API is on, at %s/api%s", self._info.url, SUBMIT[0])
+        return self._runner
+
+    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The handler behind the checks that all of them share."""
+
+        @_answering
+        async def handle(request: web.Request) -> web.Response:
+            config, origin = usable_config(request, self._config, self._info)
+            body = await read_json(request)
+            check_key(request, body, config)
+            self._running()
+            return await handler(request, config, origin, body)
+
+        return handle
+
+    # --- the contract
+
+    async def _submit(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        began = time.monotonic()
+        wanted, tip = read_request(body, Guard(config.allowed_hosts))
+        job = await self._runner.submit(wanted, tip, config.flavour(body.get("model_id")), origin)
+        left = config.hold_seconds - (time.monotonic() - began)
+        return self._state(await self._runner.wait(job, max(0, left)), config)
+
+    async def _fetch(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        if job := self._asked(request, body):
+            job = await self._runner.wait(job, config.poll_seconds)
+        return self._state(job, config)
+
+    async def _cancel(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        if job := self._asked(request, body):
+            job = await self._runner.cancel(job)
+        return self._state(job, config)
+
+    async def _upload(self, name: str, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+        picture = body.get(name) if isinstance(body, dict) else None
+        if not isinstance(picture, str) or not picture or picture.lower().startswith("http"):
+            raise ContractError({name: [f"The {name} field must be a picture as base64 or data URI."]})
+        secret = new_name()
+        try:
+            await save_face(picture, self._runner.results.path(secret, UPLOAD), lambda url: None, ())
+        except ContractError as error:
+            raise ContractError({name: [text.replace("face_image", name) for text in error.errors["face_image"]]}) from error
+        link = self._runner.results.upload_link(secret, origin)
+        return web.json_response({"status": SUCCESS, "message": "Base64 to URL", "output": [link], "link": link})
+
+    def _asked(self, request: web.Request, body: Any) -> Job | None:
+        identifier = request.match_info.get("id")
+        if identifier is None:
+            identifier = body.get("request_id") if isinstance(body, dict) else None
+        text = str(identifier).strip() if isinstance(identifier, (str, int)) else ""
+        return self._runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+    def _state(self, job: Job | None, config: LocalConfig) -> web.Response:
+        if job is None:
+            return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=config.keep_hours)))
+        return _answer(self._runner.response(job))
+
+    # --- pictures
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """A picture, under its unguessable name; while it is in work, the answer waits for it."""
+        usable_config(request, self._config, self._info)
+        runner = self._running()
+        found = NAME.fullmatch(request.match_info["name"])
+        if not found:
+            raise Refused(404, NO_PICTURE)
+        secret, part, kind = found.groups()
+        job = runner.store.by_secret(secret)
+        if job and job.is_waiting:
+            job = await runner.wait(job, FILE_WAIT)
+        path = runner.results.path(secret, part)
+        if not path.is_file():
+            waiting = job and job.is_waiting
+            raise Refused(404, "The picture is not ready yet." if waiting else (job and job.message) or NO_PICTURE)
+        headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+        if kind == "base64":
+            content = await asyncio.to_thread(path.read_bytes)
+            return web.Response(text=base64.b64encode(content).decode(), headers=headers)
+        return web.FileResponse(path, headers=headers | {"Content-Type": "image/png"})
+
+    # --- settings
+
+    def _known(self) -> tuple[LocalConfig, str | None]:
+        """The settings, or the last that could be read, and why the API can't be on."""
+        try:
+            config = self._config.read()
+            return config, why_unavailable(config, self._info)
+        except ConfigError as error:
+            return self._config.last, str(error)
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        config, reason = self._known()
+        try:
+            check_host(request, config)
+        except Refused as refused:
+            return refused.answer()
+        state = {"enabled": config.enabled and not reason, "available": not reason, "reason": reason}
+        return web.json_response({"local_api": state, "modelslab": {"profiles": list(self._profiles())}})
+
+    async def _change_settings(self, request: web.Request) -> web.Response:
+        try:
+            config, reason = self._known()
+            check_host(request, config)
+            body = await read_json(request)
+            enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
+            if not isinstance(enabled, bool):
+                raise TypeError
+            if enabled and reason:
+                raise ConfigError(reason)
+            self._config.enable(enabled)
+            if enabled:
+                self._running()
+        except Refused as refused:
+            return web.json_response({"error": str(refused)}, status=refused.status)
+        except (KeyError, TypeError):
+            return web.json_response({"error": 'Send {"local_api": {"enabled": true}} or false.'}, status=400)
+        except (ConfigError, StoreError, OSError) as error:
+            return web.json_response({"error": str(error)}, status=409)
+        return await self._settings(request)
+
+
+def _answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]):
+    """The handler, where what it refuses or can't do becomes an answer in the contract's shape."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return refused.answer()
+        except QueueFull as full:
+            return Refused(429, str(full), full.retry_after).answer()
+        except ContractError as error:
+            return _answer(FaceGenResponse(ERROR, message=error.errors))
+        except (StoreError, HostError) as error:
+            return Refused(503, str(error)).answer()
+        except OSError as error:
+            logging.error("FaceGen: the local Face Generator API can't use its files. %s", error)
+            return Refused(503, f"The local API can't use its files: {error.strerror or type(error).__name__}.").answer()
+
+    return handle
+
+
+def _answer(response: FaceGenResponse) -> web.Response:
+    return web.json_response(response.as_dict())

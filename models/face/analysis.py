@@ -1,0 +1,228 @@
+"""Photo to faces: InsightFace's detector and recogniser, and the aligned crops that CLIP vision wants.
+
+InsightFace reads BGR bytes (to_bgr), CLIP reads RGB: what enters is BGR uint8 [H, W, 3], the crops that leave are RGB floats.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import FaceGenError
+from .. import onnx_providers
+from .cache import Cache, pixel_key
+from .packs.find import open_pack
+from .packs.session import require_insightface, shared_session
+
+CROP_SIZE = 224  # pixels; what CLIP vision reads
+SELECT = ("largest", "most central", "leftmost", "rightmost", "topmost", "by index", "all")
+DETECTOR_SIZES = ((128, 128), (640, 640))  # InsightFace's own: the small one finds large faces
+CACHED = 512  # results of detection and recognition; about 2 KB each
+
+_cache = Cache(CACHED)
+
+
+@dataclass(frozen=True)
+class Try:
+    """One way to look at a picture.
+
+    border  width of a black border around it, as a share of its longer side: a face that fills the picture is found in a
+            smaller part of it.
+    sizes   detector sizes (width, height).
+    """
+
+    border: float = 0.0
+    sizes: tuple[tuple[int, int], ...] = DETECTOR_SIZES
+
+    def __str__(self) -> str:
+        sizes = " and ".join(f"{w}x{h}" for w, h in self.sizes)
+        return f"{sizes} with a border of {self.border:.0%}" if self.border else sizes
+
+
+# The first is what InsightFace does by itself; the others follow only while nothing was found.
+TRIES = (
+    Try(),
+    Try(border=0.5),
+    Try(sizes=((320, 320), (1280, 1280))),
+    Try(border=0.25, sizes=((256, 256), (320, 320))),
+)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face. bbox float32 [4] (x0, y0, x1, y1) and kps float32 [5, 2] in pixels, confidence 0-1."""
+
+    bbox: np.ndarray
+    kps: np.ndarray
+    confidence: float
+
+    @property
+    def area(self) -> float:
+        return float((self.bbox[2] - self.bbox[0]) * (self.bbox[3] - self.bbox[1]))
+
+    @property
+    def centre(self) -> np.ndarray:
+        return (self.bbox[:2] + self.bbox[2:]) / 2
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be aligned: finite, and neither box nor eyes in one spot."""
+        finite = np.isfinite(self.bbox).all() and np.isfinite(self.kps).all()
+        return bool(finite and self.area > 0 and np.linalg.norm(self.kps[0] - self.kps[1]) > 0)
+
+    def metadata(self, analyzer: "FaceAnalyzer") -> dict:
+        """The face as plain values, for FaceEmbeds.faces."""
+        return {
+            "bbox": self.bbox.tolist(),
+            "kps": self.kps.tolist(),
+            "confidence": self.confidence,
+            "model_pack": analyzer.pack.name,
+            "recogniser": analyzer.recogniser,
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """faces: most confident first; tries: what was looked at, the last of which found them, if any did.
+
+    picture is the picture's key (face_cache.pixel_key), which embed() would compute again.
+    """
+
+    faces: tuple[Face, ...]
+    tries: tuple[Try, ...]
+    picture: tuple
+
+
+class FaceAnalyzer:
+    """InsightFace's detection and recognition over one model pack.
+
+    pack      folder with the pack's ONNX files, or one that holds such a folder.
+    provider  a label of onnx_providers.PROVIDERS, or "auto".
+    min_confidence  detections below this (0-1) are ignored.
+
+    What was found and recognised in the pictures seen last is remembered by their pixels (CACHED results, in memory).
+    Raises FaceGenError when the folder has no usable detector and recogniser.
+    """
+
+    def __init__(self, pack: Path, provider: str = "auto", min_confidence: float = 0.5):
+        require_insightface()
+        files = open_pack(pack)
+        self.pack, self.recogniser = files.folder, files.recogniser_name
+        self.min_confidence = min_confidence
+        self._session = shared_session(files, onnx_providers.resolve(provider))
+
+    @property
+    def detector_sizes(self) -> list[tuple[int, int]]:
+        """Sizes (width, height) at which the detector looks at a picture first."""
+        return self._sizes(TRIES[0])
+
+    def detect(self, bgr: np.ndarray) -> list[Face]:
+        """Faces of one picture (see to_bgr), in InsightFace's order: most confident first."""
+        return list(self.find(bgr).faces)
+
+    def find(self, bgr: np.ndarray) -> Found:
+        """Faces of one picture and what it took to find them: InsightFace's own way, then the other TRIES."""
+        picture = pixel_key(bgr)
+        key = ("find", self._session.key, self.min_confidence, picture)
+        return _cache.get(key, lambda: self._find(bgr, picture))
+
+    def _find(self, bgr: np.ndarray, picture: tuple) -> Found:
+        done: list[Try] = []
+        for attempt in TRIES:
+            attempt = Try(attempt.border, tuple(self._sizes(attempt)))
+            if attempt in done:
+                continue
+            done.append(attempt)
+            if faces := self._look(bgr, attempt):
+                return Found(faces, tuple(done), picture)
+        return Found((), tuple(done), picture)
+
+    def _sizes(self, attempt: Try) -> list[tuple[int, int]]:
+        return [self._session.fixed_size] if self._session.fixed_size else list(attempt.sizes)
+
+    def _look(self, bgr: np.ndarray, attempt: Try) -> tuple[Face, ...]:
+        height, width = bgr.shape[:2]
+        border = round(attempt.border * max(height, width))
+        # A strip thinner than a pixel of the detector's picture can't be reduced to it.
+        low = -(-max(height, width) // min(min(size) for size in attempt.sizes)) + 1
+        below, right = max(0, low - height - 2 * border), max(0, low - width - 2 * border)
+        if border or below or right:
+            bgr = np.pad(bgr, ((border, border + below), (border, border + right), (0, 0)))
+        boxes, points = self._session.detect(bgr, list(attempt.sizes), self.min_confidence)
+        shift = np.float32([border, border])
+        found = zip(boxes, points, strict=True)
+        faces = (Face(box[:4] - np.tile(shift, 2), kps - shift, float(box[4])) for box, kps in found)
+        return tuple(face for face in faces if face.usable)
+
+    def embed(self, bgr: np.ndarray, faces: list[Face], picture: tuple | None = None) -> Tensor:
+        """Identity of each face as the recogniser gives it, float32 [n, 512]. picture: Found.picture, if it is at hand."""
+        picture = picture or pixel_key(bgr)
+        return torch.stack([self._identity(bgr, face, picture) for face in faces])
+
+    def _identity(self, bgr: np.ndarray, face: Face, picture: tuple) -> Tensor:
+        key = ("embed", self._session.key, face.kps.tobytes(), picture)
+        identity = _cache.get(key, lambda: self._session.embed(bgr, face.kps))
+        return torch.from_numpy(identity.astype(np.float32))  # a copy: the cached one stays as it is
+
+    def no_face_message(self, height: int, width: int) -> str:
+        return (
+            f"No face found in the {width}x{height} picture (detector sizes tried: {self.tries_in_words()}; min_confidence "
+            f"{self.min_confidence:g}). Use a photo with one clear face and some room around it, down to the shoulders, "
+            "or lower min_confidence on the Load Face Analyzer node."
+        )
+
+    def tries_in_words(self) -> str:
+        tries = dict.fromkeys(str(Try(attempt.border, tuple(self._sizes(attempt)))) for attempt in TRIES)
+        return "; ".join(tries)
+
+
+def to_bgr(picture: Tensor) -> np.ndarray:
+    """RGB float tensor [H, W, 3] (0-1) to a BGR uint8 array. Rounds, so that an 8-bit photo comes back exactly."""
+    import cv2
+
+    rgb = picture.detach().float().cpu()
+    low, high = torch.aminmax(rgb)
+    if low < 0 or high > 1:
+        rgb = rgb.clamp(0, 1)
+    # OpenCV's conversion rounds as torch.round does, in a tenth of the time.
+    return cv2.cvtColor(cv2.convertScaleAbs(np.ascontiguousarray(rgb.numpy()), alpha=255.0), cv2.COLOR_RGB2BGR)
+
+
+def aligned_crop(bgr: np.ndarray, face: Face, size: int = CROP_SIZE) -> Tensor:
+    """The face turned upright by InsightFace's norm_crop: RGB float32 [size, size, 3] (0-1)."""
+    from insightface.utils import face_align
+
+    crop = face_align.norm_crop(bgr, landmark=face.kps, image_size=size)
+    return torch.from_numpy(np.ascontiguousarray(crop[:, :, ::-1])).float() / 255.0
+
+
+def from_left(faces: list[Face]) -> list[Face]:
+    """In the order of their centres: the order that `by index` and the annotated photo count in."""
+    return sorted(faces, key=lambda face: face.centre[0])
+
+
+def select_faces(faces: list[Face], how: str, height: int, width: int, index: int = 0) -> list[Face]:
+    """The faces that `how` (one of SELECT) names; ties keep the detector's order.
+
+    Raises FaceGenError when `by index` asks for a face that isn't there. Indices count from the left.
+    """
+    if how not in SELECT:
+        raise FaceGenError(f"Unknown face selection {how!r}. Choose one of: {', '.join(SELECT)}.")
+    by_left = from_left(faces)
+    if how == "all":
+        return by_left
+    if how == "by index":
+        if not 0 <= index < len(by_left):
+            raise FaceGenError(f"face_index {index} was asked for, but {len(faces)} face(s) were found (0 is the leftmost).")
+        return [by_left[index]]
+    middle = np.array([width, height]) / 2
+    key = {
+        "largest": lambda f: -f.area,
+        "most central": lambda f: float(np.linalg.norm(f.centre - middle)),
+        "leftmost": lambda f: f.centre[0],
+        "rightmost": lambda f: -f.centre[0],
+        "topmost": lambda f: f.centre[1],
+    }[how]
+    return [min(faces, key=key)]

@@ -1,0 +1,199 @@
+"""Faces as numbers: what identifies a person, apart from any picture or model that made it."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from ...errors import FaceGenError
+
+COMBINE = ("average", "concat", "one per image")
+WIDTH = 512
+NOBODY = {"nobody": True}  # in faces: a latent that has no face of its own
+FORMAT, VERSION = "facegen.face_embeds", "1"
+TENSORS = ("identity", "clip_hidden", "clip_hidden_zero")
+PER_IMAGE = "per_image"  # on each face in the file, when the n-th face belongs to the n-th latent
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no one truth value; a face is itself
+class FaceEmbeds:
+    """The embeddings of n faces.
+
+    identity          float32 [n, 512]: ArcFace output as the recogniser gives it, not normalised.
+    clip_hidden       float32 [n, 257, 1280] or None: penultimate CLIP vision states of the aligned RGB 224x224 crops.
+    clip_hidden_zero  float32 [1, 257, 1280] or None: the same states of an all-zero normalised picture, which is what
+                      the unconditional side of FaceID-Plus was trained on.
+    faces             dicts: bbox (x0, y0, x1, y1 in pixels), kps (5 points), confidence (0-1), model_pack, recogniser.
+                      One for each face that went in; with per_image, one for each row.
+    per_image         True: the n-th face belongs to the n-th latent; False: all faces describe one person. A row whose
+                      entry in `faces` is NOBODY (identity 0, clip_hidden the zero states) stands for no face, as on
+                      FaceID's unconditional side.
+
+    Raises FaceGenError when the shapes don't agree, a value is not finite, or an identity is all zero.
+    """
+
+    identity: Tensor
+    clip_hidden: Tensor | None = None
+    clip_hidden_zero: Tensor | None = None
+    faces: tuple[dict, ...] = field(default=())
+    per_image: bool = False
+
+    def __post_init__(self):
+        if self.identity.ndim != 2 or len(self.identity) == 0:
+            raise FaceGenError(
+                f"Face embeddings must have the shape [n, 512] with n from 1, got {list(self.identity.shape)}. Make them in "
+                "the Embed Face node."
+            )
+        if (self.clip_hidden is None) != (self.clip_hidden_zero is None):
+            raise FaceGenError("clip_hidden and clip_hidden_zero belong together; only one of them was given.")
+        if self.clip_hidden is not None and len(self.clip_hidden) != len(self.identity):
+            raise FaceGenError(f"{len(self.identity)} identities but {len(self.clip_hidden)} CLIP vision states.")
+        for name in ("identity", "clip_hidden", "clip_hidden_zero"):
+            tensor = getattr(self, name)
+            if tensor is not None and not torch.isfinite(tensor).all():
+                raise FaceGenError(
+                    f"Face embeddings hold NaN or infinite values ({name}). Make them again in the Embed Face node."
+                )
+        empty = [i for i, used in enumerate(self.identity.any(dim=-1).tolist()) if not used and not self.is_nobody(i)]
+        if empty:
+            raise FaceGenError(
+                f"The identity of face {', '.join(map(str, empty))} is all zero: the recogniser saw nothing in it, or faces "
+                "that cancel each other were subtracted. Use another photo, or other weights."
+            )
+        if all(self.is_nobody(i) for i in range(len(self))):
+            raise FaceGenError("These face embeddings hold nobody: no picture had a face.")
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    def is_nobody(self, row: int) -> bool:
+        """Whether this row stands for a latent without a face."""
+        return self.per_image and row < len(self.faces) and self.faces[row] == NOBODY
+
+    @property
+    def normed_identity(self) -> Tensor:
+        """Identity vectors of length 1, [n, 512]; a row for nobody stays 0."""
+        length = self.identity.norm(dim=-1, keepdim=True)
+        return self.identity / torch.where(length > 0, length, 1)
+
+    @property
+    def recognisers(self) -> set[str]:
+        """Names of the recognisers that made these faces, as far as they are known."""
+        return {face["recogniser"] for face in self.faces if "recogniser" in face}
+
+    def require_recogniser(self, wanted: str, who: str) -> None:
+        """Raise FaceGenError when a face is known to come from another recogniser than `wanted`."""
+        if other := self.recognisers - {wanted}:
+            packs = {face.get("model_pack", "?") for face in self.faces if face.get("recogniser") in other}
+            raise FaceGenError(
+                f"These faces were embedded with {', '.join(sorted(other))} (model pack {', '.join(sorted(packs))}), but "
+                f"{who} needs {wanted}. Numbers of two recognisers can't be compared: embed the photo again with a model "
+                f"pack that holds {wanted}."
+            )
+
+    def combined(self, how: str) -> "FaceEmbeds":
+        """These n faces as one person ("average", "concat") or as n people ("one per image").
+
+        average: the mean of the normalised identities, given back the mean length, and the mean of the CLIP states.
+        concat: kept apart; their FaceID tokens are concatenated, as the method does with several photos.
+        """
+        if how not in COMBINE:
+            raise FaceGenError(f"Unknown way to combine faces: {how!r}. Choose one of: {', '.join(COMBINE)}.")
+        if how != "average":
+            return replace(self, per_image=how == "one per image")
+        if len(self) == 1:
+            return replace(self, per_image=False)
+        return self.mean(torch.ones(len(self)))
+
+    def mean(self, weights: Tensor) -> "FaceEmbeds":
+        """One face: the weighted mean, weights [n] from 0, of the normalised identities and of the CLIP states.
+
+        The identity gets the weighted mean of the lengths back.
+        """
+        share = (weights.to(self.identity) / weights.sum())[:, None]
+        direction = (share * self.normed_identity).sum(dim=0, keepdim=True)
+        length = (share * self.identity.norm(dim=-1, keepdim=True)).sum()
+        size = direction.norm()
+        hidden = None if self.clip_hidden is None else (share[..., None] * self.clip_hidden).sum(dim=0, keepdim=True)
+        identity = direction / size * length if size > 1e-6 else torch.zeros_like(direction)
+        return replace(self, identity=identity, clip_hidden=hidden, per_image=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all, readable by its owner only. Raises FaceGenError."""
+        _save(self, Path(path))
+
+    @staticmethod
+    def load(path: str | Path) -> "FaceEmbeds":
+        """Read a file that save() wrote. Raises FaceGenError when it isn't one."""
+        return _load(Path(path))
+
+
+# The file: the tensors under their own names, the faces as JSON in the metadata.
+
+
+def _save(embeds: FaceEmbeds, path: Path) -> None:
+    tensors = {name: getattr(embeds, name) for name in TENSORS}
+    tensors = {name: t.detach().float().cpu().contiguous().clone() for name, t in tensors.items() if t is not None}
+    faces = [{**face, PER_IMAGE: True} for face in embeds.faces] if embeds.per_image else list(embeds.faces)
+    data = to_bytes(tensors, {"format": FORMAT, "version": VERSION, "faces": json.dumps(faces)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)  # mode 600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FaceGenError(f"The face embeddings can't be written to {path}: {error}") from error
+
+
+def _load(path: Path) -> FaceEmbeds:
+    if not path.is_file():
+        raise FaceGenError(f"There are no face embeddings at {path}. Make them with Save Face Embeds.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_format(path, metadata)
+            names = set(file.keys())
+            tensors = {name: file.get_tensor(name) for name in TENSORS if name in names}
+        faces = json.loads(metadata.get("faces", "[]"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        if isinstance(error, FaceGenError):
+            raise
+        raise FaceGenError(f"{path} can't be read as face embeddings: {error}. Embed the photo again.") from error
+    _check_content(path, tensors, faces)
+    per_image = bool(faces) and all(face.get(PER_IMAGE) for face in faces)
+    plain = tuple({key: value for key, value in face.items() if key != PER_IMAGE} for face in faces)
+    try:
+        return FaceEmbeds(**{name: t.float() for name, t in tensors.items()}, faces=plain, per_image=per_image)
+    except FaceGenError as error:
+        raise FaceGenError(f"{path}: {error}") from error
+
+
+def _check_format(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise FaceGenError(f"{path} holds no face embeddings of this pack (format {metadata.get('format')!r}, not {FORMAT!r}).")
+    if metadata.get("version") != VERSION:
+        raise FaceGenError(f"{path} has version {metadata.get('version')!r}; this release reads version {VERSION}. Update it.")
+
+
+def _check_content(path: Path, tensors: dict[str, torch.Tensor], faces: object) -> None:
+    identity = tensors.get("identity")
+    if identity is None or identity.ndim != 2 or identity.shape[1] != WIDTH:
+        shape = "none" if identity is None else list(identity.shape)
+        raise FaceGenError(f"{path} lacks the identity [n, {WIDTH}]; it holds {shape}. Embed the photo again.")
+    wrong = [name for name, t in tensors.items() if name != "identity" and t.ndim != 3]
+    if wrong or any(not t.is_floating_point() for t in tensors.values()):
+        kinds = ", ".join(f"{name} {t.dtype} {list(t.shape)}" for name, t in tensors.items())
+        raise FaceGenError(f"{path} holds tensors of the wrong kind ({kinds}). Embed the photo again.")
+    if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):
+        raise FaceGenError(f"{path}: `faces` in its metadata is not a list of faces. Embed the photo again.")

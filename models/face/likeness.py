@@ -1,0 +1,89 @@
+"""How much the face in a picture is like the person: cosine similarity, as it is and as a percentage.
+
+The percentage is InsightFace's published conversion (SimilarityConverter of its InspireFace library, middle score 0.6 and
+steepness 8), put at the threshold from which InsightFace 2.1 calls two faces the same person, a cosine of 0.4. So 60 % is
+where that decision falls, 7 % is unrelated people (cosine 0), 94 % is what two good photos of one person reach (0.7). It
+is a scale for reading, and not a probability.
+Source: https://github.com/deepinsight/insightface (cpp-package/inspireface, similarity_converter.h; gui/core/constants.py).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import FaceGenError
+from .analysis import FaceAnalyzer, to_bgr
+from .embeds import FaceEmbeds
+
+SAME_PERSON = 0.4  # cosine
+AT_THRESHOLD, STEEPNESS = 0.6, 8.0
+LOWEST, HIGHEST = 0.01, 1.0
+NO_FACE = -1.0  # the lowest cosine there is
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Of one picture: its place in the batch and its cosine to the person (-1 to 1), None when it has no face."""
+
+    picture: int
+    cosine: float | None
+
+    @property
+    def percent(self) -> float:
+        """0 to 100."""
+        return 0.0 if self.cosine is None else percentage(self.cosine)
+
+    def as_dict(self) -> dict:
+        cosine = None if self.cosine is None else round(self.cosine, 4)
+        return {"picture": self.picture, "cosine": cosine, "percent": round(self.percent, 1)}
+
+
+def percentage(cosine: float) -> float:
+    """A cosine (-1 to 1) as a percentage (1 to 100) that rises evenly and is 60 at SAME_PERSON."""
+    bias = math.log((AT_THRESHOLD - LOWEST) / (HIGHEST - AT_THRESHOLD))
+    share = 1 / (1 + math.exp(-STEEPNESS * (cosine - SAME_PERSON) - bias))
+    return 100 * (LOWEST + (HIGHEST - LOWEST) * share)
+
+
+def likenesses(images: Tensor, analyzer: FaceAnalyzer, person: FaceEmbeds) -> list[Likeness]:
+    """One for each picture of the RGB batch [B, H, W, 3] (0-1), in its order.
+
+    Of several faces in a picture the one most like the person counts. With one face per image, the n-th picture is compared
+    with the n-th face, as FaceID draws it; a picture that belongs to nobody counts as one without a face.
+    Raises FaceGenError when the person was embedded with another recogniser.
+    """
+    person.require_recogniser(analyzer.recogniser, f"the face analyzer ({analyzer.pack.name})")
+    return [Likeness(number, _cosine(picture, analyzer, person, number)) for number, picture in enumerate(images)]
+
+
+def _cosine(picture: Tensor, analyzer: FaceAnalyzer, person: FaceEmbeds, number: int) -> float | None:
+    target = _target(person, number)
+    bgr = to_bgr(picture)
+    found = analyzer.find(bgr)
+    if target is None or not found.faces:
+        return None
+    identities = torch.nn.functional.normalize(analyzer.embed(bgr, found.faces, found.picture), dim=-1)
+    return float((identities @ target).max())
+
+
+def _target(person: FaceEmbeds, number: int) -> Tensor | None:
+    """The identity [512], of length 1, that this picture should show."""
+    if not person.per_image:
+        return person.combined("average").normed_identity[0]
+    row = number % len(person)
+    return None if person.is_nobody(row) else person.normed_identity[row]
+
+
+def best_first(scores: list[Likeness]) -> list[Likeness]:
+    """Most alike first, those without a face last; ties keep their order."""
+    return sorted(scores, key=lambda score: -(NO_FACE - 1 if score.cosine is None else score.cosine))
+
+
+def best_pictures(images: Tensor, scores: list[Likeness], keep: int) -> tuple[Tensor, list[Likeness]]:
+    """The `keep` pictures most alike, best first, and their scores. Raises FaceGenError when keep is below 1."""
+    if keep < 1:
+        raise FaceGenError(f"keep must be 1 or more, got {keep}.")
+    kept = best_first(scores)[:keep]
+    return images[[score.picture for score in kept]], kept

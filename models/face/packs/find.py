@@ -1,0 +1,147 @@
+"""Which InsightFace model packs there are: found by what is in a folder, never by its name.
+
+A pack is a folder that holds a detector and a recogniser: the ONNX files of buffalo_l, antelopev2 or AuraFace, or a
+package of InsightFace 2 with a manifest.json that names them (raccoon_l).
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....errors import FaceGenError
+from .catalogue import CATALOGUE
+from .onnx_signature import Signature, read_signature
+
+DETECTOR_OUTPUTS = (9, 15)  # scores, boxes and key points at three or five strides
+ATTRIBUTE_SIDE, LANDMARK_SIDE = 96, 192  # inputs of InsightFace's other models
+MANIFEST, MANIFEST_VERSION = "manifest.json", 2
+DEPTH = 2  # folders below a pack's own that are looked into: archives often bring a folder of their own
+
+
+@dataclass(frozen=True)
+class FacePack:
+    """folder: where the files lie; detector and recogniser: paths; manifest: InsightFace 2's, which says how to read them."""
+
+    folder: Path
+    detector: Path
+    recogniser: Path
+    manifest: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def recogniser_name(self) -> str:
+        """What embeddings are told apart by: "w600k_r50" is the one that the published FaceID adapters know."""
+        return self.recogniser.stem
+
+
+def find_packs(folders: list[str]) -> dict[str, Path]:
+    """Name -> folder of every model pack in `<folder>/models`, looking into nested folders, too.
+
+    The name is that of the folder in `models`; the path is the folder that holds the files.
+    """
+    packs = {}
+    for folder in folders:
+        root = Path(folder, "models")
+        for entry in sorted(root.iterdir()) if root.is_dir() else ():
+            if entry.is_dir() and (inside := _look_inside(entry)):
+                packs.setdefault(entry.name, inside.folder)
+    return packs
+
+
+def open_pack(folder: Path) -> FacePack:
+    """The pack in `folder` or below it. Raises FaceGenError, with what is there instead, when there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FaceGenError(f"The InsightFace model pack {folder} is not there (any more).")
+    pack = _look_inside(folder)
+    if pack is None:
+        raise FaceGenError(
+            f"No InsightFace model pack in {folder}: it needs a detector with key points (such as det_10g.onnx) and a "
+            f"recogniser (such as w600k_r50.onnx). It holds: {_contents(folder)}. Download the pack again."
+        )
+    return pack
+
+
+def missing_pack_message(name: str, folders: list[str]) -> str:
+    """What to do about a pack that isn't there: folder, files, sizes, licence and the command that fetches it."""
+    target = Path(folders[0], "models", name)
+    known = CATALOGUE.get(name)
+    there = next((found for folder in folders if (found := Path(folder, "models", name)).is_dir()), None)
+    state = f" ({there} holds: {_contents(there)})" if there else ""
+    if known is None:
+        wanted = "It needs a detector (such as det_10g.onnx) and a recogniser (such as w600k_r50.onnx)"
+        return f"InsightFace model pack {name!r} not found{state}. Put its ONNX files into {target}. {wanted}."
+    return (
+        f"InsightFace model pack {name!r} not found{state}. It belongs into {target}: {known.files_in_words()}; licence: "
+        f"{known.licence}. Get it with `python <pack folder> models download {name}`, or unpack {known.source} there."
+    )
+
+
+def _look_inside(folder: Path) -> FacePack | None:
+    level = [folder]
+    for _ in range(DEPTH + 1):
+        for candidate in level:
+            if pack := _from_manifest(candidate) or _from_files(candidate):
+                return pack
+        level = [sub for candidate in level for sub in sorted(candidate.iterdir()) if sub.is_dir()]
+    return None
+
+
+def _from_manifest(folder: Path) -> FacePack | None:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["manifest_version"] != MANIFEST_VERSION:
+            return None
+        files = [folder / manifest["tasks"][task]["file"] for task in ("detection", "recognition")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    inside = all(file.is_file() and file.resolve().is_relative_to(folder.resolve()) for file in files)
+    return FacePack(folder, *files, manifest=True) if inside else None
+
+
+def _from_files(folder: Path) -> FacePack | None:
+    """As InsightFace does, the first detector and the first recogniser by name."""
+    roles = {}
+    for file in sorted(folder.glob("*.onnx")):
+        roles.setdefault(role(file), file)
+    if "detector" in roles and "recogniser" in roles:
+        return FacePack(folder, roles["detector"], roles["recogniser"])
+    return None
+
+
+def role(file: Path) -> str:
+    """ "detector", "recogniser", "detector without key points", "unreadable" or "other"."""
+    try:
+        stat = file.stat()
+        return _role(file, stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return "unreadable"
+
+
+@functools.lru_cache(maxsize=256)
+def _role(file: Path, size: int, modified: int) -> str:
+    try:
+        return _judge(read_signature(file))
+    except ValueError:
+        return "unreadable"
+
+
+def _judge(signature: Signature) -> str:
+    if len(signature.outputs) in DETECTOR_OUTPUTS:
+        return "detector"
+    if len(signature.outputs) >= 5:
+        return "detector without key points"
+    if len(signature.inputs) != 1 or len(signature.inputs[0]) != 4 or len(signature.outputs) != 1:
+        return "other"
+    height, width = signature.inputs[0][2:]
+    square = height == width and height >= 112 and height % 16 == 0 and height not in (ATTRIBUTE_SIDE, LANDMARK_SIDE)
+    return "recogniser" if square and len(signature.outputs[0]) in (0, 2) else "other"
+
+
+def _contents(folder: Path) -> str:
+    files = [(file.relative_to(folder).as_posix(), role(file)) for file in sorted(folder.rglob("*.onnx"))]
+    return ", ".join(f"{name} ({kind})" for name, kind in files[:12]) or "no ONNX file"

@@ -1,0 +1,155 @@
+"""Photos to FaceEmbeds: find, choose, judge and embed, with a report of what was done."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import FaceGenError
+from ..pictures import require_rgb
+from .analysis import Face, FaceAnalyzer, Found, aligned_crop, from_left, select_faces, to_bgr
+from .annotate import annotate, as_batch
+from .combine import outliers
+from .embeds import NOBODY, FaceEmbeds
+from .likeness import SAME_PERSON
+from .mask import face_mask
+from .quality import portrait_quality
+
+log = logging.getLogger(__name__)
+# Crops [n, 224, 224, 3] -> CLIP vision states [n, 257, width] and those of an all-zero normalised picture [1, 257, width]
+Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class EmbeddedPhotos:
+    """embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos, enlarged where small [B, h, w, 3]; report:
+    plain values; mask [B, H, W] (0-1): where the chosen faces are."""
+
+    embeds: FaceEmbeds
+    crops: Tensor
+    annotated: Tensor
+    report: dict
+    mask: Tensor
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.report["warnings"]
+
+
+@dataclass
+class _Photo:
+    number: int
+    bgr: np.ndarray
+    found: Found
+    chosen: list[Face]
+    identities: Tensor | None
+    annotated: np.ndarray
+
+
+def embed_photos(
+    analyzer: FaceAnalyzer,
+    images: Tensor,
+    encode: Encode | None = None,
+    *,
+    select: str = "largest",
+    face_index: int = 0,
+    combine: str = "average",
+    skip: bool = False,
+    who: str = "Embed Face",
+) -> EmbeddedPhotos:
+    """The chosen faces of RGB photos [B, H, W, 3] (0-1) as embeddings.
+
+    With `skip`, a photo without a face is left out; where each image has its own face (combine "one per image"), its place
+    is kept for nobody. `encode` is called once, with all crops. `who` names the node or command in messages.
+    Raises FaceGenError when there is no face, or not the one asked for.
+    """
+    require_rgb(images, who)
+    photos = [_look(analyzer, picture, number, select, face_index) for number, picture in enumerate(images)]
+    missing = [photo for photo in photos if not photo.chosen]
+    if missing and not skip:
+        raise FaceGenError(analyzer.no_face_message(*missing[0].bgr.shape[:2]))
+    used = [photo for photo in photos if photo.chosen]
+    if not used:
+        raise FaceGenError(f"No face in any of the {len(images)} pictures: all were skipped, so there is nobody to embed.")
+    crops = torch.stack([aligned_crop(photo.bgr, face) for photo in used for face in photo.chosen])
+    identities = torch.cat([photo.identities for photo in used])
+    hidden, zero = (None, None) if encode is None else encode(crops)
+    metadata = tuple(face.metadata(analyzer) for photo in used for face in photo.chosen)
+    faces = FaceEmbeds(identities, hidden, zero, metadata)
+    owners = [photo.number for photo in used for _ in photo.chosen]
+    report = _report(analyzer, photos, faces, owners, combine, select)
+    if combine == "one per image" and missing:
+        faces = _with_places(faces, [len(photo.chosen) for photo in photos])
+    for warning in report["warnings"]:
+        log.warning("FaceGen: %s", warning)
+    mask = torch.stack([face_mask(photo.chosen, *photo.bgr.shape[:2]) for photo in photos])
+    return EmbeddedPhotos(faces.combined(combine), crops, as_batch([photo.annotated for photo in photos]), report, mask)
+
+
+def _look(analyzer: FaceAnalyzer, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
+    height, width = picture.shape[:2]
+    bgr = to_bgr(picture)
+    found = analyzer.find(bgr)
+    faces = list(found.faces)
+    chosen = select_faces(faces, select, height, width, face_index) if faces else []
+    # At once, while ONNX Runtime's threads are awake.
+    identities = analyzer.embed(bgr, chosen, found.picture) if chosen else None
+    return _Photo(number, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
+
+
+def _with_places(faces: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
+    """`counts` faces for each photo, and one row for nobody where there is none, so that the n-th stays the n-th."""
+    rows, metadata, at = [], [], 0
+    for count in counts:
+        rows += range(at, at + count) if count else [-1]
+        metadata += faces.faces[at : at + count] if count else [NOBODY]
+        at += count
+    identity = torch.cat([faces.identity, torch.zeros_like(faces.identity[:1])])[rows]  # -1 is the row of zeros
+    hidden = faces.clip_hidden
+    if hidden is not None:
+        hidden = torch.cat([hidden, faces.clip_hidden_zero.to(hidden)])[rows]
+    return FaceEmbeds(identity, hidden, faces.clip_hidden_zero, tuple(metadata), per_image=True)
+
+
+def _report(analyzer, photos: list[_Photo], faces: FaceEmbeds, owners: list[int], combine: str, select: str) -> dict:
+    warnings, pictures = [], []
+    for photo in photos:
+        entry = _describe(photo)
+        pictures.append(entry)
+        if not photo.chosen:
+            kept = "; its place is kept for nobody" if combine == "one per image" else ""
+            warnings.append(f"picture {photo.number} skipped{kept}. {analyzer.no_face_message(*photo.bgr.shape[:2])}")
+        elif len(photo.found.tries) > 1:
+            warnings.append(f"picture {photo.number}: found at the try number {len(photo.found.tries)} ({entry['found_by']}).")
+        for face in entry["faces"]:
+            problems = face.get("quality", {}).get("problems", ())
+            warnings += [f"picture {photo.number}, face {face['index']}: {problem}" for problem in problems]
+    same = combine != "one per image" and select != "all"
+    strangers = outliers(faces.normed_identity) if same else {}
+    for row, cosine in strangers.items():
+        warnings.append(
+            f"picture {owners[row]} seems to show somebody else: its cosine to the other faces is {cosine:.2f}, and "
+            f"{SAME_PERSON} or more is one person."
+        )
+    away = [{"picture": owners[row], "cosine": round(cosine, 4)} for row, cosine in strangers.items()]
+    return {"model_pack": analyzer.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}
+
+
+def _describe(photo: _Photo) -> dict:
+    faces = []
+    for index, face in enumerate(from_left(list(photo.found.faces))):
+        chosen = any(face is c for c in photo.chosen)
+        entry = {
+            "index": index,
+            "chosen": chosen,
+            "confidence": round(face.confidence, 3),
+            "bbox": [round(float(v), 1) for v in face.bbox],
+        }
+        if chosen:
+            entry["quality"] = portrait_quality(photo.bgr, face).as_dict()
+        faces.append(entry)
+    found_by = str(photo.found.tries[-1]) if faces else None
+    return {"picture": photo.number, "faces": faces, "tries": [str(t) for t in photo.found.tries], "found_by": found_by}

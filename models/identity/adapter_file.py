@@ -1,0 +1,97 @@
+"""FaceID adapter files, read lazily: names first, tensors when they are asked for."""
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...errors import FaceGenError
+
+
+class FaceIDFile(Mapping):
+    """The tensors of an adapter file by flat name ("image_proj.proj.0.weight"); a tensor is read when it is looked up.
+
+    Takes .safetensors, and PyTorch's .bin, .pt and .pth. The latter are pickles and are opened with `weights_only`, so
+    nothing in them is executed. `metadata` holds what a .safetensors file says of itself. Raises FaceGenError for
+    anything that isn't a readable file of tensors.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.metadata: dict[str, str] = {}
+        if not self.path.is_file():
+            raise FaceGenError(f"FaceID file not found: {self.path}")
+        if self.path.stat().st_size == 0:
+            raise FaceGenError(f"{self.path} is empty (0 bytes). Download it again.")
+        self._read = self._safetensors() if self.path.suffix.lower() == ".safetensors" else self._pickle()
+
+    def _safetensors(self):
+        try:
+            handle = safe_open(self.path, framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise self._unreadable(error) from error
+        self._names = dict.fromkeys(handle.keys())
+        self.metadata = handle.metadata() or {}
+        return handle.get_tensor
+
+    def _pickle(self):
+        try:
+            # Only the zip form can be memory-mapped; files from before PyTorch 1.6 are read whole.
+            state = torch.load(self.path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(self.path))
+            tensors = dict(_flatten(state))
+        except pickle.UnpicklingError as error:
+            raise FaceGenError(
+                f"{self.path} was refused: it is not a plain file of tensors ({_first_line(error)}). Nothing in it was "
+                "run. Use the published file or its .safetensors form."
+            ) from error
+        except Exception as error:  # a damaged pickle can fail in any way
+            raise self._unreadable(error) from error
+        self._names = dict.fromkeys(tensors)
+        return tensors.__getitem__
+
+    def _unreadable(self, error: Exception) -> FaceGenError:
+        return FaceGenError(
+            f"{self.path} ({self.path.stat().st_size} bytes) can't be read: {_first_line(error)}. "
+            "It is probably truncated or not a model file; download it again."
+        )
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # Mapping's own would read the tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _flatten(state, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Published .bin files nest their tensors as {"image_proj": {…}, "ip_adapter": {…}}."""
+    if not isinstance(state, Mapping):
+        return
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value
+        else:
+            yield from _flatten(value, f"{prefix}{name}.")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

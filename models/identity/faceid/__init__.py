@@ -1,0 +1,1 @@
+"""IP-Adapter-FaceID (https://github.com/tencent-ailab/IP-Adapter)."""

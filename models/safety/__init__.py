@@ -1,0 +1,1 @@
+"""Safety checkers, and what is shown in place of an unsafe picture."""

@@ -1,0 +1,126 @@
+"""Image classifiers in transformers' format: the probability of their unsafe labels, not of whichever label is likeliest."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ...errors import FaceGenError
+from ..pictures import require_rgb
+from .checking import Place, SafetyResult, on_scale, stay
+
+LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labels' probability
+BATCH = 64  # pictures in one pass, at most
+# What published detectors call their labels; compared in lower case, with spaces for - and _.
+UNSAFE = frozenset({
+    "nsfw", "not safe for work", "unsafe", "porn", "pornography", "hentai", "sexy", "sexual", "explicit", "nude", "nudity",
+    "naked", "erotic",
+})  # fmt: skip
+SAFE = frozenset({"sfw", "safe for work", "safe", "normal", "neutral", "drawing", "drawings"})
+
+
+class _Logits(nn.Module):
+    """A classifier that only gives its logits, and that the host may attach attributes such as `device` to."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model(pixel_values=pixels).logits
+
+
+class ClassifierChecker:
+    """An image classifier from a folder with config.json, preprocessor_config.json and safetensors.
+
+    preset         one of LIMITS.
+    unsafe_labels  the labels that make a picture unsafe; empty: those whose names say so.
+    place          see safety.Place.
+
+    Raises FaceGenError when the folder can't be used, or when it isn't clear which labels are unsafe.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, preset: str = "default", unsafe_labels: Iterable[str] = (), place: Place = stay
+    ):
+        if preset not in LIMITS:
+            raise FaceGenError(f"Unknown preset {preset!r} of {name}. Choose one of: {', '.join(LIMITS)}.")
+        self.name = name if preset == "default" else f"{name} {preset}"
+        self._limit = LIMITS[preset]
+        self._prepare, model = _load(folder)
+        config = model.config
+        self.labels = [str(config.id2label[i]) for i in range(config.num_labels)]
+        self.unsafe = unsafe_among(self.labels, unsafe_labels, folder)
+        # As transformers itself decides: one logit, or several that don't exclude each other, are each a probability.
+        self._exclusive = config.num_labels > 1 and config.problem_type != "multi_label_classification"
+        self._model = _Logits(model.float().eval().requires_grad_(False))
+        self._ready = place(self._model)
+
+    def check(self, images: Tensor) -> list[SafetyResult]:
+        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises FaceGenError on any other input."""
+        require_rgb(images, "The safety checker")
+        results = []
+        for batch in images.split(BATCH):
+            levels = (batch.float() * 255).round().clamp(0, 255).byte().cpu().numpy()
+            pixels = self._prepare(images=[Image.fromarray(p) for p in levels], return_tensors="pt")["pixel_values"]
+            device = self._ready()
+            with torch.no_grad():
+                logits = self._model(pixels.to(device)).float()
+            chances = logits.softmax(-1) if self._exclusive else logits.sigmoid()
+            results += [self._judge(picture) for picture in chances.cpu().double().numpy()]
+        return results
+
+    def _judge(self, chances: np.ndarray) -> SafetyResult:
+        unsafe = [chances[self.labels.index(label)] for label in self.unsafe]
+        chance = min(sum(unsafe), np.float64(1)) if self._exclusive else max(unsafe)
+        class_scores = dict(zip(self.labels, map(float, chances), strict=True))
+        return SafetyResult(float(on_scale(chance, self._limit)), (), class_scores)
+
+
+def unsafe_among(labels: list[str], chosen: Iterable[str], folder: Path) -> list[str]:
+    """Those of a classifier's labels that make a picture unsafe: the chosen ones, or those whose names say so.
+
+    Raises FaceGenError when a chosen label isn't there, and when a name says neither: taking it for safe would let pass
+    what it stands for.
+    """
+    plain = {" ".join(label.lower().replace("-", " ").replace("_", " ").split()): label for label in labels}
+    chosen = [" ".join(label.lower().replace("-", " ").replace("_", " ").split()) for label in chosen]
+    listed = ", ".join(labels)
+    if unknown := [label for label in chosen if label not in plain]:
+        raise FaceGenError(f"The classifier in {folder} has no label {', '.join(unknown)}. It has: {listed}.")
+    if chosen:
+        return [plain[label] for label in chosen]
+    unclear = [label for name, label in plain.items() if name not in UNSAFE | SAFE]
+    unsafe = [label for name, label in plain.items() if name in UNSAFE]
+    if unclear or not unsafe:
+        raise FaceGenError(
+            f"It isn't clear which labels of the classifier in {folder} are unsafe. It has: {listed}. Write the unsafe "
+            "ones into unsafe_labels of Load Safety Checker, separated by commas."
+        )
+    return unsafe
+
+
+def _load(folder: Path):
+    """(image processor, model) with transformers' own classes. Raises FaceGenError when it can't be done completely."""
+    try:
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+    except ImportError as error:
+        raise FaceGenError(f"Image classifiers need transformers, but importing it fails: {error}.") from error
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        processor = AutoImageProcessor.from_pretrained(folder, **local)
+        model, info = AutoModelForImageClassification.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **local
+        )
+    except Exception as error:  # what transformers raises has no common type
+        raise FaceGenError(
+            f"The image classifier in {folder} could not be loaded ({type(error).__name__}: {error}). It needs config.json, "
+            "preprocessor_config.json and model.safetensors as published."
+        ) from error
+    # transformers would fill in random numbers.
+    if lacking := sorted(str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]):
+        raise FaceGenError(f"model.safetensors in {folder} lacks {', '.join(lacking[:3])}. Get the file again.")
+    return processor, model

@@ -1,0 +1,134 @@
+"""Stable Diffusion's safety checker (CompVis): how near a picture's CLIP embedding lies to embeddings of unsafe concepts.
+
+What the concepts are was not published; they are numbered here as in the file.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ...errors import FaceGenError
+from ..pictures import require_rgb
+from .checking import DEFAULT_THRESHOLD, Place, SafetyResult, stay
+from .clip_vit import VisionTransformer, preprocess
+
+BATCH = 64  # pictures in one pass, at most
+CARE = 0.01  # what the published logic adds to every later margin once a concept of special care is near
+# Added to all margins (cosine similarity less the concept's own limit): one such step up or down.
+STRICTNESS = {"default": 0.0, "strict": CARE, "lenient": -CARE}
+SPAN = 0.2  # the margin, up and down, that takes the score from DEFAULT_THRESHOLD to 1 and to 0
+CONCEPTS, SPECIAL = "concept_embeds", "special_care_embeds"
+NESTED = "vision_model.vision_model."  # published so; files written by newer libraries have one level less
+
+
+class ConceptModel(nn.Module):
+    """The published network: normalised pixels [B, 3, side, side] to cosine similarities with its unsafe concepts [B, 17]
+    and with those of special care [B, 3]."""
+
+    def __init__(self, vision: VisionTransformer, sizes: dict[str, torch.Size]):
+        super().__init__()
+        self.vision_model = vision
+        self.visual_projection = nn.Linear(*reversed(sizes["visual_projection.weight"]), bias=False, device="meta")
+        for name in (CONCEPTS, SPECIAL):
+            setattr(self, name, nn.Parameter(torch.empty(sizes[name], device="meta")))
+            setattr(self, f"{name}_weights", nn.Parameter(torch.empty(sizes[f"{name}_weights"], device="meta")))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        picture = F.normalize(self.visual_projection(self.vision_model(pixels)))
+        return tuple(picture @ F.normalize(c).T for c in (self.concept_embeds, self.special_care_embeds))
+
+
+def load_concept_model(path: Path) -> ConceptModel:
+    """The network in float32 from a safetensors file. Raises FaceGenError when the file isn't a whole safety checker."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise FaceGenError(f"{path} can't be read as safetensors: {error}") from error
+    named = {n.replace(NESTED, "vision_model."): t for n, t in tensors.items() if not n.endswith("position_ids")}
+    wrong = f"{path} is not Stable Diffusion's safety checker: "
+    try:
+        model = ConceptModel(VisionTransformer.like(named, "vision_model."), {n: t.shape for n, t in named.items()})
+        model.load_state_dict({n: t.float() for n, t in named.items()}, assign=True)
+    except KeyError as error:
+        raise FaceGenError(f"{wrong}it holds no tensor {error.args[0]}.") from error
+    except (RuntimeError, ValueError) as error:  # names missing and superfluous tensors, or unexpected sizes
+        raise FaceGenError(f"{wrong}{error}") from error
+    if any(len(getattr(model, f"{name}_weights")) != len(getattr(model, name)) for name in (CONCEPTS, SPECIAL)):
+        raise FaceGenError(f"{wrong}it has not one limit for each concept.")
+    projected, *known = (len(model.visual_projection.weight), model.concept_embeds.shape[1], model.special_care_embeds.shape[1])
+    if other := [size for size in known if size != projected]:
+        raise FaceGenError(f"{wrong}it projects to {projected} numbers, and its concepts have {other[0]}.")
+    if bad := [n for n, t in model.state_dict().items() if not t.isfinite().all()]:
+        raise FaceGenError(f"{path} is damaged: NaN or infinity in {bad[0]}. Get the file again.")
+    # To a concept of zeros nothing is near, so nothing would ever be flagged.
+    if not all(c.norm(dim=-1).all() for c in (model.concept_embeds, model.special_care_embeds)):
+        raise FaceGenError(f"{path} is damaged: a concept consists of zeros. Get the file again.")
+    return model.eval().requires_grad_(False)
+
+
+class ConceptChecker:
+    """Stable Diffusion's safety checker from a safetensors file, with the published decision.
+
+    preset  one of STRICTNESS.
+    place   see safety.Place.
+
+    Raises FaceGenError when the file can't be used.
+    """
+
+    def __init__(self, path: Path, name: str, preset: str = "default", place: Place = stay):
+        if preset not in STRICTNESS:
+            raise FaceGenError(f"Unknown preset {preset!r} of {name}. Choose one of: {', '.join(STRICTNESS)}.")
+        self.name = name if preset == "default" else f"{name} {preset}"
+        self._adjustment = STRICTNESS[preset]
+        self._model = load_concept_model(path)
+        self._ready = place(self._model)
+
+    def check(self, images: Tensor) -> list[SafetyResult]:
+        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises FaceGenError on any other input."""
+        require_rgb(images, "The safety checker")
+        results = []
+        for batch in images.split(BATCH):
+            device = self._ready()
+            with torch.no_grad():
+                near = self._model(preprocess(batch.to(device), self._model.vision_model.side))
+                limits = self._model.concept_embeds_weights, self._model.special_care_embeds_weights
+                near, limits = ([t.float().cpu().numpy() for t in pair] for pair in (near, limits))
+            if not all(np.isfinite(n).all() for n in near):
+                raise FaceGenError(f"The model of {self.name} gave NaN or infinity, so no picture was let through.")
+            concepts, care = margins(*near, *limits, self._adjustment)
+            results += [_result(c, s) for c, s in zip(scores(concepts), scores(care), strict=True)]
+        return results
+
+
+def margins(near: np.ndarray, near_care: np.ndarray, limits: np.ndarray, limits_care: np.ndarray, adjustment: float = 0.0):
+    """By how much pictures are too near to each concept [B, 17] and to each of special care [B, 3]; above 0 is unsafe.
+
+    From cosine similarities and the concepts' limits, by the published rule: three decimals, and once a concept of
+    special care is near, everything after it counts as a little nearer.
+    """
+    raised = np.full(len(near), adjustment, np.float32)
+    care = np.empty_like(near_care)
+    for i in range(near_care.shape[1]):
+        care[:, i] = np.round(near_care[:, i] - limits_care[i] + raised, 3)
+        raised = np.where(care[:, i] > 0, np.float32(adjustment + CARE), raised)
+    return np.round(near - limits + raised[:, None], 3), care
+
+
+def scores(margins: np.ndarray) -> np.ndarray:
+    """Margins on the common scale: above DEFAULT_THRESHOLD exactly when the margin is above 0."""
+    above = DEFAULT_THRESHOLD + (1 - DEFAULT_THRESHOLD) * np.clip(margins / SPAN, 0, 1)
+    # Half the last decimal lower, so that a margin of 0 stays below the threshold.
+    below = DEFAULT_THRESHOLD * np.clip(1 + (margins - 0.0005) / SPAN, 0, 1)
+    return np.where(margins > 0, above, below).astype(np.float64)
+
+
+def _result(concepts: np.ndarray, care: np.ndarray) -> SafetyResult:
+    """Concepts of special care alone flag nothing; they make the others count for more."""
+    class_scores = {f"concept {i}": float(s) for i, s in enumerate(concepts)}
+    class_scores |= {f"special care {i}": float(s) for i, s in enumerate(care)}
+    return SafetyResult(float(concepts.max()), (), class_scores)

@@ -1,0 +1,132 @@
+"""Redactions: what is shown in place of an unsafe picture or of the unsafe part of one.
+
+Every action computes its output from the redacted area alone, so that nothing of it survives in sharper form, and every
+strength is relative to the area's size, so that a large picture is hidden as well as a small one.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import FaceGenError
+from ..pictures import require_rgb
+from .checking import SafetyResult, is_flagged
+from .notice import NOTICE, draw_notice, require_notice
+
+WHOLE, FLAGGED = "whole image", "flagged regions"
+REGIONS = (WHOLE, FLAGGED)
+
+# Averages kept along an area's longer side; everything finer is gone. With 5 NudeNet still finds some blurred faces.
+CELLS = 4
+PADDING = 0.1  # of a box's width and height, added on each side
+
+Box = tuple[int, int, int, int]
+
+
+def redact(
+    images: Tensor, results: Sequence[SafetyResult], action: str, region: str, threshold: float, notice: str = NOTICE
+) -> tuple[Tensor, Tensor, list[bool]]:
+    """Hide what `results` says is unsafe in RGB pictures [B, H, W, 3] (float, 0-1).
+
+    A picture is flagged when its score reaches `threshold` (0-1). `action` is one of ACTIONS, `region` one of REGIONS;
+    a flagged picture whose checker gave no usable box is hidden whole. `notice` is what sensitive_content_text says.
+
+    Returns new pictures of the same shape and dtype, where those not flagged are bit-identical; a float32 mask
+    [B, H, W] that is 1 where pixels were hidden; and whether each picture was flagged.
+    Raises FaceGenError on other pictures, a choice that validate() refuses, or a missing result.
+    """
+    require_rgb(images, "The safety filter")
+    validate(action, region, threshold, notice)
+    if len(results) != len(images):
+        raise FaceGenError(f"The safety checker judged {len(results)} of {len(images)} pictures. None was let through.")
+    height, width = images.shape[1:3]
+    out = images.clone()
+    mask = torch.zeros(images.shape[:3], device=images.device)
+    flagged = [is_flagged(result, threshold) for result in results]
+    for index, result in enumerate(results):
+        boxes = _boxes(result, region, threshold, height, width) if flagged[index] else ()
+        for x0, y0, x1, y1 in boxes:
+            out[index, y0:y1, x0:x1] = ACTIONS[action](images[index, y0:y1, x0:x1], notice)
+            mask[index, y0:y1, x0:x1] = 1
+    return out, mask, flagged
+
+
+def validate(action: str, region: str, threshold: float, notice: str = NOTICE) -> None:
+    """Raises FaceGenError on an unknown action or region, a threshold outside 0-1, or a notice that can't be drawn."""
+    if action not in ACTIONS:
+        raise FaceGenError(f"Unknown safety_checker_type {action!r}. Choose one of: {', '.join(ACTIONS)}.")
+    if region not in REGIONS:
+        raise FaceGenError(f"Unknown region {region!r}. Choose one of: {', '.join(REGIONS)}.")
+    if not 0 <= threshold <= 1:  # NaN compares false
+        raise FaceGenError(f"The safety threshold must be from 0 to 1; it is {threshold}.")
+    require_notice(notice)
+
+
+def _boxes(result: SafetyResult, region: str, threshold: float, height: int, width: int) -> list[Box]:
+    """The areas to hide in a flagged picture, in pixels."""
+    whole = [(0, 0, width, height)]
+    if region == WHOLE:
+        return whole
+    boxes = [_pad(d.box, height, width) for d in result.detections if not d.score < threshold]
+    usable = all(x0 < x1 and y0 < y1 for x0, y0, x1, y1 in boxes)
+    return merged(boxes) if boxes and usable else whole
+
+
+def merged(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes that overlap as one around them, until none do. Hidden twice, on two grids, an area would show more of itself."""
+    apart: list[Box] = []
+    for x0, y0, x1, y1 in boxes:
+        while touching := [b for b in apart if b[0] < x1 and x0 < b[2] and b[1] < y1 and y0 < b[3]]:
+            apart = [b for b in apart if b not in touching]
+            starts, ends = [b[:2] for b in touching], [b[2:] for b in touching]
+            x0, y0 = (min(v) for v in zip((x0, y0), *starts, strict=True))
+            x1, y1 = (max(v) for v in zip((x1, y1), *ends, strict=True))
+        apart.append((x0, y0, x1, y1))
+    return apart
+
+
+def _pad(box: Box, height: int, width: int) -> Box:
+    x0, y0, x1, y1 = box
+    dx, dy = (max(1, math.ceil(PADDING * side)) for side in (x1 - x0, y1 - y0))
+    return max(0, x0 - dx), max(0, y0 - dy), min(width, x1 + dx), min(height, y1 + dy)
+
+
+# Actions: an area [h, w, 3] and the notice's text in, what replaces the area out (float32 unless stated).
+
+
+def _black(area: Tensor, _notice: str) -> Tensor:
+    return torch.zeros_like(area)
+
+
+def _pixelate(area: Tensor, _notice: str) -> Tensor:
+    return _coarse(area, "nearest")
+
+
+def _blur(area: Tensor, _notice: str) -> Tensor:
+    """A blur made of the few averages that pixelate shows: unlike a Gaussian, it can't be undone by deconvolution."""
+    return _coarse(area, "bicubic").clamp(0, 1)  # bicubic overshoots
+
+
+def _coarse(area: Tensor, interpolation: str) -> Tensor:
+    """The area reduced to square cells, CELLS along its longer side, and enlarged again."""
+    size = area.shape[:2]
+    cell = max(2, math.ceil(max(size) / CELLS))  # a cell of one pixel would hide nothing
+    cells = [math.ceil(side / cell) for side in size]
+    small = F.adaptive_avg_pool2d(area.float().movedim(-1, 0)[None], cells)
+    return F.interpolate(small, size=size, mode=interpolation)[0].movedim(0, -1)
+
+
+def _text(area: Tensor, notice: str) -> Tensor:
+    """A notice; it holds nothing of the picture."""
+    return draw_notice(*area.shape[:2], notice).to(area.device)
+
+
+ACTIONS: dict[str, Callable[[Tensor, str], Tensor]] = {
+    "black": _black,
+    "blur": _blur,
+    "pixelate": _pixelate,
+    "sensitive_content_text": _text,
+}

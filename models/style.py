@@ -1,0 +1,97 @@
+"""Styles: what a picture should look like, as a prompt template and the FaceID settings that suit it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import FaceGenError
+from .identity.layer_weights import parse_layer_weights
+
+BUILT_IN = Path(__file__).parent / "styles"
+MOST_BLOCKS = 70  # cross-attention blocks of SDXL
+ORDER = ("realistic", "anime", "3d", "chibi", "comic")
+
+
+@dataclass(frozen=True)
+class FaceStyle:
+    """One style file.
+
+    prompt         template; "{prompt}" stands for the user's own words.
+    negative       added after the user's negative prompt.
+    weight         factor on the FaceID weight: how much likeness the style can bear.
+    s_scale        advice, not applied: a face-structure weight that tends to look right in this style.
+    layer_weights  per-block weights, in the syntax of `layer_weights.parse_layer_weights`.
+    """
+
+    name: str
+    prompt: str
+    negative: str = ""
+    weight: float = 1.0
+    s_scale: float = 1.0
+    layer_weights: str = ""
+    description: str = ""
+    user_prompt: str = ""
+    user_negative: str = ""
+
+    def positive(self, prompt: str = "") -> str:
+        """The template with the user's prompt in it; without a prompt, what was typed into the style itself."""
+        words = (prompt.strip() or self.user_prompt.strip()).strip(", ")
+        filled = self.prompt.replace("{prompt}", words)
+        return ", ".join(part.strip() for part in filled.split(",") if part.strip())
+
+    def negative_prompt(self, prompt: str = "") -> str:
+        words = prompt.strip() or self.user_negative.strip()
+        return ", ".join(part.strip(", ") for part in (words, self.negative) if part.strip(", "))
+
+
+PLAIN = FaceStyle(name="", prompt="{prompt}")
+
+
+def style_files(*folders: str | Path) -> dict[str, Path]:
+    """Style name -> file: the built-in ones first, then the user's; a user's file replaces a built-in of its name."""
+    found = {name: BUILT_IN / f"{name}.json" for name in ORDER}
+    for folder in folders:
+        found |= {path.stem: path for path in sorted(Path(folder).glob("*.json"))}
+    return found
+
+
+def load_style(path: str | Path) -> FaceStyle:
+    """Read a style file. Raises FaceGenError naming the file and the field that is wrong."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise FaceGenError(f"Style file {path} can't be read: {error}") from error
+    if not isinstance(data, dict) or "{prompt}" not in _text(path, data, "prompt"):
+        raise FaceGenError(f'Style file {path} needs a "prompt" with {{prompt}} in it.')
+    faceid = data.get("faceid", {})
+    if not isinstance(faceid, dict):
+        raise FaceGenError(f'Style file {path}: "faceid" must be an object such as {{"weight": 0.8}}.')
+    style = FaceStyle(
+        name=path.stem,
+        prompt=_text(path, data, "prompt"),
+        negative=_text(path, data, "negative"),
+        weight=_number(path, faceid, "weight", 3.0),
+        s_scale=_number(path, faceid, "s_scale", 2.0),
+        layer_weights=_text(path, faceid, "layer_weights"),
+        description=_text(path, data, "description"),
+    )
+    try:
+        parse_layer_weights(style.layer_weights, MOST_BLOCKS)
+    except FaceGenError as error:
+        raise FaceGenError(f"Style file {path}: {error}") from error
+    return style
+
+
+def _text(path: Path, data: dict, name: str) -> str:
+    value = data.get(name, "")
+    if not isinstance(value, str):
+        raise FaceGenError(f'Style file {path}: "{name}" must be a text, got {value!r}.')
+    return value
+
+
+def _number(path: Path, data: dict, name: str, highest: float) -> float:
+    value = data.get(name, 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
+        raise FaceGenError(f'Style file {path}: "{name}" must be a number from 0 to {highest:g}, got {value!r}.')
+    return float(value)

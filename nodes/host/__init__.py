@@ -1,0 +1,1 @@
+"""How this pack talks to ComfyUI. Nodes use it; it knows no node."""

@@ -1,0 +1,193 @@
+"""FaceID on a ComfyUI model: which blocks it has, what is patched, and when the patch acts."""
+
+import comfy.sd
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+
+from ...errors import FaceGenError
+from ...models.identity.attention import IdentityAttention
+from ...models.identity.faceid.adapter import CrossAttention
+from ...models.identity.layer_weights import parse_layer_weights
+from .conditionings import WINDOWS, chunks, watch
+from .mask_region import Region
+from .notes import note
+
+LORA_ATTACHMENT = "facegen.faceid_lora"
+FORWARD_ORDER = ("input", "middle", "output")
+
+
+def apply_faceid(
+    model,
+    adapter,
+    embeds,
+    *,
+    weight=1.0,
+    s_scale=1.0,
+    lora_strength=1.0,
+    percent_range=(0.0, 1.0),
+    layer_weights="",
+    mask=None,
+):
+    """A clone of `model` that draws the faces in `embeds`.
+
+    Raises FaceGenError when the adapter doesn't fit the model or the embeddings.
+    """
+    unet = _unet(model)
+    blocks = cross_attention_blocks(unet)
+    adapter.match(blocks, _context_dim(unet, blocks))
+    weights = parse_layer_weights(layer_weights, len(blocks))
+    keys_values = adapter.keys_values(embeds, s_scale)
+    region = Region.of(mask)
+    if s_scale != 1 and not adapter.variant.shortcut:
+        note(
+            f"s_scale {s_scale:g} has no effect: {adapter.file.path.name} is {adapter.variant.name}, and only PlusV2 has a "
+            "structure branch to scale."
+        )
+    if region is not None and region.is_empty:
+        return model.clone()
+    patched = apply_lora(model, adapter, blocks, lora_strength)
+    watch(patched)
+    window = SigmaWindow.between(patched, *percent_range)
+    options = patched.model_options["transformer_options"]
+    if window is not None:
+        options[WINDOWS] = (*options.get(WINDOWS, ()), window.range)
+    dtype = model.model.manual_cast_dtype or model.model.get_dtype()  # in which the model computes
+    replaced = options.get("patches_replace", {}).get("attn2", {})
+    for block, (key, value) in zip(blocks, keys_values, strict=True):
+        if weight * weights[block.depth] == 0:
+            continue
+        identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
+        identity.to(dtype)
+        # The host looks for an entry of this transformer layer first, then for one of the whole block.
+        previous = replaced.get(block.key, replaced.get(block.key[:2]))
+        patched.set_model_attn2_replace(FaceIDPatch(identity, window, region, previous), *block.key)
+    return patched
+
+
+def apply_lora(model, adapter, blocks, strength):
+    """A clone with the adapter's LoRA on it, by ComfyUI's own LoRA loader.
+
+    The LoRA belongs to the adapter, not to the person: a second face by the same adapter, be it in another file, doesn't
+    add it again, and the first strength counts.
+    """
+    applied = model.get_attachment(LORA_ATTACHMENT) or {}
+    key = adapter.lora_digest
+    if key in applied:
+        if applied[key] != strength:
+            note(
+                f"the LoRA of {adapter.file.path.name} is on this model at {applied[key]:g} already; the second face's "
+                f"lora_strength {strength:g} is not used."
+            )
+        return model.clone()
+    lora = adapter.lora(blocks, "diffusion_model.") if strength != 0 else {}
+    if not lora:
+        return model.clone()
+    patched, _ = comfy.sd.load_lora_for_models(model, None, lora, strength, 0)
+    patched.set_attachments(LORA_ATTACHMENT, {**applied, key: strength})
+    return patched
+
+
+def _unet(model):
+    unet = model.model.diffusion_model
+    if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block", "output_blocks")):
+        raise FaceGenError(
+            f"FaceID works on SD1.5 and SDXL models; this one is a {type(unet).__name__}. Connect a model from such a "
+            "checkpoint to `model` of the Apply FaceID node: change the file in Load Checkpoint."
+        )
+    return unet
+
+
+def cross_attention_blocks(unet):
+    """The UNet's cross-attention blocks in the published adapters' order: input, output, middle."""
+    parts = [(("input", i), f"input_blocks.{i}", block) for i, block in enumerate(unet.input_blocks)]
+    parts += [(("output", i), f"output_blocks.{i}", block) for i, block in enumerate(unet.output_blocks)]
+    parts += [(("middle", 0), "middle_block", unet.middle_block)]
+    found = {
+        (*key, index): (f"{path}.{place}.transformer_blocks.{index}", transformer.attn2)
+        for key, path, block in parts
+        for place, layer in enumerate(block or ())
+        for index, transformer in enumerate(getattr(layer, "transformer_blocks", ()))
+        if transformer.attn2 is not None
+    }
+    forward = sorted(found, key=lambda key: (FORWARD_ORDER.index(key[0]), *key[1:]))
+    return [
+        CrossAttention(key, path, attention.to_q.out_features, attention.heads, forward.index(key))
+        for key, (path, attention) in found.items()
+    ]
+
+
+def _context_dim(unet, blocks):
+    return unet.get_submodule(f"{blocks[0].path}.attn2.to_k").in_features if blocks else 0
+
+
+class SigmaWindow:
+    """The part of the sampling in which FaceID acts."""
+
+    def __init__(self, start, end):
+        self.range = (start, end)
+        self._sigmas = None
+
+    @classmethod
+    def between(cls, model, start_percent, end_percent):
+        """None for the whole sampling, which then costs nothing."""
+        if start_percent <= 0 and end_percent >= 1:
+            return None
+        sampling = model.get_model_object("model_sampling")
+        return cls(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
+
+    def open(self, call, sigmas):
+        """Whether this step lies in it. A sampler's call knows; else sigma is read from the device, once per step."""
+        return self.range not in call.closed if call.closed is not None else self.holds(sigmas)
+
+    @torch.compiler.disable  # a compiled model would be compiled anew for each step's sigma
+    def holds(self, sigmas):
+        if sigmas is not self._sigmas:
+            start, end = self.range
+            self._sigmas, self._open = sigmas, end <= float(sigmas[0]) <= start
+        return self._open
+
+
+class FaceIDPatch:
+    """An attn2 replacement: the block's own attention (or whatever replaced it before us) plus the face."""
+
+    def __init__(self, identity, window=None, region=None, previous=None, added=()):
+        self.identity, self.window, self.region, self.previous = identity, window, region, previous
+        self.added = list(added)
+
+    def __call__(self, q, k, v, extra_options):
+        out = self._without_face(q, k, v, extra_options)
+        call = chunks(extra_options)
+        if self.window is None or self.window.open(call, extra_options["sigmas"]):
+            face = self.identity(q, call.sides, call.latents)
+            if self.region is not None:
+                face = face * self.region.weights(face, extra_options["activations_shape"][-2:], call)
+            out = out + face
+        for callback, kwargs, window in self.added:
+            if window.holds(extra_options["sigmas"]):
+                out = out + callback(out, q, k, v, extra_options, **kwargs)
+        return out
+
+    def _without_face(self, q, k, v, extra_options):
+        if self.previous is not None:
+            return self.previous(q, k, v, extra_options)
+        heads, precision = extra_options["n_heads"], extra_options["attn_precision"]
+        return optimized_attention(q, k, v, heads, attn_precision=precision, transformer_options=extra_options)
+
+    def add(self, callback, **kwargs):
+        """IP-Adapter packs stack onto a slot that is taken by calling this; the callback returns what to add."""
+        window = SigmaWindow(kwargs.get("sigma_start", float("inf")), kwargs.get("sigma_end", 0.0))
+        self.added.append((callback, kwargs, window))
+
+    def to(self, device_or_dtype):
+        """Called by the host when it moves the model: keys and values go where it goes."""
+        if isinstance(device_or_dtype, torch.device):
+            self.identity.to(device_or_dtype)
+            if self.region is not None:
+                self.region.forget()
+        if hasattr(self.previous, "to"):
+            self.previous = self.previous.to(device_or_dtype)
+        return self
+
+    def __deepcopy__(self, memo):
+        # ModelPatcher.clone() copies its options deeply. Keys and values never change and are shared; what is added is not.
+        return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added)

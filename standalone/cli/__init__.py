@@ -1,0 +1,1 @@
+"""The commands: `python <pack folder> generate`, `models`, `doctor`."""

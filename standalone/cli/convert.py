@@ -1,0 +1,48 @@
+"""`models convert`: a FaceID .bin to its .safetensors twin, which loads without a pickle and can be memory-mapped."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from ...errors import FaceGenError
+from ...models.identity.adapter_file import FaceIDFile
+from ...models.identity.faceid.variant import PLUS_V1, VARIANT_NOTE, recognise
+
+
+def convert(source: Path, out: Path | None = None, plus_v1: bool = False) -> tuple[Path, str]:
+    """Writes the twin; gives its path and the variant's name. Nothing half-written stays.
+
+    plus_v1: `source` is Plus v1 in another form than the published file, so that its digest doesn't say so.
+    Raises FaceGenError when `source` is no FaceID adapter, or when `out` is there already.
+    """
+    out = source.with_suffix(".safetensors") if out is None else out
+    if out.exists():
+        raise FaceGenError(f"{out} is there already. Delete it first, or give another name with --out.")
+    file = FaceIDFile(source)
+    variant = recognise(file)
+    name = variant.name
+    if plus_v1:
+        if variant.clip_dim is None or variant.context_dim != 768:
+            raise FaceGenError(f"{source} is {name}. --plus-v1 is for files that look like faceid-plusv2_sd15.")
+        name = PLUS_V1
+    # Tensors of one storage would be refused.
+    tensors = {key: file[key].clone(memory_format=torch.contiguous_format) for key in file}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise FaceGenError(f"Can't write to {out.parent}: {error.strerror}. Give another place with --out.") from error
+    try:
+        save_file(tensors, part, metadata={VARIANT_NOTE: name})
+        os.chmod(part, source.stat().st_mode & 0o777)  # for whoever may read the original
+        os.replace(part, out)
+    except (OSError, SafetensorError) as error:
+        raise FaceGenError(f"Can't write {out}: {error}") from error
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return out, name

@@ -1,0 +1,155 @@
+"""`doctor`: what is installed and which files are there, as a table with a cure for each problem. It changes nothing, and
+needs none of the libraries that it looks for."""
+
+import argparse
+import importlib
+import importlib.metadata
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...models import onnx_providers
+from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+OLDEST_PYTHON = (3, 10)
+OLDEST_COMFYUI = (0, 3, 64)
+# import name -> (distributions that bring it, oldest version)
+LIBRARIES = {
+    "torch": (("torch",), ()),
+    "numpy": (("numpy",), ()),
+    "safetensors": (("safetensors",), ()),
+    "insightface": (("insightface",), (2, 1)),
+    "onnxruntime": (
+        (
+            "onnxruntime",
+            "onnxruntime-gpu",
+            "onnxruntime-directml",
+            "onnxruntime-silicon",
+            "onnxruntime-openvino",
+            "onnxruntime-rocm",
+        ),
+        (),
+    ),
+    "nudenet": (("nudenet",), (3, 4, 2)),
+    "cv2": (
+        ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+        (),
+    ),
+}
+INSTALL = f'"{sys.executable}" -m pip install -r "{ROOT / "requirements.txt"}"'
+
+
+def add_command(commands) -> None:
+    """Add `doctor` to the commands; it sets `run`."""
+    parser = commands.add_parser("doctor", help="check versions, model files and settings; say what to do about each problem")
+    parser.add_argument("--models", type=Path, help="ComfyUI's models folder. Default: the one the pack is installed beside.")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table. Raises SystemExit(1) when something is broken."""
+    folders = ModelFolders.find(options.models, ROOT)
+    rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
+    print(table(rows))
+    broken = sum(row.state == BROKEN for row in rows)
+    print(f"\n{broken} to mend." if broken else "\nNothing is broken.")
+    if broken:
+        raise SystemExit(1)
+
+
+def table(rows: list[Row]) -> str:
+    """Columns in line; cures below their rows. In what was found, the user's home folder is written as ~."""
+    width = max(len(row.what) for row in rows)
+    lines = []
+    for row in rows:
+        lines.append(f"{row.state:<6} {row.what:<{width}}  {row.found.replace(str(Path.home()), '~')}")
+        if row.cure:
+            lines.append(f"{'':<6} {'':<{width}}  -> {row.cure}")
+    return "\n".join(lines)
+
+
+def version() -> str:
+    """The pack's own, from its one place."""
+    found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def software(folders: ModelFolders) -> Iterator[Row]:
+    yield Row(OK, "ComfyUI-FaceGen", version())
+    python = platform.python_version()
+    new_enough = sys.version_info[:2] >= OLDEST_PYTHON
+    yield Row(OK if new_enough else BROKEN, "Python", f"{python} on {platform.platform(terse=True)}",
+              "" if new_enough else "Use Python 3.10 or later.")  # fmt: skip
+    yield comfyui(folders.comfyui)
+    loaded = {}
+    for name, (distributions, oldest) in LIBRARIES.items():
+        row, loaded[name] = library(name, distributions, oldest)
+        yield row
+    yield providers(loaded["onnxruntime"], loaded["torch"])
+
+
+def comfyui(folder: Path | None) -> Row:
+    try:
+        text = (folder / "comfyui_version.py").read_text(encoding="utf-8") if folder else ""
+    except OSError:
+        text = ""
+    found = re.search(r'__version__ = "([\w.+-]+)"', text)
+    if not found:
+        return Row(NOTE, "ComfyUI", "not found around the pack or the models folder")
+    if numbers(found[1]) < OLDEST_COMFYUI:
+        return Row(BROKEN, "ComfyUI", found[1], f"Update ComfyUI to {'.'.join(map(str, OLDEST_COMFYUI))} or later.")
+    return Row(OK, "ComfyUI", found[1])
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text.split("+")[0])[:3])
+
+
+def library(name: str, distributions: tuple[str, ...], oldest: tuple[int, ...]):
+    """(row, module or None): its version, whether it can be imported, and whether several builds share its folder."""
+    found = {}
+    for distribution in distributions:
+        try:
+            found[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    shown = ", ".join(f"{distribution} {number}" for distribution, number in found.items()) or "not installed"
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # a library built for another numpy, or a missing DLL, may raise anything
+        if not found and isinstance(error, ImportError):
+            return Row(BROKEN, name, shown, f"Run: {INSTALL}"), None
+        first = str(error).strip().split("\n")[0]
+        return Row(BROKEN, name, f"{shown}; importing it fails: {first}", f"Run: {INSTALL} --force-reinstall"), None
+    number = next(iter(found.values()), getattr(module, "__version__", ""))
+    if oldest and numbers(number) < oldest:
+        return Row(BROKEN, name, shown, f"Run: {INSTALL} --upgrade"), module
+    if clash := several(name, found):
+        return Row(NOTE, name, shown, clash), module
+    return Row(OK, name, shown), module
+
+
+def several(name: str, found: dict[str, str]) -> str:
+    """What to do about builds that overwrite each other's files; nothing for builds of OpenCV in one version."""
+    if len(found) < 2 or (name == "cv2" and len(set(found.values())) == 1):
+        return ""
+    if name == "cv2":
+        newest = max(found.values(), key=numbers)
+        same = " ".join(f"{distribution}=={newest}" for distribution in found)
+        return f"Different versions share one folder. Run: pip install {same}"
+    return f"They share one folder, and the last one installed counts. Keep one: pip uninstall {' '.join(list(found)[1:])}"
+
+
+def providers(onnxruntime, torch) -> Row:
+    if onnxruntime is None:
+        return Row(NOTE, "ONNX providers", "unknown without onnxruntime")
+    names = {full: label for label, (full, _) in onnx_providers.PROVIDERS.items()}
+    offered = [names.get(full, full) for full in onnxruntime.get_available_providers()]
+    cuda = torch is not None and torch.cuda.is_available()
+    if cuda and "CUDA" not in offered:
+        cure = "Faces are found on the CPU, which works. For the GPU, put onnxruntime-gpu in onnxruntime's place."
+        return Row(NOTE, "ONNX providers", ", ".join(offered), cure)
+    return Row(OK, "ONNX providers", ", ".join(offered))

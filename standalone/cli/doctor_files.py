@@ -1,0 +1,204 @@
+"""The doctor's look at files: where models may lie, which are there and fit each other, folders, settings."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import FaceGenError
+from ...models.face.packs.catalogue import CATALOGUE
+from ...models.face.packs.find import find_packs
+from ...models.safetensors_header import clip_width, shapes
+
+OK, NOTE, BROKEN = "ok", "note", "BROKEN"
+KINDS = ("checkpoints", "ipadapter", "clip_vision", "insightface", "safety_checker")
+VIT_H = 1280  # width of CLIP-ViT-H-14, which FaceID-Plus reads
+FIT_FOR_FACEID = [name for name in ("buffalo_l", "buffalo_m", "raccoon_l") if name in CATALOGUE]
+
+
+class Row(NamedTuple):
+    """One line of the table; `cure` says what to do."""
+
+    state: str
+    what: str
+    found: str
+    cure: str = ""
+
+
+@dataclass
+class ModelFolders:
+    """Kind of model -> folders; `models` and `comfyui` are None where they are not known."""
+
+    models: Path | None
+    comfyui: Path | None
+    folders: dict[str, list[Path]] = field(default_factory=dict)
+    trouble: str = ""
+
+    @classmethod
+    def find(cls, given: Path | None, pack: Path) -> "ModelFolders":
+        """`given`, or the folder beside the custom_nodes that the pack lies in; and what extra_model_paths.yaml adds."""
+        here = Path(os.path.abspath(pack))
+        models = given
+        if given is None and here.parent.name == "custom_nodes":
+            models = here.parent.parent / "models"
+        if models is None:
+            return cls(None, None)
+        comfyui = models.absolute().parent
+        found = cls(models, comfyui, {kind: [models / kind] for kind in KINDS})
+        found._add_extra(comfyui / "extra_model_paths.yaml")
+        return found
+
+    def _add_extra(self, file: Path) -> None:
+        if not file.is_file():
+            return
+        try:
+            import yaml
+
+            sections = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            for section in sections.values():
+                for kind in KINDS:
+                    for line in str((section or {}).get(kind) or "").splitlines():
+                        base = Path(os.path.expandvars(os.path.expanduser(str(section.get("base_path") or ""))))
+                        self.folders[kind].append(file.parent / base / line.strip())
+        except ImportError:
+            self.trouble = "not read: PyYAML is not installed"
+        except (yaml.YAMLError, UnicodeError, OSError, AttributeError) as error:
+            self.trouble = f"not read: {str(error).splitlines()[0]}"
+
+    def files(self, kind: str, *endings: str) -> list[Path]:
+        found = []
+        for folder in self.folders.get(kind, []):
+            for root, _, names in os.walk(folder, followlinks=True):
+                found += [Path(root, name) for name in sorted(names) if name.lower().endswith(endings)]
+        return found
+
+    def place(self, kind: str) -> str:
+        return str(self.folders[kind][0])
+
+
+def file_rows(folders: ModelFolders) -> Iterator[Row]:
+    if folders.models is None:
+        yield Row(NOTE, "model files", "not looked for: the pack doesn't lie in ComfyUI's custom_nodes",
+                  "Say with --models DIR where ComfyUI's models folder is.")  # fmt: skip
+        return
+    if not folders.models.is_dir():
+        yield Row(BROKEN, "models folder", f"{folders.models} is no folder", "Give ComfyUI's models folder with --models DIR.")
+        return
+    yield Row(OK, "models folder", str(folders.models))
+    if folders.trouble:
+        yield Row(NOTE, "extra_model_paths", folders.trouble)
+    yield checkpoints(folders)
+    variants: list[int | None] = []
+    yield from faceid(folders, variants)
+    yield from clip_vision(folders, variants)
+    yield face_packs(folders)
+    yield from writable(folders)
+
+
+def checkpoints(folders: ModelFolders) -> Row:
+    files = folders.files("checkpoints", ".safetensors", ".ckpt", "model_index.json")
+    if not files:
+        return Row(BROKEN, "checkpoint", "none", f"Put an SD1.5 or SDXL checkpoint into {folders.place('checkpoints')}.")
+    for file in files:
+        if file.suffix == ".safetensors" and (why := damage(file)):
+            return Row(BROKEN, "checkpoint", f"{file.name}: {why}", "Download it again, or remove it.")
+    return Row(OK, "checkpoint", listed(files))
+
+
+def damage(file: Path) -> str:
+    try:
+        shapes(file)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def faceid(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
+    """Each FaceID file with its variant; `widths` gets the CLIP vision widths that they read."""
+    files = folders.files("ipadapter", ".bin", ".safetensors", ".pt", ".pth")
+    try:
+        from ...models.identity.adapter_file import FaceIDFile
+        from ...models.identity.faceid.variant import recognise
+    except ImportError as error:
+        if files:
+            yield Row(NOTE, "FaceID", f"{listed(files)} (variant unknown: {error.name} can't be imported)")
+    else:
+        seen, others = False, []
+        for file in files:
+            try:
+                variant = recognise(FaceIDFile(file))
+            except FaceGenError as error:
+                others.append((file, str(error)))
+                continue
+            seen = True
+            widths.append(variant.clip_dim)
+            yield Row(OK, "FaceID", f"{file.name}: {variant.name} for {variant.base}")
+        for file, why in others:
+            yield Row(NOTE, "no FaceID", f"{file.name}: {why.split('. ')[0]}")
+        if seen:
+            return
+    if not files or widths == []:
+        yield Row(BROKEN, "FaceID", "no FaceID file" if files else "none",
+                  f"Put ip-adapter-faceid-plusv2_sd15.bin from huggingface.co/h94/IP-Adapter-FaceID into "
+                  f"{folders.place('ipadapter')}.")  # fmt: skip
+
+
+def clip_vision(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
+    """The CLIP vision files with their widths, and whether one fits the FaceID files."""
+    found = {file: clip_width(file) for file in folders.files("clip_vision", ".safetensors")}
+    for file, width in found.items():
+        yield Row(OK if width else NOTE, "CLIP vision", f"{file.name}: {f'width {width}' if width else 'no CLIP vision model'}")
+    needed = {width for width in widths if width} or (set() if widths else {VIT_H})
+    for width in sorted(needed - set(found.values())):
+        yield Row(BROKEN, "CLIP vision", f"none of width {width}, which FaceID-Plus reads",
+                  "Put model.safetensors from huggingface.co/h94/IP-Adapter/tree/main/models/image_encoder, as "
+                  f"CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors, into {folders.place('clip_vision')}.")  # fmt: skip
+
+
+def face_packs(folders: ModelFolders) -> Row:
+    roots = [str(path) for path in folders.folders["insightface"]]
+    found = find_packs(roots)
+    names = ", ".join(sorted(found))
+    if not found:
+        return Row(BROKEN, "face model pack", "none", "Run: python <pack folder> models download buffalo_l "
+                   f'--models "{folders.models}"')  # fmt: skip
+    if not set(found) & set(FIT_FOR_FACEID):
+        return Row(NOTE, "face model pack", names, f"For FaceID get one of {', '.join(FIT_FOR_FACEID)} (models download).")
+    return Row(OK, "face model pack", names)
+
+
+def writable(folders: ModelFolders) -> Iterator[Row]:
+    for name, folder in (("output", folders.comfyui / "output"), ("user", folders.comfyui / "user"),
+                         ("insightface", folders.models / "insightface")):  # fmt: skip
+        place = folder
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        good = place.is_dir() and os.access(place, os.W_OK)
+        yield Row(OK if good else BROKEN, f"{name} folder", f"{folder} {'can' if good else 'can NOT'} be written",
+                  "" if good else f"Give yourself the right to write into {place}.")  # fmt: skip
+
+
+def settings_rows(folders: ModelFolders) -> Iterator[Row]:
+    from ...api.hosted.profiles import KEY_VARIABLE, ProfileError, load
+    from ...api.local.config import ConfigError, ConfigFile
+
+    user = (folders.comfyui or Path("nowhere")) / "user" / "facegen"
+    keys = user / "modelslab.json"
+    try:
+        yield Row(OK, "ModelsLab key", f"configured ({load('default', keys).source})")
+    except ProfileError as error:
+        if keys.exists() or os.environ.get(KEY_VARIABLE):
+            yield Row(BROKEN, "ModelsLab key", "not usable", str(error))
+        else:
+            yield Row(OK, "ModelsLab key", "not configured (only the ModelsLab node needs one)")
+    try:
+        enabled = ConfigFile(user / "local_api.json").read().enabled
+        yield Row(OK, "local API", "on" if enabled else "off")
+    except ConfigError as error:
+        yield Row(BROKEN, "local API", "settings can't be used", str(error))
+
+
+def listed(files: list[Path], most: int = 4) -> str:
+    names = [file.name for file in files[:most]]
+    return ", ".join(names) + (f" and {len(files) - most} more" if len(files) > most else "")

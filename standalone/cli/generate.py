@@ -1,0 +1,186 @@
+"""`generate`: a photo and a prompt to PNGs and a contact sheet."""
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ...contract import FIELDS, OF_THE_ANSWER, FaceGenRequest
+from ...errors import FaceGenError
+from ...models.tiny_files import require_tiny_files
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "tiny"
+TINY_NOTICE = (
+    "Using the built-in tiny model: it was trained on drawings of people who don't exist, so it shows what the pack does and "
+    "is not for real portraits. For those, give the folder of real files with --models DIR."
+)
+# What the tiny model was trained for, where nothing else is asked.
+TINY_DEFAULTS = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
+FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
+MODEL_OPTIONS = {
+    "checkpoint": "Which checkpoint of the models folder to use.",
+    "faceid": "Which FaceID file of the models folder to use.",
+    "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
+    "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
+}
+DEMO = {"prompt": "a person, blue background", "seed": 42}
+
+
+def add_command(commands) -> None:
+    """Add `generate` to the commands."""
+    parser = commands.add_parser("generate", help="photo and prompt to pictures, without ComfyUI")
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The contract's fields as options, with its names, ranges and defaults."""
+    for name, field in FIELDS.items():
+        if name in OF_THE_ANSWER:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        names = ["--face", option] if name == "face_image" else [option]
+        text = FILE_ONLY if name == "face_image" else field.description
+        if field.default not in (None, ""):
+            text += f" Default: {field.default}."
+        if field.minimum is not None and name != "seed":
+            text += f" {field.minimum:g} to {field.maximum:g}."
+        kind = {"action": argparse.BooleanOptionalAction} if field.type is bool else {"type": field.type}
+        if field.choices:
+            kind["choices"] = field.choices
+        default = None if name in TINY_DEFAULTS else field.default  # None: not given
+        parser.add_argument(*names, dest=name, default=default, help=text, **kind)
+    parser.add_argument("-o", "--out", type=Path, default=Path("out"), help="Folder for the pictures. Default: out.")
+    parser.add_argument(
+        "--models",
+        default=None,
+        help="Folder with the model files, laid out like ComfyUI's models folder, "
+        "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.",
+    )
+    for kind, text in MODEL_OPTIONS.items():
+        parser.add_argument(f"--{kind.replace('_', '-')}", metavar="NAME", help=text)
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="All styles and s_scale values, of a bundled photo and a drawn face if no --face is given.",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises FaceGenError or ContractError for what the user can mend."""
+    given = {name: getattr(options, name) for name in FIELDS if name not in OF_THE_ANSWER}
+    own_face = given["face_image"]
+    if options.demo:
+        given |= {name: value for name, value in (DEMO | {"face_image": demo_photo()}).items() if given[name] is None}
+    asked = {name for name in TINY_DEFAULTS if given[name] is not None}
+    request = FaceGenRequest(**{name: value for name, value in given.items() if name not in TINY_DEFAULTS or name in asked})
+    require_file(request.face_image)
+
+    with libraries():
+        from ..photos import prepare_folder, read_photo  # torch only after the request is known to be good
+
+    photo = read_photo(request.face_image)
+    weights, tiny = choose_weights(options)
+    if tiny:
+        request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
+    engine = load_engine(weights)
+    with libraries():
+        from ..demo import draw_demo, drawn_face
+        from ..drawing import draw, write_sheet
+    if options.demo:
+        faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
+        files = draw_demo(engine, request, faces, options.out)
+    else:
+        embeds, crop = engine.embed(photo)
+        prepare_folder(options.out)
+        drawn = draw(engine, request, embeds, options.out)
+        files = [*drawn.files, write_sheet([("photo", photo[0]), ("face", crop[0]), *drawn.cells], drawn.files, options.out)]
+    for file in files:
+        say(f"wrote {file}")
+
+
+@contextlib.contextmanager
+def libraries() -> Iterator[None]:
+    """Around imports: raises FaceGenError, with the cure, for a library that isn't there."""
+    try:
+        yield
+    except ImportError as error:
+        raise FaceGenError(
+            f"The Python library {error.name or 'needed'} can't be imported ({error}). Run `python dev.py demo`, which "
+            "installs all, or in the pack's folder: "
+            "pip install -r requirements.txt -r requirements-host.txt -r requirements-dev.txt"
+        ) from error
+
+
+def require_file(face: str) -> None:
+    if re.match(r"data:|[a-z][a-z0-9+.-]+://", face, re.IGNORECASE):
+        start = face if len(face) <= 40 else f"{face[:40]}…"
+        raise FaceGenError(f"The command line takes a photo file, no URL or data URI: {start} Save it and give the file.")
+
+
+def load_engine(weights):
+    with libraries():
+        import diffusers
+        import peft  # noqa: F401 - diffusers asks for it only while drawing
+        import transformers
+
+        from ..engine import Engine
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()  # our own is enough
+    return Engine(weights)
+
+
+def choose_weights(options: argparse.Namespace):
+    """The model files, and whether they are the tiny model's."""
+    with libraries():
+        from ..weights import find_weights
+
+    names = {kind: getattr(options, kind) for kind in MODEL_OPTIONS}
+    if options.models is None and (weights := default_models(names)):
+        return weights, False
+    if options.models in (None, TINY):
+        say(TINY_NOTICE)
+        return find_weights(require_tiny_files("The tiny model"), **names), True
+    say(f"models from {options.models}")
+    return find_weights(Path(options.models), **names), False
+
+
+def default_models(names: dict[str, str | None]):
+    """From ComfyUI's models folder, when the pack lies in its custom_nodes; None when no models are to be had there.
+
+    Raises FaceGenError when the user named a model, or when the folder holds all kinds but leaves a choice.
+    """
+    from ..weights import MissingFiles, find_weights
+
+    typed = [f"--{kind.replace('_', '-')}" for kind, name in names.items() if name]
+    folder = ROOT.parent.parent / "models"
+    if ROOT.parent.name != "custom_nodes" or not folder.is_dir():
+        if typed:
+            raise FaceGenError(f"{', '.join(typed)}: say with --models DIR which folder to look in.")
+        return None
+    try:
+        weights = find_weights(folder, **names)
+    except MissingFiles as error:
+        if typed:
+            raise
+        say(str(error))
+        return None
+    say(f"models from {folder}")
+    return weights
+
+
+def demo_photo() -> str:
+    """NASA's portrait of Eileen Collins (public domain), which scikit-image bundles."""
+    with libraries():
+        from skimage import data
+
+    return str(Path(data.__file__).parent / "astronaut.png")
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,35 @@
+"""The command line: which commands there are, and how what goes wrong is told."""
+
+import argparse
+import logging
+import os
+import warnings
+
+from ...contract import ContractError
+from ...errors import FaceGenError
+from . import doctor, generate, models
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit code: 0, 2 for what the user can mend, 130 when stopped."""
+    options = parse(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+    try:
+        options.run(options)
+    except (FaceGenError, ContractError) as error:
+        generate.say(f"facegen: {error}")
+        return 2
+    except KeyboardInterrupt:
+        generate.say("facegen: stopped")
+        return 130
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="facegen", description="Portraits of a person from one face photo.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in (generate, models, doctor):
+        command.add_command(commands)
+    return parser.parse_args(arguments)

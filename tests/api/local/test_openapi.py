@@ -1,0 +1,84 @@
+"""The OpenAPI description of the local API: valid, complete, and true of the routes and of what they answer."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from facegen.api.local.paths import ROUTES
+from facegen.api.local.server import LocalApi
+from facegen.contract import FIELDS, TYPE_NAMES
+from facegen.nodes.host.local_api.comfyui import HostInfo
+from local_api_server import BODY, LocalServer
+
+DESCRIPTION = json.loads((Path(__file__).parents[3] / "api" / "openapi.json").read_text(encoding="utf-8"))
+SCHEMAS = DESCRIPTION["components"]["schemas"]
+
+
+def described():
+    return {(method.upper(), path) for path, item in DESCRIPTION["paths"].items() for method in item}
+
+
+def test_it_is_openapi():
+    assert list(OpenAPIV31SpecValidator(DESCRIPTION).iter_errors()) == []
+
+
+def test_it_has_every_route_and_no_other(tmp_path):
+    api = LocalApi(HostInfo(("127.0.0.1",), 8188, False, tmp_path, tmp_path))
+    assert described() == set(ROUTES) == set(api.handlers)
+
+
+def test_its_request_is_the_contract():
+    schema = SCHEMAS["FaceGenRequest"]
+    assert set(schema["properties"]) == {"key", "model_id", *FIELDS}
+    assert schema["required"] == [name for name, rule in FIELDS.items() if rule.required]
+    for name, rule in FIELDS.items():
+        found = schema["properties"][name]
+        kinds = rule.type if isinstance(rule.type, tuple) else (rule.type,)
+        types = [TYPE_NAMES[kind] for kind in kinds] + ["null"] * rule.nullable
+        assert found["type"] in (types, types[0]) and found["description"] == rule.description
+        assert found.get("default") == rule.default and tuple(found.get("enum", ())) == rule.choices
+        limits = (rule.minimum, rule.maximum, rule.multiple_of)
+        assert (found.get("minimum"), found.get("maximum"), found.get("multipleOf")) == limits
+
+
+def check(answer, method, path, status):
+    """The decoded answer against the schema of the described one."""
+    response = DESCRIPTION["paths"][path][method]["responses"][str(status)]
+    if "$ref" in response:
+        response = DESCRIPTION["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    schema = response["content"]["application/json"]["schema"]
+    jsonschema.validate(answer, {**schema, "components": DESCRIPTION["components"]})
+
+
+SUBMIT = "/v6/image_editing/face_gen"
+
+
+def test_its_answers_are_those_given(tmp_path):
+    with LocalServer(tmp_path, enabled=True, max_queued=1, poll_seconds=0.05) as server:
+        done = server.submit(BODY)
+        check(done, "post", SUBMIT, 200)
+        check(server.submit({}), "post", SUBMIT, 200)
+        check(server.fetch(done["id"]), "post", "/v6/image_editing/fetch/{id}", 200)
+        check(server.fetch(99), "post", "/v6/image_editing/fetch/{id}", 200)
+        upload = server.post("/v6/base64_to_url", {"base64_string": BODY["face_image"]})[1]
+        check(upload, "post", "/v6/base64_to_url", 200)
+        check(server.get("/facegen/settings")[1], "get", "/facegen/settings", 200)
+        status, refused = server.get("/facegen/settings", headers={"Host": "evil.example"})
+        check(refused, "get", "/facegen/settings", status)
+        server.configure(enabled=True, max_queued=1, hold_seconds=0, poll_seconds=0.05)
+        server.comfy.gate.clear()
+        check(server.submit(BODY), "post", SUBMIT, 200)
+        status, full = server.post(SUBMIT, BODY)
+        assert status == 429
+        check(full, "post", SUBMIT, 429)
+        cancelled = server.post(f"/v6/image_editing/cancel/{done['id'] + 1}")[1]
+        check(cancelled, "post", "/v6/image_editing/cancel/{id}", 200)
+        check(server.post(SUBMIT, raw=b"{")[1], "post", SUBMIT, 400)
+
+
+def test_a_wrong_answer_would_be_noticed():
+    with pytest.raises(jsonschema.ValidationError):
+        check({"status": "success", "id": "7"}, "post", SUBMIT, 200)

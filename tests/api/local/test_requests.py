@@ -1,0 +1,116 @@
+"""Loosely written requests are read exactly; what is moved into range is said."""
+
+import pytest
+
+from facegen.api.download import Guard
+from facegen.api.local.request import read_request
+from facegen.contract import ContractError, FaceGenRequest
+
+MINIMAL = {"prompt": "a sailor", "face_image": "https://example.org/face.jpg"}
+
+
+NESTED: list = []  # more deeply than Python can write
+for _ in range(10_000):
+    NESTED = [NESTED]
+
+
+def read(**body):
+    return read_request({**MINIMAL, **body}, Guard())
+
+
+def test_what_is_left_out_is_the_default():
+    assert read() == (FaceGenRequest(**MINIMAL), "")
+
+
+def test_a_request_as_the_web_examples_write_it():
+    request, tip = read(
+        key="x", model_id="m", width="512", height="768", samples="1", num_inference_steps="41", safety_checker="no",
+        base64="yes", seed="null", guidance_scale="7.5", webhook="null", style="Anime ", s_scale="0.3", **{" track_id": "null"},
+    )  # fmt: skip
+    assert tip == ""
+    assert request == FaceGenRequest(
+        **MINIMAL, width=512, height=768, num_inference_steps=41, safety_checker=False, base64=True, style="anime", s_scale=0.3
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value", "tip"),
+    [
+        ({"s_scale": 7.5}, "s_scale", 2, "s_scale was 7.5 and is now 2."),
+        ({"num_inference_steps": 20}, "num_inference_steps", 21, "num_inference_steps was 20 and is now 21."),
+        ({"num_inference_steps": 100}, "num_inference_steps", 41, "num_inference_steps was 100 and is now 41."),
+        ({"num_inference_steps": 25}, "num_inference_steps", 25, ""),
+        ({"width": 1024}, "width", 512, "width was 1024 and is now 512."),
+        ({"width": "511"}, "width", 504, "width was 511 and is now 504."),
+        ({"height": 0}, "height", 64, "height was 0 and is now 64."),
+        ({"guidance_scale": -3}, "guidance_scale", 1, "guidance_scale was -3 and is now 1."),
+        ({"samples": 4}, "samples", 2, "samples was 4 and is now 2."),
+        ({"samples": 2, "height": 768}, "samples", 1, "samples is 1 at 512x768."),
+        ({"seed": 2**70}, "seed", 2**64 - 1, f"seed was {2**70} and is now {2**64 - 1}."),
+        ({"seed": -1}, "seed", None, ""),
+        ({"seed": "12"}, "seed", 12, ""),
+        ({"width": 512.0}, "width", 512, ""),
+        ({"safety_checker": 0}, "safety_checker", False, ""),
+        ({"base64": "TRUE"}, "base64", True, ""),
+        ({"negative_prompt": None}, "negative_prompt", "", ""),
+        ({"style": ""}, "style", "realistic", ""),
+        ({"track_id": 7}, "track_id", 7, ""),
+        ({" track_id ": "a"}, "track_id", "a", ""),
+        ({"track_id": "7"}, "track_id", "7", ""),
+        ({"webhook": " https://example.org/hook "}, "webhook", "https://example.org/hook", ""),
+        ({"prompt": "null"}, "prompt", "null", ""),
+    ],
+)
+def test_values(given, name, value, tip):
+    request, said = read(**given)
+    assert getattr(request, name) == value and type(getattr(request, name)) in (type(value), int, float)
+    assert said == tip
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": "x" * 10_001}, "prompt"),
+        ({"prompt": "\ud800"}, "prompt"),
+        ({"face_image": ["a"]}, "face_image"),
+        ({"style": {"a": "anime"}}, "style"),
+        ({"track_id": NESTED}, "track_id"),
+        ({"width": "wide"}, "width"),
+        ({"width": True}, "width"),
+        ({"width": 300.5}, "width"),
+        ({"seed": "1.5"}, "seed"),
+        ({"seed": {}}, "seed"),
+        ({"s_scale": float("nan")}, "s_scale"),
+        ({"s_scale": "inf"}, "s_scale"),
+        ({"guidance_scale": "1e999"}, "guidance_scale"),
+        ({"style": "oil"}, "style"),
+        ({"base64": 2}, "base64"),
+        ({"safety_checker": "maybe"}, "safety_checker"),
+        ({"safety_checker_type": "green"}, "safety_checker_type"),
+        ({"webhook": "ftp://example.org"}, "webhook"),
+        ({"webhook": "http://127.0.0.1/"}, "webhook"),
+        ({"webhook": "http://user:word@example.org/"}, "webhook"),
+        ({"track_id": 1.5}, "track_id"),
+        ({"track_id": True}, "track_id"),
+        ({"track_id": "x" * 256}, "track_id"),
+    ],
+)
+def test_values_that_cannot_be_read(given, name):
+    with pytest.raises(ContractError) as error:
+        read(**given)
+    assert list(error.value.errors) == [name] and name in error.value.errors[name][0]
+
+
+def test_every_bad_field_is_named_at_once():
+    with pytest.raises(ContractError) as error:
+        read_request({"width": "x", "style": "oil", "face_image": "f"}, Guard())
+    assert list(error.value.errors) == ["prompt", "width", "style"]
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 5])
+def test_a_body_that_is_no_object(body):
+    with pytest.raises(ContractError, match="JSON object"):
+        read_request(body, Guard())

@@ -1,0 +1,85 @@
+"""Face nodes inside ComfyUI."""
+
+import numpy as np
+import pytest
+import torch
+
+from facegen.errors import FaceGenError
+
+
+@pytest.fixture(scope="module")
+def analyzer(run):
+    return run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")[0]
+
+
+def test_embeds_the_largest_face(run, analyzer, astronaut):
+    embeds, crops, annotated, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut)
+    assert faces == 1 and len(embeds) == 1 and embeds.clip_hidden is None
+    assert embeds.faces[0]["model_pack"] == "buffalo_l"
+    assert embeds.faces[0]["bbox"][0] == pytest.approx(0.35 * 512, abs=1)
+    assert crops.shape == (1, 224, 224, 3) and annotated.shape == astronaut.shape
+    other = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut, select="all", combine="concat")[0]
+    assert len(other) == 2
+
+
+def test_clip_states_equal_transformers(run, analyzer, clip_vision, astronaut, folder_paths):
+    """Penultimate states of the RGB crop, and of a picture that is zero after normalisation."""
+    from safetensors.torch import load_file
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    embeds, crops, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut, clip_vision=clip_vision)
+    assert embeds.clip_hidden.shape == embeds.clip_hidden_zero.shape == (1, 257, 1024)
+    config = CLIPVisionConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+                              patch_size=14, projection_dim=768)  # fmt: skip
+    with torch.device("meta"):  # its own random weights would take seconds
+        oracle = CLIPVisionModelWithProjection(config).eval()
+    state = {k: v.float() for k, v in load_file(folder_paths.get_full_path("clip_vision", "vit_l.safetensors")).items()}
+    missing, unexpected = oracle.load_state_dict(state, strict=False, assign=True)
+    assert not unexpected and all("position_ids" in name for name in missing)
+    oracle.vision_model.embeddings.position_ids = torch.arange(257)[None]
+    rgb = (crops[0].numpy() * 255).round().astype(np.uint8)
+    pixels = CLIPImageProcessor()(images=[rgb], return_tensors="pt").pixel_values
+    both = oracle(torch.cat([pixels, torch.zeros_like(pixels)]), output_hidden_states=True).hidden_states[-2]
+    for given, expected in zip((embeds.clip_hidden, embeds.clip_hidden_zero), both.split(1), strict=True):
+        assert ((given - expected).norm() / expected.norm()).item() < 1e-4
+
+
+def test_no_face_is_an_error_or_skipped(run, analyzer, astronaut):
+    black = torch.zeros_like(astronaut)
+    with pytest.raises(FaceGenError, match="512x512"):
+        run("FaceGenEmbedFace", face_analysis=analyzer, image=black)
+    both = torch.cat([black, astronaut])
+    embeds, _, annotated, faces, _, mask = run("FaceGenEmbedFace", face_analysis=analyzer, image=both, on_no_face="skip")
+    assert faces == len(embeds) == 1 and len(annotated) == 2
+    assert mask.shape == (2, 512, 512) and not mask[0].any() and mask[1, 128, 230] == 1
+    with pytest.raises(FaceGenError, match="all were skipped"):
+        run("FaceGenEmbedFace", face_analysis=analyzer, image=black, on_no_face="skip")
+
+
+@pytest.mark.parametrize(
+    ("combine", "count", "per_image"), [("average", 1, False), ("concat", 2, False), ("one per image", 2, True)]
+)
+def test_combining_a_batch(run, analyzer, astronaut, combine, count, per_image):
+    batch = torch.cat([astronaut, astronaut.flip(2)])
+    embeds, _, _, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine=combine)
+    assert (len(embeds), embeds.per_image, faces) == (count, per_image, 2)
+    if combine == "average":
+        each = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine="concat")[0]
+        mean = each.normed_identity.mean(0, keepdim=True)
+        assert torch.allclose(embeds.normed_identity, mean / mean.norm(), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_pictures_that_are_not_rgb(run, analyzer, channels):
+    with pytest.raises(FaceGenError, match=f"{channels}.*Embed Face|Embed Face.*{channels}"):
+        run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.zeros(1, 64, 64, channels))
+
+
+def test_pictures_with_nan(run, analyzer):
+    with pytest.raises(FaceGenError, match="Embed Face.*NaN"):
+        run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.full((1, 64, 64, 3), float("nan")))
+
+
+def test_a_missing_pack_names_the_folder(run):
+    with pytest.raises(FaceGenError, match=r"'antelopev2' not found.*insightface/models/antelopev2"):
+        run("FaceGenLoadFaceAnalyzer", model_pack="antelopev2")

@@ -1,0 +1,272 @@
+"""The local Face Generator API in a real ComfyUI server, driven by the clients that were written for the hosted service."""
+
+import base64
+import http.server
+import io
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from host_server import ComfyServer
+
+KEY = "sk-live-of-a-hosted-account"
+POLLING_CLIENT = Path(__file__).parents[2] / "support" / "polling_client.mjs"
+SMALL = {"width": 64, "height": 64, "num_inference_steps": 21}
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    from skimage import data
+
+    file = io.BytesIO()
+    Image.fromarray(data.astronaut()).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def face(photo):
+    return f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}"
+
+
+@pytest.fixture(scope="module")
+def face_url(photo):
+    """The photo under a URL without an extension."""
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(photo)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
+        threading.Thread(target=site.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{site.server_port}/generations/2f1c9a70"
+        site.shutdown()
+
+
+def configure(base, **settings):
+    path = base / "user" / "facegen" / "local_api.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"enabled": True, "hold_seconds": 600, "allowed_hosts": ["127.0.0.1"], **settings}))
+    path.chmod(0o600)
+
+
+def switch(server, enabled):
+    return json.loads(server.request("/facegen/settings", {"local_api": {"enabled": enabled}}))["local_api"]
+
+
+@pytest.fixture(scope="module")
+def api(server):
+    """The running server's /api, with the local API turned on."""
+    assert not server.get("/facegen/settings")["local_api"]["enabled"]
+    configure(server.base)
+    assert switch(server, True)["enabled"]
+    yield f"http://127.0.0.1:{server.port}/api"
+    switch(server, False)
+
+
+def picture(url):
+    with urllib.request.urlopen(url) as answer:
+        return Image.open(io.BytesIO(answer.read()))
+
+
+def check(answer, size=(64, 64), count=1):
+    assert answer["status"] == "success", answer
+    drawn = [np.asarray(picture(url), dtype=np.float32) for url in answer["output"]]
+    assert [d.shape for d in drawn] == [(size[1], size[0], 3)] * count
+    assert all(d.std() > 3 for d in drawn)
+    return drawn
+
+
+# --- official clients
+
+
+@pytest.mark.parametrize("enterprise", [False, True])
+def test_the_python_sdk(api, face, enterprise):
+    from modelslab_py.core.apis.image_editing import Image_editing
+    from modelslab_py.core.client import Client
+    from modelslab_py.schemas.image_editing import FacegenSchema
+
+    client = Client(KEY)
+    client.base_url = f"{api}/"
+    editing = Image_editing(client, enterprise=enterprise)
+    answer = editing.facegen(FacegenSchema(prompt="a sailor", face_image=face, width=64, height=64, samples=2))
+    one, other = check(answer, count=2)
+    assert np.abs(one - other).mean() > 1
+    # The SDK's own defaults are outside the contract.
+    assert "num_inference_steps was 20 and is now 21." in answer["tip"] and "s_scale was 7.5 and is now 2." in answer["tip"]
+    assert editing.fetch(str(answer["id"])) == answer
+
+
+# As the service's pages show it: numbers as strings, "null", and a stray space in a name.
+PAGE_BODY = {
+    "key": KEY, "model_id": "some-model", "prompt": "a pirate on a boat", "style": "realistic", "negative_prompt": "blurry",
+    "num_inference_steps": "21", "width": "64", "height": "64", "webhook": "null", " track_id": "null",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs cURL")
+def test_curl(api, face_url):
+    url, data = f"{api}/v6/image_editing/face_gen", json.dumps({**PAGE_BODY, "face_image": face_url})
+    command = [
+        "curl",
+        "--silent",
+        "--request",
+        "POST",
+        "--url",
+        url,
+        "--header",
+        "Content-Type: application/json",
+        "--data",
+        data,
+    ]
+    check(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+
+
+def test_python_requests(api, face_url):
+    import requests
+
+    url = f"{api}/v1/enterprise/face_gen/make_gen"
+    response = requests.post(
+        url, headers={"Content-Type": "application/json"}, json={**PAGE_BODY, "face_image": face_url, "base64": "true"}
+    )
+    answer = response.json()
+    assert Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))).size == (64, 64)
+    assert requests.get(answer["proxy_links"][0]).text == answer["output"][0]
+
+
+@needs_node
+def test_javascript_fetch(api, face_url):
+    script = f"""fetch("{api}/v1/enterprise/image_editing/face_gen", {{
+        method: "POST", headers: {{ "Content-Type": "application/json" }},
+        body: JSON.stringify({json.dumps({**PAGE_BODY, "face_image": face_url})}),
+    }}).then(response => response.json()).then(data => console.log(JSON.stringify(data)));"""
+    check(json.loads(subprocess.run(["node", "-e", script], check=True, capture_output=True).stdout))
+
+
+@needs_node
+def test_a_polling_javascript_client(server, api, face):
+    configure(server.base, hold_seconds=0.1, poll_seconds=2)
+    body = json.dumps({"prompt": "a sailor", "face_image": face, **SMALL})
+    output = subprocess.run(["node", POLLING_CLIENT, api, KEY, body], check=True, capture_output=True).stdout
+    configure(server.base)
+    answer = json.loads(output)
+    assert answer["first"] == "processing"
+    check(answer)
+
+
+# --- ComfyUI's own queue
+
+
+def submit(server, face, **values):
+    return json.loads(server.request("/v6/image_editing/face_gen", {"prompt": "a", "face_image": face, **SMALL, **values}))
+
+
+def fetch(server, identifier):
+    return json.loads(server.request(f"/v6/image_editing/fetch/{identifier}", {}))
+
+
+def finished(server, identifier):
+    deadline = time.monotonic() + 180
+    while (answer := fetch(server, identifier))["status"] == "processing":
+        assert time.monotonic() < deadline, server.tail()
+    return answer
+
+
+@pytest.fixture
+def quick(server, api):
+    configure(server.base, hold_seconds=0.1, poll_seconds=0.5, max_queued=50)
+    yield
+    configure(server.base)
+
+
+def running(server):
+    deadline = time.monotonic() + 60
+    while not (queue := server.get("/queue"))["queue_running"]:
+        assert time.monotonic() < deadline, server.tail()
+        time.sleep(0.05)
+    return queue
+
+
+def test_fifty_at_once_are_in_comfyuis_queue_and_can_be_cancelled(server, face, quick):
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda seed: submit(server, face, seed=seed), range(50)))
+        ids = [answer["id"] for answer in answers]
+        assert len(set(ids)) == 50 and {answer["status"] for answer in answers} <= {"processing", "success"}
+        cancel = lambda identifier: json.loads(server.request(f"/v6/image_editing/cancel/{identifier}", {}))  # noqa: E731
+        deadline = time.monotonic() + 60
+        known = lambda: [e[1] for part in server.get("/queue").values() for e in part] + list(server.get("/history"))  # noqa: E731
+        while len(server.get("/queue")["queue_pending"]) < 45:  # all but those that are done or running have arrived
+            assert time.monotonic() < deadline, server.tail()
+            time.sleep(0.1)
+        assert len(known()) == len(set(known()))
+        stopped = list(pool.map(cancel, ids[3:]))
+    assert all(answer["status"] in ("failed", "success") for answer in stopped)
+    for identifier in ids[:3]:
+        check(finished(server, identifier))
+    assert all(finished(server, answer["id"])["status"] == answer["status"] for answer in stopped)
+    assert not any(server.get("/queue").values())
+
+
+def test_interrupted_from_comfyuis_own_interface(server, face, quick):
+    identifier = submit(server, face, num_inference_steps=41, width=256, height=256)["id"]
+    running(server)
+    server.request("/interrupt", {})
+    assert finished(server, identifier) == {"status": "failed", "id": identifier, "output": "",
+                                            "message": "The request was cancelled."}  # fmt: skip
+
+
+def test_a_photo_without_a_face(server, api):
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(file, "PNG")
+    answer = submit(server, f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
+    assert answer["status"] == "failed" and "No face found in the 300x200 picture" in answer["message"]
+
+
+def test_neither_key_nor_face_is_left_anywhere(server, api, face):
+    """After all of the above: not in ComfyUI's history, log, output or user folder, nor in its temporary files."""
+    check(submit(server, face, key=KEY))
+    start = face.partition(",")[2][:200]
+    texts = [json.dumps(server.get("/history")), server.log.read_text(errors="replace")]
+    for folder in ("user", "output", "temp", "input"):
+        texts += [file.read_bytes().decode("latin-1") for file in (server.base / folder).rglob("*") if file.is_file()]
+    assert all(KEY not in text and start not in text for text in texts)
+    assert not any((server.base / "temp" / "facegen").iterdir())
+
+
+def test_killed_in_mid_job(base_directory, tmp_path, face):
+    """kill -9, then another start: what was done is there, what was in work is reported as failed, ids go on."""
+    base = tmp_path / "comfyui"
+    for name in ("input", "output", "temp", "user"):
+        (base / name).mkdir(parents=True)
+    for name in ("models", "custom_nodes"):
+        (base / name).symlink_to(base_directory / name, target_is_directory=True)
+    configure(base, hold_seconds=0.1)
+    with ComfyServer(base) as first:
+        done = finished(first, submit(first, face)["id"])
+        check(done)
+        interrupted = submit(first, face, width=512, height=512, num_inference_steps=41)
+        waiting = submit(first, face)
+        running(first)
+        first.process.kill()
+    with ComfyServer(base) as second:
+        again = fetch(second, done["id"])
+        assert again["status"] == "success" and again["meta"] == done["meta"]
+        check({**again, "output": [url.replace(str(first.port), str(second.port)) for url in again["output"]]})
+        for job in (interrupted, waiting):
+            answer = fetch(second, job["id"])
+            assert answer["status"] == "failed" and "stopped while this request was in work" in answer["message"]
+        assert submit(second, "nothing")["status"] == "error"

@@ -1,0 +1,187 @@
+"""Adapter files: recognised by their tensors, refused with a clear error when they aren't what they should be."""
+
+import hashlib
+import os
+import pickle
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from facegen.errors import FaceGenError
+from facegen.models.face.embeds import FaceEmbeds
+from facegen.models.identity.adapter_file import FaceIDFile
+from facegen.models.identity.faceid import variant as variant_module
+from facegen.models.identity.faceid.adapter import CrossAttention, FaceIDAdapter
+from faceid_files import faceid_state, save
+
+SMALL = {"widths": [32, 64], "inner": 64}
+
+
+PORTRAIT = {"clip_dim": None, "rank": 0, "tokens": 16}
+
+
+@pytest.mark.parametrize("ending", ["bin", "pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("kwargs", "name", "tokens", "clip_dim", "shortcut", "base"),
+    [({"clip_dim": 1280}, "faceid-plusv2_sd15", 4, 1280, True, "SD1.5"),
+     ({"clip_dim": 1280, "context_dim": 2048, "depth": 1}, "faceid-plusv2_sdxl", 4, 1280, True, "SDXL"),
+     ({"clip_dim": None}, "faceid_sd15", 4, None, False, "SD1.5"),
+     ({"clip_dim": None, "context_dim": 2048}, "faceid_sdxl", 4, None, False, "SDXL"),
+     (PORTRAIT, "faceid-portrait_sd15", 16, None, False, "SD1.5"),
+     ({**PORTRAIT, "context_dim": 2048}, "faceid-portrait_sdxl", 16, None, False, "SDXL"),
+     ({"unnorm": True, "rank": 0, "context_dim": 2048, "depth": 1}, "faceid-portrait_sdxl_unnorm", 16, None, False, "SDXL")],
+)  # fmt: skip
+def test_variant_is_found_from_the_tensors(tmp_path, ending, kwargs, name, tokens, clip_dim, shortcut, base):
+    kwargs = {"inner": 64, **kwargs}
+    path = save(faceid_state([32, 64], **kwargs), tmp_path / f"my favourite (1).{ending}")
+    adapter = FaceIDAdapter(path)
+    variant = adapter.variant
+    assert (variant.name, variant.tokens, variant.clip_dim, variant.shortcut) == (name, tokens, clip_dim, shortcut)
+    assert variant.base == base and adapter.widths == [32, 64]
+    assert variant.raw_identity == ("unnorm" in name)
+
+
+def test_plus_v1_is_known_by_the_published_files_digest(tmp_path, monkeypatch):
+    path = save(faceid_state(**SMALL, clip_dim=80), tmp_path / "plus.bin")
+    monkeypatch.setattr(variant_module, "PLUS_V1_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    variant = FaceIDAdapter(path).variant
+    assert (variant.name, variant.shortcut) == ("faceid-plus_sd15", False)
+
+
+def test_an_ip_adapter_for_pictures_is_refused(tmp_path):
+    state = faceid_state(**SMALL, unnorm=True, rank=0)
+    state["image_proj"]["proj_in.weight"] = torch.zeros(64, 1280)
+    path = save(state, tmp_path / "ip-adapter-plus_sd15.safetensors")
+    with pytest.raises(
+        FaceGenError, match=r"proj_in\.weight of width 1280, as IP-Adapters that read a picture have, in place of 512"
+    ):
+        FaceIDAdapter(path)
+
+
+def test_keys_and_values_are_the_published_projections(tmp_path):
+    state = faceid_state(**SMALL, clip_dim=None)
+    adapter = FaceIDAdapter(save(state, tmp_path / "a.safetensors"))
+    face = FaceEmbeds(torch.randn(1, 512))
+    tokens = adapter.tokens(face)
+    key, value = adapter.keys_values(face)[1]
+    assert key.shape == value.shape == (2, 1, 4, 64)
+    assert torch.allclose(key[0], tokens[0] @ state["ip_adapter"]["3.to_k_ip.weight"].T, atol=1e-6)
+    assert torch.allclose(value[1], tokens[1] @ state["ip_adapter"]["3.to_v_ip.weight"].T, atol=1e-6)
+
+
+def test_the_lora_comes_from_the_same_file(tmp_path):
+    state = faceid_state(**SMALL, clip_dim=None, rank=4)
+    adapter = FaceIDAdapter(save(state, tmp_path / "a.bin"))
+    blocks = [CrossAttention(("a",), "down.0", 32, 4, 0), CrossAttention(("b",), "mid.0", 64, 4, 1)]
+    lora = adapter.lora(blocks, "unet.")
+    assert len(lora) == 2 * 2 * 4 * 2  # blocks, attentions, projections, sides
+    assert torch.equal(lora["unet.down.0.attn1.to_q.lora_up.weight"], state["ip_adapter"]["0.to_q_lora.up.weight"])
+    assert torch.equal(lora["unet.mid.0.attn2.to_out.0.lora_down.weight"], state["ip_adapter"]["3.to_out_lora.down.weight"])
+    again = adapter.lora(blocks, "unet.")
+    assert all(again[name] is lora[name] for name in lora)
+
+
+def test_only_the_tensors_asked_for_are_read(tmp_path, monkeypatch):
+    path = save(faceid_state(**SMALL, clip_dim=None), tmp_path / "a.safetensors")
+    read = []
+    get = FaceIDFile.__getitem__
+    monkeypatch.setattr(FaceIDFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    adapter = FaceIDAdapter(path)
+    assert all(name.startswith("image_proj.") for name in read)
+    read.clear()
+    face = FaceEmbeds(torch.randn(1, 512))
+    adapter.keys_values(face)
+    assert read and not any("_lora" in name for name in read)
+    projections = [name for name in read if "_ip." in name]
+    assert len(projections) == len(set(projections)) == 4  # once each
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, form):
+    path, trap = tmp_path / "adapter.bin", tmp_path / "trap"
+    if form == "zip":
+        torch.save({"image_proj": Evil(trap)}, path)
+    else:
+        path.write_bytes(pickle.dumps({"image_proj": Evil(trap)}))
+    with pytest.raises(FaceGenError, match=r"adapter\.bin was refused.*Nothing in it was run"):
+        FaceIDAdapter(path)
+    assert not trap.exists()
+    torch.load(path, weights_only=False) if form == "zip" else pickle.loads(path.read_bytes())
+    assert trap.exists()  # it would have done something
+
+
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_and_empty_files(tmp_path, ending, share):
+    path = save(faceid_state(**SMALL, clip_dim=None), tmp_path / f"adapter.{ending}")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(FaceGenError, match=rf"adapter\.{ending}.*(ownload it again|Use the published file)"):
+        FaceIDAdapter(path)
+
+
+@pytest.mark.parametrize("cut", range(10, 700, 23))
+def test_legacy_pickles_truncated_anywhere(tmp_path, cut):
+    path = tmp_path / "adapter.bin"
+    torch.save({"image_proj": {"norm.weight": torch.ones(8)}}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(FaceGenError, match=r"adapter\.bin"):
+        FaceIDAdapter(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["image_proj.norm.bias", "image_proj.proj.2.bias", "image_proj.perceiver_resampler.norm_out.weight",
+     "image_proj.perceiver_resampler.layers.1.0.to_kv.weight", "ip_adapter.1.to_v_ip.weight", "ip_adapter.1.to_k_ip.weight"],
+)  # fmt: skip
+def test_a_file_that_lacks_one_tensor_names_it(tmp_path, name):
+    state = faceid_state(**SMALL, clip_dim=64, context_dim=64)
+    part, tensor = name.split(".", 1)
+    del state[part][tensor]
+    with pytest.raises(FaceGenError, match="lacks.*" + re.escape(name)):
+        FaceIDAdapter(save(state, tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+def test_html_saved_as_a_model(tmp_path, ending):
+    path = tmp_path / f"adapter.{ending}"
+    path.write_text("<!DOCTYPE html><html><title>Sign in</title></html>")
+    with pytest.raises(FaceGenError, match=rf"adapter\.{ending}"):
+        FaceIDAdapter(path)
+
+
+def test_other_model_files_say_what_they_lack_and_hold(tmp_path):
+    path = tmp_path / "lora.safetensors"
+    save_file({"lora_unet_mid.alpha": torch.ones(1), "lora_unet_mid.lora_up.weight": torch.ones(2, 2)}, path)
+    with pytest.raises(FaceGenError, match=r"not a FaceID adapter.*lacks image_proj\.proj\.0\.weight.*lora_unet_mid\.alpha"):
+        FaceIDAdapter(path)
+
+
+def test_a_list_instead_of_tensors(tmp_path):
+    torch.save([1, 2, 3], tmp_path / "list.bin")
+    with pytest.raises(FaceGenError, match="not a FaceID adapter.*holds 0 tensors"):
+        FaceIDAdapter(tmp_path / "list.bin")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FaceGenError, match=r"not found: .*nowhere\.bin"):
+        FaceIDAdapter(tmp_path / "nowhere.bin")
+
+
+def test_embeddings_must_be_finite_and_consistent():
+    with pytest.raises(FaceGenError, match="NaN"):
+        FaceEmbeds(torch.full((1, 512), float("nan")))
+    with pytest.raises(FaceGenError, match=r"\[512\]"):
+        FaceEmbeds(torch.zeros(512))
+    with pytest.raises(FaceGenError, match="belong together"):
+        FaceEmbeds(torch.ones(1, 512), torch.ones(1, 257, 8))

@@ -1,0 +1,90 @@
+"""README.md: every command in it runs, every link leads somewhere."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev_tools import load_dev
+from facegen.standalone.cli import models as model_files
+from facegen.standalone.cli.main import main
+from local_api_server import LocalServer, data_uri
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "".join(re.findall(r"```\n(.*?)```", README, re.DOTALL))
+COMMANDS = [line.strip() for line in BLOCKS.splitlines() if line.strip()]
+
+
+def of_pack():
+    """The commands of the pack's own command line, without Python and `.`."""
+    return [shlex.split(c)[2:] for c in COMMANDS if shlex.split(c)[:2] in (["python", "."], [".venv/bin/python", "."])]
+
+
+def of_dev():
+    return [shlex.split(c)[2:] for c in COMMANDS if c.startswith("python3 dev.py ")]
+
+
+def test_it_is_short_and_every_command_has_a_test():
+    assert len(README.splitlines()) < 300
+    others = [c for c in COMMANDS if not c.startswith(("python . ", ".venv/bin/python . ", "python3 dev.py ", "curl "))]
+    assert others == ["python -m pip install -r requirements.txt"]
+    assert len(of_pack()) == 5 and [c[0] for c in of_dev()] == ["comfyui", "demo", "test"]
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_requirements_are_met_by_pip(tmp_path):
+    """Here they are installed, so that pip looks and changes nothing."""
+    pytest.importorskip("pip")  # uv makes environments without it
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "-r", "requirements.txt"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Would install" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [c for c in of_pack() if c[0] in ("models", "doctor")], ids=" ".join)
+def test_commands_of_the_pack(arguments, tmp_path, monkeypatch, capsys):
+    """In a ComfyUI; downloading and converting have tests of their own."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(model_files, "ROOT", tmp_path / "custom_nodes" / "ComfyUI-FaceGen")
+    ran = []
+    monkeypatch.setattr(model_files, "run_download", lambda name, models: ran.append((name, models)))
+    monkeypatch.setattr(model_files, "run_convert", lambda options: ran.append(options.file))
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    shown = capsys.readouterr().out
+    assert code == 0, shown
+    wanted = {"download": [("buffalo_l", tmp_path / "models")], "convert": [Path("FILE.bin")]}
+    assert ran == wanted.get(arguments[1] if len(arguments) > 1 else "", [])
+    assert ran or "buffalo_l" in shown or "Nothing is broken" in shown
+
+
+@pytest.mark.parametrize("arguments", of_dev(), ids=" ".join)
+def test_commands_of_dev(arguments, monkeypatch):
+    """Each reaches what does it; that has tests of its own."""
+    dev = load_dev(ROOT / "dev.py")
+    ran = []
+    monkeypatch.setattr(dev.suites, "test", lambda options, pack, host: ran.append("test") or 0)
+    monkeypatch.setattr(dev.start, "comfyui", lambda options, port, browser: ran.append("comfyui") or 0)
+    monkeypatch.setattr(dev, "demo", lambda options: ran.append("demo") or 0)
+    monkeypatch.setattr(dev.sys, "argv", ["dev.py", *arguments])
+    assert dev.main() == 0 and ran == arguments
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs cURL")
+def test_curl(tmp_path):
+    (command,) = (c for c in COMMANDS if c.startswith("curl "))
+    with LocalServer(tmp_path, enabled=True, poll_seconds=0.3) as server:
+        here = command.replace("127.0.0.1:8188", f"127.0.0.1:{server.port}").replace("https://example.org/face.jpg", data_uri())
+        done = subprocess.run([*shlex.split(here), "--silent"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and '"status": "success"' in done.stdout.replace('":"', '": "'), done

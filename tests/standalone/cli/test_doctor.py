@@ -1,0 +1,203 @@
+"""The doctor: finds what is there, names what is broken with its cure, and needs none of the libraries it looks for."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from facegen.models.safetensors_header import clip_width, shapes
+from facegen.standalone.cli import doctor, doctor_files
+from facegen.standalone.cli.main import main
+from faceid_files import faceid_state, save
+from onnx_files import save_pack
+
+ROOT = Path(__file__).resolve().parents[3]
+KEY = "secret-key-0123456789"
+
+
+@pytest.fixture(scope="module")
+def faceid(tmp_path_factory):
+    return save(faceid_state([32] * 16, 768, 1280, rank=2, depth=1, inner=64), tmp_path_factory.mktemp("f") / "any.bin")
+
+
+@pytest.fixture
+def models(tmp_path, faceid, monkeypatch):
+    """A ComfyUI with all that FaceGen needs, and no settings."""
+    monkeypatch.delenv("MODELSLAB_API_KEY", raising=False)
+    monkeypatch.delenv("FACEGEN_API_TOKEN", raising=False)
+    models = tmp_path / "ComfyUI" / "models"
+    for kind in ("checkpoints", "clip_vision", "ipadapter"):
+        (models / kind).mkdir(parents=True)
+    (models.parent / "comfyui_version.py").write_text('__version__ = "0.8.0"\n')
+    save_file({"x": torch.zeros(4)}, models / "checkpoints" / "dreams.safetensors")
+    save_clip(models / "clip_vision" / "vit_h.safetensors", 1280)
+    (models / "ipadapter" / "person.bin").symlink_to(faceid)
+    save_pack(models / "insightface" / "models" / "buffalo_l", [(0.3, 0.3, 0.6, 0.6, 0.9)])
+    return models
+
+
+def save_clip(path, width):
+    save_file({"vision_model.embeddings.class_embedding": torch.zeros(width)}, path)
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        """(exit code, {what: (state, found, cure)}, text)"""
+        code = 0
+        try:
+            main(["doctor", *map(str, arguments)])
+        except SystemExit as stop:
+            code = stop.code
+        text, rows, last = capsys.readouterr().out, {}, None
+        for line in text.splitlines():
+            if line.strip().startswith("-> "):
+                rows[last] = (*rows[last][:2], line.strip()[3:])
+            elif line.split()[:1] and line.split()[0] in (doctor_files.OK, doctor_files.NOTE, doctor_files.BROKEN):
+                what, found = line[7:].split("  ", 1)
+                last = what
+                rows[last] = (line[:6].strip(), found.strip(), "")
+        return code, rows, text
+
+    return run
+
+
+def test_all_is_well(run, models):
+    code, rows, text = run("--models", models)
+    assert code == 0 and "Nothing is broken." in text
+    assert rows["ComfyUI"] == ("ok", "0.8.0", "")
+    assert rows["insightface"][1] == f"insightface {importlib.metadata.version('insightface')}"
+    assert rows["FaceID"][1] == "person.bin: faceid-plusv2_sd15 for SD1.5"
+    assert rows["CLIP vision"][1] == "vit_h.safetensors: width 1280" and rows["face model pack"][1] == "buffalo_l"
+    assert "CPU" in rows["ONNX providers"][1] and rows["checkpoint"][1] == "dreams.safetensors"
+    assert rows["local API"][1] == "off" and rows["ModelsLab key"][1].startswith("not configured")
+    version = doctor.version()
+    assert f'\nversion = "{version}"\n' in (ROOT / "pyproject.toml").read_text() and rows["ComfyUI-FaceGen"][1] == version
+
+
+def test_nothing_is_there(run, tmp_path):
+    (tmp_path / "models").mkdir()
+    code, rows, _ = run("--models", tmp_path / "models")
+    assert code == 1
+    broken = {what: cure for what, (state, _, cure) in rows.items() if state == "BROKEN"}
+    assert set(broken) == {"checkpoint", "FaceID", "CLIP vision", "face model pack"}
+    assert "h94/IP-Adapter-FaceID" in broken["FaceID"] and str(tmp_path / "models" / "ipadapter") in broken["FaceID"]
+    assert "models download buffalo_l" in broken["face model pack"] and rows["ComfyUI"][0] == "note"
+
+
+def test_a_clip_vision_model_of_another_width_is_named(run, models):
+    (models / "clip_vision" / "vit_h.safetensors").unlink()
+    save_clip(models / "clip_vision" / "vit_l.safetensors", 1024)
+    code, rows, text = run("--models", models)
+    assert code == 1 and "vit_l.safetensors: width 1024" in text
+    assert rows["CLIP vision"][0] == "BROKEN" and "none of width 1280" in rows["CLIP vision"][1]
+
+
+def test_damaged_files_are_named(run, models):
+    whole = (models / "checkpoints" / "dreams.safetensors").read_bytes()
+    (models / "checkpoints" / "dreams.safetensors").write_bytes(whole[:-3])
+    (models / "ipadapter" / "page.bin").write_bytes(b"<html>")
+    code, rows, _ = run("--models", models)
+    assert code == 1 and "truncated" in rows["checkpoint"][1] and rows["no FaceID"][1].startswith("page.bin: ")
+    (models / "ipadapter" / "person.bin").unlink()
+    assert run("--models", models)[1]["FaceID"][:2] == ("BROKEN", "no FaceID file")
+    for content in (b"", b"hello", b"\xff" * 20, b"\2\0\0\0\0\0\0\0[]", b"\x0b\0\0\0\0\0\0\0" + b'{"x": null}'):
+        (models / "clip_vision" / "vit_h.safetensors").write_bytes(content)
+        assert clip_width(models / "clip_vision" / "vit_h.safetensors") is None
+        with pytest.raises(ValueError):
+            shapes(models / "clip_vision" / "vit_h.safetensors")
+
+
+def test_folders_of_extra_model_paths_count(run, models):
+    away = models.parent.parent / "my files"
+    away.mkdir()
+    (models / "ipadapter").rename(away / "adapters")
+    text = f"mine:\n  base_path: {away}\n  ipadapter: |\n    nowhere\n    adapters\nempty:\n"
+    (models.parent / "extra_model_paths.yaml").write_text(text)
+    code, rows, _ = run("--models", models)
+    assert code == 0 and rows["FaceID"][1].startswith("person.bin")
+    (models.parent / "extra_model_paths.yaml").write_text("mine: [\n")
+    code, rows, _ = run("--models", models)
+    assert code == 1 and rows["extra_model_paths"][1].startswith("not read: ")
+
+
+def test_the_pack_s_place_says_where_models_are(run, models, monkeypatch):
+    monkeypatch.setattr(doctor, "ROOT", models.parent / "custom_nodes" / "faces")
+    monkeypatch.setattr(doctor, "version", lambda: "1")
+    assert run()[1]["FaceID"][1].startswith("person.bin")
+    monkeypatch.setattr(doctor, "ROOT", models.parent)
+    code, rows, _ = run()
+    assert code == 0 and rows["model files"][2].startswith("Say with --models DIR")
+
+
+def test_settings_are_told_and_keys_are_not(run, models, monkeypatch):
+    monkeypatch.setenv("MODELSLAB_API_KEY", KEY)
+    settings = models.parent / "user" / "facegen"
+    settings.mkdir(parents=True)
+    (settings / "local_api.json").write_text('{"enabled": true, "token": "0123456789abcdef-token"}')
+    (settings / "local_api.json").chmod(0o600)
+    code, rows, text = run("--models", models)
+    assert code == 0 and rows["ModelsLab key"][1] == "configured (MODELSLAB_API_KEY)" and rows["local API"][1] == "on"
+    assert KEY not in text and "abcdef-token" not in text
+    (settings / "local_api.json").write_text('{"enabled": "yes"}')
+    (settings / "modelslab.json").write_text("[")
+    (settings / "modelslab.json").chmod(0o600)
+    code, rows, text = run("--models", models)
+    assert code == 1 and rows["ModelsLab key"][0] == rows["local API"][0] == "BROKEN" and KEY not in text
+
+
+def test_folders_that_cannot_be_written(run, models, monkeypatch):
+    monkeypatch.setattr(doctor_files.os, "access", lambda path, mode: "insightface" not in str(path))
+    code, rows, _ = run("--models", models)
+    assert code == 1 and rows["insightface folder"][0] == "BROKEN" and rows["output folder"][0] == "ok"
+
+
+def library(monkeypatch, versions, name="cv2", oldest=()):
+    def version(distribution):
+        if distribution not in versions:
+            raise importlib.metadata.PackageNotFoundError(distribution)
+        return versions[distribution]
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    return doctor.library(name, doctor.LIBRARIES[name][0], oldest)[0]
+
+
+def test_builds_that_clash(monkeypatch):
+    two = {"opencv-python": "4.10.0", "opencv-python-headless": "5.0.0"}
+    row = library(monkeypatch, two)
+    assert row.state == "note" and "opencv-python==5.0.0 opencv-python-headless==5.0.0" in row.cure
+    assert library(monkeypatch, dict.fromkeys(two, "5.0.0")).state == "ok"
+    row = library(monkeypatch, {"onnxruntime": "1.2", "onnxruntime-gpu": "1.2"}, "onnxruntime")
+    assert row.state == "note" and "pip uninstall onnxruntime-gpu" in row.cure
+    row = library(monkeypatch, {"insightface": "0.7.3"}, "insightface", (2, 1))
+    assert row.state == "BROKEN" and row.cure.endswith("--upgrade")
+
+
+def test_a_library_that_is_there_but_breaks(monkeypatch):
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: 1 / 0)
+    row = library(monkeypatch, {"insightface": "2.1"}, "insightface")
+    assert row.state == "BROKEN" and "importing it fails: division by zero" in row.found and "--force-reinstall" in row.cure
+
+
+def test_a_gpu_without_its_provider():
+    cuda = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: True))
+    ort = types.SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
+    assert "onnxruntime-gpu" in doctor.providers(ort, cuda).cure
+    assert doctor.providers(None, None).state == "note"
+
+
+def test_it_works_where_nothing_is_installed(models):
+    """In a Python that finds the standard library alone."""
+    command = [sys.executable, "-I", "-S", str(ROOT), "doctor", "--models", str(models)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"}, timeout=120)
+    assert done.returncode == 1, done.stderr
+    for name in doctor.LIBRARIES:
+        assert any(line.split()[:3] == ["BROKEN", name, "not"] for line in done.stdout.splitlines()), done.stdout
+    assert "pip install -r" in done.stdout and "vit_h.safetensors: width 1280" in done.stdout
+    assert "variant unknown" in done.stdout

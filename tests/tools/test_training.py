@@ -1,0 +1,394 @@
+"""Training the tiny model: its stages in one process or two, and files that compute what was trained."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facegen.errors import FaceGenError
+from facegen.models import tiny_files
+from facegen.models.face.embeds import FaceEmbeds
+from facegen.models.identity.faceid.adapter import FaceIDAdapter
+from facegen.tools.tiny_model import run, worker
+from facegen.tools.tiny_model.data import make_drawings
+from facegen.tools.tiny_model.drawings.person import STYLES
+from facegen.tools.tiny_model.language import save_tokenizer
+from facegen.tools.tiny_model.networks import Recogniser, unet
+from facegen.tools.tiny_model.recipe import Plan, train_all
+from facegen.tools.tiny_model.stages.autoencoder import Narrow, widen
+from facegen.tools.tiny_model.stages.conditions import Conditions
+from facegen.tools.tiny_model.stages.diffusion import FACE, Painter, cell_importance
+from facegen.tools.tiny_model.stages.faces import SEEN
+from facegen.tools.tiny_model.stages.finder import CANVAS, GRID, REACH, Finder, middles
+from facegen.tools.tiny_model.stages.tokens import train_tokens
+from facegen.tools.tiny_model.worker import Worker, train
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+# --- what was trained, in every form --------------------------------------------------------------------------------
+
+PLAN = Plan(people=6, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, painter=1, adapter=1, judge=1, batch=2)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def trained(work):
+    return train_all(Worker(work, seed=3), PLAN)
+
+
+def test_the_captions_of_changed_drawings_differ(work, trained):
+    drawings = make_drawings(Worker(work, seed=3), "drawings", PLAN.people)
+
+    def looks(person, view, style):
+        phrases = drawings.captions[person][view][style]
+        return phrases.get("hair_colour"), phrases.get("glasses")
+
+    places = [(p, v, s) for p in range(PLAN.people) for v in range(2) for s in range(len(STYLES))]
+    differ = {place: looks(*place) != looks(place[0], 0, 0) for place in places}
+    assert [place for place in places if differ[place] and not drawings.changed[place]] == []
+    assert any(differ.values()) and not drawings.changed[:, 0].any() and not drawings.changed[:, 1].all()
+
+
+def test_a_finished_training_is_not_done_again(work, trained, monkeypatch):
+    monkeypatch.setattr(torch.optim, "AdamW", None)
+    again = train_all(Worker(work, seed=3), PLAN)
+    for name in ("recogniser", "finder", "clip_vision", "autoencoder", "painter"):
+        mine, other = (getattr(t, name).state_dict() for t in (trained, again))
+        assert [key for key in mine if not torch.equal(mine[key], other[key])] == [] and mine.keys() == other.keys()
+
+
+@pytest.mark.parametrize(("seed", "plan"), [(4, PLAN), (3, Plan())], ids=["seed", "plan"])
+def test_a_folder_of_another_training_is_refused(work, trained, seed, plan):
+    with pytest.raises(ValueError, match="a training of another seed or plan"):
+        train_all(Worker(work, seed=seed), plan)
+
+
+def test_export_writes_all_files_and_leaves_others(trained, tmp_path):
+    from facegen.tools.tiny_model.export.files import export
+
+    out = tmp_path / "tiny"
+    (out / "ipadapter").mkdir(parents=True)
+    (out / "README.md").write_text("mine")
+    (out / tiny_files.FACEID).write_text("an older one")
+    export(trained, out)
+    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    assert files.keys() == {*tiny_files.FILES, "SHA256SUMS", "README.md"} and [*tmp_path.iterdir()] == [out]
+    assert files.pop("README.md").read_text() == "mine"
+    sums = files.pop("SHA256SUMS").read_text(encoding="utf-8")
+    assert sorted(sums.splitlines()) == sorted(f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {n}" for n, p in files.items())
+    export(trained, tmp_path / "again")
+    assert (tmp_path / "again" / "SHA256SUMS").read_text(encoding="utf-8") == sums
+    assert FaceIDAdapter(out / tiny_files.FACEID).variant.clip_dim == 64
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """With weights that keep what is seen as strong as it was, and other biases and statistics than those of the start."""
+    with torch.no_grad():
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            if "running_var" in name:
+                tensor.uniform_(0.5, 2)
+            elif tensor.ndim == 1:
+                tensor.normal_(1.0 if name.endswith("weight") else 0.0, 0.1)
+            elif tensor.ndim > 1:
+                nn.init.kaiming_normal_(tensor)
+    return module.eval()
+
+
+@torch.no_grad()
+def test_the_wide_autoencoder_computes_what_the_narrow_one_does():
+    from diffusers import AutoencoderTiny
+
+    narrow, wide = randomised(Narrow()), AutoencoderTiny().eval()
+    wide.load_state_dict(widen(narrow))
+    pictures = torch.rand(2, 3, 64, 64) * 2 - 1
+    latents = narrow.encode(pictures)
+    assert latents.shape == (2, 4, 8, 8) and latents.std() > 1e-2
+    assert torch.allclose(wide.encode(pictures).latents, latents, atol=1e-5, rtol=1e-5)
+    drawn = narrow.decode(latents)
+    assert drawn.shape == pictures.shape and drawn.std() > 1e-2
+    assert torch.allclose(wide.decode(latents).sample, drawn, atol=1e-5, rtol=1e-5)
+
+
+def onnx_session(path: Path):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+@torch.no_grad()
+def test_the_recogniser_s_file_computes_what_was_trained(tmp_path):
+    from facegen.tools.tiny_model.export.onnx_recogniser import LENGTH, save_recogniser
+
+    network = randomised(Recogniser())
+    save_recogniser(tmp_path / "w.onnx", network)
+    faces = torch.rand(4, 3, 112, 112) * torch.tensor([2, 1, 0.5, 0.1]).view(4, 1, 1, 1) - 1
+    wanted = F.normalize(network(faces), dim=-1)
+    given = torch.from_numpy(onnx_session(tmp_path / "w.onnx").run(None, {"input.1": faces.numpy()})[0])
+    assert given.shape == (4, 512) and torch.allclose(given.norm(dim=-1), torch.full((4,), LENGTH), atol=1e-3)
+    off, apart = (given / LENGTH - wanted).norm(dim=-1).max(), torch.pdist(wanted).min()
+    assert off < 1e-2 and off < 0.1 * apart
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (192, 128), (128, 256)])
+def test_the_detector_s_file_gives_the_faces_that_the_finder_sees(tmp_path, height, width):
+    from facegen.tools.tiny_model.export.onnx_detector import save_detector
+
+    finder = randomised(Finder())
+    finder.head.bias[0] = 2.0  # sure of a face, so that it isn't looked for in another way
+    save_detector(tmp_path / "det.onnx", finder)
+    picture = F.interpolate(torch.rand(1, 3, height // 16, width // 16) * 255, size=(height, width), mode="bicubic").clamp(
+        0, 255
+    )
+    session = onnx_session(tmp_path / "det.onnx")
+    outputs = session.run(None, {"input.1": ((picture - 127.5) / 128).numpy()})
+    given = dict(zip([output.name for output in session.get_outputs()], outputs, strict=True))
+
+    side, cells = max(height, width), GRID * GRID
+    square = F.pad(picture, (0, side - width, 0, side - height))
+    canvas = F.interpolate(square, size=(CANVAS, CANVAS), mode="bilinear", antialias=True)
+    seen = finder((canvas - 127.5) / 128).flatten(2)[0].T
+    wanted = (seen[:, 1:].unflatten(1, (7, 2)) * REACH + torch.from_numpy(middles())[:, None]) * (side / CANVAS)
+
+    logits = seen[:, 0].view(1, GRID, GRID)
+    best = logits == F.max_pool2d(logits, 5, 1, 2)  # a face is reported once
+    scores = torch.where(best, logits.sigmoid(), 0).flatten().numpy()
+    assert 1 < (scores > 0).sum() < cells / 4 and np.abs(given["score_8"][:cells, 0] - scores).max() < 5e-3
+    rows = np.arange(cells) // 2  # two anchors per cell of stride 8
+    anchors = np.stack([rows % (width // 8), rows // (width // 8)], axis=-1)[:, None]
+    distances = np.concatenate([given["bbox_8"][:cells] * [-1, -1, 1, 1], given["kps_8"][:cells]], axis=1)
+    places = (distances.reshape(cells, 7, 2) + anchors) * 8
+    assert np.abs(places - wanted.numpy()).max() < 0.01 * side
+    for stride in (8, 16, 32):
+        anchors = height * width * 2 // stride**2
+        for kind, columns in (("score", 1), ("bbox", 4), ("kps", 10)):
+            assert given[f"{kind}_{stride}"].shape == (anchors, columns)
+            assert not given[f"{kind}_{stride}"][cells if stride == 8 else 0 :].any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("weight", "s_scale"), [(1.0, 0.0), (0.7, 0.0), (0.7, 1.0)])
+def test_the_trained_painter_draws_what_the_engine_does(tmp_path, weight, s_scale):
+    from safetensors.torch import save_file
+
+    from facegen.standalone.faceid import apply_faceid
+
+    painter, network = Painter(600).eval(), unet().eval()
+    network.load_state_dict(painter.unet.state_dict())
+    painter.with_lora = True
+    for name, tensor in painter.adapter.weights.items():
+        if name.endswith("_lora.up.weight"):
+            tensor.normal_(0, 0.1)
+    save_file({name: tensor.detach() for name, tensor in painter.adapter.weights.items()}, tmp_path / "a.safetensors")
+    identity, states, nothing = torch.randn(1, 512), torch.randn(1, 257, 64), torch.randn(1, 257, 64)
+    latents, context, steps = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 64), torch.tensor([500, 500])
+
+    def paint(weight, s_scale):
+        """First without a person, as a guided pipeline does, then with."""
+        both = torch.cat([torch.zeros_like(identity), F.normalize(identity)]), torch.cat([nothing, states])
+        painter.look(*both, *(torch.full((2,), value) for value in (s_scale, weight)))
+        return painter.unet(latents, steps, context).sample
+
+    face = FaceEmbeds(identity, states, nothing)
+    apply_faceid(network, FaceIDAdapter(tmp_path / "a.safetensors"), face, weight=weight, s_scale=s_scale)
+    given, wanted = network(latents, steps, context).sample, paint(weight, s_scale)
+    others = [paint(weight + 0.1, s_scale), paint(weight, s_scale + 0.2)]
+    painter.with_lora = False
+    others.append(paint(weight, s_scale))
+    matters = min((other - wanted)[1].norm() for other in others)
+    assert (given - wanted).flatten(1).norm(dim=1).max() < 0.02 * matters
+
+
+def test_the_cells_around_a_face_count_more_than_the_others(work, trained):
+    points = make_drawings(Worker(work, seed=3), "drawings", PLAN.people).points[2, 1, 3]
+    importance = cell_importance(points, 16)
+    assert importance.shape == (1, 16, 16) and importance.mean() == pytest.approx(1)
+    rows = importance[0]
+    others = rows[0, 0]
+    assert all(rows[int(y) // 8, int(x) // 8] == pytest.approx(FACE * others) for x, y in points)
+    assert (rows[[0, 0, -1, -1], [0, -1, 0, -1]] == others).all() and (rows > others).mean() < 0.6
+
+
+def test_the_loss_is_that_of_each_cell_times_its_importance():
+    painter = Painter(600).eval()
+    painter.look(torch.randn(2, 512), torch.randn(2, 257, 64), torch.ones(2), torch.ones(2))
+    latents, noise = torch.randn(2, 2, 4, 16, 16)
+    ids, steps = torch.randint(600, (2, 77)), torch.tensor([100, 900])
+    left = torch.zeros(2, 1, 16, 16)
+    left[..., :8] = 1
+    with torch.no_grad():
+        whole, *halves, apart = (
+            painter.loss(latents, ids, steps, noise, cells).item()
+            for cells in (torch.ones_like(left), left, 1 - left, FACE * left)
+        )
+    assert whole == pytest.approx(sum(halves), rel=1e-4) and apart == pytest.approx(FACE * halves[0], rel=1e-4)
+    assert halves[0] != pytest.approx(halves[1], rel=1e-3)
+
+
+def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(work, trained, tmp_path):
+    """Read by a linear layer: of identities and states that hold both."""
+    drawings = make_drawings(Worker(work, seed=3), "drawings", PLAN.people)
+    shape = drawings.pictures.shape[:3]
+    rng = np.random.default_rng(0)
+    who = drawings.vectors @ rng.standard_normal((drawings.vectors.shape[1], 512))
+    identities = np.broadcast_to((who / np.linalg.norm(who, axis=1, keepdims=True))[:, None, None], (*shape, 512))
+    states = np.repeat((drawings.structure @ rng.standard_normal((6, 64)))[..., None, :], 257, axis=-2)
+    conditions = Conditions(np.zeros((*shape, 4, 16, 16)), identities, states, np.zeros((257, 64)))
+    network = train_tokens(Worker(tmp_path, 0), drawings, conditions, Painter(600).adapter, 80, 16)
+    with torch.no_grad():
+        given = (torch.from_numpy(a[:, 0, 0].astype(np.float32)) for a in (identities, states))
+        alone, both, held = network(*given)
+    who = torch.from_numpy(drawings.attributes)
+    pose = torch.from_numpy(drawings.structure[:, 0, 0][:, SEEN])
+    for found, wanted in ((alone, who), (both, who), (held, pose)):
+        assert (found - wanted).square().mean() < 0.3 * wanted.var()
+
+
+def test_the_tokenizer_is_the_same_each_time(tmp_path):
+    """A training that goes on writes it again."""
+    folders = [tmp_path / name for name in "abc"]
+    sizes = {save_tokenizer(folder) for folder in folders}
+    first, *others = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert len(sizes) == 1 and len(first) == 4 and all(other == first for other in others)
+
+
+# --- stages ---------------------------------------------------------------------------------------------------------
+
+
+def network():
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+def loss_of(module, stop_at=None):
+    """Batches of the generator's; fails instead of beginning its `stop_at`-th step."""
+    begun = 0
+
+    def loss(random):
+        nonlocal begun
+        begun += 1
+        if begun == stop_at:
+            raise KeyboardInterrupt
+        x = torch.from_numpy(random.standard_normal((6, 4)).astype(np.float32))
+        return (module(x) - x.sum(dim=1, keepdim=True)).square().mean()
+
+    return loss
+
+
+def test_a_stopped_stage_goes_on_as_if_it_had_not_been_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "SAVE_EVERY", 0)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    wanted = Worker(whole, 0).build(network)
+    train(Worker(whole, 0), "stage", wanted, loss_of(wanted), 20, 1e-2)
+    for stop_at in (5, 9):  # the second time, it has gone on from the first
+        module = Worker(broken, 0).build(network)
+        with pytest.raises(KeyboardInterrupt):
+            train(Worker(broken, 0), "stage", module, loss_of(module, stop_at), 20, 1e-2)
+    assert torch.load(broken / "stage.unfinished.pt", weights_only=True)["step"] == 12
+    module = Worker(broken, 0).build(network)
+    train(Worker(broken, 0), "stage", module, loss_of(module, 20 - 12 + 1), 20, 1e-2)
+    start = Worker(whole, 0).build(network).state_dict()
+    for key, tensor in wanted.state_dict().items():
+        assert torch.equal(module.state_dict()[key], tensor) and not torch.equal(start[key], tensor), key
+    assert not module.training and [path.name for path in broken.iterdir()] == ["stage.pt"]
+
+
+SHARING = """
+    import sys
+    from pathlib import Path
+
+    sys.path[:0] = [{support!r}]
+    from pack import load_pack
+
+    load_pack()
+    import numpy as np
+    import torch
+    from facegen.tools.tiny_model.worker import Worker, train
+
+    folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+    worker = Worker(folder, 0, rank, 2)
+    worker.join()
+    module = worker.build(lambda: torch.nn.Linear(4, 1))
+
+    def loss(random):
+        x = torch.from_numpy(random.standard_normal((6, 4)).astype(np.float32))
+        return (module(x) - x.sum(dim=1, keepdim=True)).square().mean()
+
+    train(worker, "stage", module, loss, 10, 1e-2)
+    torch.save(module.state_dict(), folder / f"end.{{rank}}")
+"""
+
+
+def test_two_processes_that_share_a_batch_end_alike(tmp_path):
+    """And as one does that has the whole batch."""
+    script = tmp_path / "share.py"
+    script.write_text(textwrap.dedent(SHARING.format(support=str(Path(__file__).parents[1] / "support"))), encoding="utf-8")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
+    processes = [subprocess.Popen([sys.executable, script, tmp_path, str(rank)], env=env) for rank in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    ends = [torch.load(tmp_path / f"end.{rank}", weights_only=True) for rank in range(2)]
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+    alone = Worker(tmp_path / "alone", 0)
+    alone.folder.mkdir()
+    module, step = alone.build(lambda: nn.Linear(4, 1)), -1
+    start = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+
+    def loss(_):
+        nonlocal step
+        step += 1
+        shares = [Worker(tmp_path, 0, rank, 2).random("stage", step).standard_normal((6, 4)) for rank in range(2)]
+        x = torch.from_numpy(np.concatenate(shares).astype(np.float32))
+        return (module(x) - x.sum(dim=1, keepdim=True)).square().mean()
+
+    train(alone, "stage", module, loss, 10, 1e-2)
+    for key, tensor in module.state_dict().items():
+        assert torch.allclose(ends[0][key], tensor, atol=1e-5) and not torch.allclose(start[key], tensor, atol=1e-3)
+
+
+FAILING = """
+    import sys, time
+
+    rank = sys.argv[sys.argv.index("--rank") + 1]
+    sys.exit(3) if rank == "1" else time.sleep(600)
+"""
+
+
+def test_one_process_that_fails_ends_the_others(tmp_path, monkeypatch):
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / "__main__.py").write_text(textwrap.dedent(FAILING))
+    started = []
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(run, "ROOT", pack)
+    monkeypatch.setattr(run.subprocess, "Popen", Noted)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    began = time.monotonic()
+    with pytest.raises(FaceGenError, match="Training process 1 of 3 ended with code 3"):
+        run.train_tiny(tmp_path / "work", tmp_path / "out", 0, 3)
+    assert time.monotonic() - began < 300 and len(started) == 3
+    assert [process.returncode is None for process in started] == [False] * 3
+    assert not (tmp_path / "out").exists()

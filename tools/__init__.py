@@ -1,0 +1,1 @@
+"""For developers alone; users need nothing of it."""

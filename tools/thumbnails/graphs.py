@@ -1,0 +1,115 @@
+"""The templates' graphs with the pack's tiny model in place of the downloads, and a ComfyUI server that runs them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests" / "support"))
+
+import workflows  # noqa: E402
+from host_server import ComfyServer  # noqa: E402
+
+SIZE = 128  # of the only pictures that the tiny model knows
+PROMPT = "a woman, smiling, blue background"  # in words that it knows
+TINY = "tiny"
+# Which outputs of Load Tiny Model stand for those of a loader.
+LOADERS = {"CheckpointLoaderSimple": (0, 1, 2), "CLIPVisionLoader": (3,), "FaceGenLoadFaceID": (4,),
+           "FaceGenLoadFaceAnalyzer": (5,)}  # fmt: skip
+SET = {
+    "FaceGenSampler": {"width": SIZE, "height": SIZE, "num_inference_steps": 21, "guidance_scale": 2.0},
+    "KSampler": {"steps": 21, "cfg": 2.0},
+    "PrimitiveStringMultiline": {"value": PROMPT},
+    "FaceGenStyle": {"prompt": PROMPT, "negative_prompt": ""},
+    "FaceGenLoadFaceEmbeds": {"recogniser": "any"},
+}
+# The nodes of a picture of two people, 768 x 512, which becomes 256 x 128.
+SHARED = {"SolidMask", "FeatherMask", "MaskComposite", "EmptyLatentImage"}
+SMALLER = {"width": 3, "x": 3, "left": 3, "height": 4, "y": 4}
+
+
+def of_type(graph: dict, node_type: str) -> list[str]:
+    """Numbers of the nodes of one type, in the order of the file."""
+    return [number for number, node in graph.items() if node["class_type"] == node_type]
+
+
+def is_link(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2
+
+
+def load(name: str) -> dict:
+    """The template's API-format graph. What needs no download runs as it is."""
+    graph = workflows.load(f"api/{name}.json")
+    return graph if of_type(graph, "FaceGenLoadTinyModel") else with_tiny_model(graph)
+
+
+def with_tiny_model(graph: dict) -> dict:
+    """The graph with one Load Tiny Model for all loaders, at the size and with the words that this model knows."""
+    loaders = {number: LOADERS[node["class_type"]] for number, node in graph.items() if node["class_type"] in LOADERS}
+    small = {number: copy.deepcopy(node) for number, node in graph.items() if number not in loaders}
+    for node in small.values():
+        inputs = node["inputs"]
+        for name, value in inputs.items():
+            if is_link(value) and value[0] in loaders:
+                inputs[name] = [TINY, loaders[value[0]][value[1]]]
+            elif node["class_type"] in SHARED and name in SMALLER:
+                inputs[name] = value // SMALLER[name]
+        fixed = SET.get(node["class_type"], {})
+        inputs |= {name: value for name, value in fixed.items() if not is_link(inputs.get(name))}
+    return small | ({TINY: {"class_type": "FaceGenLoadTinyModel", "inputs": {}}} if loaders else {})
+
+
+def preview(graph: dict, link: list) -> str:
+    """Show a mask of the graph; the number of the node that does."""
+    number = f"shown{len(graph)}"
+    graph[f"{number}_picture"] = {"class_type": "MaskToImage", "inputs": {"mask": link}}
+    graph[number] = {"class_type": "PreviewImage", "inputs": {"images": [f"{number}_picture", 0]}}
+    return number
+
+
+def lower_group(name: str, object_info: dict) -> dict:
+    """The graph of a template's lower group, which is off in the file."""
+    workflow = workflows.load(f"{name}.json")
+    edge = max(group["bounding"][1] for group in workflow["groups"])
+    for node in workflow["nodes"]:
+        node["mode"] = workflows.NEVER if node["pos"][1] < edge else workflows.ALWAYS
+    return with_tiny_model(workflows.to_api(workflow, object_info))
+
+
+class Host:
+    """A running ComfyUI and what it drew."""
+
+    def __init__(self, server: ComfyServer):
+        self.server, self.base = server, server.base
+
+    def photo(self, name: str = "face") -> Image.Image:
+        return Image.open(self.base / "input" / f"{name}.jpg").convert("RGB")
+
+    def object_info(self) -> dict:
+        return self.server.get("/object_info")
+
+    def run(self, graph: dict, **changes: object) -> dict[str, list[Image.Image]]:
+        """The pictures of every node that shows or saves some. The changes are for the only Face Generator Sampler."""
+        if changes:
+            graph = copy.deepcopy(graph)
+            (sampler,) = of_type(graph, "FaceGenSampler")
+            graph[sampler]["inputs"] |= changes
+        entry = self.server.run(graph, timeout=900)
+        if entry["status"]["status_str"] != "success":
+            error = self.server.messages(entry).get("execution_error", {})
+            raise RuntimeError(f"{error.get('node_type')}: {error.get('exception_message', json.dumps(entry['status']))}")
+        shown = {number: output.get("images", ()) for number, output in entry["outputs"].items()}
+        return {number: [self._open(image) for image in images] for number, images in shown.items() if images}
+
+    def saved(self, graph: dict, **changes: object) -> list[Image.Image]:
+        """The pictures of all Save Image nodes, in their order."""
+        pictures = self.run(graph, **changes)
+        return [picture for number in of_type(graph, "SaveImage") for picture in pictures[number]]
+
+    def _open(self, image: dict) -> Image.Image:
+        return Image.open(self.base / image["type"] / image["subfolder"] / image["filename"]).convert("RGB")

@@ -1,0 +1,248 @@
+"""Each template's thumbnail: what its graph gives, put in place."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import graphs
+from graphs import SIZE, Host, of_type
+from layout import (
+    BLUE,
+    BOTTOM,
+    GREEN,
+    GREY,
+    MARGIN,
+    MIDDLE,
+    ORANGE,
+    PURPLE,
+    RED,
+    TOP,
+    WIDTH,
+    Thumbnail,
+    centred,
+    silhouette,
+)  # fmt: skip
+from PIL import Image, ImageChops
+
+from modelslab_server import KEY, ModelsLabServer, Reply
+
+TINY_MODEL = "drawn with the pack's tiny model"
+PLACEHOLDER = "the hosted service's picture is a placeholder"
+STITCH_GAP = 8  # between pictures that Image Stitch joined
+PROFILE = "double"
+RESULT = WIDTH - MARGIN - 300  # left side of a result of 300 pixels
+
+
+class Template(NamedTuple):
+    title: str
+    subtitle: str
+    fill: Callable[[Thumbnail, Host], None]
+    footer: str = TINY_MODEL
+
+    def draw(self, host: Host) -> Thumbnail:
+        thumbnail = Thumbnail(self.title, self.subtitle, self.footer)
+        self.fill(thumbnail, host)
+        return thumbnail
+
+
+@contextlib.contextmanager
+def hosted_double(base: Path):
+    """The hosted service's test double on loopback, which answers with a silhouette, and a profile for it."""
+    file = io.BytesIO()
+    silhouette(RED).save(file, "PNG")
+    with ModelsLabServer() as service:
+        service.files["/result/a"] = [Reply(file.getvalue())]
+        profiles = base / "user" / "facegen" / "modelslab.json"
+        profiles.touch(0o600)
+        profiles.write_text(json.dumps({PROFILE: {"key": KEY, "base_url": service.url}}))
+        yield
+
+
+def remote(name: str) -> dict:
+    """The template's graph with the double in the hosted service's place."""
+    graph = graphs.load(name)
+    (number,) = of_type(graph, "FaceGenModelsLab")
+    graph[number]["inputs"]["profile"] = PROFILE
+    return graph
+
+
+def cells(row: Image.Image, count: int) -> list[Image.Image]:
+    """The pictures that Image Stitch put side by side."""
+    step = (row.width + STITCH_GAP) / count
+    return [row.crop((round(n * step), 0, round(n * step) + round(step) - STITCH_GAP, row.height)) for n in range(count)]
+
+
+def through(thumbnail: Thumbnail, host: Host, text: str, colour: tuple) -> tuple:
+    """The photo, and an arrow to a box; returns the box."""
+    photo = thumbnail.picture(host.photo(), centred(MARGIN + 4, 200), BLUE)
+    box = thumbnail.box(text, centred(photo[0] + 200 + 50, 144, 110), colour)
+    thumbnail.between(photo, box)
+    return box
+
+
+def single(name: str, text: str, colour: tuple = GREEN) -> Callable[[Thumbnail, Host], None]:
+    """One photo, one picture."""
+
+    def fill(thumbnail, host):
+        (picture,) = host.saved(remote(name) if colour == RED else graphs.load(name))
+        box = through(thumbnail, host, text, colour)
+        thumbnail.between(box, thumbnail.picture(picture, centred(RESULT, 300)))
+
+    return fill
+
+
+def try_without_models(thumbnail, host):
+    pictures = host.saved(graphs.load("try_without_models"))
+    box = through(thumbnail, host, "tiny\nmodel", GREEN)
+    thumbnail.between(box, thumbnail.grid(pictures, centred(RESULT, 300), 2))
+
+
+def save_and_reuse_face(thumbnail, host):
+    name = "save_and_reuse_face"
+    host.run(graphs.load(name))
+    (file,) = (host.base / "user" / "facegen" / "faces").iterdir()
+    lower = graphs.lower_group(name, host.object_info())
+    (load,) = of_type(lower, "FaceGenLoadFaceEmbeds")
+    lower[load]["inputs"]["face_file"] = file.name
+    pictures = host.saved(lower, samples=4)
+    photo = thumbnail.picture(host.photo(), centred(MARGIN + 4, 180), BLUE)
+    box = thumbnail.box("face_00001_\n.safetensors", centred(photo[0] + 180 + 42, 168, 110), BLUE)
+    thumbnail.between(photo, box)
+    thumbnail.between(box, thumbnail.grid(pictures, centred(RESULT, 300), 2))
+
+
+def five_styles(thumbnail, host):
+    graph = graphs.load("five_styles")
+    names = [graph[number]["inputs"]["style"] for number in of_type(graph, "FaceGenStyle")]
+    thumbnail.row(host.photo(), host.saved(graph), names, [BLUE, RED, GREEN, ORANGE, PURPLE])
+
+
+def s_scale_sweep(thumbnail, host):
+    graph = graphs.load("s_scale_sweep")
+    values = [graph[number]["inputs"]["s_scale"] for number in of_type(graph, "FaceGenSampler")]
+    (row,) = host.saved(graph)
+    labels = [f"{value:g}" for value in values]
+    thumbnail.row(host.photo(), cells(row, len(values)), labels, [GREY, GREY, PURPLE, PURPLE, PURPLE])
+
+
+def safety_actions(thumbnail, host):
+    graph = graphs.load("safety_actions")
+    pictures = host.run(graph)
+    shown = [pictures[number][0] for number in of_type(graph, "PreviewImage")]
+    thumbnail.row(host.photo(), shown, ["black", "blur", "pixelate", "notice"], [ORANGE] * 4)
+
+
+def best_of_n_likeness(thumbnail, host):
+    """The graph's own two, and the eight that they are among: four rounds of two."""
+    graph = graphs.load("best_of_n_likeness")
+    (sampler,) = of_type(graph, "FaceGenSampler")
+    inputs = graph[sampler]["inputs"]
+    kept = host.saved(graph)
+    drawn = []
+    for number in range(inputs["candidates"] // inputs["samples"]):
+        drawn += host.saved(graph, candidates=1, seed=inputs["seed"] + number)
+    colours = [GREEN if any(apart(one, best) < 2 for best in kept) else GREY for one in drawn]
+    photo = thumbnail.picture(host.photo(), centred(MARGIN, 140), BLUE)
+    grid = thumbnail.grid(drawn, centred(206, 396), 4, colours)
+    best = thumbnail.grid(kept, centred(WIDTH - MARGIN - 130, 130), 1, [GREEN])
+    thumbnail.between(photo, grid)
+    thumbnail.between(grid, best)
+
+
+def apart(one: Image.Image, other: Image.Image) -> float:
+    """Mean difference of two pictures, in levels of 255."""
+    counts = ImageChops.difference(one, other).convert("L").histogram()
+    return sum(level * count for level, count in enumerate(counts)) / sum(counts)
+
+
+def several_photos_one_person(thumbnail, host):
+    (picture,) = host.saved(graphs.load("several_photos_one_person"))
+    box = thumbnail.box("Combine\nFaces", centred(236, 134, 110))
+    for place, name in enumerate(("face", "face_2", "face_3")):
+        photo = thumbnail.picture(host.photo(name), (64, TOP + place * 112, 100, 100), BLUE)
+        height = photo[1] + photo[3] / 2
+        thumbnail.arrow((photo[0] + 112, height), (box[0] - 9, MIDDLE + (height - MIDDLE) / 3))
+    thumbnail.between(box, thumbnail.picture(picture, centred(RESULT, 300)))
+
+
+def two_people_masks(thumbnail, host):
+    graph = graphs.load("two_people_masks")
+    for number in of_type(graph, "FaceGenStyle"):
+        graph[number]["inputs"]["style"] = "anime"
+    for number in of_type(graph, "KSampler"):
+        graph[number]["inputs"]["seed"] = 6  # most others give one person: the tiny model knows square portraits alone
+    applied = of_type(graph, "FaceGenApplyFaceID")
+    masks = [graphs.preview(graph, graph[number]["inputs"]["mask"]) for number in applied]
+    pictures = host.run(graph)
+    (both,) = (pictures[number][0] for number in of_type(graph, "SaveImage"))
+    result = thumbnail.picture(both, centred(WIDTH - MARGIN - 384, 384, 192))
+    for place, (name, mask) in enumerate(zip(("person_left", "person_right"), masks, strict=True)):
+        colour, middle = (BLUE, ORANGE)[place], MIDDLE + (-82, 82)[place]
+        photo = thumbnail.picture(host.photo(name), (MARGIN + 4, middle - 64, 128, 128), colour)
+        shown = thumbnail.picture(pictures[mask][0], (photo[0] + 128 + 46, middle - 32, 128, 64), colour)
+        thumbnail.between(photo, shown)
+        end = result[0] - 9, MIDDLE + (-40, 40)[place]
+        thumbnail.arrow((shown[0] + 128 + 12, middle), end)
+
+
+def second_pass(host: Host) -> tuple[Image.Image, Image.Image]:
+    """The first pass and the second, both at the one size of which the tiny model knows faces."""
+    graph = graphs.load("second_pass_face_detail")
+    (scale,) = of_type(graph, "ImageScaleBy")
+    graph[scale]["inputs"]["scale_by"] = 1.0
+    pictures = host.run(graph)
+    (save,) = of_type(graph, "SaveImage")
+    return pictures[of_type(graph, "PreviewImage")[0]][0], pictures[save][0]
+
+
+def second_pass_face_detail(thumbnail, host):
+    before, after = second_pass(host)
+    changed = ImageChops.difference(before, after).convert("L").point(lambda level: 255 * (level > 12)).getbbox()
+    photo = thumbnail.picture(host.photo(), centred(MARGIN + 4, 160), BLUE)
+    first = thumbnail.picture(before, centred(photo[0] + 160 + 46, 232), PURPLE)
+    second = thumbnail.picture(after, centred(WIDTH - MARGIN - 236, 232), GREY)
+    for box in (first, second) if changed else ():
+        scale = box[2] / SIZE
+        corners = [box[index % 2] + scale * side for index, side in enumerate(changed)]
+        thumbnail.draw.ellipse(corners, outline=ORANGE, width=4)
+    thumbnail.between(photo, first)
+    thumbnail.between(first, second)
+
+
+def local_vs_remote(thumbnail, host):
+    (row,) = host.saved(remote("local_vs_remote"))
+    photo = thumbnail.picture(host.photo(), centred(MARGIN + 4, 200), BLUE)
+    results = cells(row, 2)
+    side = (BOTTOM - TOP - 16) / 2
+    for place, (text, colour) in enumerate((("here", GREEN), ("ModelsLab", RED))):
+        top = TOP + place * (side + 16)
+        box = thumbnail.box(text, (340, top + (side - 90) / 2, 168, 90), colour)
+        height = box[1] + box[3] / 2
+        thumbnail.arrow((photo[0] + 200 + 14, MIDDLE + (height - MIDDLE) / 3), (box[0] - 9, height))
+        thumbnail.between(box, thumbnail.picture(results[place], (590, top, side, side), colour))
+
+
+TEMPLATES = {
+    "best_of_n_likeness": Template("The best of eight", "drawn, measured, the most alike kept", best_of_n_likeness),
+    "five_styles": Template("One face in five styles", "the same prompt and seed", five_styles),
+    "headshot_sdxl": Template("Headshot", "one photo, SDXL, 1024 x 1024", single("headshot_sdxl", "FaceID\nSDXL")),
+    "local_vs_remote": Template("Your machine or the service", "the same photo and prompt, side by side", local_vs_remote,
+                                f"{TINY_MODEL}; {PLACEHOLDER}"),
+    "modelslab_remote": Template("Hosted Face Generator", "your photo is sent to ModelsLab",
+                                 single("modelslab_remote", "ModelsLab\nAPI", RED), PLACEHOLDER),
+    "portrait_sd15": Template("Portrait", "one photo, SD1.5", single("portrait_sd15", "FaceID\nand style")),
+    "s_scale_sweep": Template("What s_scale does", "the same face, prompt and seed", s_scale_sweep),
+    "safety_actions": Template("What the safety filter shows", "black, blur, pixelate, notice", safety_actions,
+                               "the person is drawn by the pack"),
+    "save_and_reuse_face": Template("Keep a face, use it again", "saved once, then no photo is needed", save_and_reuse_face),
+    "second_pass_face_detail": Template("A second pass for the face", "only the face is drawn again",
+                                        second_pass_face_detail),
+    "several_photos_one_person": Template("Several photos, one person", "the mean of three faces", several_photos_one_person),
+    "try_without_models": Template("Try it without downloads", "the small model that ships with the pack", try_without_models),
+    "two_people_masks": Template("Two people in one picture", "each drawn where its mask is white", two_people_masks),
+}  # fmt: skip

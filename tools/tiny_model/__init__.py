@@ -1,0 +1,1 @@
+"""Trains the tiny model on drawings of people who don't exist."""

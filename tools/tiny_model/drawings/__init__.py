@@ -1,0 +1,1 @@
+"""The renderer: portraits of invented people, from numbers."""

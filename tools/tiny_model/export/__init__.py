@@ -1,0 +1,1 @@
+"""What was trained, as files in the published formats."""
