@@ -27,8 +27,23 @@ FACE_PACK = "insightface/models/tiny"
 DETECTOR = f"{FACE_PACK}/det_tiny.onnx"
 RECOGNISER = f"{FACE_PACK}/w_tiny.onnx"
 DRAWN_FACE = "drawn_face.png"  # somebody whom the model never saw, for the demo
-FILES = (f"{CHECKPOINT}/model_index.json", UNET, UNET_CONFIG, VAE, VAE_CONFIG, TEXT_ENCODER, TEXT_CONFIG, *TOKENIZER_FILES,
-         SCHEDULER, FACEID, CLIP_VISION, CLIP_VISION_CONFIG, DETECTOR, RECOGNISER, DRAWN_FACE)  # fmt: skip
+FILES = (
+    f"{CHECKPOINT}/model_index.json",
+    UNET,
+    UNET_CONFIG,
+    VAE,
+    VAE_CONFIG,
+    TEXT_ENCODER,
+    TEXT_CONFIG,
+    *TOKENIZER_FILES,
+    SCHEDULER,
+    FACEID,
+    CLIP_VISION,
+    CLIP_VISION_CONFIG,
+    DETECTOR,
+    RECOGNISER,
+    DRAWN_FACE,
+)
 CURE = "It belongs to the pack: install the pack again or, in a git checkout of it, run: git checkout -- models/tiny"
 
 

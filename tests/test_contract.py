@@ -11,19 +11,41 @@ GOOD = {"prompt": "pretty woman", "face_image": "https://example.com/face.jpg"}
 def test_defaults_and_names():
     request = FaceGenRequest(**GOOD)
     assert request.as_dict() == {
-        **GOOD, "negative_prompt": "", "width": 512, "height": 512, "num_inference_steps": 31, "guidance_scale": 7.5,
-        "style": "realistic", "s_scale": 1.0, "samples": 1, "safety_checker": True, "safety_checker_type": "black",
-        "base64": False, "seed": None, "webhook": None, "track_id": None,
-    }  # fmt: skip
+        **GOOD,
+        "negative_prompt": "",
+        "width": 512,
+        "height": 512,
+        "num_inference_steps": 31,
+        "guidance_scale": 7.5,
+        "style": "realistic",
+        "s_scale": 1.0,
+        "samples": 1,
+        "safety_checker": True,
+        "safety_checker_type": "black",
+        "base64": False,
+        "seed": None,
+        "webhook": None,
+        "track_id": None,
+    }
     assert list(FIELDS) == list(request.as_dict().keys())
     assert all(field.description for field in FIELDS.values())
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"width": 64, "height": 768}, {"s_scale": 0}, {"s_scale": 2.0}, {"num_inference_steps": 41}, {"guidance_scale": 20},
-     {"seed": 2**64 - 1}, {"track_id": 7}, {"track_id": "video_001"}, {"samples": 2}, {"style": "3d"}],
-)  # fmt: skip
+    [
+        {"width": 64, "height": 768},
+        {"s_scale": 0},
+        {"s_scale": 2.0},
+        {"num_inference_steps": 41},
+        {"guidance_scale": 20},
+        {"seed": 2**64 - 1},
+        {"track_id": 7},
+        {"track_id": "video_001"},
+        {"samples": 2},
+        {"style": "3d"},
+    ],
+)
 def test_within_the_contract(changes):
     request = FaceGenRequest(**GOOD | changes)
     assert all(getattr(request, name) == value for name, value in changes.items())
@@ -31,20 +53,34 @@ def test_within_the_contract(changes):
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"prompt": " "}, "prompt field is required"), ({"face_image": None}, "face_image field is required"),
-     ({"width": 513}, "between 64 and 512, got 513"), ({"height": 776}, "between 64 and 768"),
-     ({"width": 500}, "multiple of 8"), ({"width": "512"}, "type integer, got '512'"), ({"width": True}, "type integer"),
-     ({"num_inference_steps": 20}, "between 21 and 41, got 20"), ({"guidance_scale": float("nan")}, "guidance_scale"),
-     ({"s_scale": 7.5}, "between 0 and 2, got 7.5"), ({"s_scale": float("inf")}, "s_scale"),
-     ({"style": "oil"}, "one of realistic, anime, 3d, chibi, comic, got 'oil'"), ({"samples": 3}, "between 1 and 2"),
-     ({"safety_checker": "yes"}, "type bool"), ({"safety_checker_type": "red"}, "black, blur, pixelate"),
-     ({"seed": -1}, "seed"),
-     ({"seed": 2**64}, f"between 0 and {2**64 - 1}, got {2**64}\\."), ({"seed": 10**5000}, "too long to write"),
-     ({"guidance_scale": 20.0000001}, "between 1 and 20, got 20.0000001"), ({"s_scale": 10**400}, "between 0 and 2, got 1000"),
-     ({"track_id": [1]}, r"string or integer, got \[1\]"), ({"track_id": {}}, "string or integer"),
-     ({"track_id": True}, "string or integer"), ({"track_id": 1.5}, "string or integer"),
-     ({"height": 768, "samples": 2}, "samples field must be 1 at 512x768")],
-)  # fmt: skip
+    [
+        ({"prompt": " "}, "prompt field is required"),
+        ({"face_image": None}, "face_image field is required"),
+        ({"width": 513}, "between 64 and 512, got 513"),
+        ({"height": 776}, "between 64 and 768"),
+        ({"width": 500}, "multiple of 8"),
+        ({"width": "512"}, "type integer, got '512'"),
+        ({"width": True}, "type integer"),
+        ({"num_inference_steps": 20}, "between 21 and 41, got 20"),
+        ({"guidance_scale": float("nan")}, "guidance_scale"),
+        ({"s_scale": 7.5}, "between 0 and 2, got 7.5"),
+        ({"s_scale": float("inf")}, "s_scale"),
+        ({"style": "oil"}, "one of realistic, anime, 3d, chibi, comic, got 'oil'"),
+        ({"samples": 3}, "between 1 and 2"),
+        ({"safety_checker": "yes"}, "type bool"),
+        ({"safety_checker_type": "red"}, "black, blur, pixelate"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**64}, f"between 0 and {2**64 - 1}, got {2**64}\\."),
+        ({"seed": 10**5000}, "too long to write"),
+        ({"guidance_scale": 20.0000001}, "between 1 and 20, got 20.0000001"),
+        ({"s_scale": 10**400}, "between 0 and 2, got 1000"),
+        ({"track_id": [1]}, r"string or integer, got \[1\]"),
+        ({"track_id": {}}, "string or integer"),
+        ({"track_id": True}, "string or integer"),
+        ({"track_id": 1.5}, "string or integer"),
+        ({"height": 768, "samples": 2}, "samples field must be 1 at 512x768"),
+    ],
+)
 def test_outside_the_contract(changes, says):
     with pytest.raises(ContractError, match=says) as error:
         FaceGenRequest(**GOOD | changes)

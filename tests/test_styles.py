@@ -55,12 +55,18 @@ def test_a_byte_order_mark_is_no_obstacle(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("{", "can't be read"), ("[]", "{prompt}"), ('{"prompt": "x"}', "{prompt}"),
-     ('{"prompt": "{prompt}", "faceid": {"weight": "much"}}', "weight"), ('{"prompt": ["{prompt}"]}', "prompt"),
-     ('{"prompt": "{prompt}", "faceid": {"s_scale": NaN}}', "s_scale"), ('{"prompt": "{prompt}", "faceid": null}', "faceid"),
-     ('{"prompt": "{prompt}", "faceid": {"layer_weights": "0-x:1"}}', "layer_weights"),
-     ('{"prompt": "{prompt}", "faceid": 3}', "faceid")],
-)  # fmt: skip
+    [
+        ("{", "can't be read"),
+        ("[]", "{prompt}"),
+        ('{"prompt": "x"}', "{prompt}"),
+        ('{"prompt": "{prompt}", "faceid": {"weight": "much"}}', "weight"),
+        ('{"prompt": ["{prompt}"]}', "prompt"),
+        ('{"prompt": "{prompt}", "faceid": {"s_scale": NaN}}', "s_scale"),
+        ('{"prompt": "{prompt}", "faceid": null}', "faceid"),
+        ('{"prompt": "{prompt}", "faceid": {"layer_weights": "0-x:1"}}', "layer_weights"),
+        ('{"prompt": "{prompt}", "faceid": 3}', "faceid"),
+    ],
+)
 def test_broken_style_files_are_named(tmp_path, content, says):
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(FaceGenError, match=rf"bad\.json.*{says}"):

@@ -47,12 +47,22 @@ _PICTURE = (
 )
 REFUSALS = (
     Refusal(RATE, (429,), _words(_RATE), "refuses more requests for now", "Wait until others are done, then queue it again."),
-    Refusal(CREDITS, (402,), _words(_CREDITS), "says the account can't pay for this",
-            "Add credits or change the plan on the service's site."),
+    Refusal(
+        CREDITS,
+        (402,),
+        _words(_CREDITS),
+        "says the account can't pay for this",
+        "Add credits or change the plan on the service's site.",
+    ),
     Refusal(KEY, (401, 403), _words(_KEY), "refuses the API key", "Correct the key in {source} (profile {profile})."),
-    Refusal(PICTURE, (), _words(_PICTURE), "refuses the picture",
-            "Connect one sharp photo of one face, seen from the front down to the shoulders; the Face Quality node checks it."),
-)  # fmt: skip
+    Refusal(
+        PICTURE,
+        (),
+        _words(_PICTURE),
+        "refuses the picture",
+        "Connect one sharp photo of one face, seen from the front down to the shoulders; the Face Quality node checks it.",
+    ),
+)
 UNKNOWN = Refusal(OTHER, (), _words(r""), "could not do this", "Change what the message names, or try again later.")
 
 

@@ -88,9 +88,16 @@ class Runner:
         meta = {name: value for name, value in request.as_dict().items() if name not in NOT_IN_META} | {"seed": seed}
         try:
             job = self.store.add(
-                secret=secret, prompt_id=str(uuid.uuid4()), samples=request.samples, as_base64=request.base64, tip=tip,
-                meta=meta, webhook=request.webhook, track_id=request.track_id, origin=origin,
-            )  # fmt: skip
+                secret=secret,
+                prompt_id=str(uuid.uuid4()),
+                samples=request.samples,
+                as_base64=request.base64,
+                tip=tip,
+                meta=meta,
+                webhook=request.webhook,
+                track_id=request.track_id,
+                origin=origin,
+            )
         except jobs.StoreError:
             face.unlink(missing_ok=True)
             raise

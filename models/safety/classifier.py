@@ -15,10 +15,23 @@ from .checking import Place, SafetyResult, on_scale, stay
 LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labels' probability
 BATCH = 64  # pictures in one pass, at most
 # What published detectors call their labels; compared in lower case, with spaces for - and _.
-UNSAFE = frozenset({
-    "nsfw", "not safe for work", "unsafe", "porn", "pornography", "hentai", "sexy", "sexual", "explicit", "nude", "nudity",
-    "naked", "erotic",
-})  # fmt: skip
+UNSAFE = frozenset(
+    {
+        "nsfw",
+        "not safe for work",
+        "unsafe",
+        "porn",
+        "pornography",
+        "hentai",
+        "sexy",
+        "sexual",
+        "explicit",
+        "nude",
+        "nudity",
+        "naked",
+        "erotic",
+    }
+)
 SAFE = frozenset({"sfw", "safe for work", "safe", "normal", "neutral", "drawing", "drawings"})
 
 

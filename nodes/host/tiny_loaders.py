@@ -29,8 +29,15 @@ WHO = "Load Tiny Model"
 MODEL_TYPES = {"epsilon": ModelType.EPS, "v_prediction": ModelType.V_PREDICTION}
 # What is read of the configurations.
 SCHEDULER_KEYS = ("beta_start", "beta_end", "beta_schedule", "prediction_type")
-UNET_KEYS = ("block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim", "attention_head_dim",
-             "in_channels", "out_channels")  # fmt: skip
+UNET_KEYS = (
+    "block_out_channels",
+    "down_block_types",
+    "layers_per_block",
+    "cross_attention_dim",
+    "attention_head_dim",
+    "in_channels",
+    "out_channels",
+)
 CLIP_KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
 TEXT_KEYS = (*CLIP_KEYS, "vocab_size", "max_position_embeddings", "bos_token_id", "eos_token_id")
 CLIP_VISION_KEYS = (*CLIP_KEYS, "model_type", "num_channels", "image_size", "patch_size", "projection_dim")
@@ -82,15 +89,26 @@ def _unet_config(file):
     widths, layers = given["block_out_channels"], given["layers_per_block"]
     transformers = [int(kind.startswith("CrossAttn")) for kind in given["down_block_types"]]
     return {
-        "image_size": 32, "use_checkpoint": False, "use_spatial_transformer": True, "legacy": False, "adm_in_channels": None,
-        "use_linear_in_transformer": False, "use_temporal_attention": False, "use_temporal_resblock": False,
-        "in_channels": given["in_channels"], "out_channels": given["out_channels"], "model_channels": widths[0],
-        "channel_mult": [width // widths[0] for width in widths], "num_res_blocks": [layers] * len(widths),
-        "transformer_depth": [depth for depth in transformers for _ in range(layers)], "transformer_depth_middle": 1,
+        "image_size": 32,
+        "use_checkpoint": False,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "adm_in_channels": None,
+        "use_linear_in_transformer": False,
+        "use_temporal_attention": False,
+        "use_temporal_resblock": False,
+        "in_channels": given["in_channels"],
+        "out_channels": given["out_channels"],
+        "model_channels": widths[0],
+        "channel_mult": [width // widths[0] for width in widths],
+        "num_res_blocks": [layers] * len(widths),
+        "transformer_depth": [depth for depth in transformers for _ in range(layers)],
+        "transformer_depth_middle": 1,
         "transformer_depth_output": [depth for depth in transformers for _ in range(layers + 1)],
-        "context_dim": given["cross_attention_dim"], "num_head_channels": -1,
+        "context_dim": given["cross_attention_dim"],
+        "num_head_channels": -1,
         "num_heads": given["attention_head_dim"],  # diffusers' name for it
-    }  # fmt: skip
+    }
 
 
 def load_clip(folder):

@@ -81,8 +81,12 @@ def software(folders: ModelFolders) -> Iterator[Row]:
     yield Row(OK, "ComfyUI-FaceGen", version())
     python = platform.python_version()
     new_enough = sys.version_info[:2] >= OLDEST_PYTHON
-    yield Row(OK if new_enough else BROKEN, "Python", f"{python} on {platform.platform(terse=True)}",
-              "" if new_enough else "Use Python 3.10 or later.")  # fmt: skip
+    yield Row(
+        OK if new_enough else BROKEN,
+        "Python",
+        f"{python} on {platform.platform(terse=True)}",
+        "" if new_enough else "Use Python 3.10 or later.",
+    )
     yield comfyui(folders.comfyui)
     loaded = {}
     for name, (distributions, oldest) in LIBRARIES.items():

@@ -79,8 +79,12 @@ class ModelFolders:
 
 def file_rows(folders: ModelFolders) -> Iterator[Row]:
     if folders.models is None:
-        yield Row(NOTE, "model files", "not looked for: the pack doesn't lie in ComfyUI's custom_nodes",
-                  "Say with --models DIR where ComfyUI's models folder is.")  # fmt: skip
+        yield Row(
+            NOTE,
+            "model files",
+            "not looked for: the pack doesn't lie in ComfyUI's custom_nodes",
+            "Say with --models DIR where ComfyUI's models folder is.",
+        )
         return
     if not folders.models.is_dir():
         yield Row(BROKEN, "models folder", f"{folders.models} is no folder", "Give ComfyUI's models folder with --models DIR.")
@@ -139,9 +143,13 @@ def faceid(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
         if seen:
             return
     if not files or widths == []:
-        yield Row(BROKEN, "FaceID", "no FaceID file" if files else "none",
-                  f"Put ip-adapter-faceid-plusv2_sd15.bin from huggingface.co/h94/IP-Adapter-FaceID into "
-                  f"{folders.place('ipadapter')}.")  # fmt: skip
+        yield Row(
+            BROKEN,
+            "FaceID",
+            "no FaceID file" if files else "none",
+            f"Put ip-adapter-faceid-plusv2_sd15.bin from huggingface.co/h94/IP-Adapter-FaceID into "
+            f"{folders.place('ipadapter')}.",
+        )
 
 
 def clip_vision(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
@@ -151,9 +159,13 @@ def clip_vision(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row
         yield Row(OK if width else NOTE, "CLIP vision", f"{file.name}: {f'width {width}' if width else 'no CLIP vision model'}")
     needed = {width for width in widths if width} or (set() if widths else {VIT_H})
     for width in sorted(needed - set(found.values())):
-        yield Row(BROKEN, "CLIP vision", f"none of width {width}, which FaceID-Plus reads",
-                  "Put model.safetensors from huggingface.co/h94/IP-Adapter/tree/main/models/image_encoder, as "
-                  f"CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors, into {folders.place('clip_vision')}.")  # fmt: skip
+        yield Row(
+            BROKEN,
+            "CLIP vision",
+            f"none of width {width}, which FaceID-Plus reads",
+            "Put model.safetensors from huggingface.co/h94/IP-Adapter/tree/main/models/image_encoder, as "
+            f"CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors, into {folders.place('clip_vision')}.",
+        )
 
 
 def face_packs(folders: ModelFolders) -> Row:
@@ -161,22 +173,33 @@ def face_packs(folders: ModelFolders) -> Row:
     found = find_packs(roots)
     names = ", ".join(sorted(found))
     if not found:
-        return Row(BROKEN, "face model pack", "none", "Run: python <pack folder> models download buffalo_l "
-                   f'--models "{folders.models}"')  # fmt: skip
+        return Row(
+            BROKEN,
+            "face model pack",
+            "none",
+            f'Run: python <pack folder> models download buffalo_l --models "{folders.models}"',
+        )
     if not set(found) & set(FIT_FOR_FACEID):
         return Row(NOTE, "face model pack", names, f"For FaceID get one of {', '.join(FIT_FOR_FACEID)} (models download).")
     return Row(OK, "face model pack", names)
 
 
 def writable(folders: ModelFolders) -> Iterator[Row]:
-    for name, folder in (("output", folders.comfyui / "output"), ("user", folders.comfyui / "user"),
-                         ("insightface", folders.models / "insightface")):  # fmt: skip
+    for name, folder in (
+        ("output", folders.comfyui / "output"),
+        ("user", folders.comfyui / "user"),
+        ("insightface", folders.models / "insightface"),
+    ):
         place = folder
         while not place.exists() and place != place.parent:
             place = place.parent
         good = place.is_dir() and os.access(place, os.W_OK)
-        yield Row(OK if good else BROKEN, f"{name} folder", f"{folder} {'can' if good else 'can NOT'} be written",
-                  "" if good else f"Give yourself the right to write into {place}.")  # fmt: skip
+        yield Row(
+            OK if good else BROKEN,
+            f"{name} folder",
+            f"{folder} {'can' if good else 'can NOT'} be written",
+            "" if good else f"Give yourself the right to write into {place}.",
+        )
 
 
 def settings_rows(folders: ModelFolders) -> Iterator[Row]:

@@ -100,18 +100,74 @@ def get(url, allow=(), limits=QUICK):
 
 # Sixty ways to a machine that is not on the public internet; PORT is that of a server which would answer.
 LOOPBACK = [
-    "127.0.0.1", "127.0.0.2", "127.255.255.254", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "0x7f.1",
-    "0177.0.0.1", "017700000001", "0177.1", "127.0.0.1.", "127。0。0。1", "①②⑦.0.0.1", "１２７.0.0.1",
-    "0.0.0.0", "0", "0x0", "00", "[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
-    "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]", "localhost", "LOCALHOST",
-]  # fmt: skip
+    "127.0.0.1",
+    "127.0.0.2",
+    "127.255.255.254",
+    "127.1",
+    "127.0.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.0.0.1",
+    "0x7f.1",
+    "0177.0.0.1",
+    "017700000001",
+    "0177.1",
+    "127.0.0.1.",
+    "127。0。0。1",
+    "①②⑦.0.0.1",
+    "１２７.0.0.1",
+    "0.0.0.0",
+    "0",
+    "0x0",
+    "00",
+    "[::1]",
+    "[::]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "[2001:0:7f00:1::]",
+    "localhost",
+    "LOCALHOST",
+]
 NEIGHBOURS = [
-    "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.254", "192.168.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1",
-    "169.254.169.254", "169.254.170.2", "0xa9fea9fe", "2852039166", "168.63.129.16", "100.100.100.200", "192.0.0.192",
-    "[fe80::1]", "[fe80::1%25lo]", "[fd00:ec2::254]", "[fc00::1]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]",
-    "[64:ff9b:1::a9fe:a9fe]", "198.18.0.1", "192.0.2.1", "203.0.113.5", "224.0.0.1", "239.1.1.1", "240.0.0.1",
-    "255.255.255.255", "[ff02::1]", "[fec0::1]", "[100::1]", "[3fff::1]", "[2001:db8::1]",
-]  # fmt: skip
+    "10.0.0.1",
+    "10.255.255.255",
+    "172.16.0.1",
+    "172.31.255.254",
+    "192.168.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "169.254.1.1",
+    "169.254.169.254",
+    "169.254.170.2",
+    "0xa9fea9fe",
+    "2852039166",
+    "168.63.129.16",
+    "100.100.100.200",
+    "192.0.0.192",
+    "[fe80::1]",
+    "[fe80::1%25lo]",
+    "[fd00:ec2::254]",
+    "[fc00::1]",
+    "[::ffff:169.254.169.254]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[64:ff9b:1::a9fe:a9fe]",
+    "198.18.0.1",
+    "192.0.2.1",
+    "203.0.113.5",
+    "224.0.0.1",
+    "239.1.1.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "[ff02::1]",
+    "[fec0::1]",
+    "[100::1]",
+    "[3fff::1]",
+    "[2001:db8::1]",
+]
 
 
 @pytest.mark.parametrize("host", LOOPBACK + NEIGHBOURS)
@@ -128,10 +184,25 @@ def test_there_are_sixty_of_them():
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://example.org/a", "file:///etc/passwd", "gopher://example.org", "//example.org/a", "example.org", "", "http://", "http:///a",
-     "data:text/plain,a", "http://user@example.org/", "http://user:word@example.org/", "http://:word@example.org/",
-     "http://example.org:99999/", "http://[::1/", "javascript:alert(1)", "HTTP+UNIX://x/"],
-)  # fmt: skip
+    [
+        "ftp://example.org/a",
+        "file:///etc/passwd",
+        "gopher://example.org",
+        "//example.org/a",
+        "example.org",
+        "",
+        "http://",
+        "http:///a",
+        "data:text/plain,a",
+        "http://user@example.org/",
+        "http://user:word@example.org/",
+        "http://:word@example.org/",
+        "http://example.org:99999/",
+        "http://[::1/",
+        "javascript:alert(1)",
+        "HTTP+UNIX://x/",
+    ],
+)
 def test_urls_that_are_not_requested(url):
     with pytest.raises(RefusedURL):
         get(url)
@@ -147,8 +218,10 @@ def test_what_is_allowed_by_name_is_fetched(site, allow):
     assert get(url_of(site, "photo"), allow) == b"picture"
 
 
-@pytest.mark.parametrize("target", ["http://127.0.0.2:{port}/photo", "file:///etc/passwd",
-                                    "http://u:p@127.0.0.1:{port}/photo", "http://[::1]:{port}/photo"])  # fmt: skip
+@pytest.mark.parametrize(
+    "target",
+    ["http://127.0.0.2:{port}/photo", "file:///etc/passwd", "http://u:p@127.0.0.1:{port}/photo", "http://[::1]:{port}/photo"],
+)
 def test_each_redirect_is_checked(site, target):
     before = len(site.seen)
     with pytest.raises(RefusedURL):

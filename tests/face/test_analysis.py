@@ -72,9 +72,17 @@ def test_eight_bit_pictures_survive_the_way_through_floats():
 
 @pytest.mark.parametrize(
     ("how", "index", "expected"),
-    [("largest", 0, [1]), ("most central", 0, [1]), ("leftmost", 0, [0]), ("rightmost", 0, [2]), ("topmost", 0, [2]),
-     ("by index", 0, [0]), ("by index", 2, [2]), ("all", 0, [0, 1, 2])],
-)  # fmt: skip
+    [
+        ("largest", 0, [1]),
+        ("most central", 0, [1]),
+        ("leftmost", 0, [0]),
+        ("rightmost", 0, [2]),
+        ("topmost", 0, [2]),
+        ("by index", 0, [0]),
+        ("by index", 2, [2]),
+        ("all", 0, [0, 1, 2]),
+    ],
+)
 def test_selection(analyzer, how, index, expected):
     chosen = select_faces(analyzer.detect(grey(400, 400)), how, 400, 400, index)
     for face, number in zip(chosen, expected, strict=True):
@@ -146,9 +154,13 @@ def test_broken_packs_name_folder_and_files(tmp_path, what):
 
 @pytest.mark.parametrize(
     ("picture", "says"),
-    [(torch.full((1, 8, 8, 3), float("nan")), "NaN"), (torch.zeros(1, 8, 8, 1), r"\[1, 8, 8, 1\]"),
-     (torch.zeros(1, 8, 8, 4), r"\[1, 8, 8, 4\]"), (torch.zeros(8, 8, 3), r"\[8, 8, 3\]")],
-)  # fmt: skip
+    [
+        (torch.full((1, 8, 8, 3), float("nan")), "NaN"),
+        (torch.zeros(1, 8, 8, 1), r"\[1, 8, 8, 1\]"),
+        (torch.zeros(1, 8, 8, 4), r"\[1, 8, 8, 4\]"),
+        (torch.zeros(8, 8, 3), r"\[8, 8, 3\]"),
+    ],
+)
 def test_pictures_of_the_wrong_kind_are_refused(picture, says):
     with pytest.raises(FaceGenError, match=says) as error:
         require_rgb(picture, "Embed Face")

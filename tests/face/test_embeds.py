@@ -78,15 +78,18 @@ def test_subtract_moves_away_and_keeps_the_structure():
 
 @pytest.mark.parametrize(
     ("given", "scales", "method", "says"),
-    [([], [], "average", "nothing connected"), ([person(1)], [0.0], "average", "every weight is 0"),
-     ([person(1), person(2)], [0.0, 1.0], "subtract", "face_embeds_1, so its weight"),
-     ([person(1), person(1)], [1.0, 1.0], "subtract", "all zero"),
-     ([person(1), person(2)], [1.0, 0.5], "concat", "face_embeds_2 has 0.5"),
-     ([person(1), person(2, clip=False)], [1.0, 1.0], "average", "face_embeds_2: none"),
-     ([person(1), person(2, recogniser="glintr100")], [1.0, 1.0], "average", "face_embeds_2: glintr100"),
-     ([person(1, rows=2).combined("one per image")], [1.0], "average", "one face per image"),
-     ([person(1)], [1.0], "blend", "Choose one of: average, concat, subtract")],
-)  # fmt: skip
+    [
+        ([], [], "average", "nothing connected"),
+        ([person(1)], [0.0], "average", "every weight is 0"),
+        ([person(1), person(2)], [0.0, 1.0], "subtract", "face_embeds_1, so its weight"),
+        ([person(1), person(1)], [1.0, 1.0], "subtract", "all zero"),
+        ([person(1), person(2)], [1.0, 0.5], "concat", "face_embeds_2 has 0.5"),
+        ([person(1), person(2, clip=False)], [1.0, 1.0], "average", "face_embeds_2: none"),
+        ([person(1), person(2, recogniser="glintr100")], [1.0, 1.0], "average", "face_embeds_2: glintr100"),
+        ([person(1, rows=2).combined("one per image")], [1.0], "average", "one face per image"),
+        ([person(1)], [1.0], "blend", "Choose one of: average, concat, subtract"),
+    ],
+)
 def test_what_does_not_go_together_is_named(given, scales, method, says):
     with pytest.raises(FaceGenError, match=says):
         combine_faces(people(*given), weights(*scales), method)
@@ -154,17 +157,21 @@ GOOD = {"format": "facegen.face_embeds", "version": "1", "faces": "[]"}
 
 @pytest.mark.parametrize(
     ("tensors", "metadata", "says"),
-    [({"identity": torch.ones(1, 512)}, {}, "no face embeddings of this pack"),
-     ({"identity": torch.ones(1, 512)}, {**GOOD, "version": "9"}, "version '9'.*reads version 1"),
-     ({"other": torch.ones(1, 512)}, GOOD, "lacks the identity"), ({"identity": torch.ones(1, 128)}, GOOD, r"\[1, 128\]"),
-     ({"identity": torch.zeros(1, 512)}, GOOD, "all zero"), ({"identity": torch.full((1, 512), torch.nan)}, GOOD, "NaN"),
-     ({"identity": torch.ones(1, 512, dtype=torch.int8)}, GOOD, "torch.int8"),
-     ({"identity": torch.ones(1, 512), "clip_hidden": torch.ones(1, 257, 8)}, GOOD, "belong together"),
-     ({"identity": torch.ones(1, 512), "clip_hidden": torch.ones(5), "clip_hidden_zero": torch.ones(5)}, GOOD, "wrong kind"),
-     ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "{"}, "can't be read"),
-     ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "[1]"}, "not a list of faces"),
-     ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "[" * 100000}, "can't be read")],
-)  # fmt: skip
+    [
+        ({"identity": torch.ones(1, 512)}, {}, "no face embeddings of this pack"),
+        ({"identity": torch.ones(1, 512)}, {**GOOD, "version": "9"}, "version '9'.*reads version 1"),
+        ({"other": torch.ones(1, 512)}, GOOD, "lacks the identity"),
+        ({"identity": torch.ones(1, 128)}, GOOD, r"\[1, 128\]"),
+        ({"identity": torch.zeros(1, 512)}, GOOD, "all zero"),
+        ({"identity": torch.full((1, 512), torch.nan)}, GOOD, "NaN"),
+        ({"identity": torch.ones(1, 512, dtype=torch.int8)}, GOOD, "torch.int8"),
+        ({"identity": torch.ones(1, 512), "clip_hidden": torch.ones(1, 257, 8)}, GOOD, "belong together"),
+        ({"identity": torch.ones(1, 512), "clip_hidden": torch.ones(5), "clip_hidden_zero": torch.ones(5)}, GOOD, "wrong kind"),
+        ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "{"}, "can't be read"),
+        ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "[1]"}, "not a list of faces"),
+        ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "[" * 100000}, "can't be read"),
+    ],
+)
 def test_wrong_files_name_themselves(tmp_path, tensors, metadata, says):
     path = tmp_path / "wrong.safetensors"
     save_file(tensors, path, metadata)

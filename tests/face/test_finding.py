@@ -85,7 +85,10 @@ def test_a_detector_of_one_size_is_not_asked_the_same_twice(tmp_path, monkeypatc
     analyzer = FaceAnalyzer(save_pack(tmp_path / "p", FACES), "CPU")
     monkeypatch.setattr(type(analyzer._session), "fixed_size", (640, 640))
     assert [str(t) for t in analyzer.find(grey(64, 64, 0)).tries] == [
-        "640x640", "640x640 with a border of 50%", "640x640 with a border of 25%"]  # fmt: skip
+        "640x640",
+        "640x640 with a border of 50%",
+        "640x640 with a border of 25%",
+    ]
 
 
 def test_a_found_face_costs_one_try(plain):

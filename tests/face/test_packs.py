@@ -46,11 +46,17 @@ def test_signature_equals_onnx(pack):
 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "kind"),
-    [([[1, 3, 112, 112]], [[1, 512]], "recogniser"), ([[0, 3, 128, 128]], [[0, 512]], "recogniser"),
-     ([[1, 3, 192, 192]], [[1, 212]], "other"), ([[1, 3, 96, 96]], [[1, 3]], "other"),
-     ([[1, 3, 128, 128], [1, 512]], [[1, 3, 128, 128]], "other"), ([[1, 3, 512, 512]], [[1, 3, 512, 512]], "other"),
-     ([[1, 3, 640, 640]], [[800, 1]] * 9, "detector"), ([[1, 3, 640, 640]], [[800, 1]] * 6, "detector without key points")],
-)  # fmt: skip
+    [
+        ([[1, 3, 112, 112]], [[1, 512]], "recogniser"),
+        ([[0, 3, 128, 128]], [[0, 512]], "recogniser"),
+        ([[1, 3, 192, 192]], [[1, 212]], "other"),
+        ([[1, 3, 96, 96]], [[1, 3]], "other"),
+        ([[1, 3, 128, 128], [1, 512]], [[1, 3, 128, 128]], "other"),
+        ([[1, 3, 512, 512]], [[1, 3, 512, 512]], "other"),
+        ([[1, 3, 640, 640]], [[800, 1]] * 9, "detector"),
+        ([[1, 3, 640, 640]], [[800, 1]] * 6, "detector without key points"),
+    ],
+)
 def test_roles(tmp_path, inputs, outputs, kind):
     """InsightFace's other models (landmarks, age, swapper) and restorers that lie about are not taken for one."""
     assert role(save_other(tmp_path / "model.onnx", inputs, outputs)) == kind
@@ -74,8 +80,12 @@ def test_packs_of_all_kinds_are_found(tmp_path):
     (models / "broken" / "b.onnx").write_bytes(b"")
     save_recogniser(models / "inswapper_128.onnx")
     packs = find_packs([str(tmp_path), str(tmp_path / "nowhere")])
-    assert packs == {"antelopev2": models / "antelopev2" / "antelopev2", "auraface": aura,
-                     "buffalo_l": models / "buffalo_l", "raccoon_l": models / "raccoon_l"}  # fmt: skip
+    assert packs == {
+        "antelopev2": models / "antelopev2" / "antelopev2",
+        "auraface": aura,
+        "buffalo_l": models / "buffalo_l",
+        "raccoon_l": models / "raccoon_l",
+    }
     for name, recogniser in (("antelopev2", "w600k_r50"), ("auraface", "glintr100"), ("raccoon_l", "recognizer")):
         analyzer = FaceAnalyzer(models / name)  # the folder in models will do, too
         assert analyzer.recogniser == recogniser and len(analyzer.detect(GREY)) == 1

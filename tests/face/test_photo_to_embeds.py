@@ -17,8 +17,15 @@ from onnx_files import save_pack, save_recogniser
 
 FACES = [(0.05, 0.30, 0.20, 0.50, 0.95), (0.40, 0.35, 0.65, 0.65, 0.80), (0.75, 0.10, 0.90, 0.30, 0.90)]
 # Position in InsightFace's order (by confidence) of what each selection takes.
-CHOSEN = {"largest": [2], "most central": [2], "leftmost": [0], "rightmost": [1], "topmost": [1], "by index": [1],
-          "all": [0, 2, 1]}  # fmt: skip
+CHOSEN = {
+    "largest": [2],
+    "most central": [2],
+    "leftmost": [0],
+    "rightmost": [1],
+    "topmost": [1],
+    "by index": [1],
+    "all": [0, 2, 1],
+}
 
 
 @pytest.fixture(scope="module")

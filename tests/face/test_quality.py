@@ -47,9 +47,12 @@ def test_a_good_photo_passes_and_says_so(photo):
 
 @pytest.mark.parametrize(
     ("harm", "name"),
-    [(lambda p: cv2.GaussianBlur(p, (0, 0), 3), "sharpness"), (lambda p: p // 8, "exposure"),
-     (lambda p: (p // 8 + 222).astype(np.uint8), "exposure")],
-)  # fmt: skip
+    [
+        (lambda p: cv2.GaussianBlur(p, (0, 0), 3), "sharpness"),
+        (lambda p: p // 8, "exposure"),
+        (lambda p: (p // 8 + 222).astype(np.uint8), "exposure"),
+    ],
+)
 def test_harm_is_seen_by_its_own_check(photo, harm, name):
     before, good = checks(photo)
     after, bad = checks(harm(photo))

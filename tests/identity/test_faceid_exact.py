@@ -30,18 +30,29 @@ def reduced_unet(seed=0):
     """SD1.5's topology, sixteen cross-attention blocks, at a tenth of its width."""
     torch.manual_seed(seed)
     return diffusers.UNet2DConditionModel(
-        sample_size=8, block_out_channels=(32, 64, 64, 64), layers_per_block=2, cross_attention_dim=CONTEXT,
-        attention_head_dim=4, norm_num_groups=16,
-    ).eval()  # fmt: skip
+        sample_size=8,
+        block_out_channels=(32, 64, 64, 64),
+        layers_per_block=2,
+        cross_attention_dim=CONTEXT,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    ).eval()
 
 
 def diffusers_faceid(state, faces, s_scale):
     """The oracle: a UNet prepared by diffusers' load_ip_adapter, and the image_embeds that it wants."""
     unet = reduced_unet()
     pipe = diffusers.StableDiffusionPipeline(
-        vae=None, text_encoder=None, tokenizer=None, unet=unet, scheduler=diffusers.DDIMScheduler(), safety_checker=None,
-        feature_extractor=None, image_encoder=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=None,
+        text_encoder=None,
+        tokenizer=None,
+        unet=unet,
+        scheduler=diffusers.DDIMScheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
     pipe.load_ip_adapter(state, subfolder=None, weight_name=None, image_encoder_folder=None)
     projection = unet.encoder_hid_proj.image_projection_layers[0]
     projection.shortcut, projection.shortcut_scale = True, s_scale

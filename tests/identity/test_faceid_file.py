@@ -25,14 +25,16 @@ PORTRAIT = {"clip_dim": None, "rank": 0, "tokens": 16}
 @pytest.mark.parametrize("ending", ["bin", "pt", "safetensors"])
 @pytest.mark.parametrize(
     ("kwargs", "name", "tokens", "clip_dim", "shortcut", "base"),
-    [({"clip_dim": 1280}, "faceid-plusv2_sd15", 4, 1280, True, "SD1.5"),
-     ({"clip_dim": 1280, "context_dim": 2048, "depth": 1}, "faceid-plusv2_sdxl", 4, 1280, True, "SDXL"),
-     ({"clip_dim": None}, "faceid_sd15", 4, None, False, "SD1.5"),
-     ({"clip_dim": None, "context_dim": 2048}, "faceid_sdxl", 4, None, False, "SDXL"),
-     (PORTRAIT, "faceid-portrait_sd15", 16, None, False, "SD1.5"),
-     ({**PORTRAIT, "context_dim": 2048}, "faceid-portrait_sdxl", 16, None, False, "SDXL"),
-     ({"unnorm": True, "rank": 0, "context_dim": 2048, "depth": 1}, "faceid-portrait_sdxl_unnorm", 16, None, False, "SDXL")],
-)  # fmt: skip
+    [
+        ({"clip_dim": 1280}, "faceid-plusv2_sd15", 4, 1280, True, "SD1.5"),
+        ({"clip_dim": 1280, "context_dim": 2048, "depth": 1}, "faceid-plusv2_sdxl", 4, 1280, True, "SDXL"),
+        ({"clip_dim": None}, "faceid_sd15", 4, None, False, "SD1.5"),
+        ({"clip_dim": None, "context_dim": 2048}, "faceid_sdxl", 4, None, False, "SDXL"),
+        (PORTRAIT, "faceid-portrait_sd15", 16, None, False, "SD1.5"),
+        ({**PORTRAIT, "context_dim": 2048}, "faceid-portrait_sdxl", 16, None, False, "SDXL"),
+        ({"unnorm": True, "rank": 0, "context_dim": 2048, "depth": 1}, "faceid-portrait_sdxl_unnorm", 16, None, False, "SDXL"),
+    ],
+)
 def test_variant_is_found_from_the_tensors(tmp_path, ending, kwargs, name, tokens, clip_dim, shortcut, base):
     kwargs = {"inner": 64, **kwargs}
     path = save(faceid_state([32, 64], **kwargs), tmp_path / f"my favourite (1).{ending}")
@@ -141,9 +143,15 @@ def test_legacy_pickles_truncated_anywhere(tmp_path, cut):
 
 @pytest.mark.parametrize(
     "name",
-    ["image_proj.norm.bias", "image_proj.proj.2.bias", "image_proj.perceiver_resampler.norm_out.weight",
-     "image_proj.perceiver_resampler.layers.1.0.to_kv.weight", "ip_adapter.1.to_v_ip.weight", "ip_adapter.1.to_k_ip.weight"],
-)  # fmt: skip
+    [
+        "image_proj.norm.bias",
+        "image_proj.proj.2.bias",
+        "image_proj.perceiver_resampler.norm_out.weight",
+        "image_proj.perceiver_resampler.layers.1.0.to_kv.weight",
+        "ip_adapter.1.to_v_ip.weight",
+        "ip_adapter.1.to_k_ip.weight",
+    ],
+)
 def test_a_file_that_lacks_one_tensor_names_it(tmp_path, name):
     state = faceid_state(**SMALL, clip_dim=64, context_dim=64)
     part, tensor = name.split(".", 1)

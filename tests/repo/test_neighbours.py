@@ -15,8 +15,20 @@ OURS = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
 
 def resolve(lines):
     """uv's answer to these lines, from the packages' metadata alone: nothing is installed. (exit code, what it says)"""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "-q", "-", "--python", sys.executable, "--no-header",
-               "--no-build", "--no-config"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "-q",
+        "-",
+        "--python",
+        sys.executable,
+        "--no-header",
+        "--no-build",
+        "--no-config",
+    ]
     done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, timeout=600)
     return done.returncode, done.stdout + done.stderr
 

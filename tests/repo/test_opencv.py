@@ -40,14 +40,27 @@ def wheels(tmp_path_factory):
 def test_either_order_leaves_a_working_opencv(wheels, tmp_path, order):
     for name in order:
         # Beside what is there, as pip does where neither build asks for the other.
-        done = pip("install", "-q", "--no-deps", "--no-index", "--find-links", str(wheels), "--ignore-installed",
-                   "--prefix", str(tmp_path), name)  # fmt: skip
+        done = pip(
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-index",
+            "--find-links",
+            str(wheels),
+            "--ignore-installed",
+            "--prefix",
+            str(tmp_path),
+            name,
+        )
         assert done.returncode == 0, done.stderr
     (package,) = tmp_path.rglob("cv2/__init__.py")
     folder = str(package.parent.parent)
     assert len(list(package.parent.parent.glob("opencv_python*.dist-info"))) == 2
     done = subprocess.run(
         [sys.executable, "-c", USE.format(folder=folder)],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": folder}, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": folder},
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr

@@ -10,14 +10,46 @@ from PIL import Image
 
 import workflows
 
-STOCK = {"CheckpointLoaderSimple", "CLIPVisionLoader", "LoadImage", "SaveImage", "PreviewImage", "PreviewAny", "MarkdownNote",
-         "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "VAEEncode", "SetLatentNoiseMask", "ImageScaleBy",
-         "ImageCompositeMasked", "ImageStitch", "SolidMask", "FeatherMask", "MaskComposite", "InvertMask",
-         "PrimitiveStringMultiline", "PrimitiveInt"}  # fmt: skip
+STOCK = {
+    "CheckpointLoaderSimple",
+    "CLIPVisionLoader",
+    "LoadImage",
+    "SaveImage",
+    "PreviewImage",
+    "PreviewAny",
+    "MarkdownNote",
+    "CLIPTextEncode",
+    "EmptyLatentImage",
+    "KSampler",
+    "VAEDecode",
+    "VAEEncode",
+    "SetLatentNoiseMask",
+    "ImageScaleBy",
+    "ImageCompositeMasked",
+    "ImageStitch",
+    "SolidMask",
+    "FeatherMask",
+    "MaskComposite",
+    "InvertMask",
+    "PrimitiveStringMultiline",
+    "PrimitiveInt",
+}
 TITLE = 30  # pixels above a node's position
-LISTED = {"portrait_sd15", "headshot_sdxl", "five_styles", "s_scale_sweep", "several_photos_one_person", "two_people_masks",
-          "best_of_n_likeness", "second_pass_face_detail", "safety_actions", "save_and_reuse_face", "modelslab_remote",
-          "local_vs_remote", "try_without_models"}  # fmt: skip
+LISTED = {
+    "portrait_sd15",
+    "headshot_sdxl",
+    "five_styles",
+    "s_scale_sweep",
+    "several_photos_one_person",
+    "two_people_masks",
+    "best_of_n_likeness",
+    "second_pass_face_detail",
+    "safety_actions",
+    "save_and_reuse_face",
+    "modelslab_remote",
+    "local_vs_remote",
+    "try_without_models",
+}
 TWINS = sorted((workflows.WORKFLOWS / "api").glob("*.json"))
 PATHS = [workflows.WORKFLOWS / f"{name}.json" for name in workflows.NAMES]
 

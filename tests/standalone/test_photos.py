@@ -51,8 +51,14 @@ def test_every_mode_comes_out_as_the_same_rgb(picture, tmp_path, mode):
     else:
         image = picture.convert(mode)
     photo = saved(image, tmp_path / f"photo.{'tif' if mode in ('CMYK', 'YCbCr', 'I') else 'png'}")
-    wanted = {"P": image.convert("RGB"), "1": image.convert("RGB"), "I;16": grey.convert("RGB"), "I": grey.convert("RGB"),
-              "L": grey.convert("RGB"), "LA": grey.convert("RGB")}.get(mode, picture)  # fmt: skip
+    wanted = {
+        "P": image.convert("RGB"),
+        "1": image.convert("RGB"),
+        "I;16": grey.convert("RGB"),
+        "I": grey.convert("RGB"),
+        "L": grey.convert("RGB"),
+        "LA": grey.convert("RGB"),
+    }.get(mode, picture)
     assert photo.shape == (1, 64, 96, 3) and photo.dtype == torch.float32
     assert np.abs(to_bgr(photo[0])[..., ::-1].astype(int) - np.asarray(wanted)).max() <= (3 if mode == "YCbCr" else 1)
 

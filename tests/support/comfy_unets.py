@@ -12,16 +12,31 @@ from host_models import TOPOLOGY, randomize
 
 CHANNELS = 32
 SD15 = {
-    **TOPOLOGY, "model_channels": CHANNELS, "num_res_blocks": [2] * 4, "channel_mult": (1, 2, 4, 4),
-    "transformer_depth": [1] * 6 + [0] * 2, "transformer_depth_output": [1] * 9 + [0] * 3,
-}  # fmt: skip
+    **TOPOLOGY,
+    "model_channels": CHANNELS,
+    "num_res_blocks": [2] * 4,
+    "channel_mult": (1, 2, 4, 4),
+    "transformer_depth": [1] * 6 + [0] * 2,
+    "transformer_depth_output": [1] * 9 + [0] * 3,
+}
 SDXL = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "num_head_channels": 64, "use_spatial_transformer": True,
-    "legacy": False, "context_dim": 2048, "use_linear_in_transformer": True, "num_classes": "sequential",
-    "adm_in_channels": 2816, "model_channels": CHANNELS, "num_res_blocks": [2] * 3, "channel_mult": (1, 2, 4),
-    "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_middle": 10,
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_head_channels": 64,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+    "num_classes": "sequential",
+    "adm_in_channels": 2816,
+    "model_channels": CHANNELS,
+    "num_res_blocks": [2] * 3,
+    "channel_mult": (1, 2, 4),
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_middle": 10,
     "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-}  # fmt: skip
+}
 # Cross-attention blocks in the published order: input, output, middle.
 BLOCKS = [("input", i, 0) for i in (1, 2, 4, 5, 7, 8)] + [("output", i, 0) for i in range(3, 12)] + [("middle", 0, 0)]
 MULTIPLIERS = (1, 1, 2, 2, 4, 4, 4, 4, 4, 2, 2, 2, 1, 1, 1, 4)
@@ -135,9 +150,16 @@ class Diffusers:
         self.unet.load_state_dict({theirs: ours[names[theirs]].float() for theirs in self.unet.state_dict()})
         self.unet.to(dtype)
         self.pipe = diffusers.StableDiffusionPipeline(
-            vae=None, text_encoder=None, tokenizer=None, unet=self.unet, scheduler=diffusers.DDIMScheduler(),
-            safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False,
-        )  # fmt: skip
+            vae=None,
+            text_encoder=None,
+            tokenizer=None,
+            unet=self.unet,
+            scheduler=diffusers.DDIMScheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            image_encoder=None,
+            requires_safety_checker=False,
+        )
         state = {part: {name: t.clone() for name, t in tensors.items()} for part, tensors in state.items()}
         self.pipe.load_ip_adapter(state, subfolder=None, weight_name=None, image_encoder_folder=None)
         self.projection = self.unet.encoder_hid_proj.image_projection_layers[0]
@@ -167,18 +189,27 @@ class Diffusers:
 
 def _diffusers_sd15(diffusers):
     return diffusers.UNet2DConditionModel(
-        sample_size=8, block_out_channels=[CHANNELS * m for m in SD15["channel_mult"]], layers_per_block=2,
-        cross_attention_dim=768, attention_head_dim=8,
-    )  # fmt: skip
+        sample_size=8,
+        block_out_channels=[CHANNELS * m for m in SD15["channel_mult"]],
+        layers_per_block=2,
+        cross_attention_dim=768,
+        attention_head_dim=8,
+    )
 
 
 def _diffusers_sdxl(diffusers):
     widths = [CHANNELS * m for m in SDXL["channel_mult"]]
     return diffusers.UNet2DConditionModel(
-        sample_size=8, block_out_channels=widths, layers_per_block=2, cross_attention_dim=2048,
+        sample_size=8,
+        block_out_channels=widths,
+        layers_per_block=2,
+        cross_attention_dim=2048,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 2, 10), attention_head_dim=[max(1, width // 64) for width in widths],
-        use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=256,
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=[max(1, width // 64) for width in widths],
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
         projection_class_embeddings_input_dim=2816,
-    )  # fmt: skip
+    )

@@ -16,13 +16,24 @@ from safety_files import concept_state, save_classifier, save_concepts
 WIDTHS = [320] * 4
 FACES = [(0.35, 0.12, 0.55, 0.38, 0.95), (0.05, 0.1, 0.15, 0.2, 0.7)]  # the astronaut's, and a smaller one
 TOPOLOGY = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "num_heads": 8, "use_spatial_transformer": True, "legacy": False,
-    "context_dim": 768, "use_linear_in_transformer": False, "transformer_depth_middle": 1,
-}  # fmt: skip
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "context_dim": 768,
+    "use_linear_in_transformer": False,
+    "transformer_depth_middle": 1,
+}
 ONE_LEVEL = {
-    **TOPOLOGY, "model_channels": 320, "num_res_blocks": [1], "channel_mult": (1,), "transformer_depth": [1],
+    **TOPOLOGY,
+    "model_channels": 320,
+    "num_res_blocks": [1],
+    "channel_mult": (1,),
+    "transformer_depth": [1],
     "transformer_depth_output": [1, 1],
-}  # fmt: skip
+}
 
 
 def randomize(module, seed):

@@ -26,9 +26,20 @@ class ComfyServer:
         self.log = base / f"server-{self.port}.log"
 
     def __enter__(self):
-        command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(self.port),
-                   "--disable-auto-launch", "--base-directory", str(self.base),
-                   "--database-url", "sqlite:///:memory:"]  # fmt: skip
+        command = [
+            sys.executable,
+            "main.py",
+            "--cpu",
+            "--listen",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--disable-auto-launch",
+            "--base-directory",
+            str(self.base),
+            "--database-url",
+            "sqlite:///:memory:",
+        ]
         self._out = self.log.open("w")
         self.process = subprocess.Popen(command, cwd=COMFYUI, stdout=self._out, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 240

@@ -84,9 +84,12 @@ class FakeComfy:
         return web.json_response({"prompt_id": body["prompt_id"]})
 
     async def get_queue(self, request):
-        return web.json_response({
-            "queue_running": [[0, i, p] for i, p in self.running], "queue_pending": [[0, i, p] for i, p in self.pending],
-        })  # fmt: skip
+        return web.json_response(
+            {
+                "queue_running": [[0, i, p] for i, p in self.running],
+                "queue_pending": [[0, i, p] for i, p in self.pending],
+            }
+        )
 
     async def post_queue(self, request):
         gone = (await request.json())["delete"]

@@ -7,9 +7,14 @@ import torch
 from safetensors.torch import save_file
 
 VISION = {
-    "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 192, "image_size": 64,
-    "patch_size": 16, "hidden_act": "quick_gelu",
-}  # fmt: skip
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 192,
+    "image_size": 64,
+    "patch_size": 16,
+    "hidden_act": "quick_gelu",
+}
 PROJECTION = 96
 
 
@@ -83,10 +88,17 @@ def save_classifier(folder: Path, labels=("normal", "nsfw"), seed: int = 0, shar
     torch.manual_seed(seed)
     model = ViTForImageClassification(
         ViTConfig(
-            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8,
-            id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)}, **config,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            image_size=32,
+            patch_size=8,
+            id2label=dict(enumerate(labels)),
+            label2id={label: i for i, label in enumerate(labels)},
+            **config,
         )
-    ).eval()  # fmt: skip
+    ).eval()
     with torch.no_grad():
         model.classifier.weight.mul_(sharpness)
     model.save_pretrained(folder)

@@ -13,12 +13,23 @@ from faceid_files import faceid_state, save
 from host_models import clip_text, randomize
 
 UNET = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "num_head_channels": 64, "use_spatial_transformer": True,
-    "legacy": False, "context_dim": 2048, "use_linear_in_transformer": True, "num_classes": "sequential",
-    "adm_in_channels": 2816, "model_channels": 320, "num_res_blocks": [2] * 3, "channel_mult": (1, 1, 1),
-    "transformer_depth": [0, 0, 1, 1, 2, 2], "transformer_depth_middle": -1,
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_head_channels": 64,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+    "num_classes": "sequential",
+    "adm_in_channels": 2816,
+    "model_channels": 320,
+    "num_res_blocks": [2] * 3,
+    "channel_mult": (1, 1, 1),
+    "transformer_depth": [0, 0, 1, 1, 2, 2],
+    "transformer_depth_middle": -1,
     "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2],
-}  # fmt: skip
+}
 ATTENTION_BLOCKS = 6 + 9
 
 
@@ -46,9 +57,14 @@ def clip_g(seed, width=1280, layers=32):
         "ln_final.weight": torch.ones(width),
         "ln_final.bias": torch.zeros(width),
     }
-    shapes = {"attn.in_proj_weight": (3 * width, width), "attn.in_proj_bias": (3 * width,), "mlp.c_fc.bias": (4 * width,),
-              "attn.out_proj.weight": (width, width), "mlp.c_fc.weight": (4 * width, width),
-              "mlp.c_proj.weight": (width, 4 * width)}  # fmt: skip
+    shapes = {
+        "attn.in_proj_weight": (3 * width, width),
+        "attn.in_proj_bias": (3 * width,),
+        "mlp.c_fc.bias": (4 * width,),
+        "attn.out_proj.weight": (width, width),
+        "mlp.c_fc.weight": (4 * width, width),
+        "mlp.c_proj.weight": (width, 4 * width),
+    }
     vectors = ("ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias", "attn.out_proj.bias", "mlp.c_proj.bias")
     shapes |= dict.fromkeys(vectors, (width,))
     nothing = torch.zeros(1, dtype=torch.float16)

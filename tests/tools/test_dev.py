@@ -62,8 +62,9 @@ def test_all_tests_of_the_pack_are_shared_among_the_cores(dev, suites, monkeypat
     assert "pack tests, part 4 of 4: passed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("told", "writes"), [("1", "sys.pycache_prefix and not sys.dont_write_bytecode"),
-                                              ("", "not sys.pycache_prefix")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("told", "writes"), [("1", "sys.pycache_prefix and not sys.dont_write_bytecode"), ("", "not sys.pycache_prefix")]
+)
 def test_bytecode_is_written_elsewhere_where_python_is_told_to_write_none(dev, monkeypatch, told, writes):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told)
     monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)  # of the run that this test may be in

@@ -54,9 +54,14 @@ def test_without_github_one_sentence_says_what_to_do(dev, github, tmp_path, monk
 
 @pytest.mark.parametrize(
     ("system", "machine", "nvidia", "option"),
-    [("linux", "x86_64", True, "--nvidia"), ("linux", "x86_64", False, "--cpu"), ("win32", "AMD64", True, "--nvidia"),
-     ("darwin", "arm64", False, "--m-series"), ("darwin", "x86_64", False, "--cpu")],
-)  # fmt: skip
+    [
+        ("linux", "x86_64", True, "--nvidia"),
+        ("linux", "x86_64", False, "--cpu"),
+        ("win32", "AMD64", True, "--nvidia"),
+        ("darwin", "arm64", False, "--m-series"),
+        ("darwin", "x86_64", False, "--cpu"),
+    ],
+)
 def test_comfy_cli_installs_beside_the_pack(dev, github, tmp_path, monkeypatch, system, machine, nvidia, option):
     monkeypatch.setattr(dev.start.sys, "platform", system)
     monkeypatch.setattr(dev.start.platform, "machine", lambda: machine)

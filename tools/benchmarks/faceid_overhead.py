@@ -88,7 +88,6 @@ def held(patcher):
     return sum(sizes.values())
 
 
-
 def variants(options, folder):
     """name -> model with FaceID in that way, and how long the first took to apply; then the UNet call of a model."""
     import comfy_unets

@@ -53,8 +53,16 @@ def concepts(folder, device):
 
     from facegen.models.safety.concepts import ConceptChecker
 
-    vision = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
-              "image_size": 224, "patch_size": 14, "projection_dim": 768, "hidden_act": "quick_gelu"}  # fmt: skip
+    vision = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+        "image_size": 224,
+        "patch_size": 14,
+        "projection_dim": 768,
+        "hidden_act": "quick_gelu",
+    }
     checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=768)).eval()
     torch.nn.init.normal_(checker.concept_embeds)
     torch.nn.init.normal_(checker.special_care_embeds)

@@ -19,8 +19,12 @@ SIZE = 128  # of the only pictures that the tiny model knows
 PROMPT = "a woman, smiling, blue background"  # in words that it knows
 TINY = "tiny"
 # Which outputs of Load Tiny Model stand for those of a loader.
-LOADERS = {"CheckpointLoaderSimple": (0, 1, 2), "CLIPVisionLoader": (3,), "FaceGenLoadFaceID": (4,),
-           "FaceGenLoadFaceAnalyzer": (5,)}  # fmt: skip
+LOADERS = {
+    "CheckpointLoaderSimple": (0, 1, 2),
+    "CLIPVisionLoader": (3,),
+    "FaceGenLoadFaceID": (4,),
+    "FaceGenLoadFaceAnalyzer": (5,),
+}
 SET = {
     "FaceGenSampler": {"width": SIZE, "height": SIZE, "num_inference_steps": 21, "guidance_scale": 2.0},
     "KSampler": {"steps": 21, "cfg": 2.0},

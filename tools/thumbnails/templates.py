@@ -26,7 +26,7 @@ from layout import (
     Thumbnail,
     centred,
     silhouette,
-)  # fmt: skip
+)
 from PIL import Image, ImageChops
 
 from modelslab_server import KEY, ModelsLabServer, Reply
@@ -231,18 +231,26 @@ TEMPLATES = {
     "best_of_n_likeness": Template("The best of eight", "drawn, measured, the most alike kept", best_of_n_likeness),
     "five_styles": Template("One face in five styles", "the same prompt and seed", five_styles),
     "headshot_sdxl": Template("Headshot", "one photo, SDXL, 1024 x 1024", single("headshot_sdxl", "FaceID\nSDXL")),
-    "local_vs_remote": Template("Your machine or the service", "the same photo and prompt, side by side", local_vs_remote,
-                                f"{TINY_MODEL}; {PLACEHOLDER}"),
-    "modelslab_remote": Template("Hosted Face Generator", "your photo is sent to ModelsLab",
-                                 single("modelslab_remote", "ModelsLab\nAPI", RED), PLACEHOLDER),
+    "local_vs_remote": Template(
+        "Your machine or the service",
+        "the same photo and prompt, side by side",
+        local_vs_remote,
+        f"{TINY_MODEL}; {PLACEHOLDER}",
+    ),
+    "modelslab_remote": Template(
+        "Hosted Face Generator",
+        "your photo is sent to ModelsLab",
+        single("modelslab_remote", "ModelsLab\nAPI", RED),
+        PLACEHOLDER,
+    ),
     "portrait_sd15": Template("Portrait", "one photo, SD1.5", single("portrait_sd15", "FaceID\nand style")),
     "s_scale_sweep": Template("What s_scale does", "the same face, prompt and seed", s_scale_sweep),
-    "safety_actions": Template("What the safety filter shows", "black, blur, pixelate, notice", safety_actions,
-                               "the person is drawn by the pack"),
+    "safety_actions": Template(
+        "What the safety filter shows", "black, blur, pixelate, notice", safety_actions, "the person is drawn by the pack"
+    ),
     "save_and_reuse_face": Template("Keep a face, use it again", "saved once, then no photo is needed", save_and_reuse_face),
-    "second_pass_face_detail": Template("A second pass for the face", "only the face is drawn again",
-                                        second_pass_face_detail),
+    "second_pass_face_detail": Template("A second pass for the face", "only the face is drawn again", second_pass_face_detail),
     "several_photos_one_person": Template("Several photos, one person", "the mean of three faces", several_photos_one_person),
     "try_without_models": Template("Try it without downloads", "the small model that ships with the pack", try_without_models),
     "two_people_masks": Template("Two people in one picture", "each drawn where its mask is white", two_people_masks),
-}  # fmt: skip
+}

@@ -14,9 +14,15 @@ from torch import Tensor
 Weights = Mapping[str, Tensor]
 HEAD_DIM = 64  # of the perceiver resampler's attention
 RESAMPLER_LAYER = {  # module -> has a bias
-    "0.norm1": True, "0.norm2": True, "0.to_q": False, "0.to_kv": False, "0.to_out": False,
-    "1.0": True, "1.1": False, "1.3": False,
-}  # fmt: skip
+    "0.norm1": True,
+    "0.norm2": True,
+    "0.to_q": False,
+    "0.to_kv": False,
+    "0.to_out": False,
+    "1.0": True,
+    "1.1": False,
+    "1.3": False,
+}
 
 
 STRUCTURE = "image_proj.perceiver_resampler"  # reads CLIP states, starts from the identity tokens

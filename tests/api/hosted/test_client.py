@@ -40,7 +40,12 @@ def test_a_request_is_submitted_polled_and_its_picture_fetched(service, family, 
     assert result.pictures.shape == (2, 96, 64, 3) and result.pictures.dtype == np.float32
     assert is_colour(result.pictures[0], RED) and is_colour(result.pictures[1], BLUE)
     assert [head.split(" ", 2)[1] for head in service.heads] == [
-        f"{paths}face_gen", f"{paths}fetch/7", f"{paths}fetch/7", "/result/a", "/result/b"]  # fmt: skip
+        f"{paths}face_gen",
+        f"{paths}fetch/7",
+        f"{paths}fetch/7",
+        "/result/a",
+        "/result/b",
+    ]
     assert service.bodies == [{"key": KEY, **request(samples=2, seed=5).as_dict()}]
     assert [body for _, body in service.fetched] == [{"key": KEY}] * 2
     assert (service.billed, ids) == (1, [7])

@@ -109,9 +109,19 @@ def test_plain_http_is_for_this_machine(file, url):
 def test_the_key_goes_to_the_profiles_own_server_alone():
     profile = Profile("default", KEY)
     assert all(profile.owns(url) for url in ("https://modelslab.com/x", "https://modelslab.com:443/y", "HTTPS://ModelsLab.com"))
-    foreign = ["http://modelslab.com/x", "https://modelslab.com:8443/x", "https://modelslab.com.evil.example/x",
-               "//modelslab.com", "https://evil.example/https://modelslab.com", "https://modelslab.com@evil.example/", "https://api.modelslab.com/x",
-               "https://a:b@modelslab.com/", "https://[bad", "", "https://modelslab.com:x/"]  # fmt: skip
+    foreign = [
+        "http://modelslab.com/x",
+        "https://modelslab.com:8443/x",
+        "https://modelslab.com.evil.example/x",
+        "//modelslab.com",
+        "https://evil.example/https://modelslab.com",
+        "https://modelslab.com@evil.example/",
+        "https://api.modelslab.com/x",
+        "https://a:b@modelslab.com/",
+        "https://[bad",
+        "",
+        "https://modelslab.com:x/",
+    ]
     assert [url for url in foreign if profile.owns(url)] == []
 
 

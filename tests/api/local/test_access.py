@@ -114,10 +114,20 @@ def test_where_comfyui_listens(tmp_path, listen, loopback, url):
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("127.0.0.1", 200), ("localhost:8188", 200), ("[::1]:99", 200), ("192.168.7.7", 200), ("faces.example.org", 200),
-     ("evil.example", 403), ("localhost.evil.example", 403), ("127.0.0.1.evil.example", 403), ("", 403), ("a@b:c", 403),
-     ("[::1", 403)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", 200),
+        ("localhost:8188", 200),
+        ("[::1]:99", 200),
+        ("192.168.7.7", 200),
+        ("faces.example.org", 200),
+        ("evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("", 403),
+        ("a@b:c", 403),
+        ("[::1", 403),
+    ],
+)
 def test_the_host_header_is_checked(tmp_path, host, status):
     with LocalServer(tmp_path, enabled=True, served_as=["faces.example.org"]) as server:
         got, answer = server.post("/api/v6/images/fetch/1", headers={"Host": host})

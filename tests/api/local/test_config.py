@@ -37,14 +37,23 @@ def test_no_file_is_off(tmp_path):
 
 
 def test_everything_that_can_be_set(tmp_path):
-    config = read(tmp_path, {
-        "enabled": True, "token": "sixteen characters", "default": "mine", "max_queued": 3, "keep_hours": 1,
-        "hold_seconds": 0.5, "allowed_hosts": ["nas.local"], "served_as": ["faces.example"],
-        "flavours": {
-            "mine": {"workflow": "own", "checkpoint": "a.safetensors"},
-            "sdxl": {"styles": {"anime": {"checkpoint": "b.safetensors", "loras": {"c.safetensors": 1}}}},
+    config = read(
+        tmp_path,
+        {
+            "enabled": True,
+            "token": "sixteen characters",
+            "default": "mine",
+            "max_queued": 3,
+            "keep_hours": 1,
+            "hold_seconds": 0.5,
+            "allowed_hosts": ["nas.local"],
+            "served_as": ["faces.example"],
+            "flavours": {
+                "mine": {"workflow": "own", "checkpoint": "a.safetensors"},
+                "sdxl": {"styles": {"anime": {"checkpoint": "b.safetensors", "loras": {"c.safetensors": 1}}}},
+            },
         },
-    })  # fmt: skip
+    )
     assert config.flavour(None) == Flavour("own", checkpoint="a.safetensors")
     sdxl = config.flavour("ai-avatar-generatorface-gen")
     assert sdxl.workflow == "local_sdxl" and sdxl.render_scale == 2

@@ -24,9 +24,21 @@ def test_what_is_left_out_is_the_default():
 
 def test_a_request_as_the_web_examples_write_it():
     request, tip = read(
-        key="x", model_id="m", width="512", height="768", samples="1", num_inference_steps="41", safety_checker="no",
-        base64="yes", seed="null", guidance_scale="7.5", webhook="null", style="Anime ", s_scale="0.3", **{" track_id": "null"},
-    )  # fmt: skip
+        key="x",
+        model_id="m",
+        width="512",
+        height="768",
+        samples="1",
+        num_inference_steps="41",
+        safety_checker="no",
+        base64="yes",
+        seed="null",
+        guidance_scale="7.5",
+        webhook="null",
+        style="Anime ",
+        s_scale="0.3",
+        **{" track_id": "null"},
+    )
     assert tip == ""
     assert request == FaceGenRequest(
         **MINIMAL, width=512, height=768, num_inference_steps=41, safety_checker=False, base64=True, style="anime", s_scale=0.3

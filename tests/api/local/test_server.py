@@ -130,8 +130,12 @@ def test_an_id_that_never_was(server, identifier):
 def test_comfyui_says_why_a_picture_failed(server):
     server.comfy.break_with = "No face found in the 40x50 picture."
     answer = server.submit(BODY)
-    assert answer == {"status": "failed", "id": answer["id"], "output": "",
-                      "message": "FaceGenEmbedFace: No face found in the 40x50 picture."}  # fmt: skip
+    assert answer == {
+        "status": "failed",
+        "id": answer["id"],
+        "output": "",
+        "message": "FaceGenEmbedFace: No face found in the 40x50 picture.",
+    }
     assert server.fetch(answer["id"]) == answer
 
 

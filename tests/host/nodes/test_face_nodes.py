@@ -29,8 +29,14 @@ def test_clip_states_equal_transformers(run, analyzer, clip_vision, astronaut, f
 
     embeds, crops, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut, clip_vision=clip_vision)
     assert embeds.clip_hidden.shape == embeds.clip_hidden_zero.shape == (1, 257, 1024)
-    config = CLIPVisionConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
-                              patch_size=14, projection_dim=768)  # fmt: skip
+    config = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=14,
+        projection_dim=768,
+    )
     with torch.device("meta"):  # its own random weights would take seconds
         oracle = CLIPVisionModelWithProjection(config).eval()
     state = {k: v.float() for k, v in load_file(folder_paths.get_full_path("clip_vision", "vit_l.safetensors")).items()}

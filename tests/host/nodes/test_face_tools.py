@@ -139,8 +139,7 @@ def parts(run, checkpoint, clip_vision, analyzer):
     return {"model": model, "clip": clip, "vae": vae, "faceid": faceid, "face_embeds": embeds}
 
 
-SMALL = {"width": 64, "height": 64, "num_inference_steps": 1, "seed": 2**64 - 1, "sampler_name": "euler",
-         "scheduler": "normal"}  # fmt: skip
+SMALL = {"width": 64, "height": 64, "num_inference_steps": 1, "seed": 2**64 - 1, "sampler_name": "euler", "scheduler": "normal"}
 
 
 def test_best_of_n_keeps_the_most_alike(run, parts, analyzer, pack_nodes):

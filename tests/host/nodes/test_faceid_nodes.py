@@ -327,12 +327,16 @@ def test_a_model_of_another_kind_is_refused(apply, model, kind):
 
 @pytest.mark.parametrize(
     ("inputs", "says"),
-    [({"mask": torch.ones(0, 8, 8)}, r"not empty, got \[0, 8, 8\]"),
-     ({"mask": torch.full((1, 8, 8), float("nan"))}, "mask holds NaN"),
-     ({"layer_weights": "0:x"}, "can't read '0:x'"), ({"layer_weights": "12-16:1"}, "blocks 0 to 15"),
-     ({"start_percent": 0.8, "end_percent": 0.2}, "start_percent 0.8 lies after end_percent 0.2"),
-     ({"mask": torch.ones(1, 1, 8, 8)}, r"mask must be .* got \[1, 1, 8, 8\]"), ({"s_scale": 3.0}, "between 0 and 2, got 3")],
-)  # fmt: skip
+    [
+        ({"mask": torch.ones(0, 8, 8)}, r"not empty, got \[0, 8, 8\]"),
+        ({"mask": torch.full((1, 8, 8), float("nan"))}, "mask holds NaN"),
+        ({"layer_weights": "0:x"}, "can't read '0:x'"),
+        ({"layer_weights": "12-16:1"}, "blocks 0 to 15"),
+        ({"start_percent": 0.8, "end_percent": 0.2}, "start_percent 0.8 lies after end_percent 0.2"),
+        ({"mask": torch.ones(1, 1, 8, 8)}, r"mask must be .* got \[1, 1, 8, 8\]"),
+        ({"s_scale": 3.0}, "between 0 and 2, got 3"),
+    ],
+)
 def test_bad_settings(apply, inputs, says):
     with pytest.raises(FaceGenError, match=says):
         apply(**inputs)

@@ -117,8 +117,10 @@ def test_errors_reach_the_graph_without_the_key(server, service, graph):
     entry = server.run(graph)
     failure = server.messages(entry)["execution_error"]
     assert failure["node_id"] == "2" and failure["exception_type"].endswith("FaceGenError")
-    assert re.search(r"refuses the API key \(HTTP 401\): Invalid API key: \*\*\*. Correct the key in .*modelslab.json",
-                     failure["exception_message"])  # fmt: skip
+    assert re.search(
+        r"refuses the API key \(HTTP 401\): Invalid API key: \*\*\*. Correct the key in .*modelslab.json",
+        failure["exception_message"],
+    )
     service.submits = [Reply(f"<html>{KEY}</html>", 502, billed=True)]
     failure = server.messages(server.run(graph))["execution_error"]
     assert "It may have been billed" in failure["exception_message"]
@@ -154,8 +156,12 @@ def test_cancel_ends_within_a_second(server, service, graph, phase):
     service.fetches = [slow] if phase == "fetch" else [success(service.link())]
     service.files["/result/a"] = [Reply(png(), drip=5)]
     prompt = server.queue(graph)
-    reached = {"submit": lambda: service.bodies, "wait": lambda: service.bodies, "fetch": lambda: service.fetched,
-               "download": lambda: service.downloaded}[phase]  # fmt: skip
+    reached = {
+        "submit": lambda: service.bodies,
+        "wait": lambda: service.bodies,
+        "fetch": lambda: service.fetched,
+        "download": lambda: service.downloaded,
+    }[phase]
     wait_until(reached, server)
     time.sleep(0.2)
     begin = time.monotonic()

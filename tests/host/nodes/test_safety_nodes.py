@@ -171,10 +171,15 @@ def test_combining_all_three_kinds(run, astronaut):
 
 def test_the_notice_says_what_is_asked(run, astronaut):
     shown = [
-        run("FaceGenSafetyFilter", image=astronaut, safety_checker=StubChecker(UNSAFE, SAFE), notice=notice,
-            safety_checker_type="sensitive_content_text")[0]
+        run(
+            "FaceGenSafetyFilter",
+            image=astronaut,
+            safety_checker=StubChecker(UNSAFE, SAFE),
+            notice=notice,
+            safety_checker_type="sensitive_content_text",
+        )[0]
         for notice in ("Hidden", "Hidden", "Not here")
-    ]  # fmt: skip
+    ]
     assert torch.equal(shown[0], shown[1]) and not torch.equal(shown[0], shown[2])
     with pytest.raises(FaceGenError, match="notice is empty"):
         run("FaceGenSafetyFilter", image=astronaut, safety_checker=StubChecker(SAFE), notice=" ")

@@ -36,15 +36,28 @@ def test_equals_the_stock_nodes(run, parts):
     image, latent = run("FaceGenSampler", **parts, style=style, s_scale=1.2, faceid_weight=0.9, samples=2, **SMALL)
 
     patched = run(
-        "FaceGenApplyFaceID", model=parts["model"], faceid=parts["faceid"], face_embeds=parts["face_embeds"], s_scale=1.2,
-        weight=0.9 * style.weight, layer_weights=style.layer_weights,
-    )[0]  # fmt: skip
+        "FaceGenApplyFaceID",
+        model=parts["model"],
+        faceid=parts["faceid"],
+        face_embeds=parts["face_embeds"],
+        s_scale=1.2,
+        weight=0.9 * style.weight,
+        layer_weights=style.layer_weights,
+    )[0]
     encode = nodes.CLIPTextEncode().encode
     empty = nodes.EmptyLatentImage().generate(64, 64, 2)[0]
     drawn = nodes.KSampler().sample(
-        patched, 3, 2, 7.5, "euler", "normal", encode(parts["clip"], positive_text)[0],
-        encode(parts["clip"], negative_text)[0], empty, 1.0,
-    )[0]  # fmt: skip
+        patched,
+        3,
+        2,
+        7.5,
+        "euler",
+        "normal",
+        encode(parts["clip"], positive_text)[0],
+        encode(parts["clip"], negative_text)[0],
+        empty,
+        1.0,
+    )[0]
     assert torch.equal(latent["samples"], drawn["samples"])
     assert torch.equal(image, nodes.VAEDecode().decode(parts["vae"], drawn)[0])
     assert image.shape == (2, 64, 64, 3)

@@ -152,8 +152,13 @@ def test_all_that_is_missing_is_named_at_once(run, copy):
 
 MODELS = [name for name in tiny_files.FILES if not name.endswith((".json", ".txt"))]
 # Of the others, those that can't be half right.
-TEXTS = [tiny_files.UNET_CONFIG, tiny_files.TEXT_CONFIG, tiny_files.SCHEDULER, tiny_files.CLIP_VISION_CONFIG,
-         tiny_files.TOKENIZER_FILES[0]]  # fmt: skip
+TEXTS = [
+    tiny_files.UNET_CONFIG,
+    tiny_files.TEXT_CONFIG,
+    tiny_files.SCHEDULER,
+    tiny_files.CLIP_VISION_CONFIG,
+    tiny_files.TOKENIZER_FILES[0],
+]
 
 
 @pytest.mark.parametrize("name", [*MODELS, *TEXTS])

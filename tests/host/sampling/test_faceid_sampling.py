@@ -243,10 +243,14 @@ def discrete(model, sampling):
 
 @pytest.mark.parametrize(
     ("unet", "sampling", "settings"),
-    [({"in_channels": 9}, "eps", {}), ({}, "lcm", {"sampler": "lcm", "scheduler": "sgm_uniform"}), ({}, "v_prediction", {}),
-     ({}, "eps", {"steps": 1, "scheduler": "sgm_uniform"})],
+    [
+        ({"in_channels": 9}, "eps", {}),
+        ({}, "lcm", {"sampler": "lcm", "scheduler": "sgm_uniform"}),
+        ({}, "v_prediction", {}),
+        ({}, "eps", {"steps": 1, "scheduler": "sgm_uniform"}),
+    ],
     ids=["inpainting", "LCM", "v-prediction", "turbo"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("percents", [(0.0, 1.0), (0.0, 0.5)], ids=["whole", "half"])
 def test_other_kinds_of_model(apply, unet, sampling, settings, percents):
     plain = discrete(comfy_unets.sd15(**unet), sampling)

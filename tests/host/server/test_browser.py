@@ -115,14 +115,32 @@ def photo(server):
 SHOWN = {
     "1": ("LoadImage", {"image": "face.png"}),
     "2": ("FaceGenLoadFaceAnalyzer", {"model_pack": "buffalo_l", "provider": "CPU", "min_confidence": 0.5}),
-    "3": ("FaceGenEmbedFace", {"face_analysis": ["2", 0], "image": ["1", 0], "select": "largest", "face_index": 0,
-                               "combine": "average", "on_no_face": "error"}),
+    "3": (
+        "FaceGenEmbedFace",
+        {
+            "face_analysis": ["2", 0],
+            "image": ["1", 0],
+            "select": "largest",
+            "face_index": 0,
+            "combine": "average",
+            "on_no_face": "error",
+        },
+    ),
     "4": ("FaceGenLikeness", {"image": ["1", 0], "face_analysis": ["2", 0], "face_embeds": ["3", 0], "keep": 1}),
     "5": ("FaceGenLoadSafetyChecker", {"checker": "nudenet", "provider": "CPU", "preset": "default", "unsafe_labels": ""}),
-    "6": ("FaceGenSafetyFilter", {"image": ["4", 0], "safety_checker": ["5", 0], "safety_checker_type": "black",
-                                  "threshold": 0.0, "region": "whole image", "notice": "Sensitive content"}),
+    "6": (
+        "FaceGenSafetyFilter",
+        {
+            "image": ["4", 0],
+            "safety_checker": ["5", 0],
+            "safety_checker_type": "black",
+            "threshold": 0.0,
+            "region": "whole image",
+            "notice": "Sensitive content",
+        },
+    ),
     "7": ("SaveImage", {"images": ["6", 0], "filename_prefix": "shown"}),
-}  # fmt: skip
+}
 
 
 def test_nodes_show_faces_scores_and_flags_after_a_run(page, photo):

@@ -113,9 +113,17 @@ def test_the_python_sdk(api, face, enterprise):
 
 # As the service's pages show it: numbers as strings, "null", and a stray space in a name.
 PAGE_BODY = {
-    "key": KEY, "model_id": "some-model", "prompt": "a pirate on a boat", "style": "realistic", "negative_prompt": "blurry",
-    "num_inference_steps": "21", "width": "64", "height": "64", "webhook": "null", " track_id": "null",
-}  # fmt: skip
+    "key": KEY,
+    "model_id": "some-model",
+    "prompt": "a pirate on a boat",
+    "style": "realistic",
+    "negative_prompt": "blurry",
+    "num_inference_steps": "21",
+    "width": "64",
+    "height": "64",
+    "webhook": "null",
+    " track_id": "null",
+}
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs cURL")
@@ -225,8 +233,12 @@ def test_interrupted_from_comfyuis_own_interface(server, face, quick):
     identifier = submit(server, face, num_inference_steps=41, width=256, height=256)["id"]
     running(server)
     server.request("/interrupt", {})
-    assert finished(server, identifier) == {"status": "failed", "id": identifier, "output": "",
-                                            "message": "The request was cancelled."}  # fmt: skip
+    assert finished(server, identifier) == {
+        "status": "failed",
+        "id": identifier,
+        "output": "",
+        "message": "The request was cancelled.",
+    }
 
 
 def test_a_photo_without_a_face(server, api):

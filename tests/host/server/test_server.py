@@ -63,12 +63,35 @@ def test_the_person_is_in_the_picture(server, graph):
         plain = {k: copy.deepcopy(graph[k]) for k in ("1", "2", "3", "4", "5", "6")}
         plain["20"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "a woman", "clip": ["1", 1]}}
         plain["21"] = {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}
-        plain["22"] = {"class_type": "FaceGenApplyFaceID", "inputs": {
-            "model": ["1", 0], "faceid": ["6", 0], "face_embeds": ["5", 0], "weight": 1.0, "s_scale": 1.0, "lora_strength": 1.0,
-            "start_percent": 0.0, "end_percent": 1.0, "layer_weights": ""}}  # fmt: skip
-        plain["23"] = {"class_type": "KSampler", "inputs": {
-            "model": model, "positive": ["20", 0], "negative": ["20", 0], "latent_image": ["21", 0], "seed": 1, "steps": 2,
-            "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}}  # fmt: skip
+        plain["22"] = {
+            "class_type": "FaceGenApplyFaceID",
+            "inputs": {
+                "model": ["1", 0],
+                "faceid": ["6", 0],
+                "face_embeds": ["5", 0],
+                "weight": 1.0,
+                "s_scale": 1.0,
+                "lora_strength": 1.0,
+                "start_percent": 0.0,
+                "end_percent": 1.0,
+                "layer_weights": "",
+            },
+        }
+        plain["23"] = {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": model,
+                "positive": ["20", 0],
+                "negative": ["20", 0],
+                "latent_image": ["21", 0],
+                "seed": 1,
+                "steps": 2,
+                "cfg": 5.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+            },
+        }
         plain["24"] = {"class_type": "VAEDecode", "inputs": {"samples": ["23", 0], "vae": ["1", 2]}}
         plain["25"] = {"class_type": "SaveImage", "inputs": {"images": ["24", 0], "filename_prefix": "stock"}}
         entry = server.run(plain)
@@ -130,17 +153,21 @@ def test_a_file_that_is_not_faceid_says_so_in_the_graph(server, graph):
 # Loader and its input -> what it opens, below the base folder; a name of such a file; what the message says of folder and cure.
 LOADERS = {
     ("FaceGenLoadFaceID", "faceid_file"): (
-        "models/ipadapter/ip-adapter-faceid-plusv2_sd15.bin", "ip-adapter-faceid-plusv2_sd15.bin",
+        "models/ipadapter/ip-adapter-faceid-plusv2_sd15.bin",
+        "ip-adapter-faceid-plusv2_sd15.bin",
         ("models/ipadapter", "https://huggingface.co/h94/IP-Adapter-FaceID"),
     ),
     ("FaceGenLoadFaceAnalyzer", "model_pack"): (
-        "models/insightface/models/buffalo_l", "buffalo_l",
+        "models/insightface/models/buffalo_l",
+        "buffalo_l",
         ("models/insightface/models/buffalo_l", "models download buffalo_l"),
     ),
     ("FaceGenLoadFaceEmbeds", "face_file"): (
-        "user/facegen/faces", "anna_00001_.safetensors", ("user/facegen/faces", "Save Face Embeds"),
+        "user/facegen/faces",
+        "anna_00001_.safetensors",
+        ("user/facegen/faces", "Save Face Embeds"),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(params=LOADERS, ids=lambda loader: loader[0])

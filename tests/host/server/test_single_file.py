@@ -19,8 +19,18 @@ from host_models import randomize
 from host_server import ROOT
 
 REPOSITORY = "models--stable-diffusion-v1-5--stable-diffusion-v1-5"  # where diffusers looks for SD1.5's configuration
-VAE = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32, "ch_mult": [1, 2],
-       "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}  # fmt: skip
+VAE = {
+    "double_z": True,
+    "z_channels": 4,
+    "resolution": 256,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 32,
+    "ch_mult": [1, 2],
+    "num_res_blocks": 1,
+    "attn_resolutions": [],
+    "dropout": 0.0,
+}
 
 
 def write_checkpoint(path, text_encoder):
@@ -54,18 +64,28 @@ def write_hub_cache(folder, tiny_checkpoint):
     unet |= {"block_out_channels": channels, "cross_attention_dim": 768, "attention_head_dim": 8, "norm_num_groups": 32}
     (snapshot / "unet" / "config.json").write_text(json.dumps(unet))
     vae = diffusers.AutoencoderKL(
-        block_out_channels=(32, 64), down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
-        layers_per_block=1, latent_channels=4,
-    )  # fmt: skip
+        block_out_channels=(32, 64),
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        layers_per_block=1,
+        latent_channels=4,
+    )
     vae.save_config(snapshot / "vae")
     index = json.loads((snapshot / "model_index.json").read_text())
     index["vae"] = ["diffusers", "AutoencoderKL"]
     (snapshot / "model_index.json").write_text(json.dumps(index))
     vocabulary = len(json.loads((snapshot / "tokenizer" / "vocab.json").read_text()))
-    text = transformers.CLIPTextModel(transformers.CLIPTextConfig(
-        hidden_size=768, intermediate_size=128, num_hidden_layers=1, num_attention_heads=12, vocab_size=vocabulary,
-        bos_token_id=0, eos_token_id=1,
-    ))  # fmt: skip
+    text = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
+            hidden_size=768,
+            intermediate_size=128,
+            num_hidden_layers=1,
+            num_attention_heads=12,
+            vocab_size=vocabulary,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+    )
     text.config.save_pretrained(snapshot / "text_encoder")
     return text
 
@@ -86,9 +106,27 @@ def models(tmp_path):
 def test_generate_from_a_single_file(models, tmp_path):
     from facegen.standalone.cli.main import demo_photo
 
-    command = [sys.executable, ROOT, "generate", "--face", demo_photo(), "--prompt", "a pilot", "--seed", "1",
-               "--models", models, "--width", "64", "--height", "64", "--num-inference-steps", "21",
-               "-o", tmp_path / "out"]  # fmt: skip
+    command = [
+        sys.executable,
+        ROOT,
+        "generate",
+        "--face",
+        demo_photo(),
+        "--prompt",
+        "a pilot",
+        "--seed",
+        "1",
+        "--models",
+        models,
+        "--width",
+        "64",
+        "--height",
+        "64",
+        "--num-inference-steps",
+        "21",
+        "-o",
+        tmp_path / "out",
+    ]
     env = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 0, done.stderr

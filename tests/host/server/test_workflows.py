@@ -20,9 +20,11 @@ from sdxl_files import sdxl_checkpoint, sdxl_faceid
 
 SIZES = {"width", "height", "x", "y", "left"}  # widgets in pixels
 SMALLER = 8
-FILES = {"DreamShaper_8_pruned.safetensors": "sd15.safetensors",
-         "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": "vit_l.safetensors",
-         "RealVisXL_V4.0.safetensors": "sdxl.ckpt"}  # fmt: skip
+FILES = {
+    "DreamShaper_8_pruned.safetensors": "sd15.safetensors",
+    "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": "vit_l.safetensors",
+    "RealVisXL_V4.0.safetensors": "sdxl.ckpt",
+}
 SAMPLER = "FaceGenSampler"
 
 
@@ -32,8 +34,14 @@ def photos(base_directory):
     from skimage import data
 
     woman = data.astronaut()
-    for name, picture in (("face", woman), ("face_2", woman[:, ::-1]), ("face_3", 255 - woman), ("person_left", woman),
-                          ("person_right", 255 - woman), ("other", np.rot90(woman))):  # fmt: skip
+    for name, picture in (
+        ("face", woman),
+        ("face_2", woman[:, ::-1]),
+        ("face_3", 255 - woman),
+        ("person_left", woman),
+        ("person_right", 255 - woman),
+        ("other", np.rot90(woman)),
+    ):
         Image.fromarray(np.ascontiguousarray(picture)).save(base_directory / "input" / f"{name}.jpg", quality=95)
 
 
@@ -298,8 +306,10 @@ def test_try_without_models(draw):
 def sdxl(base_directory):
     """Files of the SDXL family; half a gigabyte, gone after these tests."""
     models = base_directory / "models"
-    files = [sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
-             sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin")]  # fmt: skip
+    files = [
+        sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
+        sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin"),
+    ]
     yield
     for file in files:
         file.unlink()
@@ -320,8 +330,15 @@ def test_the_local_api_draws_headshots_with_sdxl(server, sdxl):
     settings.chmod(0o600)
     server.request("/facegen/settings", {"local_api": {"enabled": True}})
     photo_of_her = base64.b64encode((server.base / "input" / "face.jpg").read_bytes()).decode()
-    body = {"model_id": "ai-avatar-generatorface-gen", "prompt": "a headshot", "face_image": photo_of_her, "width": 64,
-            "height": 64, "num_inference_steps": 21, "base64": True}  # fmt: skip
+    body = {
+        "model_id": "ai-avatar-generatorface-gen",
+        "prompt": "a headshot",
+        "face_image": photo_of_her,
+        "width": 64,
+        "height": 64,
+        "num_inference_steps": 21,
+        "base64": True,
+    }
     answer = json.loads(server.request("/v6/image_editing/face_gen", body, timeout=620))
     assert answer["status"] == "success", answer
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))

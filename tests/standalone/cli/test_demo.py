@@ -175,8 +175,10 @@ def show(generate, engine, monkeypatch, astronaut, tmp_path):
 
 
 def names(face, seed=cli.DEMO["seed"]):
-    return [*(f"{face}_{style}_{seed}_0.png" for style in STYLES),
-            *(f"{face}_realistic_s_scale_{value}_{seed}_0.png" for value in ("0", "0.5", "1.5", "2"))]  # fmt: skip
+    return [
+        *(f"{face}_{style}_{seed}_0.png" for style in STYLES),
+        *(f"{face}_realistic_s_scale_{value}_{seed}_0.png" for value in ("0", "0.5", "1.5", "2")),
+    ]
 
 
 def test_the_demo_draws_two_faces_in_all_styles_and_s_scale_values(show, sheets, monkeypatch, astronaut):

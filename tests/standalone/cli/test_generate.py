@@ -107,15 +107,18 @@ def test_a_wrong_photo_is_told_before_the_engine_s_libraries_are_loaded(tmp_path
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--face", "nowhere.jpg", "--prompt", "x"], "There is no photo nowhere.jpg"),
-     (["--prompt", "x"], "face_image field is required"), (["--face", "x.jpg"], "prompt field is required"),
-     (["--face", "x.jpg", "--prompt", "x", "--s-scale", "3"], "between 0 and 2, got 3"),
-     (["--face", "x.jpg", "--prompt", "x", "--style", "oil"], "invalid choice: 'oil'"),
-     (["--face", "x.jpg", "--prompt", "x", "--seed", "9" * 400], "between 0 and 18446744073709551615, got 999"),
-     (["--face", "https://example.com/a.jpg", "--prompt", "x"], "takes a photo file, no URL or data URI: https://example"),
-     (["--face", "data:image/png;base64," + "A" * 5000, "--prompt", "x"], "takes a photo file, no URL or data URI"),
-     (["--demo", "--models", "nowhere"], "nowhere lacks an SD1.5 checkpoint")],
-)  # fmt: skip
+    [
+        (["--face", "nowhere.jpg", "--prompt", "x"], "There is no photo nowhere.jpg"),
+        (["--prompt", "x"], "face_image field is required"),
+        (["--face", "x.jpg"], "prompt field is required"),
+        (["--face", "x.jpg", "--prompt", "x", "--s-scale", "3"], "between 0 and 2, got 3"),
+        (["--face", "x.jpg", "--prompt", "x", "--style", "oil"], "invalid choice: 'oil'"),
+        (["--face", "x.jpg", "--prompt", "x", "--seed", "9" * 400], "between 0 and 18446744073709551615, got 999"),
+        (["--face", "https://example.com/a.jpg", "--prompt", "x"], "takes a photo file, no URL or data URI: https://example"),
+        (["--face", "data:image/png;base64," + "A" * 5000, "--prompt", "x"], "takes a photo file, no URL or data URI"),
+        (["--demo", "--models", "nowhere"], "nowhere lacks an SD1.5 checkpoint"),
+    ],
+)
 def test_bad_input_is_one_clear_line_and_writes_nothing(generate, arguments, says):
     code, error = generate(*arguments, "-o", "out")
     assert code == 2 and says in error

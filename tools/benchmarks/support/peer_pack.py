@@ -25,7 +25,12 @@ def apply(path, model, state, face):
     found = SimpleNamespace(normed_embedding=identity / np.linalg.norm(identity), embedding=identity, kps=KPS)
     faces = SimpleNamespace(det_model=SimpleNamespace(input_size=None), get=lambda image: [found])
     patched, _ = module.ipadapter_execute(
-        model.clone(), {**state, "faceidplusv2": True}, SimpleNamespace(), insightface=faces,
-        image=torch.rand(1, 112, 112, 3), weight=1.0, weight_faceidv2=1.0,
-    )  # fmt: skip
+        model.clone(),
+        {**state, "faceidplusv2": True},
+        SimpleNamespace(),
+        insightface=faces,
+        image=torch.rand(1, 112, 112, 3),
+        weight=1.0,
+        weight_faceidv2=1.0,
+    )
     return patched

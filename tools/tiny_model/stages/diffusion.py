@@ -120,13 +120,25 @@ def train_painter(
     lora = [p for name, p in painter.adapter.weights.items() if "_lora." in name]
     for parameter in lora:
         parameter.requires_grad_(False)
-    train(worker, "painter", painter, lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, TOGETHER),
-          steps[1], 1e-3)  # fmt: skip
+    train(
+        worker,
+        "painter",
+        painter,
+        lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, TOGETHER),
+        steps[1],
+        1e-3,
+    )
     painter.requires_grad_(False)
     painter.adapter.requires_grad_(True)
     painter.with_lora = True
-    train(worker, "adapter", painter, lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, ALONE),
-          steps[2], 6e-4)  # fmt: skip
+    train(
+        worker,
+        "adapter",
+        painter,
+        lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, ALONE),
+        steps[2],
+        6e-4,
+    )
     return painter
 
 
