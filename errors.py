@@ -1,5 +1,24 @@
-"""The one exception that a user is meant to read."""
+"""What goes wrong in a way that a user can mend, and how a node or a command adds what to do there."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 
 class FaceGenError(ValueError):
-    """A problem the user can solve: the message says what was given, what is needed and what to change."""
+    """Says what was given and what is needed, in words that hold wherever it is raised.
+
+    What to click or type isn't said here: that is known to the node or command, which adds it with `advise`.
+    """
+
+
+@contextmanager
+def advise(where: str, cures: Mapping[type[FaceGenError], str] | None = None) -> Iterator[None]:
+    """Around calls of the engine, or as a decorator: `where` (a node, a command) opens each FaceGenError that comes out, and
+    the cure of the first entry that it is an instance of closes it. The error keeps its class and its cause.
+    """
+    try:
+        yield
+    except FaceGenError as error:
+        cure = next((text for kind, text in (cures or {}).items() if isinstance(error, kind)), "")
+        error.args = (f"{where}: {error}{cure and ' '}{cure}", *error.args[1:])
+        raise

@@ -1,0 +1,39 @@
+"""A node's or a command's advice around an engine's error."""
+
+import pytest
+
+from facegen.errors import FaceGenError, advise
+
+
+class NoPhoto(FaceGenError):
+    """A kind that has a cure."""
+
+
+def test_where_it_was_opens_the_error_and_the_cure_of_its_kind_closes_it():
+    cause = OSError("disk")
+    with pytest.raises(NoPhoto) as told, advise("Embed Face", {NoPhoto: "Connect one."}):
+        raise NoPhoto("There is no photo.") from cause
+    assert str(told.value) == "Embed Face: There is no photo. Connect one." and told.value.__cause__ is cause
+
+
+def test_an_error_without_a_cure_only_says_where():
+    with pytest.raises(FaceGenError, match=r"^Embed Face: Something else\.$"), advise("Embed Face", {NoPhoto: "Connect one."}):
+        raise FaceGenError("Something else.")
+
+
+def test_errors_of_another_kind_are_left_alone():
+    with pytest.raises(ValueError, match="^no$"), advise("Embed Face"):
+        raise ValueError("no")
+
+
+def test_it_decorates_a_function_for_every_call():
+    @advise("Embed Face")
+    def embed(photo):
+        if not photo:
+            raise FaceGenError("There is no photo.")
+        return photo
+
+    assert embed(3) == 3
+    for _ in range(2):
+        with pytest.raises(FaceGenError, match=r"^Embed Face: There is no photo\.$"):
+            embed(0)
