@@ -43,5 +43,6 @@ def test_links_lead_somewhere(page):
 
 def test_a_broken_link_is_seen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# A heading\n\n[a](page.md) [b](#a-heading) [c](gone.md) [d](page.md#other) [e](#other)\n", encoding="utf-8")
+    links = "[a](page.md) [b](#a-heading) [c](gone.md) [d](page.md#other) [e](#other)"
+    page.write_text(f"# A heading\n\n{links}\n", encoding="utf-8")
     assert list(broken(page)) == ["gone.md", "page.md#other", "#other"]
