@@ -55,7 +55,9 @@ class LocalApi:
         self._config = ConfigFile(place.folder / "local_api.json")
         self._runner: Runner | None = None
 
-        guarded: dict[str, Handler] = dict.fromkeys(SUBMIT, self._submit) | dict.fromkeys(FETCH, self._fetch)
+        guarded: dict[str, Handler] = {}
+        guarded |= dict.fromkeys(SUBMIT, self._submit)
+        guarded |= dict.fromkeys(FETCH, self._fetch)
         guarded |= dict.fromkeys(CANCEL, self._cancel)
         guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
         self.handlers: dict[tuple[str, str], Answering] = {

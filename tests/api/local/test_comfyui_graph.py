@@ -28,7 +28,7 @@ def test_without_a_safety_checker_nothing_of_it_is_left():
     assert build()[1]["FaceGenSampler"]["safety_checker"] == ["checker", 0]
 
 
-def test_sdxl_draws_twice_as_large_and_scales_down():
+def test_sdxl_generates_twice_as_large_and_scales_down():
     graph, nodes = build(Flavour("local_sdxl", render_scale=2))
     assert (nodes["FaceGenSampler"]["width"], nodes["FaceGenSampler"]["height"]) == (1024, 1536)
     assert (nodes["ImageScale"]["width"], nodes["ImageScale"]["height"]) == (512, 768)

@@ -134,6 +134,48 @@ def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path)
         assert "cancelled" in server.fetch(identifier)["message"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"outputs": {}, "status": None}, "ComfyUI's history of the request can't be read (TypeError)."),
+        ({}, "The request was taken out of ComfyUI's queue."),
+        (
+            {"outputs": {"result": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}}},
+            "a Preview Image node.",
+        ),
+        (
+            {"outputs": {"result": {"images": [{"filename": "../a.png", "subfolder": "", "type": "temp"}]}}},
+            "a Preview Image node.",
+        ),
+    ],
+)
+def test_a_history_that_makes_no_sense_fails_its_own_request_alone(server, entry, says):
+    server.comfy.gate.clear()
+    run = server.comfy.run
+    server.comfy.run = lambda identifier, graph: entry if len(server.comfy.history) == 0 else run(identifier, graph)
+    server.configure(enabled=True, hold_seconds=0, poll_seconds=10)
+    broken = server.submit(BODY)["id"]
+    server.comfy.wait_for(1)
+    whole = server.submit(BODY)["id"]
+    server.comfy.wait_for(2)
+    server.comfy.gate.set()
+    assert server.fetch(broken)["message"].endswith(says)
+    assert server.fetch(whole)["status"] == "success"
+
+
+def test_a_picture_of_comfyui_that_is_gone(server):
+    run = server.comfy.run
+
+    def run_and_lose(identifier, graph):
+        entry = run(identifier, graph)
+        for path in server.temp.glob("*.png"):
+            path.unlink()
+        return entry
+
+    server.comfy.run = run_and_lose
+    assert server.submit(BODY)["message"] == "ComfyUI's picture can't be read: No such file or directory."
+
+
 # --- the caller
 
 

@@ -376,5 +376,7 @@ def test_the_clients_key_and_face_are_stored_nowhere(server, caplog):
 def test_settings_and_store_are_the_owners_alone(server):
     assert server.post("/facegen/settings", {"local_api": {"enabled": True}})[0] == 200
     server.submit(BODY)
-    for path in (server.config, server.config.parent / "local_api" / "jobs.sqlite"):
+    folder = server.config.parent / "local_api"
+    for path in (server.config, folder / "jobs.sqlite"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "results").stat().st_mode) == 0o700
