@@ -111,8 +111,8 @@ def load(name: str, file: Path, environ: Mapping[str, str] = os.environ) -> Prof
 def _checked_key(key: str, source: str, file: Path) -> str:
     if not key:
         raise ProfileError(
-            f"No API key is configured, so nothing is sent. Set the environment variable {KEY_VARIABLE} and start this program "
-            f'anew, or write {{"{DEFAULT}": {{"key": "…"}}}} into {file} and run chmod 600 on it.'
+            f"No API key is configured, so nothing is sent. Set the environment variable {KEY_VARIABLE} and restart this "
+            f'program, or write {{"{DEFAULT}": {{"key": "…"}}}} into {file} and run chmod 600 on it.'
         )
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise ProfileError(f"The API key from {source} is no key: at least {SHORTEST_KEY} plain characters without spaces.")
