@@ -86,19 +86,20 @@ def test_an_outcome_that_cannot_be_stored(tmp_path, full_disk, end):
 
 
 def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):
-    failed, too_old = [], runner_module.too_old
+    failed, old, too_old = [], [], runner_module.too_old
 
     def once_broken(hours):
         if not failed:
             failed.append(True)
             raise PermissionError("a file that a scanner holds open")
-        return too_old(-1)  # everything is too old
+        return too_old(-1 if old else hours)
 
     monkeypatch.setattr(runner_module, "too_old", once_broken)
     monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.02)
-    monkeypatch.setattr(runner_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(runner_module, "PATIENCE", 0.05)
     with LocalServer(tmp_path, enabled=True) as server:
         identifier = server.submit(BODY)["id"]
+        old.append("everything")
         until(lambda: server.fetch(identifier)["status"] == "error")
     assert failed == [True]
 
