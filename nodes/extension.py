@@ -5,12 +5,13 @@ import os
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
+from ..api.hosted import profiles
 from .face import FaceGenEmbedFace, FaceGenFaceQuality, FaceGenLoadFaceAnalyzer
 from .face_embeds import FaceGenCombineFaces, FaceGenLoadFaceEmbeds, FaceGenSaveFaceEmbeds
 from .faceid import FaceGenApplyFaceID, FaceGenLoadFaceID
 from .host.local_api.register import register_local_api
 from .likeness import FaceGenLikeness
-from .modelslab import FaceGenModelsLab
+from .modelslab import FaceGenModelsLab, profile_file
 from .safety import FaceGenCombineSafetyCheckers, FaceGenLoadSafetyChecker, FaceGenSafetyFilter
 from .sampler import FaceGenSampler
 from .style import FaceGenStyle
@@ -31,7 +32,7 @@ def register_model_folders() -> None:
 class FaceGenExtension(ComfyExtension):
     def __init__(self):
         register_model_folders()
-        register_local_api()
+        register_local_api(lambda: profiles.names(profile_file()))
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..api.hosted import profiles
 from ..contract import FIELDS, ContractError, FaceGenRequest
-from ..errors import FaceGenError
+from ..errors import FaceGenError, advise
 from ..models.pictures import require_rgb
 from .host.background_loop import OwnLoop
 from .host.notes import note, show
@@ -113,7 +113,8 @@ class FaceGenModelsLab(io.ComfyNode):
 
     @classmethod
     async def execute(cls, face_image, profile, timeout, request_id="", webhook="", track_id="", **fields):
-        from ..api.hosted.client import FaceGenClient, RemoteError
+        from ..api.hosted.client import FaceGenClient
+        from ..api.hosted.refusals import NotFetchedError, RefusedPhotoError, RemoteError
 
         try:
             client = FaceGenClient(profiles.load(profile, profile_file()), timeout, _tell_id)
@@ -124,7 +125,12 @@ class FaceGenModelsLab(io.ComfyNode):
                 work = client.generate(request)
             result = await _interruptible(work, client.progress)
         except (RemoteError, profiles.ProfileError, ContractError) as error:
-            raise FaceGenError(f"{WHO}: {error}") from None
+            cures = {
+                RefusedPhotoError: "Connect such a photo to face_image; the Face Quality node checks it.",
+                NotFetchedError: f"Set request_id to {getattr(error, 'request_id', '')} and queue again.",
+            }
+            with advise(WHO, cures):
+                raise
         return io.NodeOutput(torch.from_numpy(result.pictures), json.dumps(result.response, indent=2, ensure_ascii=False))
 
 
