@@ -7,7 +7,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..models import onnx_providers
-from ..models.face.analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
+from ..models.face.analysis import SELECT, FaceAnalysis, select_faces, to_bgr
 from ..models.face.annotate import annotate, as_batch
 from ..models.face.embeds import COMBINE
 from ..models.face.packs.find import find_packs, missing_pack_message
@@ -74,7 +74,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     def execute(cls, model_pack, provider, min_confidence):
         packs = _packs()
         combos.require(model_pack, packs, _missing)
-        return io.NodeOutput(FaceAnalyzer(packs[model_pack], provider, min_confidence))
+        return io.NodeOutput(FaceAnalysis(packs[model_pack], provider, min_confidence))
 
 
 class FaceGenEmbedFace(io.ComfyNode):
@@ -146,7 +146,7 @@ class FaceGenEmbedFace(io.ComfyNode):
         )
         report = json.dumps(done.report, indent=1)
         shown = on_node(_faces_in_words(done.report), done.annotated)
-        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
+        return io.NodeOutput(done.face_embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
 
 
 def _faces_in_words(report):

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..errors import FaceGenError
 from ..models import tiny_files
-from ..models.face.analysis import FaceAnalyzer
+from ..models.face.analysis import FaceAnalysis
 from ..models.face.packs.find import role
 from ..models.face.packs.session import require_insightface
 from ..models.identity.faceid.adapter import FaceIDAdapter
@@ -57,7 +57,7 @@ def _face_analysis(folder):
         if (found := role(folder / name)) != wanted:
             raise tiny_files.unusable(WHO, folder / name, f"as a {wanted} it is {found}")
     try:
-        return FaceAnalyzer(folder / tiny_files.FACE_PACK)
+        return FaceAnalysis(folder / tiny_files.FACE_PACK)
     except FaceGenError as error:
         raise tiny_files.unusable(WHO, folder / tiny_files.FACE_PACK, _reason(error)) from error
 

@@ -72,14 +72,14 @@ class Face:
         finite = np.isfinite(self.bbox).all() and np.isfinite(self.kps).all()
         return bool(finite and self.area > 0 and np.linalg.norm(self.kps[0] - self.kps[1]) > 0)
 
-    def metadata(self, analyzer: "FaceAnalyzer") -> dict:
+    def metadata(self, face_analysis: "FaceAnalysis") -> dict:
         """The face as plain values, for FaceEmbeds.faces."""
         return {
             "bbox": self.bbox.tolist(),
             "kps": self.kps.tolist(),
             "confidence": self.confidence,
-            "model_pack": analyzer.pack.name,
-            "recogniser": analyzer.recogniser,
+            "model_pack": face_analysis.pack.name,
+            "recogniser": face_analysis.recogniser,
         }
 
 
@@ -95,7 +95,7 @@ class Found:
     picture: tuple
 
 
-class FaceAnalyzer:
+class FaceAnalysis:
     """InsightFace's detection and recognition over one model pack.
 
     pack      folder with the pack's ONNX files, or one that holds such a folder.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import FaceGenError
 from ..pictures import require_rgb
-from .analysis import Face, FaceAnalyzer, Found, aligned_crop, from_left, select_faces, to_bgr
+from .analysis import Face, FaceAnalysis, Found, aligned_crop, from_left, select_faces, to_bgr
 from .annotate import annotate, as_batch
 from .combine import outliers
 from .embeds import NOBODY, FaceEmbeds
@@ -25,10 +25,10 @@ Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass
 class EmbeddedPhotos:
-    """embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos, enlarged where small [B, h, w, 3]; report:
+    """face_embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos, enlarged where small [B, h, w, 3]; report:
     plain values; mask [B, H, W] (0-1): where the chosen faces are."""
 
-    embeds: FaceEmbeds
+    face_embeds: FaceEmbeds
     crops: Tensor
     annotated: Tensor
     report: dict
@@ -50,7 +50,7 @@ class _Photo:
 
 
 def embed_photos(
-    analyzer: FaceAnalyzer,
+    face_analysis: FaceAnalysis,
     images: Tensor,
     encode: Encode | None = None,
     *,
@@ -67,20 +67,20 @@ def embed_photos(
     Raises FaceGenError when there is no face, or not the one asked for.
     """
     require_rgb(images, who)
-    photos = [_look(analyzer, picture, number, select, face_index) for number, picture in enumerate(images)]
+    photos = [_look(face_analysis, picture, number, select, face_index) for number, picture in enumerate(images)]
     missing = [photo for photo in photos if not photo.chosen]
     if missing and not skip:
-        raise FaceGenError(analyzer.no_face_message(*missing[0].bgr.shape[:2]))
+        raise FaceGenError(face_analysis.no_face_message(*missing[0].bgr.shape[:2]))
     used = [photo for photo in photos if photo.chosen]
     if not used:
         raise FaceGenError(f"No face in any of the {len(images)} pictures: all were skipped, so there is nobody to embed.")
     crops = torch.stack([aligned_crop(photo.bgr, face) for photo in used for face in photo.chosen])
     identities = torch.cat([photo.identities for photo in used])
     hidden, zero = (None, None) if encode is None else encode(crops)
-    metadata = tuple(face.metadata(analyzer) for photo in used for face in photo.chosen)
+    metadata = tuple(face.metadata(face_analysis) for photo in used for face in photo.chosen)
     faces = FaceEmbeds(identities, hidden, zero, metadata)
     owners = [photo.number for photo in used for _ in photo.chosen]
-    report = _report(analyzer, photos, faces, owners, combine, select)
+    report = _report(face_analysis, photos, faces, owners, combine, select)
     if combine == "one per image" and missing:
         faces = _with_places(faces, [len(photo.chosen) for photo in photos])
     for warning in report["warnings"]:
@@ -89,14 +89,14 @@ def embed_photos(
     return EmbeddedPhotos(faces.combined(combine), crops, as_batch([photo.annotated for photo in photos]), report, mask)
 
 
-def _look(analyzer: FaceAnalyzer, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
+def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
     height, width = picture.shape[:2]
     bgr = to_bgr(picture)
-    found = analyzer.find(bgr)
+    found = face_analysis.find(bgr)
     faces = list(found.faces)
     chosen = select_faces(faces, select, height, width, face_index) if faces else []
     # At once, while ONNX Runtime's threads are awake.
-    identities = analyzer.embed(bgr, chosen, found.picture) if chosen else None
+    identities = face_analysis.embed(bgr, chosen, found.picture) if chosen else None
     return _Photo(number, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
 
 
@@ -114,14 +114,14 @@ def _with_places(faces: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
     return FaceEmbeds(identity, hidden, faces.clip_hidden_zero, tuple(metadata), per_image=True)
 
 
-def _report(analyzer, photos: list[_Photo], faces: FaceEmbeds, owners: list[int], combine: str, select: str) -> dict:
+def _report(face_analysis, photos: list[_Photo], faces: FaceEmbeds, owners: list[int], combine: str, select: str) -> dict:
     warnings, pictures = [], []
     for photo in photos:
         entry = _describe(photo)
         pictures.append(entry)
         if not photo.chosen:
             kept = "; its place is kept for nobody" if combine == "one per image" else ""
-            warnings.append(f"picture {photo.number} skipped{kept}. {analyzer.no_face_message(*photo.bgr.shape[:2])}")
+            warnings.append(f"picture {photo.number} skipped{kept}. {face_analysis.no_face_message(*photo.bgr.shape[:2])}")
         elif len(photo.found.tries) > 1:
             warnings.append(f"picture {photo.number}: found at the try number {len(photo.found.tries)} ({entry['found_by']}).")
         for face in entry["faces"]:
@@ -135,7 +135,7 @@ def _report(analyzer, photos: list[_Photo], faces: FaceEmbeds, owners: list[int]
             f"{SAME_PERSON} or more is one person."
         )
     away = [{"picture": owners[row], "cosine": round(cosine, 4)} for row, cosine in strangers.items()]
-    return {"model_pack": analyzer.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}
+    return {"model_pack": face_analysis.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}
 
 
 def _describe(photo: _Photo) -> dict:

@@ -19,7 +19,7 @@ FORWARD_ORDER = ("input", "middle", "output")
 def apply_faceid(
     model,
     adapter,
-    embeds,
+    face_embeds,
     *,
     weight=1.0,
     s_scale=1.0,
@@ -28,7 +28,7 @@ def apply_faceid(
     layer_weights="",
     mask=None,
 ):
-    """A clone of `model` that draws the faces in `embeds`.
+    """A clone of `model` that draws the faces in `face_embeds`.
 
     Raises FaceGenError when the adapter doesn't fit the model or the embeddings.
     """
@@ -36,7 +36,7 @@ def apply_faceid(
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, _context_dim(unet, blocks))
     weights = parse_layer_weights(layer_weights, len(blocks))
-    keys_values = adapter.keys_values(embeds, s_scale)
+    keys_values = adapter.keys_values(face_embeds, s_scale)
     region = Region.of(mask)
     if s_scale != 1 and not adapter.variant.shortcut:
         note(

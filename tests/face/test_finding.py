@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from facegen.errors import FaceGenError
 from facegen.models import onnx_providers
 from facegen.models.face import analysis
-from facegen.models.face.analysis import TRIES, FaceAnalyzer, to_bgr
+from facegen.models.face.analysis import TRIES, FaceAnalysis, to_bgr
 from facegen.models.face.packs.find import open_pack
 from facegen.models.face.packs.session import CPU, shared_session
 from onnx_files import save_detector, save_pack, save_recogniser
@@ -35,7 +35,7 @@ def picky(folder, **needs):
     folder.mkdir()
     save_detector(folder / "det.onnx", FACES, **needs)
     save_recogniser(folder / "rec.onnx")
-    return FaceAnalyzer(folder, "CPU")
+    return FaceAnalysis(folder, "CPU")
 
 
 def grey(height, width, value=128):
@@ -45,23 +45,23 @@ def grey(height, width, value=128):
 class Counter:
     """Counts what a session is asked to compute."""
 
-    def __init__(self, analyzer, monkeypatch):
+    def __init__(self, face_analysis, monkeypatch):
         self.calls = []
-        session = analyzer._session
+        session = face_analysis._session
         for name in ("detect", "embed"):
             whole = getattr(session, name)
             monkeypatch.setattr(session, name, lambda *a, _n=name, _w=whole: self.calls.append(_n) or _w(*a))
 
 
 def test_a_face_that_fills_the_picture_is_found_with_a_border(tmp_path):
-    analyzer = picky(tmp_path / "p", border=True)
-    found = analyzer.find(grey(200, 100))
+    face_analysis = picky(tmp_path / "p", border=True)
+    found = face_analysis.find(grey(200, 100))
     assert [t.border for t in found.tries] == [0, 0.5]
     (face,) = found.faces
     # The square that the detector looked at is the bordered picture: 400 pixels, and 100 of border on each side.
     assert face.bbox == pytest.approx(np.array([0.3, 0.3, 0.6, 0.6]) * 400 - 100, abs=1)
     bordered = np.pad(grey(200, 100), ((100, 100), (100, 100), (0, 0)))
-    (same,) = analyzer._look(bordered, TRIES[0])
+    (same,) = face_analysis._look(bordered, TRIES[0])
     assert face.kps == pytest.approx(same.kps - 100, abs=1e-3)
 
 
@@ -73,18 +73,18 @@ def test_other_detector_sizes_are_tried(tmp_path, side):
 
 
 def test_giving_up_takes_a_bounded_number_of_tries_and_reports_them(plain, monkeypatch):
-    analyzer = FaceAnalyzer(plain, "CPU")
-    counter = Counter(analyzer, monkeypatch)
-    found = analyzer.find(grey(100, 300, 0))
+    face_analysis = FaceAnalysis(plain, "CPU")
+    counter = Counter(face_analysis, monkeypatch)
+    found = face_analysis.find(grey(100, 300, 0))
     assert found.faces == () and len(found.tries) == len(TRIES) == 4 and counter.calls == ["detect"] * 4
-    message = analyzer.no_face_message(100, 300)
+    message = face_analysis.no_face_message(100, 300)
     assert all(str(attempt) in message for attempt in found.tries) and "border of 50%" in message
 
 
 def test_a_detector_of_one_size_is_not_asked_the_same_twice(tmp_path, monkeypatch):
-    analyzer = FaceAnalyzer(save_pack(tmp_path / "p", FACES), "CPU")
-    monkeypatch.setattr(type(analyzer._session), "fixed_size", (640, 640))
-    assert [str(t) for t in analyzer.find(grey(64, 64, 0)).tries] == [
+    face_analysis = FaceAnalysis(save_pack(tmp_path / "p", FACES), "CPU")
+    monkeypatch.setattr(type(face_analysis._session), "fixed_size", (640, 640))
+    assert [str(t) for t in face_analysis.find(grey(64, 64, 0)).tries] == [
         "640x640",
         "640x640 with a border of 50%",
         "640x640 with a border of 25%",
@@ -92,7 +92,7 @@ def test_a_detector_of_one_size_is_not_asked_the_same_twice(tmp_path, monkeypatc
 
 
 def test_a_found_face_costs_one_try(plain):
-    assert FaceAnalyzer(plain, "CPU").find(grey(90, 70)).tries == TRIES[:1]
+    assert FaceAnalysis(plain, "CPU").find(grey(90, 70)).tries == TRIES[:1]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -112,16 +112,16 @@ def test_any_size_dtype_and_rotation(plain, height, width, turns, dtype, value):
     bgr = to_bgr(picture)
     expected = (picture.float() * 255).round().clamp(0, 255).to(torch.uint8).numpy()[..., ::-1]
     assert np.array_equal(bgr, expected)
-    analyzer = FaceAnalyzer(plain, "CPU")
-    (face,) = analyzer.detect(bgr)
+    face_analysis = FaceAnalysis(plain, "CPU")
+    (face,) = face_analysis.detect(bgr)
     side = max(bgr.shape[:2])
     assert face.usable and face.bbox == pytest.approx(np.array([0.3, 0.3, 0.6, 0.6]) * side, abs=0.05 * side + 3)
-    assert torch.isfinite(analyzer.embed(bgr, [face])).all()
+    assert torch.isfinite(face_analysis.embed(bgr, [face])).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (7, 3000), (64, 64), (8000, 6000)])
 def test_tiny_huge_and_thin_pictures(plain, shape):
-    (face,) = FaceAnalyzer(plain, "CPU").detect(grey(*shape))
+    (face,) = FaceAnalysis(plain, "CPU").detect(grey(*shape))
     assert face.usable
 
 
@@ -131,51 +131,51 @@ def test_values_outside_the_range_are_clamped():
 
 
 def test_the_same_pixels_cost_no_inference(plain, monkeypatch):
-    analyzer = FaceAnalyzer(plain, "CPU")
-    counter = Counter(analyzer, monkeypatch)
-    first = analyzer.find(grey(80, 80))
-    identity = analyzer.embed(grey(80, 80), list(first.faces))
+    face_analysis = FaceAnalysis(plain, "CPU")
+    counter = Counter(face_analysis, monkeypatch)
+    first = face_analysis.find(grey(80, 80))
+    identity = face_analysis.embed(grey(80, 80), list(first.faces))
     assert counter.calls == ["detect", "embed"]
     identity.zero_()  # what was given out is not what is kept
-    again = FaceAnalyzer(plain, "CPU")
+    again = FaceAnalysis(plain, "CPU")
     assert again.find(grey(80, 80)).faces == first.faces
     assert again.embed(grey(80, 80), list(first.faces)).any()
     assert counter.calls == ["detect", "embed"]
     again.find(grey(80, 81))
-    FaceAnalyzer(plain, "CPU", min_confidence=0.7).find(grey(80, 80))
+    FaceAnalysis(plain, "CPU", min_confidence=0.7).find(grey(80, 80))
     assert counter.calls == ["detect", "embed", "detect", "detect"]
 
 
 def test_the_memory_is_bounded(plain, monkeypatch):
     monkeypatch.setattr(analysis._cache, "size", 5)
-    analyzer = FaceAnalyzer(plain, "CPU")
+    face_analysis = FaceAnalysis(plain, "CPU")
     for width in range(10, 30):
-        analyzer.find(grey(10, width))
+        face_analysis.find(grey(10, width))
     assert len(analysis._cache) == 5
-    counter = Counter(analyzer, monkeypatch)
-    analyzer.find(grey(10, 29))
-    analyzer.find(grey(10, 10))
+    counter = Counter(face_analysis, monkeypatch)
+    face_analysis.find(grey(10, 29))
+    face_analysis.find(grey(10, 10))
     assert counter.calls == ["detect"]
 
 
 def test_one_session_per_pack_and_provider(plain, tmp_path):
-    first, second = FaceAnalyzer(plain, "CPU"), FaceAnalyzer(plain, "CPU", min_confidence=0.95)
+    first, second = FaceAnalysis(plain, "CPU"), FaceAnalysis(plain, "CPU", min_confidence=0.95)
     assert first._session is second._session
     assert len(first.detect(grey(64, 64))) == 1 and second.detect(grey(64, 64)) == []
-    other = FaceAnalyzer(save_pack(tmp_path / "other", FACES), "CPU")
+    other = FaceAnalysis(save_pack(tmp_path / "other", FACES), "CPU")
     assert other._session is not first._session
     before = other._session.key
     save_recogniser(tmp_path / "other" / "w600k_r50.onnx", seed=5)
-    assert FaceAnalyzer(tmp_path / "other", "CPU")._session.key != before
+    assert FaceAnalysis(tmp_path / "other", "CPU")._session.key != before
 
 
 def test_sessions_go_with_their_users(tmp_path):
     from facegen.models.face.packs.session import _sessions
 
-    analyzer = FaceAnalyzer(save_pack(tmp_path / "p", FACES), "CPU")
-    key = analyzer._session.key
+    face_analysis = FaceAnalysis(save_pack(tmp_path / "p", FACES), "CPU")
+    key = face_analysis._session.key
     assert key in _sessions
-    del analyzer
+    del face_analysis
     gc.collect()
     assert key not in _sessions
 
@@ -183,7 +183,7 @@ def test_sessions_go_with_their_users(tmp_path):
 def test_two_graphs_at_once_load_once_and_get_the_same(plain, t1, monkeypatch):
     """Eight threads open the pack and embed four pictures; each gets what one thread alone gets."""
     pictures = [to_bgr(t1[0, :, 100 * i : 100 * i + 500]) for i in range(4)]
-    alone = [FaceAnalyzer(plain, "CPU").embed(p, FaceAnalyzer(plain, "CPU").detect(p)) for p in pictures]
+    alone = [FaceAnalysis(plain, "CPU").embed(p, FaceAnalysis(plain, "CPU").detect(p)) for p in pictures]
     analysis._cache.clear()
     gc.collect()
     loaded, results, errors = [], {}, []
@@ -192,9 +192,9 @@ def test_two_graphs_at_once_load_once_and_get_the_same(plain, t1, monkeypatch):
     def work(number):
         try:
             barrier.wait()
-            analyzer = FaceAnalyzer(plain, "CPU")
-            loaded.append(analyzer._session)
-            results[number] = [analyzer.embed(p, analyzer.detect(p)) for p in pictures]
+            face_analysis = FaceAnalysis(plain, "CPU")
+            loaded.append(face_analysis._session)
+            results[number] = [face_analysis.embed(p, face_analysis.detect(p)) for p in pictures]
         except Exception as error:
             errors.append(error)
 
@@ -213,8 +213,8 @@ def test_a_provider_that_does_not_start_falls_back_with_one_line(plain, monkeypa
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
     assert onnx_providers.resolve("auto") == ["CUDAExecutionProvider", CPU]
     with caplog.at_level(logging.WARNING):
-        analyzer = FaceAnalyzer(plain, "CUDA")
-    assert analyzer._session.provider == CPU and len(analyzer.detect(grey(64, 64))) == 1
+        face_analysis = FaceAnalysis(plain, "CUDA")
+    assert face_analysis._session.provider == CPU and len(face_analysis.detect(grey(64, 64))) == 1
     assert len(caplog.messages) == 1 and "CUDAExecutionProvider" in caplog.text and "CPU" in caplog.text
 
 

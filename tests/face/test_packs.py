@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from facegen.errors import FaceGenError
-from facegen.models.face.analysis import FaceAnalyzer
+from facegen.models.face.analysis import FaceAnalysis
 from facegen.models.face.packs.catalogue import CATALOGUE
 from facegen.models.face.packs.find import find_packs, missing_pack_message, open_pack, role
 from facegen.models.face.packs.onnx_signature import read_signature
@@ -87,8 +87,8 @@ def test_packs_of_all_kinds_are_found(tmp_path):
         "raccoon_l": models / "raccoon_l",
     }
     for name, recogniser in (("antelopev2", "w600k_r50"), ("auraface", "glintr100"), ("raccoon_l", "recognizer")):
-        analyzer = FaceAnalyzer(models / name)  # the folder in models will do, too
-        assert analyzer.recogniser == recogniser and len(analyzer.detect(GREY)) == 1
+        face_analysis = FaceAnalysis(models / name)  # the folder in models will do, too
+        assert face_analysis.recogniser == recogniser and len(face_analysis.detect(GREY)) == 1
 
 
 def save_manifest_pack(folder):
@@ -102,17 +102,17 @@ def save_manifest_pack(folder):
 
 
 def test_manifest_pack_gives_insightface_numbers(tmp_path, astronaut):
-    from insightface.app import FaceAnalysis
+    import insightface.app
 
     save_manifest_pack(tmp_path / "raccoon_l")
-    app = FaceAnalysis(str(tmp_path / "raccoon_l"), allowed_modules=["detection", "recognition"])
+    app = insightface.app.FaceAnalysis(str(tmp_path / "raccoon_l"), allowed_modules=["detection", "recognition"])
     app.prepare(ctx_id=-1)
     bgr = (astronaut[0].numpy() * 255).round().astype(np.uint8)[..., ::-1].copy()
     (theirs,) = app.get(bgr)
-    analyzer = FaceAnalyzer(tmp_path / "raccoon_l", "CPU")
-    (ours,) = analyzer.detect(bgr)
+    face_analysis = FaceAnalysis(tmp_path / "raccoon_l", "CPU")
+    (ours,) = face_analysis.detect(bgr)
     assert np.array_equal(ours.bbox, theirs.bbox)
-    assert np.array_equal(analyzer.embed(bgr, [ours])[0].numpy(), theirs.embedding)
+    assert np.array_equal(face_analysis.embed(bgr, [ours])[0].numpy(), theirs.embedding)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -160,10 +160,10 @@ def test_fifty_corrupted_packs(pack, tmp_path, first):
         file.write_bytes(corrupted(file.read_bytes(), seed))
         before = sorted(f.name for f in folder.iterdir())
         try:
-            analyzer = FaceAnalyzer(folder, "CPU")
-            faces = analyzer.detect(GREY)
+            face_analysis = FaceAnalysis(folder, "CPU")
+            faces = face_analysis.detect(GREY)
             if faces:
-                analyzer.embed(GREY, faces)
+                face_analysis.embed(GREY, faces)
         except FaceGenError as error:
             refused += 1
             assert str(folder) in str(error) and len(str(error)) < 1000

@@ -1,7 +1,7 @@
 """The two models of a pack in ONNX Runtime: loaded once for all who use them, on the provider that works.
 
 InsightFace's own classes read the pictures and the outputs, so the numbers are InsightFace's. Only the two files that are
-used are loaded; FaceAnalysis would open every ONNX file of the folder first.
+used are loaded; its FaceAnalysis would open every ONNX file of the folder first.
 """
 
 import logging

@@ -62,39 +62,39 @@ class FaceIDAdapter:
         return sum(name.endswith(".to_k_ip.weight") for name in self.file)
 
     @torch.no_grad()
-    def tokens(self, embeds: FaceEmbeds, s_scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    def tokens(self, face_embeds: FaceEmbeds, s_scale: float = 1.0) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional identity tokens, float32 [m, tokens, context_dim] each.
 
         m is 1 when the faces describe one person (their tokens are concatenated), or the number of faces when each
         belongs to its own latent. s_scale (0-2) weighs the face-structure branch; identity tokens remain at 0.
         Raises FaceGenError when the embeddings lack what the variant reads.
         """
-        self._check(embeds, s_scale)
-        cond, uncond = _weighed(self._branches(embeds), s_scale)
+        self._check(face_embeds, s_scale)
+        cond, uncond = _weighed(self._branches(face_embeds), s_scale)
         return cond, uncond
 
     @torch.no_grad()
-    def keys_values(self, embeds: FaceEmbeds, s_scale: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+    def keys_values(self, face_embeds: FaceEmbeds, s_scale: float = 1.0) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of each block in the adapter's order, float32 [2, m, tokens, width]; side 0 conditional.
 
         They are linear in the tokens, so what is kept for a face serves every s_scale. Raises as `tokens` does.
         """
-        self._check(embeds, s_scale)
-        if embeds not in self._projected:
-            branches = self._branches(embeds)
-            self._projected[embeds] = [
+        self._check(face_embeds, s_scale)
+        if face_embeds not in self._projected:
+            branches = self._branches(face_embeds)
+            self._projected[face_embeds] = [
                 tuple(branches @ self.file[f"ip_adapter.{2 * i + 1}.{part}_ip.weight"].float().T for part in ("to_k", "to_v"))
                 for i in range(self.blocks)
             ]
-        return [tuple(_weighed(t, s_scale) for t in pair) for pair in self._projected[embeds]]
+        return [tuple(_weighed(t, s_scale) for t in pair) for pair in self._projected[face_embeds]]
 
-    def _branches(self, embeds: FaceEmbeds) -> Tensor:
+    def _branches(self, face_embeds: FaceEmbeds) -> Tensor:
         """What tokens are summed from, [1 or 2, 2, m, tokens, context_dim]: identity and, where s_scale acts, structure."""
-        identity = embeds.identity if self.variant.raw_identity else embeds.normed_identity
-        cond = self._project(identity, embeds.clip_hidden)
-        uncond = self._project(torch.zeros_like(embeds.identity[:1]), embeds.clip_hidden_zero)
+        identity = face_embeds.identity if self.variant.raw_identity else face_embeds.normed_identity
+        cond = self._project(identity, face_embeds.clip_hidden)
+        uncond = self._project(torch.zeros_like(face_embeds.identity[:1]), face_embeds.clip_hidden_zero)
         both = torch.stack([cond, uncond.expand_as(cond)], dim=1)
-        return both if embeds.per_image else both.flatten(2, 3)[:, :, None]
+        return both if face_embeds.per_image else both.flatten(2, 3)[:, :, None]
 
     def _project(self, identity: Tensor, clip_hidden: Tensor | None) -> Tensor:
         if self.variant.raw_identity:
@@ -105,25 +105,25 @@ class FaceIDAdapter:
         structure = structure_tokens(self.file, x, clip_hidden.float())
         return torch.stack([x, structure]) if self.variant.shortcut else structure[None]
 
-    def _check(self, embeds: FaceEmbeds, s_scale: float) -> None:
+    def _check(self, face_embeds: FaceEmbeds, s_scale: float) -> None:
         low, high = S_SCALE_RANGE
         if not low <= s_scale <= high:
             raise FaceGenError(f"Apply FaceID: s_scale must be between {low:g} and {high:g}, got {s_scale:g}.")
-        if embeds.identity.shape[1] != IDENTITY_DIM:
+        if face_embeds.identity.shape[1] != IDENTITY_DIM:
             raise FaceGenError(
-                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {embeds.identity.shape[1]}. Embed the photo with an "
-                "InsightFace pack such as buffalo_l: choose it in Load Face Analyzer."
+                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {face_embeds.identity.shape[1]}. Embed the photo "
+                "with an InsightFace pack such as buffalo_l: choose it in Load Face Analyzer."
             )
         needed = self.variant.clip_dim
         if needed is None:
             return
         model = f"a {CLIP_VISION_NAMES.get(needed, '')} CLIP vision model (width {needed})".replace("a  ", "a ")
-        if embeds.clip_hidden is None:
+        if face_embeds.clip_hidden is None:
             raise FaceGenError(
                 f"{self.file.path.name} ({self.variant.name}) also reads CLIP vision states, and these faces were embedded "
                 f"without them. Connect {model} to clip_vision of the Embed Face node."
             )
-        given = embeds.clip_hidden.shape[-1]
+        given = face_embeds.clip_hidden.shape[-1]
         if given != needed:
             raise FaceGenError(
                 f"{self.file.path.name} ({self.variant.name}) needs {model}, but the faces were embedded with "

@@ -8,26 +8,26 @@ from facegen.errors import FaceGenError
 
 
 @pytest.fixture(scope="module")
-def analyzer(run):
+def face_analysis(run):
     return run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")[0]
 
 
-def test_embeds_the_largest_face(run, analyzer, astronaut):
-    embeds, crops, annotated, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut)
+def test_embeds_the_largest_face(run, face_analysis, astronaut):
+    embeds, crops, annotated, faces, *_ = run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut)
     assert faces == 1 and len(embeds) == 1 and embeds.clip_hidden is None
     assert embeds.faces[0]["model_pack"] == "buffalo_l"
     assert embeds.faces[0]["bbox"][0] == pytest.approx(0.35 * 512, abs=1)
     assert crops.shape == (1, 224, 224, 3) and annotated.shape == astronaut.shape
-    other = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut, select="all", combine="concat")[0]
+    other = run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut, select="all", combine="concat")[0]
     assert len(other) == 2
 
 
-def test_clip_states_equal_transformers(run, analyzer, clip_vision, astronaut, folder_paths):
+def test_clip_states_equal_transformers(run, face_analysis, clip_vision, astronaut, folder_paths):
     """Penultimate states of the RGB crop, and of a picture that is zero after normalisation."""
     from safetensors.torch import load_file
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    embeds, crops, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut, clip_vision=clip_vision)
+    embeds, crops, *_ = run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut, clip_vision=clip_vision)
     assert embeds.clip_hidden.shape == embeds.clip_hidden_zero.shape == (1, 257, 1024)
     config = CLIPVisionConfig(
         hidden_size=1024,
@@ -50,40 +50,40 @@ def test_clip_states_equal_transformers(run, analyzer, clip_vision, astronaut, f
         assert ((given - expected).norm() / expected.norm()).item() < 1e-4
 
 
-def test_no_face_is_an_error_or_skipped(run, analyzer, astronaut):
+def test_no_face_is_an_error_or_skipped(run, face_analysis, astronaut):
     black = torch.zeros_like(astronaut)
     with pytest.raises(FaceGenError, match="512x512"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=black)
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=black)
     both = torch.cat([black, astronaut])
-    embeds, _, annotated, faces, _, mask = run("FaceGenEmbedFace", face_analysis=analyzer, image=both, on_no_face="skip")
+    embeds, _, annotated, faces, _, mask = run("FaceGenEmbedFace", face_analysis=face_analysis, image=both, on_no_face="skip")
     assert faces == len(embeds) == 1 and len(annotated) == 2
     assert mask.shape == (2, 512, 512) and not mask[0].any() and mask[1, 128, 230] == 1
     with pytest.raises(FaceGenError, match="all were skipped"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=black, on_no_face="skip")
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=black, on_no_face="skip")
 
 
 @pytest.mark.parametrize(
     ("combine", "count", "per_image"), [("average", 1, False), ("concat", 2, False), ("one per image", 2, True)]
 )
-def test_combining_a_batch(run, analyzer, astronaut, combine, count, per_image):
+def test_combining_a_batch(run, face_analysis, astronaut, combine, count, per_image):
     batch = torch.cat([astronaut, astronaut.flip(2)])
-    embeds, _, _, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine=combine)
+    embeds, _, _, faces, *_ = run("FaceGenEmbedFace", face_analysis=face_analysis, image=batch, combine=combine)
     assert (len(embeds), embeds.per_image, faces) == (count, per_image, 2)
     if combine == "average":
-        each = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine="concat")[0]
+        each = run("FaceGenEmbedFace", face_analysis=face_analysis, image=batch, combine="concat")[0]
         mean = each.normed_identity.mean(0, keepdim=True)
         assert torch.allclose(embeds.normed_identity, mean / mean.norm(), atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_pictures_that_are_not_rgb(run, analyzer, channels):
+def test_pictures_that_are_not_rgb(run, face_analysis, channels):
     with pytest.raises(FaceGenError, match=f"{channels}.*Embed Face|Embed Face.*{channels}"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.zeros(1, 64, 64, channels))
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=torch.zeros(1, 64, 64, channels))
 
 
-def test_pictures_with_nan(run, analyzer):
+def test_pictures_with_nan(run, face_analysis):
     with pytest.raises(FaceGenError, match="Embed Face.*NaN"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.full((1, 64, 64, 3), float("nan")))
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=torch.full((1, 64, 64, 3), float("nan")))
 
 
 def test_a_missing_pack_names_the_folder(run):

@@ -15,10 +15,10 @@ def parts(run, checkpoint, clip_vision):
     from skimage import data
 
     model, clip, vae = checkpoint
-    analyzer = run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")[0]
+    face_analysis = run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")[0]
     embeds = run(
         "FaceGenEmbedFace",
-        face_analysis=analyzer,
+        face_analysis=face_analysis,
         image=torch.from_numpy(data.astronaut()).float()[None] / 255,
         clip_vision=clip_vision,
     )[0]
