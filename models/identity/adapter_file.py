@@ -1,4 +1,4 @@
-"""FaceID adapter files, read lazily: names first, tensors when they are asked for."""
+"""Adapter files, read lazily: names first, tensors when they are asked for."""
 
 import hashlib
 import pickle
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import FaceGenError
 
 
-class FaceIDFile(Mapping):
+class AdapterFile(Mapping):
     """The tensors of an adapter file by flat name ("image_proj.proj.0.weight"); a tensor is read when it is looked up.
 
     Takes .safetensors, and PyTorch's .bin, .pt and .pth. The latter are pickles and are opened with `weights_only`, so
@@ -25,7 +25,7 @@ class FaceIDFile(Mapping):
         self.path = Path(path)
         self.metadata: dict[str, str] = {}
         if not self.path.is_file():
-            raise FaceGenError(f"FaceID file not found: {self.path}")
+            raise FaceGenError(f"Adapter file not found: {self.path}")
         if self.path.stat().st_size == 0:
             raise FaceGenError(f"{self.path} is empty (0 bytes). Download it again.")
         self._read = self._safetensors() if self.path.suffix.lower() == ".safetensors" else self._pickle()

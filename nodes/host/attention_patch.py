@@ -6,7 +6,7 @@ from comfy.ldm.modules.attention import optimized_attention
 
 from ...errors import FaceGenError
 from ...models.identity.attention import IdentityAttention
-from ...models.identity.faceid.adapter import CrossAttention
+from ...models.identity.blocks import CrossAttention
 from ...models.identity.layer_weights import parse_layer_weights
 from .conditionings import WINDOWS, chunks, watch
 from .mask_region import Region

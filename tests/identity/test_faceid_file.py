@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 
 from facegen.errors import FaceGenError
 from facegen.models.face.embeds import FaceEmbeds
-from facegen.models.identity.adapter_file import FaceIDFile
+from facegen.models.identity.adapter_file import AdapterFile
+from facegen.models.identity.blocks import CrossAttention
 from facegen.models.identity.faceid import variant as variant_module
-from facegen.models.identity.faceid.adapter import CrossAttention, FaceIDAdapter
+from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from faceid_files import faceid_state, save
 
 SMALL = {"widths": [32, 64], "inner": 64}
@@ -88,8 +89,8 @@ def test_the_lora_comes_from_the_same_file(tmp_path):
 def test_only_the_tensors_asked_for_are_read(tmp_path, monkeypatch):
     path = save(faceid_state(**SMALL, clip_dim=None), tmp_path / "a.safetensors")
     read = []
-    get = FaceIDFile.__getitem__
-    monkeypatch.setattr(FaceIDFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    get = AdapterFile.__getitem__
+    monkeypatch.setattr(AdapterFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
     adapter = FaceIDAdapter(path)
     assert all(name.startswith("image_proj.") for name in read)
     read.clear()

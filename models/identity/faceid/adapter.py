@@ -5,7 +5,6 @@ Source: IP-Adapter-FaceID, https://github.com/tencent-ailab/IP-Adapter; paper ar
 """
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -15,7 +14,9 @@ from torch import Tensor
 
 from ....errors import FaceGenError
 from ...face.embeds import FaceEmbeds
-from ..adapter_file import FaceIDFile
+from ..adapter_file import AdapterFile
+from ..blocks import CrossAttention
+from ..keys_values import count_blocks, project_tokens, query_widths
 from .projection import identity_tokens, structure_tokens, unnorm_tokens
 from .variant import IDENTITY_DIM, base_name, recognise
 
@@ -24,29 +25,11 @@ CLIP_VISION_NAMES = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H", 1664: "ViT-bigG
 LORA_TARGETS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 
 
-@dataclass(frozen=True)
-class CrossAttention:
-    """One cross-attention block of a UNet, as the host names it.
-
-    key      how the host addresses the block.
-    path     module path of its transformer block, e.g. "input_blocks.1.1.transformer_blocks.0".
-    width    channels of its queries.
-    heads    number of attention heads.
-    depth    position along the forward pass, from 0.
-    """
-
-    key: tuple
-    path: str
-    width: int
-    heads: int
-    depth: int
-
-
 class FaceIDAdapter:
     """An opened adapter file. Raises FaceGenError when it isn't a FaceID adapter."""
 
     def __init__(self, path: str | Path):
-        self.file = FaceIDFile(path)
+        self.file = AdapterFile(path)
         self.variant = recognise(self.file)
         self._lora: dict[str, Tensor] | None = None
         # Lives as long as the face does, so that another weight or s_scale reads no file.
@@ -55,11 +38,11 @@ class FaceIDAdapter:
     @cached_property
     def widths(self) -> list[int]:
         """Query channels of the blocks the adapter was trained for, in its own order: down, up, middle."""
-        return [self.file[f"ip_adapter.{2 * i + 1}.to_k_ip.weight"].shape[0] for i in range(self.blocks)]
+        return query_widths(self.file)
 
     @cached_property
     def blocks(self) -> int:
-        return sum(name.endswith(".to_k_ip.weight") for name in self.file)
+        return count_blocks(self.file)
 
     @torch.no_grad()
     def tokens(self, face_embeds: FaceEmbeds, s_scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -81,12 +64,8 @@ class FaceIDAdapter:
         """
         self._check(face_embeds, s_scale)
         if face_embeds not in self._projected:
-            branches = self._branches(face_embeds)
-            self._projected[face_embeds] = [
-                tuple(branches @ self.file[f"ip_adapter.{2 * i + 1}.{part}_ip.weight"].float().T for part in ("to_k", "to_v"))
-                for i in range(self.blocks)
-            ]
-        return [tuple(_weighed(t, s_scale) for t in pair) for pair in self._projected[face_embeds]]
+            self._projected[face_embeds] = project_tokens(self.file, self._branches(face_embeds))
+        return [(_weighed(key, s_scale), _weighed(value, s_scale)) for key, value in self._projected[face_embeds]]
 
     def _branches(self, face_embeds: FaceEmbeds) -> Tensor:
         """What tokens are summed from, [1 or 2, 2, m, tokens, context_dim]: identity and, where s_scale acts, structure."""

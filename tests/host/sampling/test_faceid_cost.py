@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import comfy_unets
 from facegen.models.face.embeds import FaceEmbeds
-from facegen.models.identity.adapter_file import FaceIDFile
+from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from faceid_files import faceid_state, save
 
@@ -94,8 +94,8 @@ def test_a_percent_range_costs_one_sync(base, apply):
 
 
 def test_another_weight_or_s_scale_reads_no_file(base, apply, monkeypatch):
-    person, read, get = face(), [], FaceIDFile.__getitem__
-    monkeypatch.setattr(FaceIDFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    person, read, get = face(), [], AdapterFile.__getitem__
+    monkeypatch.setattr(AdapterFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
     apply(faces=person, lora_strength=1.0)
     read.clear()
     first, second = (
