@@ -4,18 +4,24 @@ import json
 import logging
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..models.face.likeness import NO_FACE, best_pictures, likenesses
+from ..errors import Cures, WrongRecogniserError, advise
+from ..models.face.analysis import FaceAnalysis
+from ..models.face.embeds import FaceEmbeds
+from ..models.face.likeness import NO_FACE, best_pictures, in_words, likenesses
 from ..models.pictures import require_rgb
 from . import types
+from .face import PACK_CURES, RECOGNISER_CURE
 from .host.reports import on_node
 
 log = logging.getLogger(__name__)
+LIKENESS_CURES: Cures = {WrongRecogniserError: RECOGNISER_CURE, **PACK_CURES}
 
 
 class FaceGenLikeness(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenLikeness",
             display_name="Likeness (FaceGen)",
@@ -41,7 +47,8 @@ class FaceGenLikeness(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, face_analysis, face_embeds, keep):
+    @advise("Likeness", LIKENESS_CURES)
+    def execute(cls, image: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds, keep: int) -> io.NodeOutput:
         require_rgb(image, "Likeness")
         scores = likenesses(image, face_analysis, face_embeds)
         kept, best = best_pictures(image, scores, keep)
@@ -51,11 +58,3 @@ class FaceGenLikeness(io.ComfyNode):
         top = NO_FACE if best[0].cosine is None else best[0].cosine
         report = json.dumps([score.as_dict() for score in ranking], indent=1)
         return io.NodeOutput(kept, top, report, ui=on_node(in_words(ranking)))
-
-
-def in_words(scores):
-    """One line per picture: "picture 3: 82 % (cosine 0.56)"."""
-    return "\n".join(
-        f"picture {s.picture}: " + ("no face" if s.cosine is None else f"{s.percent:.0f} % (cosine {s.cosine:.2f})")
-        for s in scores
-    )

@@ -1,22 +1,32 @@
 """The whole path in one node: prompt, style and face to pictures."""
 
+from typing import Any
+
 import comfy.samplers
 import comfy.utils
 import nodes as comfy_nodes
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..contract import FIELDS
+from ..errors import advise
+from ..models.face.analysis import FaceAnalysis
+from ..models.face.embeds import FaceEmbeds
+from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.safety.checking import SafetyChecker
 from ..models.safety.redaction import ACTIONS
-from ..models.style import PLAIN
+from ..models.style import PLAIN, FaceStyle
 from . import types
+from .faceid import APPLY_CURES
 from .host.attention_patch import apply_faceid
-from .host.best_of import best_of
+from .host.best_of import Latent, best_of
 from .host.safe_output import hide_unsafe, without_previews
+from .likeness import LIKENESS_CURES
 
 
 class FaceGenSampler(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         s_scale, steps, guidance = (FIELDS[n] for n in ("s_scale", "num_inference_steps", "guidance_scale"))
         width, height, samples = (FIELDS[n].default for n in ("width", "height", "samples"))
         return io.Schema(
@@ -142,33 +152,34 @@ class FaceGenSampler(io.ComfyNode):
         )
 
     @classmethod
+    @advise("Face Portrait Sampler", {**APPLY_CURES, **LIKENESS_CURES})
     def execute(
         cls,
-        model,
-        clip,
-        vae,
-        faceid,
-        face_embeds,
-        prompt,
-        negative_prompt,
-        s_scale,
-        faceid_weight,
-        width,
-        height,
-        samples,
-        num_inference_steps,
-        guidance_scale,
-        seed,
-        sampler_name,
-        scheduler,
-        denoise,
-        candidates=1,
-        style=PLAIN,
-        latent=None,
-        face_analysis=None,
-        safety_checker=None,
-        safety_checker_type=FIELDS["safety_checker_type"].default,
-    ):
+        model: Any,
+        clip: Any,
+        vae: Any,
+        faceid: FaceIDAdapter,
+        face_embeds: FaceEmbeds,
+        prompt: str,
+        negative_prompt: str,
+        s_scale: float,
+        faceid_weight: float,
+        width: int,
+        height: int,
+        samples: int,
+        num_inference_steps: int,
+        guidance_scale: float,
+        seed: int,
+        sampler_name: str,
+        scheduler: str,
+        denoise: float,
+        candidates: int = 1,
+        style: FaceStyle = PLAIN,
+        latent: Latent | None = None,
+        face_analysis: FaceAnalysis | None = None,
+        safety_checker: SafetyChecker | None = None,
+        safety_checker_type: str = FIELDS["safety_checker_type"].default,
+    ) -> io.NodeOutput:
         patched = apply_faceid(
             model,
             faceid,
@@ -183,8 +194,8 @@ class FaceGenSampler(io.ComfyNode):
         (positive,) = encode(clip, style.positive(prompt))
         (negative,) = encode(clip, style.negative_prompt(negative_prompt))
 
-        def draw(round_seed):
-            (drawn,) = comfy_nodes.common_ksampler(
+        def generate(round_seed: int) -> tuple[Tensor, Latent]:
+            (generated,) = comfy_nodes.common_ksampler(
                 patched,
                 round_seed,
                 num_inference_steps,
@@ -196,20 +207,23 @@ class FaceGenSampler(io.ComfyNode):
                 start_latent(latent, width, height, samples),
                 denoise,
             )
-            images = comfy_nodes.VAEDecode().decode(vae, drawn)[0]
+            images = comfy_nodes.VAEDecode().decode(vae, generated)[0]
+            if safety_checker is None:
+                return images, generated
             # Before the choice: a hidden picture shows no face, so a safe one is preferred.
-            return (
-                (images, drawn) if safety_checker is None else hide_unsafe(images, drawn, safety_checker, safety_checker_type)
-            )
+            return hide_unsafe(images, generated, safety_checker, safety_checker_type)
 
-        images, drawn, scores = best_of(draw, seed, candidates, face_analysis, face_embeds)
-        return io.NodeOutput(images, drawn, ui=scores)
+        images, generated, shown = best_of(generate, seed, candidates, face_analysis, face_embeds)
+        return io.NodeOutput(images, generated, ui=shown)
 
 
-def start_latent(latent, width, height, samples):
+def start_latent(latent: Latent | None, width: int, height: int, samples: int) -> Latent:
     """An empty batch of `samples` pictures, or the given latent, one picture of which is repeated `samples` times."""
+    started: Latent
     if latent is None:
-        return comfy_nodes.EmptyLatentImage().generate(width, height, samples)[0]
+        (started,) = comfy_nodes.EmptyLatentImage().generate(width, height, samples)
+        return started
     if latent["samples"].shape[0] == 1 and samples > 1:
-        return comfy_nodes.RepeatLatentBatch().repeat(latent, samples)[0]
+        (started,) = comfy_nodes.RepeatLatentBatch().repeat(latent, samples)
+        return started
     return latent

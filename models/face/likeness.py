@@ -8,7 +8,9 @@ Source: https://github.com/deepinsight/insightface (cpp-package/inspireface, sim
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +37,7 @@ class Likeness:
         """0 to 100."""
         return 0.0 if self.cosine is None else percentage(self.cosine)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         cosine = None if self.cosine is None else round(self.cosine, 4)
         return {"picture": self.picture, "cosine": cosine, "percent": round(self.percent, 1)}
 
@@ -52,9 +54,9 @@ def likenesses(images: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmb
 
     Of several faces in a picture the one most like the person counts. With one face per image, the n-th picture is compared
     with the n-th face, as FaceID draws it; a picture that belongs to nobody counts as one without a face.
-    Raises FaceGenError when the person was embedded with another recogniser.
+    Raises WrongRecogniserError when the person was embedded with another recogniser.
     """
-    face_embeds.require_recogniser(face_analysis.recogniser, f"the face analysis ({face_analysis.pack.name})")
+    face_embeds.require_recogniser(face_analysis.recogniser, face_analysis.pack.name)
     return [Likeness(number, _cosine(picture, face_analysis, face_embeds, number)) for number, picture in enumerate(images)]
 
 
@@ -87,3 +89,11 @@ def best_pictures(images: Tensor, scores: list[Likeness], keep: int) -> tuple[Te
         raise FaceGenError(f"keep must be 1 or more, got {keep}.")
     kept = best_first(scores)[:keep]
     return images[[score.picture for score in kept]], kept
+
+
+def in_words(scores: Iterable[Likeness]) -> str:
+    """One line per picture: "picture 3: 82 % (cosine 0.56)"."""
+    return "\n".join(
+        f"picture {s.picture}: " + ("no face" if s.cosine is None else f"{s.percent:.0f} % (cosine {s.cosine:.2f})")
+        for s in scores
+    )

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ....errors import FaceGenError
+from ....contract import FIELDS
+from ....errors import FaceGenError, MissingClipVisionError, WrongBaseModelError, WrongClipVisionError, WrongRecogniserError
 from ...face.embeds import FaceEmbeds
 from ..adapter_file import AdapterFile
 from ..blocks import CrossAttention
@@ -20,13 +21,12 @@ from ..keys_values import count_blocks, project_tokens, query_widths
 from .projection import identity_tokens, structure_tokens, unnorm_tokens
 from .variant import IDENTITY_DIM, base_name, recognise
 
-S_SCALE_RANGE = (0.0, 2.0)
 CLIP_VISION_NAMES = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H", 1664: "ViT-bigG"}
 LORA_TARGETS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 
 
 class FaceIDAdapter:
-    """An opened adapter file. Raises FaceGenError when it isn't a FaceID adapter."""
+    """An opened adapter file. Raises UnreadableFileError, or NotAnAdapterError when it is a file of another kind."""
 
     def __init__(self, path: str | Path):
         self.file = AdapterFile(path)
@@ -49,8 +49,9 @@ class FaceIDAdapter:
         """Conditional and unconditional identity tokens, float32 [m, tokens, context_dim] each.
 
         m is 1 when the faces describe one person (their tokens are concatenated), or the number of faces when each
-        belongs to its own latent. s_scale (0-2) weighs the face-structure branch; identity tokens remain at 0.
-        Raises FaceGenError when the embeddings lack what the variant reads.
+        belongs to its own latent. s_scale, in the contract's range, weighs the face-structure branch; identity tokens
+        remain at 0. Raises WrongRecogniserError, MissingClipVisionError or WrongClipVisionError when the face embeds lack
+        what the variant reads, FaceGenError when s_scale is out of range.
         """
         self._check(face_embeds, s_scale)
         cond, uncond = _weighed(self._branches(face_embeds), s_scale)
@@ -79,35 +80,32 @@ class FaceIDAdapter:
         if self.variant.raw_identity:
             return unnorm_tokens(self.file, identity.float())[None]
         x = identity_tokens(self.file, identity.float())
-        if self.variant.clip_dim is None:
+        if clip_hidden is None or self.variant.clip_dim is None:
             return x[None]
         structure = structure_tokens(self.file, x, clip_hidden.float())
         return torch.stack([x, structure]) if self.variant.shortcut else structure[None]
 
     def _check(self, face_embeds: FaceEmbeds, s_scale: float) -> None:
-        low, high = S_SCALE_RANGE
-        if not low <= s_scale <= high:
-            raise FaceGenError(f"Apply FaceID: s_scale must be between {low:g} and {high:g}, got {s_scale:g}.")
+        if problem := FIELDS["s_scale"].problem(float(s_scale)):
+            raise FaceGenError(problem)
         if face_embeds.identity.shape[1] != IDENTITY_DIM:
-            raise FaceGenError(
-                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {face_embeds.identity.shape[1]}. Embed the photo "
-                "with an InsightFace pack such as buffalo_l: choose it in Load Face Analyzer."
+            raise WrongRecogniserError(
+                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {face_embeds.identity.shape[1]}. The recogniser of an "
+                "InsightFace pack such as buffalo_l is needed."
             )
         needed = self.variant.clip_dim
         if needed is None:
             return
+        name = f"{self.file.path.name} ({self.variant.name})"
         model = f"a {CLIP_VISION_NAMES.get(needed, '')} CLIP vision model (width {needed})".replace("a  ", "a ")
         if face_embeds.clip_hidden is None:
-            raise FaceGenError(
-                f"{self.file.path.name} ({self.variant.name}) also reads CLIP vision states, and these faces were embedded "
-                f"without them. Connect {model} to clip_vision of the Embed Face node."
+            raise MissingClipVisionError(
+                f"{name} also reads CLIP vision states, and these faces were embedded without them. It needs {model}."
             )
         given = face_embeds.clip_hidden.shape[-1]
         if given != needed:
-            raise FaceGenError(
-                f"{self.file.path.name} ({self.variant.name}) needs {model}, but the faces were embedded with "
-                f"{CLIP_VISION_NAMES.get(given, 'one')} of width {given}. Change the file in Load CLIP Vision."
-            )
+            other = CLIP_VISION_NAMES.get(given, "one")
+            raise WrongClipVisionError(f"{name} needs {model}, but the faces were embedded with {other} of width {given}.")
 
     def lora(self, blocks: list[CrossAttention], prefix: str = "") -> dict[str, Tensor]:
         """The adapter's own LoRA as "<prefix><module path>.lora_down.weight" / "….lora_up.weight"; {} if it has none.
@@ -135,14 +133,13 @@ class FaceIDAdapter:
         return digest.hexdigest()
 
     def match(self, blocks: list[CrossAttention], context_dim: int) -> None:
-        """Raise FaceGenError unless the UNet's cross-attention blocks are those the adapter was trained for."""
+        """Raises WrongBaseModelError unless the UNet's cross-attention blocks are those the adapter was trained for."""
         if context_dim == self.variant.context_dim and [b.width for b in blocks] == self.widths:
             return
-        raise FaceGenError(
+        raise WrongBaseModelError(
             f"{self.file.path.name} is a {self.variant.name} adapter, made for {self.variant.base} ({self.blocks} "
             f"cross-attention blocks, context width {self.variant.context_dim}), but the model is "
-            f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim}). Choose the FaceID file that "
-            "fits the checkpoint in Load FaceID, or another checkpoint."
+            f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim})."
         )
 
 

@@ -5,7 +5,7 @@ Source of the layouts: https://github.com/tencent-ailab/IP-Adapter and the files
 
 from dataclasses import dataclass
 
-from ....errors import FaceGenError
+from ....errors import NotAnAdapterError
 from ..adapter_file import AdapterFile
 from ..keys_values import count_blocks, matrix_names
 from .projection import LATENTS, STRUCTURE, missing_weights
@@ -55,7 +55,7 @@ def base_name(context_dim: int) -> str:
 
 
 def recognise(file: AdapterFile) -> Variant:
-    """Raises FaceGenError, with what was expected and what was found, for anything but a FaceID adapter."""
+    """Which variant the file is. Raises NotAnAdapterError, with what was expected and what was found, for any other file."""
     needed = matrix_names(max(1, count_blocks(file)))
     if missing := [*missing_weights(file), *(name for name in needed if name not in file)]:
         raise _unknown(file, f"lacks {', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}")
@@ -96,9 +96,6 @@ def _require_identity(file: AdapterFile, name: str) -> None:
         )
 
 
-def _unknown(file: AdapterFile, why: str) -> FaceGenError:
+def _unknown(file: AdapterFile, why: str) -> NotAnAdapterError:
     held = f"{len(file)} tensors{': ' + ', '.join(sorted(file)[:4]) + ', …' if len(file) else ''}"
-    return FaceGenError(
-        f"{file.path} is not a FaceID adapter: it {why}. {EXPECTED}. This file holds {held}. Choose a file such as "
-        "ip-adapter-faceid-plusv2_sd15.bin from the models/ipadapter folder in Load FaceID."
-    )
+    return NotAnAdapterError(f"{file.path} is not a FaceID adapter: it {why}. {EXPECTED}. This file holds {held}.")
