@@ -11,25 +11,7 @@ from facegen.models.face.analysis import FaceAnalysis, aligned_crop, select_face
 from facegen.models.face.annotate import annotate, as_batch
 from facegen.models.face.packs.find import find_packs
 from facegen.models.pictures import require_rgb
-from onnx_files import save_detector, save_pack, save_recogniser
-
-# x0, y0, x1, y1, confidence, as fractions of the square the detector looks at
-FACES = [
-    (0.05, 0.30, 0.20, 0.50, 0.95),
-    (0.40, 0.35, 0.65, 0.65, 0.80),
-    (0.75, 0.10, 0.90, 0.30, 0.90),
-    (0.30, 0.7, 0.4, 0.8, 0.40),
-]
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory):
-    return save_pack(tmp_path_factory.mktemp("packs") / "buffalo_l", FACES)
-
-
-@pytest.fixture(scope="module")
-def face_analysis(pack):
-    return FaceAnalysis(pack, provider="CPU")
+from onnx_files import FACES, save_detector, save_pack, save_recogniser
 
 
 def grey(height, width):
@@ -37,16 +19,10 @@ def grey(height, width):
 
 
 @pytest.mark.parametrize("photo", ["astronaut", "t1", "tom_hanks"])
-def test_identity_equals_insightface_bit_for_bit(pack, face_analysis, photo, request):
-    import insightface.app
-
+def test_identity_equals_insightface_bit_for_bit(insightface_app, face_analysis, photo, request):
     picture = request.getfixturevalue(photo)[0]
-    app = insightface.app.FaceAnalysis(
-        name=str(pack), allowed_modules=["detection", "recognition"], providers=["CPUExecutionProvider"]
-    )
-    app.prepare(ctx_id=0)
     bgr = (picture.numpy() * 255).round().astype(np.uint8)[..., ::-1].copy()
-    theirs = app.get(bgr)
+    theirs = insightface_app.get(bgr)
     ours = face_analysis.detect(to_bgr(picture))
     assert len(ours) == len(theirs) == 3
     identities = face_analysis.embed(to_bgr(picture), ours)

@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from facegen.errors import FaceGenError
-from facegen.models.face import analysis
 from facegen.models.face.analysis import SELECT, Face, FaceAnalysis, to_bgr
 from facegen.models.face.annotate import READABLE, annotate, as_batch
 from facegen.models.face.embeds import NOBODY
 from facegen.models.face.likeness import likenesses
 from facegen.models.face.photo_to_embeds import embed_photos
-from onnx_files import save_pack, save_recogniser
+from onnx_files import FACES, save_pack, save_recogniser
 
-FACES = [(0.05, 0.30, 0.20, 0.50, 0.95), (0.40, 0.35, 0.65, 0.65, 0.80), (0.75, 0.10, 0.90, 0.30, 0.90)]
 # Position in InsightFace's order (by confidence) of what each selection takes.
 CHOSEN = {
     "largest": [2],
@@ -26,27 +24,6 @@ CHOSEN = {
     "by index": [1],
     "all": [0, 2, 1],
 }
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory):
-    return save_pack(tmp_path_factory.mktemp("packs") / "buffalo_l", FACES)
-
-
-@pytest.fixture(scope="module")
-def face_analysis(pack):
-    return FaceAnalysis(pack, "CPU")
-
-
-@pytest.fixture(scope="module")
-def app(pack):
-    import insightface.app
-
-    app = insightface.app.FaceAnalysis(
-        name=str(pack), allowed_modules=["detection", "recognition"], providers=["CPUExecutionProvider"]
-    )
-    app.prepare(ctx_id=0)
-    return app
 
 
 def encode(calls):
@@ -61,12 +38,12 @@ def encode(calls):
 
 @pytest.mark.parametrize("photo", ["astronaut", "t1", "tom_hanks"])
 @pytest.mark.parametrize("select", SELECT)
-def test_choice_crop_and_identity_are_insightface_numbers(face_analysis, app, photo, select, request):
+def test_choice_crop_and_identity_are_insightface_numbers(face_analysis, insightface_app, photo, select, request):
     from insightface.utils import face_align
 
     picture = request.getfixturevalue(photo)
     bgr = (picture[0].numpy() * 255).round().astype(np.uint8)[..., ::-1].copy()
-    theirs = app.get(bgr)
+    theirs = insightface_app.get(bgr)
     done = embed_photos(face_analysis, picture, select=select, face_index=2, combine="concat")
     wanted = [theirs[i] for i in CHOSEN[select]]
     assert len(done.face_embeds) == len(wanted)
@@ -148,14 +125,9 @@ def test_the_report_judges_the_photo(face_analysis, astronaut, tom_hanks):
     assert any(w.startswith("picture 0, face 1: size") for w in report["warnings"])
 
 
-def test_sixteen_photos_cost_as_much_inference_as_sixteen_singles(face_analysis, astronaut, monkeypatch):
+def test_sixteen_photos_cost_as_much_inference_as_sixteen_singles(face_analysis, astronaut, count_inference):
     batch = torch.cat([astronaut * (1 - n / 100) for n in range(16)])
-    calls = []
-    session = face_analysis._session
-    for name in ("detect", "embed"):
-        whole = getattr(session, name)
-        monkeypatch.setattr(session, name, lambda *a, _n=name, _w=whole: calls.append(_n) or _w(*a))
-    analysis._cache.clear()
+    calls = count_inference(face_analysis)
     embed_photos(face_analysis, batch)
     assert calls.count("detect") == calls.count("embed") == 16
     embed_photos(face_analysis, batch[3:4], select="leftmost")
@@ -188,7 +160,7 @@ def test_likeness_by_another_recogniser_is_refused(face_analysis, astronaut, tmp
     (tmp_path / "aura" / "w600k_r50.onnx").unlink()
     save_recogniser(tmp_path / "aura" / "glintr100.onnx")
     face_embeds = embed_photos(FaceAnalysis(tmp_path / "aura", "CPU"), astronaut).face_embeds
-    with pytest.raises(FaceGenError, match=r"glintr100 \(model pack aura\), but the face analysis .* needs w600k_r50"):
+    with pytest.raises(FaceGenError, match=r"glintr100 \(model pack aura\), but w600k_r50 \(model pack buffalo_l\) is needed"):
         likenesses(astronaut, face_analysis, face_embeds)
 
 
