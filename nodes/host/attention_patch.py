@@ -6,6 +6,7 @@ from typing import Any
 import comfy.sd
 import torch
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
 from ...errors import FaceGenError
@@ -14,7 +15,7 @@ from ...models.identity.attention import IdentityAttention
 from ...models.identity.blocks import CrossAttention
 from ...models.identity.faceid.adapter import FaceIDAdapter
 from ...models.identity.layer_weights import parse_layer_weights
-from .conditionings import WINDOWS, Chunks, Options, chunks, watch
+from .conditionings import KEY, WINDOWS, Chunks, Options, chunks, watch
 from .mask_region import Region
 from .notes import note
 
@@ -54,6 +55,8 @@ def apply_faceid(
         return model.clone()
     patched = apply_lora(model, adapter, blocks, lora_strength)
     watch(patched)
+    if not patched.get_callbacks(CallbacksMP.ON_CLONE, KEY):
+        patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, _give_own_patches)
     window = SigmaWindow.between(patched, *percent_range)
     options = patched.model_options["transformer_options"]
     if window is not None:
@@ -69,6 +72,14 @@ def apply_faceid(
         previous = replaced.get(block.key, replaced.get(block.key[:2]))
         patched.set_model_attn2_replace(FaceIDPatch(identity, window, region, previous), *block.key)
     return patched
+
+
+def _give_own_patches(_: Any, clone: Any) -> None:
+    """On a clone: ComfyUI copies the dicts and lists of the options, and shares what is in them, which others add to."""
+    slots = clone.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
+    for key, patch in slots.items():
+        if isinstance(patch, FaceIDPatch):
+            slots[key] = patch.copy()
 
 
 def apply_lora(model: Any, adapter: FaceIDAdapter, blocks: list[CrossAttention], strength: float) -> Any:
@@ -208,6 +219,9 @@ class FaceIDPatch:
             self.previous = self.previous.to(device_or_dtype)
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "FaceIDPatch":
-        # ModelPatcher.clone() copies its options deeply. Keys and values never change and are shared; what is added is not.
+    def copy(self) -> "FaceIDPatch":
+        """With keys and values shared, which never change; what is added to one is not in the other."""
         return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FaceIDPatch":
+        return self.copy()  # ComfyUI of 2025 copies a model's options deeply
