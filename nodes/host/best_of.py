@@ -49,7 +49,7 @@ def best_of(
     kept = _keep(scores, size, face_embeds.per_image)
     chosen = [score.picture for score in kept]
     every, samples = torch.cat([r[0] for r in rounds]), torch.cat([r[1]["samples"] for r in rounds])
-    text = f"best {size} of {len(every)}; picture n was drawn with seed + n // {size}\n" + in_words(kept)
+    text = f"best {size} of {len(every)}; picture n was generated with seed + n // {size}\n" + in_words(kept)
     return every[chosen], {**latent, "samples": samples[chosen]}, on_node(text)
 
 
