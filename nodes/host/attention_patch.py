@@ -1,6 +1,7 @@
 """FaceID on a ComfyUI model: which blocks it has, what is patched, and when the patch acts."""
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 import comfy.sd
@@ -56,7 +57,7 @@ def apply_faceid(
     patched = apply_lora(model, adapter, blocks, lora_strength)
     watch(patched)
     if not patched.get_callbacks(CallbacksMP.ON_CLONE, KEY):
-        patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, _give_own_patches)
+        patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, give_own_patches)
     window = SigmaWindow.between(patched, *percent_range)
     options = patched.model_options["transformer_options"]
     if window is not None:
@@ -74,12 +75,12 @@ def apply_faceid(
     return patched
 
 
-def _give_own_patches(_: Any, clone: Any) -> None:
-    """On a clone: ComfyUI copies the dicts and lists of the options, and shares what is in them, which others add to."""
-    slots = clone.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
-    for key, patch in slots.items():
-        if isinstance(patch, FaceIDPatch):
-            slots[key] = patch.copy()
+def give_own_patches(model: Any, clone: Any) -> None:
+    """Called by the host when `model` is cloned. Another pack adds to a patch in place, and newer hosts share the objects in a
+    model's options among its clones: each clone gets patches of its own, so that nothing leaks into the model that came in.
+    """
+    replaced = clone.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
+    replaced.update({key: copy(patch) for key, patch in replaced.items() if isinstance(patch, FaceIDPatch)})
 
 
 def apply_lora(model: Any, adapter: FaceIDAdapter, blocks: list[CrossAttention], strength: float) -> Any:
@@ -219,9 +220,9 @@ class FaceIDPatch:
             self.previous = self.previous.to(device_or_dtype)
         return self
 
-    def copy(self) -> "FaceIDPatch":
-        """With keys and values shared, which never change; what is added to one is not in the other."""
+    def __copy__(self) -> "FaceIDPatch":
+        """Keys and values never change and are shared; what is added is not."""
         return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FaceIDPatch":
-        return self.copy()  # ComfyUI of 2025 copies a model's options deeply
+        return copy(self)  # hosts up to 0.8 copy a model's options deeply
