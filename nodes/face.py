@@ -6,6 +6,7 @@ import math
 import folder_paths
 from comfy_api.latest import io
 
+from ..errors import advise
 from ..models import onnx_providers
 from ..models.face.analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
 from ..models.face.annotate import annotate, as_batch
@@ -17,6 +18,7 @@ from ..models.pictures import require_rgb
 from . import types
 from .host import combos
 from .host.clip_states import encode_clip_vision
+from .host.cures import PICTURES
 from .host.reports import on_node
 
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
@@ -135,15 +137,16 @@ class FaceGenEmbedFace(io.ComfyNode):
     @classmethod
     def execute(cls, face_analysis, image, select, face_index, combine, on_no_face, clip_vision=None):
         encode = None if clip_vision is None else lambda crops: encode_clip_vision(clip_vision, crops)
-        done = embed_photos(
-            face_analysis,
-            image,
-            encode,
-            select=select,
-            face_index=face_index,
-            combine=combine,
-            skip=on_no_face == "skip",
-        )
+        with advise("Embed Face", PICTURES):
+            done = embed_photos(
+                face_analysis,
+                image,
+                encode,
+                select=select,
+                face_index=face_index,
+                combine=combine,
+                skip=on_no_face == "skip",
+            )
         report = json.dumps(done.report, indent=1)
         shown = on_node(_faces_in_words(done.report), done.annotated)
         return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
@@ -193,7 +196,8 @@ class FaceGenFaceQuality(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_analysis, image, select, face_index):
-        require_rgb(image, "Face Quality")
+        with advise("Face Quality", PICTURES):
+            require_rgb(image)
         entries, annotated = [], []
         for number, picture in enumerate(image):
             bgr = to_bgr(picture)

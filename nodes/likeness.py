@@ -5,9 +5,11 @@ import logging
 
 from comfy_api.latest import io
 
+from ..errors import advise
 from ..models.face.likeness import NO_FACE, best_pictures, likenesses
 from ..models.pictures import require_rgb
 from . import types
+from .host.cures import PICTURES
 from .host.reports import on_node
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ class FaceGenLikeness(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, face_analysis, face_embeds, keep):
-        require_rgb(image, "Likeness")
+        with advise("Likeness", PICTURES):
+            require_rgb(image)
         scores = likenesses(image, face_analysis, face_embeds)
         kept, best = best_pictures(image, scores, keep)
         _, ranking = best_pictures(image, scores, len(scores))

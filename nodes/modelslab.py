@@ -11,9 +11,10 @@ from comfy_api.latest import io
 
 from ..api.hosted import profiles
 from ..contract import FIELDS, ContractError, FaceGenRequest
-from ..errors import FaceGenError
+from ..errors import FaceGenError, advise
 from ..models.pictures import require_rgb
 from .host.background_loop import OwnLoop
+from .host.cures import PICTURES
 from .host.notes import note, show
 
 WHO = "ModelsLab Face Generator"
@@ -131,7 +132,8 @@ class FaceGenModelsLab(io.ComfyNode):
 def _request(face_image, **fields) -> FaceGenRequest:
     from ..api.hosted.face_photo import to_data_uri
 
-    require_rgb(face_image, WHO)
+    with advise(WHO, PICTURES):
+        require_rgb(face_image)
     if len(face_image) != 1:
         raise FaceGenError(
             f"{WHO} sends one photo, and face_image holds {len(face_image)}. Choose one with an Image From Batch node."

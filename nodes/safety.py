@@ -6,17 +6,21 @@ import json
 import folder_paths
 from comfy_api.latest import io
 
+from ..errors import UnsafeLabelsError, advise
 from ..models import onnx_providers
 from ..models.safety import checking, load, redaction
 from ..models.safety.filter import filter_images
 from ..models.safety.notice import NOTICE
 from . import types
 from .host import combos
+from .host.cures import CHECKER, NUDENET, PICTURES
 from .host.memory import place
 from .host.reports import on_node
 
 MODEL_FOLDER = "safety_checker"
 WANTED = f"{load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"
+
+LOADING = {**NUDENET, UnsafeLabelsError: "Write the labels that are unsafe into unsafe_labels, separated by commas."}
 
 
 def _checkers():
@@ -82,6 +86,7 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
         return combos.check(checker, _checkers(), _missing)
 
     @classmethod
+    @advise("Load Safety Checker", LOADING)
     def execute(cls, checker, provider, preset=checking.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
         labels = [label.strip() for label in unsafe_labels.split(",") if label.strip()]
         folders = folder_paths.get_folder_paths(MODEL_FOLDER)
@@ -114,6 +119,7 @@ class FaceGenCombineSafetyCheckers(io.ComfyNode):
         )
 
     @classmethod
+    @advise("Combine Safety Checkers")
     def execute(cls, unsafe_when, **checkers) -> io.NodeOutput:
         connected = [checkers[name] for name in sorted(checkers) if checkers[name] is not None]
         return io.NodeOutput(checking.CombinedChecker(connected, unsafe_when))
@@ -133,7 +139,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
                 types.SafetyChecker.Input("safety_checker", tooltip="From the Load Safety Checker node."),
                 io.Combo.Input(
                     "safety_checker_type",
-                    options=list(redaction.ACTIONS),
+                    options=list(redaction.REDACTIONS),
                     default="black",
                     tooltip="What replaces unsafe content: a black area, a heavy blur, large blocks, or a notice.",
                 ),
@@ -169,8 +175,9 @@ class FaceGenSafetyFilter(io.ComfyNode):
         )
 
     @classmethod
+    @advise("Safety Filter", {**PICTURES, **CHECKER})
     def execute(cls, image, safety_checker, safety_checker_type, threshold, region, notice=NOTICE) -> io.NodeOutput:
-        done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice, who="Safety Filter")
+        done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice)
         report = json.dumps(done.report, indent=2)
         return io.NodeOutput(done.images, done.mask, any(done.flagged), report, ui=on_node(_in_words(done.report)))
 

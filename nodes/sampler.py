@@ -6,7 +6,7 @@ import nodes as comfy_nodes
 from comfy_api.latest import io
 
 from ..contract import FIELDS
-from ..models.safety.redaction import ACTIONS
+from ..models.safety.redaction import REDACTIONS
 from ..models.style import PLAIN
 from . import types
 from .host.attention_patch import apply_faceid
@@ -129,7 +129,7 @@ class FaceGenSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "safety_checker_type",
-                    options=list(ACTIONS),
+                    options=list(REDACTIONS),
                     default=FIELDS["safety_checker_type"].default,
                     optional=True,
                     tooltip="With a safety checker: what replaces an unsafe picture.",

@@ -2,14 +2,19 @@
 
 from comfy_api.latest import io
 
-from ..errors import FaceGenError
+from ..errors import FaceGenError, TinyFilesError, advise
 from ..models import tiny_files
 from ..models.face.analysis import FaceAnalyzer
 from ..models.face.packs.find import role
 from ..models.face.packs.session import require_insightface
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
-from .host.tiny_loaders import WHO, load_clip, load_clip_vision, load_model, load_vae
+from .host.tiny_loaders import load_clip, load_clip_vision, load_model, load_vae
+
+CURES = {
+    TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
+    "git checkout -- models/tiny",
+}
 
 
 class FaceGenLoadTinyModel(io.ComfyNode):
@@ -37,8 +42,9 @@ class FaceGenLoadTinyModel(io.ComfyNode):
         )
 
     @classmethod
+    @advise("Load Tiny Model", CURES)
     def execute(cls):
-        folder = tiny_files.require_tiny_files(WHO)
+        folder = tiny_files.require_tiny_files()
         parts = load_model, load_clip, load_vae, load_clip_vision, _faceid, _face_analysis
         return io.NodeOutput(*(load(folder) for load in parts))
 
@@ -47,19 +53,19 @@ def _faceid(folder):
     file = folder / tiny_files.FACEID
     try:
         return FaceIDAdapter(file)
-    except FaceGenError as error:  # its advice is about files that are downloaded
-        raise tiny_files.unusable(WHO, file, _reason(error)) from error
+    except FaceGenError as error:  # which counts on a file that was downloaded
+        raise tiny_files.unusable(file, _reason(error)) from error
 
 
 def _face_analysis(folder):
     require_insightface()
     for name, wanted in ((tiny_files.DETECTOR, "detector"), (tiny_files.RECOGNISER, "recogniser")):
         if (found := role(folder / name)) != wanted:
-            raise tiny_files.unusable(WHO, folder / name, f"as a {wanted} it is {found}")
+            raise tiny_files.unusable(folder / name, f"as a {wanted} it is {found}")
     try:
         return FaceAnalyzer(folder / tiny_files.FACE_PACK)
     except FaceGenError as error:
-        raise tiny_files.unusable(WHO, folder / tiny_files.FACE_PACK, _reason(error)) from error
+        raise tiny_files.unusable(folder / tiny_files.FACE_PACK, _reason(error)) from error
 
 
 def _reason(error):

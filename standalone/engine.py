@@ -55,7 +55,7 @@ class Engine:
                 "well-lit photo of one person who faces the camera, with some room around the head, down to the shoulders; "
                 "not a tight crop of the face."
             )
-        done = embed_photos(self.analyzer, photo, self.clip_vision.states, who="The command line")
+        done = embed_photos(self.analyzer, photo, self.clip_vision.states)
         return done.embeds, done.crops
 
     def generate(self, request: FaceGenRequest, embeds: FaceEmbeds, progress: str | None = None) -> Result:

@@ -58,15 +58,14 @@ def embed_photos(
     face_index: int = 0,
     combine: str = "average",
     skip: bool = False,
-    who: str = "Embed Face",
 ) -> EmbeddedPhotos:
     """The chosen faces of RGB photos [B, H, W, 3] (0-1) as embeddings.
 
     With `skip`, a photo without a face is left out; where each image has its own face (combine "one per image"), its place
-    is kept for nobody. `encode` is called once, with all crops. `who` names the node or command in messages.
-    Raises FaceGenError when there is no face, or not the one asked for.
+    is kept for nobody. `encode` is called once, with all crops.
+    Raises BadPicturesError on other pictures, FaceGenError when there is no face, or not the one asked for.
     """
-    require_rgb(images, who)
+    require_rgb(images)
     photos = [_look(analyzer, picture, number, select, face_index) for number, picture in enumerate(images)]
     missing = [photo for photo in photos if not photo.chosen]
     if missing and not skip:

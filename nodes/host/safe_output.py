@@ -3,7 +3,9 @@
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ...errors import advise
 from ...models.safety.filter import filter_images
+from .cures import CHECKER, PICTURES
 
 
 def without_previews(model):
@@ -21,6 +23,7 @@ def without_previews(model):
     return model
 
 
+@advise("Face Portrait Sampler", {**PICTURES, **CHECKER})
 def hide_unsafe(images, latent, checker, action):
     """(images, latent) with unsafe pictures redacted whole, and their latents, which show the same, made zero."""
     filtered = filter_images(images, checker, action)

@@ -25,7 +25,6 @@ from safetensors.torch import load
 from ...models import tiny_files
 from ...models.tiny_files import unusable
 
-WHO = "Load Tiny Model"
 MODEL_TYPES = {"epsilon": ModelType.EPS, "v_prediction": ModelType.V_PREDICTION}
 # What is read of the configurations.
 SCHEDULER_KEYS = ("beta_start", "beta_end", "beta_schedule", "prediction_type")
@@ -79,7 +78,7 @@ def _scheduler(file):
     """diffusers' configuration, of a schedule that ComfyUI has under another name."""
     given = _config(file, *SCHEDULER_KEYS)
     if given["beta_schedule"] != "scaled_linear" or given["prediction_type"] not in MODEL_TYPES:
-        raise unusable(WHO, file, f"{given['beta_schedule']}, {given['prediction_type']}")
+        raise unusable(file, f"{given['beta_schedule']}, {given['prediction_type']}")
     return given
 
 
@@ -155,9 +154,9 @@ def _tokenizer(folder, config):
     try:
         made = comfy.sd1_clip.SD1Tokenizer(folder_paths.get_folder_paths("embeddings"), tokenizer=own)
     except Exception as error:  # transformers and its tokenizers have no common type
-        raise unusable(WHO, folder, error) from error
+        raise unusable(folder, error) from error
     if (words := len(made.clip_l.inv_vocab)) != config["vocab_size"]:
-        raise unusable(WHO, folder, f"{words} words, and the text encoder knows {config['vocab_size']}")
+        raise unusable(folder, f"{words} words, and the text encoder knows {config['vocab_size']}")
     return made
 
 
@@ -191,14 +190,14 @@ def load_clip_vision(folder):
 
 
 def _config(file, *needed):
-    """A configuration. Raises FaceGenError unless it is JSON and has what is needed."""
+    """A configuration. Raises TinyFilesError unless it is JSON and has what is needed."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         missing = [name for name in needed if name not in config]
     except (OSError, ValueError, TypeError) as error:
-        raise unusable(WHO, file, error) from error
+        raise unusable(file, error) from error
     if missing:
-        raise unusable(WHO, file, f"it lacks {', '.join(missing)}")
+        raise unusable(file, f"it lacks {', '.join(missing)}")
     return config
 
 
@@ -206,15 +205,15 @@ def _read(file):
     try:
         return load(file.read_bytes())  # not mapped: a file that is open could not be replaced on Windows
     except (OSError, SafetensorError) as error:
-        raise unusable(WHO, file, error) from error
+        raise unusable(file, error) from error
 
 
 def _fitting(file, tensors, module, name_in_file=str):
-    """The file's tensors under the module's names. Raises FaceGenError unless all are there, in the module's shapes."""
+    """The file's tensors under the module's names. Raises TinyFilesError unless all are there, in the module's shapes."""
     wanted = module.state_dict()
     found = {name: tensors.get(name_in_file(name)) for name in wanted}
     wrong = [name for name, tensor in found.items() if tensor is None or tensor.shape != wanted[name].shape]
     if wrong:
         what = f"{len(wrong)} of {len(wanted)} tensors are missing or of another shape, {name_in_file(wrong[0])} for one"
-        raise unusable(WHO, file, what)
+        raise unusable(file, what)
     return found

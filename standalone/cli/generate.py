@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...contract import FIELDS, OF_THE_ANSWER, FaceGenRequest
-from ...errors import FaceGenError
+from ...errors import BrokenNudeNetError, FaceGenError, MissingNudeNetError, TinyFilesError, advise
 from ...models.tiny_files import require_tiny_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +26,12 @@ MODEL_OPTIONS = {
     "faceid": "Which FaceID file of the models folder to use.",
     "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
     "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
+}
+CURES = {
+    MissingNudeNetError: "Run `pip install -U nudenet` with the Python that runs this.",
+    BrokenNudeNetError: "Run `pip install --force-reinstall nudenet` with the Python that runs this.",
+    TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
+    "git checkout -- models/tiny",
 }
 DEMO = {"prompt": "a person, blue background", "seed": 42}
 
@@ -70,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@advise("generate", CURES)
 def run(options: argparse.Namespace) -> None:
     """Raises FaceGenError or ContractError for what the user can mend."""
     given = {name: getattr(options, name) for name in FIELDS if name not in OF_THE_ANSWER}
@@ -145,7 +152,7 @@ def choose_weights(options: argparse.Namespace):
         return weights, False
     if options.models in (None, TINY):
         say(TINY_NOTICE)
-        return find_weights(require_tiny_files("The tiny model"), **names), True
+        return find_weights(require_tiny_files(), **names), True
     say(f"models from {options.models}")
     return find_weights(Path(options.models), **names), False
 
