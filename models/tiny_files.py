@@ -1,6 +1,6 @@
 """The small model that ships with the pack: where its files are, and whether they are whole.
 
-The folder is laid out like ComfyUI's models folder.
+Its folders are named as those that the published models are kept in.
 """
 
 from pathlib import Path

@@ -76,7 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@advise("generate", CURES)
 def run(options: argparse.Namespace) -> None:
     """Raises FaceGenError or ContractError for what the user can mend."""
     given = {name: getattr(options, name) for name in FIELDS if name not in OF_THE_ANSWER}
@@ -100,11 +99,13 @@ def run(options: argparse.Namespace) -> None:
         from ..drawing import draw, write_sheet
     if options.demo:
         faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
-        files = draw_demo(engine, request, faces, options.out)
+        with advise("generate", CURES):
+            files = draw_demo(engine, request, faces, options.out)
     else:
         embeds, crop = engine.embed(photo)
         prepare_folder(options.out)
-        drawn = draw(engine, request, embeds, options.out)
+        with advise("generate", CURES):
+            drawn = draw(engine, request, embeds, options.out)
         files = [*drawn.files, write_sheet([("photo", photo[0]), ("face", crop[0]), *drawn.cells], drawn.files, options.out)]
     for file in files:
         say(f"wrote {file}")
@@ -152,7 +153,9 @@ def choose_weights(options: argparse.Namespace):
         return weights, False
     if options.models in (None, TINY):
         say(TINY_NOTICE)
-        return find_weights(require_tiny_files(), **names), True
+        with advise("generate", CURES):
+            folder = require_tiny_files()
+        return find_weights(folder, **names), True
     say(f"models from {options.models}")
     return find_weights(Path(options.models), **names), False
 
