@@ -16,10 +16,9 @@ from ..models.face.photo_to_embeds import embed_photos
 from ..models.face.quality import portrait_quality
 from ..models.pictures import require_rgb
 from . import types
-from .host import combos
+from .host import combos, reports
 from .host.clip_states import encode_clip_vision
 from .host.cures import PICTURES
-from .host.reports import on_node
 
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
 WANTED = f"{TRAINED_WITH} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH}"
@@ -148,7 +147,7 @@ class FaceGenEmbedFace(io.ComfyNode):
                 skip=on_no_face == "skip",
             )
         report = json.dumps(done.report, indent=1)
-        shown = on_node(_faces_in_words(done.report), done.annotated)
+        shown = reports.report(_faces_in_words(done.report), done.annotated)
         return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
 
 
@@ -212,9 +211,12 @@ class FaceGenFaceQuality(io.ComfyNode):
         text = "\n".join(_in_words(entry) for entry in entries)
         good, annotated = not any(entry["problems"] for entry in entries), as_batch(annotated)
         report = json.dumps(entries, indent=1)
-        return io.NodeOutput(score, good, annotated, report, ui=on_node(text, annotated))
+        return io.NodeOutput(score, good, annotated, report, ui=reports.report(text, annotated))
 
 
 def _in_words(entry):
     says = [check["says"] for check in entry["checks"].values()] if "checks" in entry else entry["problems"]
     return f"picture {entry['picture']}: {math.floor(100 * entry['score'])} of 100\n  " + "\n  ".join(says)
+
+
+NODES = [FaceGenLoadFaceAnalyzer, FaceGenEmbedFace, FaceGenFaceQuality]

@@ -12,7 +12,8 @@ from ..models.face.embeds import FaceEmbeds
 from ..models.face.likeness import SAME_PERSON
 from . import types
 from .host import combos
-from .host.reports import on_node
+from .host.folders import faces_folder
+from .host.reports import report
 
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
@@ -20,11 +21,6 @@ WEIGHT = {"default": 1.0, "min": 0.0, "max": 10.0, "step": 0.05, "tooltip": "Sha
 FACEID_RECOGNISER, ANY = "w600k_r50", "any"  # the published FaceID adapters were trained with buffalo_l's recogniser
 ENDING = ".safetensors"
 WANTED = "a saved face -> run Save Face Embeds once (user/facegen/faces), then press R"
-
-
-def faces_folder():
-    """In the user's folder, because it is personal: ComfyUI serves its output folder to anyone who can reach it."""
-    return os.path.join(folder_paths.get_user_directory(), "facegen", "faces")
 
 
 class FaceGenCombineFaces(io.ComfyNode):
@@ -61,7 +57,7 @@ class FaceGenCombineFaces(io.ComfyNode):
         people = {name: inputs[name] for name in names if inputs.get(name) is not None}
         weights = {name: inputs[name.replace("face_embeds", "weight")] for name in people}
         combined = combine_faces(people, weights, method)
-        return io.NodeOutput(combined, ui=on_node(_strangers(people) if method != "subtract" else ""))
+        return io.NodeOutput(combined, ui=report(_strangers(people) if method != "subtract" else ""))
 
 
 def _strangers(people):
@@ -103,7 +99,7 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
         folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
         path = os.path.join(folder, f"{file}_{number:05}_{ENDING}")
         face_embeds.save(path)
-        return io.NodeOutput(ui=on_node(f"saved as {os.path.relpath(path, root)}"))
+        return io.NodeOutput(ui=report(f"saved as {os.path.relpath(path, root)}"))
 
 
 class FaceGenLoadFaceEmbeds(io.ComfyNode):
@@ -164,3 +160,6 @@ def _missing(name):
 def _files():
     root = Path(faces_folder())
     return sorted(path.relative_to(root).as_posix() for path in root.rglob(f"*{ENDING}")) if root.is_dir() else []
+
+
+NODES = [FaceGenCombineFaces, FaceGenSaveFaceEmbeds, FaceGenLoadFaceEmbeds]

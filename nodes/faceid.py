@@ -3,12 +3,12 @@
 import folder_paths
 from comfy_api.latest import io
 
-from ..contract import FIELDS
 from ..errors import FaceGenError
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
 from .host import combos
 from .host.attention_patch import apply_faceid
+from .widgets import S_SCALE, widget
 
 FOLDER = "ipadapter"
 SOURCE = "huggingface.co/h94/IP-Adapter-FaceID"
@@ -56,7 +56,6 @@ class FaceGenLoadFaceID(io.ComfyNode):
 class FaceGenApplyFaceID(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        s_scale = FIELDS["s_scale"]
         return io.Schema(
             node_id="FaceGenApplyFaceID",
             display_name="Apply FaceID (FaceGen)",
@@ -76,11 +75,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "s_scale",
-                    default=s_scale.default,
-                    min=s_scale.minimum,
-                    max=s_scale.maximum,
-                    step=0.01,
-                    tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
+                    **widget("s_scale", step=0.01, tooltip=S_SCALE),
                 ),
                 io.Float.Input(
                     "lora_strength",
@@ -146,3 +141,6 @@ class FaceGenApplyFaceID(io.ComfyNode):
                 mask=mask,
             )
         )
+
+
+NODES = [FaceGenLoadFaceID, FaceGenApplyFaceID]

@@ -9,8 +9,8 @@ from ..errors import advise
 from ..models.face.likeness import NO_FACE, best_pictures, likenesses
 from ..models.pictures import require_rgb
 from . import types
+from .host import reports
 from .host.cures import PICTURES
-from .host.reports import on_node
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class FaceGenLikeness(io.ComfyNode):
             log.warning("FaceGen: Likeness found no face in any of the %d pictures.", len(image))
         top = NO_FACE if best[0].cosine is None else best[0].cosine
         report = json.dumps([score.as_dict() for score in ranking], indent=1)
-        return io.NodeOutput(kept, top, report, ui=on_node(in_words(ranking)))
+        return io.NodeOutput(kept, top, report, ui=reports.report(in_words(ranking)))
 
 
 def in_words(scores):
@@ -62,3 +62,6 @@ def in_words(scores):
         f"picture {s.picture}: " + ("no face" if s.cosine is None else f"{s.percent:.0f} % (cosine {s.cosine:.2f})")
         for s in scores
     )
+
+
+NODES = [FaceGenLikeness]

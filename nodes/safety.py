@@ -12,10 +12,10 @@ from ..models.safety import checking, load, redaction
 from ..models.safety.filter import filter_images
 from ..models.safety.notice import NOTICE
 from . import types
-from .host import combos
+from .host import combos, reports
 from .host.cures import CHECKER, NUDENET, PICTURES
-from .host.memory import place
-from .host.reports import on_node
+from .host.networks.memory import place
+from .widgets import widget
 
 MODEL_FOLDER = "safety_checker"
 WANTED = f"{load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"
@@ -139,9 +139,10 @@ class FaceGenSafetyFilter(io.ComfyNode):
                 types.SafetyChecker.Input("safety_checker", tooltip="From the Load Safety Checker node."),
                 io.Combo.Input(
                     "safety_checker_type",
-                    options=list(redaction.REDACTIONS),
-                    default="black",
-                    tooltip="What replaces unsafe content: a black area, a heavy blur, large blocks, or a notice.",
+                    **widget(
+                        "safety_checker_type",
+                        tooltip="What replaces unsafe content: a black area, a heavy blur, large blocks, or a notice.",
+                    ),
                 ),
                 io.Float.Input(
                     "threshold",
@@ -179,7 +180,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
     def execute(cls, image, safety_checker, safety_checker_type, threshold, region, notice=NOTICE) -> io.NodeOutput:
         done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice)
         report = json.dumps(done.report, indent=2)
-        return io.NodeOutput(done.images, done.mask, any(done.flagged), report, ui=on_node(_in_words(done.report)))
+        return io.NodeOutput(done.images, done.mask, any(done.flagged), report, ui=reports.report(_in_words(done.report)))
 
 
 def _in_words(report):
@@ -193,3 +194,6 @@ def _in_words(report):
             line += f", {picture['shown']}, {picture['region']}" + (f": {found}" if found else "")
         lines.append(line)
     return "\n".join(lines)
+
+
+NODES = [FaceGenLoadSafetyChecker, FaceGenCombineSafetyCheckers, FaceGenSafetyFilter]

@@ -6,19 +6,17 @@ import nodes as comfy_nodes
 from comfy_api.latest import io
 
 from ..contract import FIELDS
-from ..models.safety.redaction import REDACTIONS
 from ..models.style import PLAIN
 from . import types
 from .host.attention_patch import apply_faceid
 from .host.best_of import best_of
 from .host.safe_output import hide_unsafe, without_previews
+from .widgets import S_SCALE, widget
 
 
 class FaceGenSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        s_scale, steps, guidance = (FIELDS[n] for n in ("s_scale", "num_inference_steps", "guidance_scale"))
-        width, height, samples = (FIELDS[n].default for n in ("width", "height", "samples"))
         return io.Schema(
             node_id="FaceGenSampler",
             display_name="Face Portrait Sampler (FaceGen)",
@@ -39,24 +37,22 @@ class FaceGenSampler(io.ComfyNode):
                 io.String.Input(
                     "prompt",
                     multiline=True,
-                    default="",
                     dynamic_prompts=True,
-                    tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
+                    **widget(
+                        "prompt",
+                        default="",
+                        tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
+                    ),
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
-                    default="",
                     dynamic_prompts=True,
-                    tooltip="What it should not show. Left empty, the style node's is used.",
+                    **widget("negative_prompt", tooltip="What it should not show. Left empty, the style node's is used."),
                 ),
                 io.Float.Input(
                     "s_scale",
-                    default=s_scale.default,
-                    min=s_scale.minimum,
-                    max=s_scale.maximum,
-                    step=0.01,
-                    tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
+                    **widget("s_scale", step=0.01, tooltip=S_SCALE),
                 ),
                 io.Float.Input(
                     "faceid_weight",
@@ -66,31 +62,26 @@ class FaceGenSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="How strongly the person shows; multiplied by the style's own weight.",
                 ),
-                io.Int.Input("width", default=width, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
-                io.Int.Input("height", default=height, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
-                io.Int.Input("samples", default=samples, min=1, max=64, tooltip="How many pictures, drawn as one batch."),
+                io.Int.Input("width", **widget("width", max=8192, tooltip="In pixels; unused with a latent.")),
+                io.Int.Input("height", **widget("height", max=8192, tooltip="In pixels; unused with a latent.")),
+                io.Int.Input("samples", **widget("samples", max=64, tooltip="How many pictures, drawn as one batch.")),
                 io.Int.Input(
                     "num_inference_steps",
-                    default=steps.default,
-                    min=1,
-                    max=200,
-                    tooltip="Denoising steps. Usual: 21 to 41.",
+                    **widget("num_inference_steps", min=1, max=200, tooltip="Denoising steps. Usual: 21 to 41."),
                 ),
                 io.Float.Input(
                     "guidance_scale",
-                    default=guidance.default,
-                    min=1.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Scale of classifier-free guidance (cfg): how literally the prompt is taken.",
+                    **widget(
+                        "guidance_scale",
+                        max=100.0,
+                        step=0.1,
+                        tooltip="Scale of classifier-free guidance (cfg): how literally the prompt is taken.",
+                    ),
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Seed of the noise.",
+                    **widget("seed", default=0, tooltip="Seed of the noise."),
                 ),
                 io.Combo.Input(
                     "sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="dpmpp_2m", tooltip="Sampler."
@@ -129,10 +120,8 @@ class FaceGenSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "safety_checker_type",
-                    options=list(REDACTIONS),
-                    default=FIELDS["safety_checker_type"].default,
                     optional=True,
-                    tooltip="With a safety checker: what replaces an unsafe picture.",
+                    **widget("safety_checker_type", tooltip="With a safety checker: what replaces an unsafe picture."),
                 ),
             ],
             outputs=[
@@ -213,3 +202,6 @@ def start_latent(latent, width, height, samples):
     if latent["samples"].shape[0] == 1 and samples > 1:
         return comfy_nodes.RepeatLatentBatch().repeat(latent, samples)[0]
     return latent
+
+
+NODES = [FaceGenSampler]

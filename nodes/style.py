@@ -1,17 +1,16 @@
 """Style node."""
 
-import os
 from dataclasses import replace
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..models.style import load_style, style_files
 from . import types
+from .host.folders import styles_folder
 
 
 def _styles():
-    return style_files(os.path.join(folder_paths.get_user_directory(), "facegen", "styles"))
+    return style_files(styles_folder())
 
 
 class FaceGenStyle(io.ComfyNode):
@@ -57,3 +56,6 @@ class FaceGenStyle(io.ComfyNode):
     def execute(cls, style, prompt, negative_prompt):
         face_style = replace(load_style(_styles()[style]), user_prompt=prompt, user_negative=negative_prompt)
         return io.NodeOutput(face_style, face_style.positive(), face_style.negative_prompt())
+
+
+NODES = [FaceGenStyle]

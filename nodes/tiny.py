@@ -9,7 +9,7 @@ from ..models.face.packs.find import role
 from ..models.face.packs.session import require_insightface
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
-from .host.tiny_loaders import load_clip, load_clip_vision, load_model, load_vae
+from .host.networks.tiny import load_clip, load_clip_vision, load_model, load_vae
 
 CURES = {
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
@@ -71,3 +71,6 @@ def _face_analysis(folder):
 def _reason(error):
     """What the library said, or the first sentence of ours."""
     return error.__cause__ or str(error).partition(". ")[0]
+
+
+NODES = [FaceGenLoadTinyModel]

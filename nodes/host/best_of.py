@@ -6,7 +6,7 @@ import torch
 from ...errors import FaceGenError
 from ...models.face.likeness import Likeness, best_first, likenesses
 from ..likeness import in_words
-from .reports import on_node
+from .reports import report
 
 SEEDS = 2**64
 
@@ -21,7 +21,7 @@ def best_of(draw, seed, candidates, face_analysis, face_embeds):
     images, latent = draw(seed)
     size = len(images)
     if candidates <= size:
-        return images, latent, on_node("")
+        return images, latent, report("")
     if face_analysis is None:
         raise FaceGenError(
             f"Face Portrait Sampler: to choose the best of {candidates} candidates, connect Load Face Analyzer to "
@@ -38,7 +38,7 @@ def best_of(draw, seed, candidates, face_analysis, face_embeds):
     chosen = [score.picture for score in kept]
     every, samples = torch.cat([r[0] for r in rounds]), torch.cat([r[1]["samples"] for r in rounds])
     text = f"best {size} of {len(every)}; picture n was drawn with seed + n // {size}\n" + in_words(kept)
-    return every[chosen], {**latent, "samples": samples[chosen]}, on_node(text)
+    return every[chosen], {**latent, "samples": samples[chosen]}, report(text)
 
 
 def _keep(scores, size, per_image):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import FaceGenError
-from .notes import note
+from .reports import warn
 
 
 class Region:
@@ -42,7 +42,7 @@ class Region:
         if key not in self._sized:
             if call.tiled and not self._noted:
                 self._noted = True
-                note("a mask of Apply FaceID is stretched over each tile, as the tiled sampler doesn't tell where a tile lies.")
+                warn("a mask of Apply FaceID is stretched over each tile, as the tiled sampler doesn't tell where a tile lies.")
             self._sized[key] = self._resized(tuple(grid), call, len(like) // len(call.sides)).to(like)
         return self._sized[key]
 

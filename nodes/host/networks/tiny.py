@@ -22,8 +22,8 @@ from comfy.model_base import ModelType
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from ...models import tiny_files
-from ...models.tiny_files import unusable
+from ....models import tiny_files
+from ....models.tiny_files import unusable
 
 MODEL_TYPES = {"epsilon": ModelType.EPS, "v_prediction": ModelType.V_PREDICTION}
 # What is read of the configurations.
