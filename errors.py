@@ -11,8 +11,11 @@ class FaceGenError(ValueError):
     """
 
 
+Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
+
+
 @contextmanager
-def advise(where: str, cures: Mapping[type[FaceGenError], str] | None = None) -> Iterator[None]:
+def advise(where: str, cures: Cures | None = None) -> Iterator[None]:
     """Around calls of the engine, or as a decorator: `where` (a node, a command) opens each FaceGenError that comes out, and
     the cure of the first entry that it is an instance of closes it. The error keeps its class and its cause.
     """

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..api.hosted import profiles
 from ..contract import ContractError, FaceGenRequest
@@ -17,13 +20,16 @@ from .host.folders import modelslab_file
 from .host.reports import show_progress, warn
 from .widgets import widget
 
+if TYPE_CHECKING:  # what only a run needs is imported by the run
+    from ..api.hosted.client import Progress, Result
+
 WHO = "ModelsLab Face Generator"
 LOOK = 0.1  # seconds between two looks at ComfyUI's cancel button
 
 
 class FaceGenModelsLab(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenModelsLab",
             display_name="ModelsLab Face Generator (FaceGen)",
@@ -93,7 +99,7 @@ class FaceGenModelsLab(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, profile=None):
+    def validate_inputs(cls, profile: str | None = None) -> bool | str:
         """Instead of ComfyUI's own check of the combo: this one says how to configure a key."""
         if profile is None:
             return True  # comes from another node
@@ -104,8 +110,18 @@ class FaceGenModelsLab(io.ComfyNode):
         return True
 
     @classmethod
-    async def execute(cls, face_image, profile, timeout, request_id="", webhook="", track_id="", **fields):
-        from ..api.hosted.client import FaceGenClient, RemoteError
+    async def execute(
+        cls,
+        face_image: Tensor,
+        profile: str,
+        timeout: int,
+        request_id: str = "",
+        webhook: str = "",
+        track_id: str = "",
+        **fields: Any,
+    ) -> io.NodeOutput:
+        from ..api.hosted.client import FaceGenClient
+        from ..api.hosted.refusals import RemoteError
 
         try:
             client = FaceGenClient(profiles.load(profile, modelslab_file()), timeout, _tell_id)
@@ -120,7 +136,7 @@ class FaceGenModelsLab(io.ComfyNode):
         return io.NodeOutput(torch.from_numpy(result.pictures), json.dumps(result.response, indent=2, ensure_ascii=False))
 
 
-def _request(face_image, **fields) -> FaceGenRequest:
+def _request(face_image: Tensor, **fields: Any) -> FaceGenRequest:
     from ..api.hosted.face_photo import to_data_uri
 
     with advise(WHO, PICTURES):
@@ -133,11 +149,11 @@ def _request(face_image, **fields) -> FaceGenRequest:
     return FaceGenRequest(face_image=to_data_uri(pixels), **fields)
 
 
-def _tell_id(request_id) -> None:
+def _tell_id(request_id: int | str) -> None:
     warn(f"{WHO} took request {request_id}; should it get lost, request_id {request_id} fetches it without paying again.")
 
 
-async def _interruptible(work, progress):
+async def _interruptible(work: "Coroutine[Any, Any, Result]", progress: "Progress") -> "Result":
     """The result of `work`, which ends when ComfyUI's cancel button is pressed; meanwhile the node shows how it stands."""
     running, shown = OwnLoop(work), ""
     try:
@@ -150,7 +166,8 @@ async def _interruptible(work, progress):
                 shown = str(progress)
                 show_progress(shown)
             await asyncio.sleep(LOOK)
-        return running.result()
+        result: Result = running.result()
+        return result
     finally:
         running.cancel()
 

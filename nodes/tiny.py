@@ -1,8 +1,10 @@
 """The model that ships with the pack, from its files to what ComfyUI's own loaders would have given."""
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
-from ..errors import FaceGenError, TinyFilesError, advise
+from ..errors import Cures, FaceGenError, TinyFilesError, advise
 from ..models import tiny_files
 from ..models.face.analysis import FaceAnalyzer
 from ..models.face.packs.find import role
@@ -11,7 +13,7 @@ from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
 from .host.networks.tiny import load_clip, load_clip_vision, load_model, load_vae
 
-CURES = {
+CURES: Cures = {
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
     "git checkout -- models/tiny",
 }
@@ -19,7 +21,7 @@ CURES = {
 
 class FaceGenLoadTinyModel(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenLoadTinyModel",
             display_name="Load Tiny Model (FaceGen)",
@@ -43,13 +45,13 @@ class FaceGenLoadTinyModel(io.ComfyNode):
 
     @classmethod
     @advise("Load Tiny Model", CURES)
-    def execute(cls):
+    def execute(cls) -> io.NodeOutput:
         folder = tiny_files.require_tiny_files()
         parts = load_model, load_clip, load_vae, load_clip_vision, _faceid, _face_analysis
         return io.NodeOutput(*(load(folder) for load in parts))
 
 
-def _faceid(folder):
+def _faceid(folder: Path) -> FaceIDAdapter:
     file = folder / tiny_files.FACEID
     try:
         return FaceIDAdapter(file)
@@ -57,7 +59,7 @@ def _faceid(folder):
         raise tiny_files.unusable(file, _reason(error)) from error
 
 
-def _face_analysis(folder):
+def _face_analysis(folder: Path) -> FaceAnalyzer:
     require_insightface()
     for name, wanted in ((tiny_files.DETECTOR, "detector"), (tiny_files.RECOGNISER, "recogniser")):
         if (found := role(folder / name)) != wanted:
@@ -68,7 +70,7 @@ def _face_analysis(folder):
         raise tiny_files.unusable(folder / tiny_files.FACE_PACK, _reason(error)) from error
 
 
-def _reason(error):
+def _reason(error: FaceGenError) -> object:
     """What the library said, or the first sentence of ours."""
     return error.__cause__ or str(error).partition(". ")[0]
 

@@ -4,15 +4,13 @@ from ...errors import (
     AlphaChannelError,
     BadPicturesError,
     BrokenNudeNetError,
-    FaceGenError,
+    Cures,
     MissingNudeNetError,
     NoPicturesError,
     NotFiniteError,
     NoVerdictError,
     OneChannelError,
 )
-
-Cures = dict[type[FaceGenError], str]
 
 # The first entry that fits counts, so the general kind comes last.
 PICTURES: Cures = {

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...contract import FIELDS, OF_THE_ANSWER, FaceGenRequest
-from ...errors import BrokenNudeNetError, FaceGenError, MissingNudeNetError, TinyFilesError, advise
+from ...errors import BrokenNudeNetError, Cures, FaceGenError, MissingNudeNetError, TinyFilesError, advise
 from ...models.tiny_files import require_tiny_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ MODEL_OPTIONS = {
     "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
     "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
 }
-CURES = {
+CURES: Cures = {
     MissingNudeNetError: "Run `pip install -U nudenet` with the Python that runs this.",
     BrokenNudeNetError: "Run `pip install --force-reinstall nudenet` with the Python that runs this.",
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
