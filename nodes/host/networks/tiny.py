@@ -219,9 +219,9 @@ def _read(file: Path) -> State:
 def _fitting(file: Path, tensors: State, module: torch.nn.Module, name_in_file: Callable[[str], str] = str) -> State:
     """The file's tensors under the module's names. Raises TinyFilesError unless all are there, in the module's shapes."""
     wanted = module.state_dict()
-    found = {name: tensors.get(name_in_file(name)) for name in wanted}
-    wrong = [name for name, tensor in found.items() if tensor is None or tensor.shape != wanted[name].shape]
+    names = {name: name_in_file(name) for name in wanted}
+    wrong = [theirs for name, theirs in names.items() if theirs not in tensors or tensors[theirs].shape != wanted[name].shape]
     if wrong:
-        what = f"{len(wrong)} of {len(wanted)} tensors are missing or of another shape, {name_in_file(wrong[0])} for one"
+        what = f"{len(wrong)} of {len(wanted)} tensors are missing or of another shape, {wrong[0]} for one"
         raise unusable(file, what)
-    return found
+    return {name: tensors[theirs] for name, theirs in names.items()}
