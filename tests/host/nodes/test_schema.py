@@ -277,7 +277,8 @@ for _ in range(4):
     for name in [name for name in sys.modules if name.split(".")[0] == "pack"]:
         del sys.modules[name]
     seconds.append(load())
-heavy = [m for m in ("insightface", "onnxruntime", "onnx", "cv2", "diffusers", "nudenet", "skimage") if m in set(sys.modules) - theirs]
+ours = set(sys.modules) - theirs
+heavy = [m for m in ("insightface", "onnxruntime", "onnx", "cv2", "diffusers", "nudenet", "skimage") if m in ours]
 print(json.dumps({{"seconds": seconds, "heavy": heavy, "on_path": {str(ROOT)!r} in sys.path, "folders": folders,
                    "set": {folder!r}, "models": folder_paths.models_dir}}))
 """
