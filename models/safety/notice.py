@@ -20,7 +20,7 @@ _PROBE = 100  # font size in pixels at which layouts are measured
 _ABSENT = "\uffff"  # no font has it, so it is drawn as the sign for a character that is missing
 
 
-def draw_notice(height: int, width: int, text: str = NOTICE) -> Tensor:
+def notice_picture(height: int, width: int, text: str = NOTICE) -> Tensor:
     """A grey picture float32 [height, width, 3] (0-1) that says `text`, in the lines and the direction in which the letters
     get largest. Raises FaceGenError for a text that can't be drawn; see require_notice."""
     require_notice(text)

@@ -15,7 +15,7 @@ from ...contract import BLACK, BLUR, NOTICE_TEXT, PIXELATE
 from ...errors import FaceGenError, NoVerdictError
 from ..pictures import require_rgb
 from .checking import SafetyResult, is_flagged
-from .notice import NOTICE, draw_notice, require_notice
+from .notice import NOTICE, notice_picture, require_notice
 
 WHOLE, FLAGGED = "whole image", "flagged regions"
 REGIONS = (WHOLE, FLAGGED)
@@ -129,7 +129,7 @@ def _coarse(area: Tensor, interpolation: str) -> Tensor:
 
 def _text(area: Tensor, notice: str) -> Tensor:
     """A notice; it holds nothing of the picture."""
-    return draw_notice(area.shape[0], area.shape[1], notice).to(area.device)
+    return notice_picture(area.shape[0], area.shape[1], notice).to(area.device)
 
 
 REDACTIONS: dict[str, Callable[[Tensor, str], Tensor]] = {
