@@ -65,3 +65,43 @@ class BrokenModelPackError(FaceGenError):
 
 class MissingLibraryError(FaceGenError):
     """A Python library that can't be imported."""
+
+
+class BadPicturesError(FaceGenError):
+    """Pictures that are no RGB batch of numbers from 0 to 1."""
+
+
+class AlphaChannelError(BadPicturesError):
+    """Pictures with a fourth channel."""
+
+
+class OneChannelError(BadPicturesError):
+    """A mask, or pictures of one channel."""
+
+
+class NoPicturesError(BadPicturesError):
+    """An empty batch, or pictures without pixels."""
+
+
+class NotFiniteError(BadPicturesError):
+    """Pictures that hold NaN or infinity."""
+
+
+class MissingNudeNetError(FaceGenError):
+    """NudeNet is not installed."""
+
+
+class BrokenNudeNetError(FaceGenError):
+    """NudeNet is installed, and its model can't be used: damaged, or of another version than is needed."""
+
+
+class NoVerdictError(FaceGenError):
+    """A safety checker couldn't judge a picture, so that none was let through."""
+
+
+class UnsafeLabelsError(FaceGenError):
+    """It isn't known which labels of an image classifier make a picture unsafe."""
+
+
+class TinyFilesError(FaceGenError):
+    """A file of the tiny model is missing, or another than the pack's own."""

@@ -9,7 +9,7 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..errors import BrokenModelPackError, Cures, MissingLibraryError, NoFaceError, advise
+from ..errors import BrokenModelPackError, Cures, NoFaceError, advise
 from ..models import onnx_providers
 from ..models.face.analysis import SELECT, FaceAnalysis, select_faces, to_bgr
 from ..models.face.annotate import annotate, as_batch
@@ -20,20 +20,15 @@ from ..models.face.photo_to_embeds import embed_photos
 from ..models.face.quality import portrait_quality
 from ..models.pictures import require_rgb
 from . import types
-from .host import combos
+from .host import combos, reports
 from .host.clip_states import encode_clip_vision
-from .host.reports import on_node
+from .host.cures import FACE_PACK, INSIGHTFACE, PICTURES
 
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
 WANTED = f"{TRAINED_WITH} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH}"
-LOAD_CURES: Cures = {
-    BrokenModelPackError: "Download the pack again.",
-    MissingLibraryError: 'Install it into ComfyUI\'s Python: pip install "insightface>=2.1"',
-}
-RECOGNISER_CURE = "Embed the photo again with a model pack that holds it: choose the pack in Load Face Analyzer."
-PACK_CURES: Cures = {BrokenModelPackError: "If this happens with every picture, download the pack again."}  # while it runs
+LOAD_CURES: Cures = {BrokenModelPackError: "Download the pack again.", **INSIGHTFACE}
 NO_FACE_CURE = "Use another photo, or lower min_confidence on the Load Face Analyzer node."
-EMBED_CURES: Cures = {NoFaceError: NO_FACE_CURE, **PACK_CURES}
+EMBED_CURES: Cures = {NoFaceError: NO_FACE_CURE, **FACE_PACK, **PICTURES}
 
 
 def _packs() -> dict[str, Path]:
@@ -174,7 +169,7 @@ class FaceGenEmbedFace(io.ComfyNode):
         if not all(any(face["chosen"] for face in picture["faces"]) for picture in done.report["pictures"]):
             done.warnings.append(f"Pictures without a face were skipped. {NO_FACE_CURE}")
         report = json.dumps(done.report, indent=1)
-        shown = on_node(_faces_in_words(done.report), done.annotated)
+        shown = reports.report(_faces_in_words(done.report), done.annotated)
         return io.NodeOutput(done.face_embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
 
 
@@ -221,9 +216,9 @@ class FaceGenFaceQuality(io.ComfyNode):
         )
 
     @classmethod
-    @advise("Face Quality", PACK_CURES)
+    @advise("Face Quality", {**FACE_PACK, **PICTURES})
     def execute(cls, face_analysis: FaceAnalysis, image: Tensor, select: str, face_index: int) -> io.NodeOutput:
-        require_rgb(image, "Face Quality")
+        require_rgb(image)
         entries: list[dict[str, Any]] = []
         annotated = []
         for number, picture in enumerate(image):
@@ -241,9 +236,12 @@ class FaceGenFaceQuality(io.ComfyNode):
         text = "\n".join(_in_words(entry) for entry in entries)
         good, marked = not any(entry["problems"] for entry in entries), as_batch(annotated)
         report = json.dumps(entries, indent=1)
-        return io.NodeOutput(score, good, marked, report, ui=on_node(text, marked))
+        return io.NodeOutput(score, good, marked, report, ui=reports.report(text, marked))
 
 
 def _in_words(entry: dict[str, Any]) -> str:
     says = [check["says"] for check in entry["checks"].values()] if "checks" in entry else entry["problems"]
     return f"picture {entry['picture']}: {math.floor(100 * entry['score'])} of 100\n  " + "\n  ".join(says)
+
+
+NODES = [FaceGenLoadFaceAnalyzer, FaceGenEmbedFace, FaceGenFaceQuality]

@@ -1,7 +1,6 @@
 """Nodes that combine, save and load face embeddings."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import folder_paths
@@ -23,7 +22,8 @@ from ..models.face.embeds import FaceEmbeds
 from ..models.face.likeness import SAME_PERSON
 from . import types
 from .host import combos
-from .host.reports import on_node
+from .host.folders import faces_folder
+from .host.reports import report
 
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
@@ -42,11 +42,6 @@ LOAD_CURES: Cures = {
     WrongRecogniserError: f"Embed the photo again with a model pack that holds the recogniser FaceID needs, or set recogniser "
     f"to {ANY}.",
 }
-
-
-def faces_folder() -> str:
-    """In the user's folder, because it is personal: ComfyUI serves its output folder to anyone who can reach it."""
-    return os.path.join(folder_paths.get_user_directory(), "facegen", "faces")
 
 
 class FaceGenCombineFaces(io.ComfyNode):
@@ -84,7 +79,7 @@ class FaceGenCombineFaces(io.ComfyNode):
         face_embeds = {name: inputs[name] for name in names if inputs.get(name) is not None}
         weights = {name: inputs[name.replace("face_embeds", "weight")] for name in face_embeds}
         combined = combine_faces(face_embeds, weights, method)
-        return io.NodeOutput(combined, ui=on_node(_strangers(face_embeds) if method != "subtract" else ""))
+        return io.NodeOutput(combined, ui=report(_strangers(face_embeds) if method != "subtract" else ""))
 
 
 def _strangers(face_embeds: dict[str, FaceEmbeds]) -> str:
@@ -125,7 +120,7 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
         folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
         path = os.path.join(folder, f"{file}_{number:05}_{ENDING}")
         face_embeds.save(path)
-        return io.NodeOutput(ui=on_node(f"saved as {os.path.relpath(path, root)}"))
+        return io.NodeOutput(ui=report(f"saved as {os.path.relpath(path, root)}"))
 
 
 class FaceGenLoadFaceEmbeds(io.ComfyNode):
@@ -159,13 +154,13 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, face_file: str, **_: Any) -> object:
-        path = Path(faces_folder(), face_file)
+        path = faces_folder() / face_file
         return (face_file, path.stat().st_mtime_ns) if path.is_file() else face_file
 
     @classmethod
     @advise("Load Face Embeds", LOAD_CURES)
     def execute(cls, face_file: str, recogniser: str) -> io.NodeOutput:
-        root = Path(faces_folder()).resolve()
+        root = faces_folder().resolve()
         path = (root / face_file).resolve()
         if not path.is_relative_to(root):
             raise FaceGenError(f"{face_file!r} lies outside {root}.")
@@ -181,9 +176,12 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
 
 def _missing(name: str) -> str:
     get = "Make one with Embed Face and Save Face Embeds, or put a file that was saved elsewhere into that folder."
-    return combos.not_here("Load Face Embeds", name, _files(), faces_folder(), get)
+    return combos.not_here("Load Face Embeds", name, _files(), str(faces_folder()), get)
 
 
 def _files() -> list[str]:
-    root = Path(faces_folder())
+    root = faces_folder()
     return sorted(path.relative_to(root).as_posix() for path in root.rglob(f"*{ENDING}")) if root.is_dir() else []
+
+
+NODES = [FaceGenCombineFaces, FaceGenSaveFaceEmbeds, FaceGenLoadFaceEmbeds]

@@ -6,7 +6,6 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..contract import FIELDS
 from ..errors import (
     Cures,
     FaceGenError,
@@ -15,15 +14,15 @@ from ..errors import (
     UnreadableFileError,
     WrongBaseModelError,
     WrongClipVisionError,
-    WrongRecogniserError,
     advise,
 )
 from ..models.face.embeds import FaceEmbeds
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
-from .face import RECOGNISER_CURE
 from .host import combos
 from .host.attention_patch import apply_faceid
+from .host.cures import RECOGNISER
+from .widgets import S_SCALE, widget
 
 FOLDER = "ipadapter"
 SOURCE = "huggingface.co/h94/IP-Adapter-FaceID"
@@ -36,7 +35,7 @@ APPLY_CURES: Cures = {
     MissingClipVisionError: "Connect that model to clip_vision of the Embed Face node.",
     WrongClipVisionError: "Change the file in Load CLIP Vision.",
     WrongBaseModelError: "Choose the FaceID file that fits the checkpoint in Load FaceID, or another checkpoint.",
-    WrongRecogniserError: RECOGNISER_CURE,
+    **RECOGNISER,
 }
 
 
@@ -82,7 +81,6 @@ class FaceGenLoadFaceID(io.ComfyNode):
 class FaceGenApplyFaceID(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        s_scale = FIELDS["s_scale"]
         return io.Schema(
             node_id="FaceGenApplyFaceID",
             display_name="Apply FaceID (FaceGen)",
@@ -102,11 +100,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "s_scale",
-                    default=s_scale.default,
-                    min=s_scale.minimum,
-                    max=s_scale.maximum,
-                    step=0.01,
-                    tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
+                    **widget("s_scale", step=0.01, tooltip=S_SCALE),
                 ),
                 io.Float.Input(
                     "lora_strength",
@@ -173,3 +167,6 @@ class FaceGenApplyFaceID(io.ComfyNode):
                 mask=mask,
             )
         )
+
+
+NODES = [FaceGenLoadFaceID, FaceGenApplyFaceID]

@@ -6,17 +6,16 @@ import logging
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..errors import Cures, WrongRecogniserError, advise
+from ..errors import advise
 from ..models.face.analysis import FaceAnalysis
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.likeness import NO_FACE, best_pictures, in_words, likenesses
 from ..models.pictures import require_rgb
 from . import types
-from .face import PACK_CURES, RECOGNISER_CURE
-from .host.reports import on_node
+from .host import reports
+from .host.cures import FACE_PACK, PICTURES, RECOGNISER
 
 log = logging.getLogger(__name__)
-LIKENESS_CURES: Cures = {WrongRecogniserError: RECOGNISER_CURE, **PACK_CURES}
 
 
 class FaceGenLikeness(io.ComfyNode):
@@ -47,9 +46,9 @@ class FaceGenLikeness(io.ComfyNode):
         )
 
     @classmethod
-    @advise("Likeness", LIKENESS_CURES)
+    @advise("Likeness", {**RECOGNISER, **FACE_PACK, **PICTURES})
     def execute(cls, image: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds, keep: int) -> io.NodeOutput:
-        require_rgb(image, "Likeness")
+        require_rgb(image)
         scores = likenesses(image, face_analysis, face_embeds)
         kept, best = best_pictures(image, scores, keep)
         _, ranking = best_pictures(image, scores, len(scores))
@@ -57,4 +56,7 @@ class FaceGenLikeness(io.ComfyNode):
             log.warning("FaceGen: Likeness found no face in any of the %d pictures.", len(image))
         top = NO_FACE if best[0].cosine is None else best[0].cosine
         report = json.dumps([score.as_dict() for score in ranking], indent=1)
-        return io.NodeOutput(kept, top, report, ui=on_node(in_words(ranking)))
+        return io.NodeOutput(kept, top, report, ui=reports.report(in_words(ranking)))
+
+
+NODES = [FaceGenLikeness]

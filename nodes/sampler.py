@@ -14,21 +14,19 @@ from ..models.face.analysis import FaceAnalysis
 from ..models.face.embeds import FaceEmbeds
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.safety.checking import SafetyChecker
-from ..models.safety.redaction import ACTIONS
 from ..models.style import PLAIN, FaceStyle
 from . import types
 from .faceid import APPLY_CURES
 from .host.attention_patch import apply_faceid
 from .host.best_of import Latent, best_of
+from .host.cures import CHECKER, FACE_PACK, PICTURES
 from .host.safe_output import hide_unsafe, without_previews
-from .likeness import LIKENESS_CURES
+from .widgets import S_SCALE, widget
 
 
 class FaceGenSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        s_scale, steps, guidance = (FIELDS[n] for n in ("s_scale", "num_inference_steps", "guidance_scale"))
-        width, height, samples = (FIELDS[n].default for n in ("width", "height", "samples"))
         return io.Schema(
             node_id="FaceGenSampler",
             display_name="Face Portrait Sampler (FaceGen)",
@@ -49,24 +47,22 @@ class FaceGenSampler(io.ComfyNode):
                 io.String.Input(
                     "prompt",
                     multiline=True,
-                    default="",
                     dynamic_prompts=True,
-                    tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
+                    **widget(
+                        "prompt",
+                        default="",
+                        tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
+                    ),
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
-                    default="",
                     dynamic_prompts=True,
-                    tooltip="What it should not show. Left empty, the style node's is used.",
+                    **widget("negative_prompt", tooltip="What it should not show. Left empty, the style node's is used."),
                 ),
                 io.Float.Input(
                     "s_scale",
-                    default=s_scale.default,
-                    min=s_scale.minimum,
-                    max=s_scale.maximum,
-                    step=0.01,
-                    tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
+                    **widget("s_scale", step=0.01, tooltip=S_SCALE),
                 ),
                 io.Float.Input(
                     "faceid_weight",
@@ -76,31 +72,26 @@ class FaceGenSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="How strongly the person shows; multiplied by the style's own weight.",
                 ),
-                io.Int.Input("width", default=width, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
-                io.Int.Input("height", default=height, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
-                io.Int.Input("samples", default=samples, min=1, max=64, tooltip="How many pictures, drawn as one batch."),
+                io.Int.Input("width", **widget("width", max=8192, tooltip="In pixels; unused with a latent.")),
+                io.Int.Input("height", **widget("height", max=8192, tooltip="In pixels; unused with a latent.")),
+                io.Int.Input("samples", **widget("samples", max=64, tooltip="How many pictures, drawn as one batch.")),
                 io.Int.Input(
                     "num_inference_steps",
-                    default=steps.default,
-                    min=1,
-                    max=200,
-                    tooltip="Denoising steps. Usual: 21 to 41.",
+                    **widget("num_inference_steps", min=1, max=200, tooltip="Denoising steps. Usual: 21 to 41."),
                 ),
                 io.Float.Input(
                     "guidance_scale",
-                    default=guidance.default,
-                    min=1.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Scale of classifier-free guidance (cfg): how literally the prompt is taken.",
+                    **widget(
+                        "guidance_scale",
+                        max=100.0,
+                        step=0.1,
+                        tooltip="Scale of classifier-free guidance (cfg): how literally the prompt is taken.",
+                    ),
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Seed of the noise.",
+                    **widget("seed", default=0, tooltip="Seed of the noise."),
                 ),
                 io.Combo.Input(
                     "sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="dpmpp_2m", tooltip="Sampler."
@@ -139,10 +130,8 @@ class FaceGenSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "safety_checker_type",
-                    options=list(ACTIONS),
-                    default=FIELDS["safety_checker_type"].default,
                     optional=True,
-                    tooltip="With a safety checker: what replaces an unsafe picture.",
+                    **widget("safety_checker_type", tooltip="With a safety checker: what replaces an unsafe picture."),
                 ),
             ],
             outputs=[
@@ -152,7 +141,7 @@ class FaceGenSampler(io.ComfyNode):
         )
 
     @classmethod
-    @advise("Face Portrait Sampler", {**APPLY_CURES, **LIKENESS_CURES})
+    @advise("Face Portrait Sampler", {**APPLY_CURES, **FACE_PACK, **PICTURES, **CHECKER})
     def execute(
         cls,
         model: Any,
@@ -227,3 +216,6 @@ def start_latent(latent: Latent | None, width: int, height: int, samples: int) -
         (started,) = comfy_nodes.RepeatLatentBatch().repeat(latent, samples)
         return started
     return latent
+
+
+NODES = [FaceGenSampler]

@@ -1,20 +1,19 @@
 """Style node."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..errors import advise
 from ..models.style import load_style, style_files
 from . import types
+from .host.folders import styles_folder
 
 
 def _styles() -> dict[str, Path]:
-    return style_files(os.path.join(folder_paths.get_user_directory(), "facegen", "styles"))
+    return style_files(styles_folder())
 
 
 class FaceGenStyle(io.ComfyNode):
@@ -61,3 +60,6 @@ class FaceGenStyle(io.ComfyNode):
     def execute(cls, style: str, prompt: str, negative_prompt: str) -> io.NodeOutput:
         face_style = replace(load_style(_styles()[style]), user_prompt=prompt, user_negative=negative_prompt)
         return io.NodeOutput(face_style, face_style.positive(), face_style.negative_prompt())
+
+
+NODES = [FaceGenStyle]

@@ -64,10 +64,10 @@ def embed_photos(
     """The chosen faces of RGB photos [B, H, W, 3] (0-1) as embeddings.
 
     With `skip`, a photo without a face is left out; where each image has its own face (combine "one per image"), its place
-    is kept for nobody. `encode` is called once, with all crops. Raises NoFaceError when there is no face, FaceGenError when
-    there is not the one asked for or the pictures are no RGB photos.
+    is kept for nobody. `encode` is called once, with all crops. Raises BadPicturesError on other pictures, NoFaceError when
+    there is no face, FaceGenError when there is not the one asked for.
     """
-    require_rgb(images, "Embed Face")
+    require_rgb(images)
     photos = [_look(face_analysis, picture, number, select, face_index) for number, picture in enumerate(images)]
     missing = [photo for photo in photos if not photo.chosen]
     if missing and not skip:

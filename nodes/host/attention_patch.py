@@ -18,7 +18,7 @@ from ...models.identity.faceid.adapter import FaceIDAdapter
 from ...models.identity.layer_weights import parse_layer_weights
 from .conditionings import KEY, WINDOWS, Chunks, Options, chunks, watch
 from .mask_region import Region
-from .notes import note
+from .reports import warn
 
 LORA_ATTACHMENT = "facegen.faceid_lora"
 FORWARD_ORDER = ("input", "middle", "output")
@@ -48,7 +48,7 @@ def apply_faceid(
     keys_values = adapter.keys_values(face_embeds, s_scale)
     region = Region.of(mask)
     if s_scale != 1 and not adapter.variant.shortcut:
-        note(
+        warn(
             f"s_scale {s_scale:g} has no effect: {adapter.file.path.name} is {adapter.variant.name}, and only PlusV2 has a "
             "structure branch to scale."
         )
@@ -93,7 +93,7 @@ def apply_lora(model: Any, adapter: FaceIDAdapter, blocks: list[CrossAttention],
     key = adapter.lora_digest
     if key in applied:
         if applied[key] != strength:
-            note(
+            warn(
                 f"the LoRA of {adapter.file.path.name} is on this model at {applied[key]:g} already; the second face's "
                 f"lora_strength {strength:g} is not used."
             )

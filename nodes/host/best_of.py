@@ -11,7 +11,7 @@ from ...errors import FaceGenError
 from ...models.face.analysis import FaceAnalysis
 from ...models.face.embeds import FaceEmbeds
 from ...models.face.likeness import Likeness, best_first, in_words, likenesses
-from .reports import on_node
+from .reports import report
 
 SEEDS = 2**64
 Latent = dict[str, Any]  # ComfyUI's LATENT: "samples" [B, C, h, w] and what else belongs to it
@@ -33,7 +33,7 @@ def best_of(
     images, latent = generate(seed)
     size = len(images)
     if candidates <= size:
-        return images, latent, on_node("")
+        return images, latent, report("")
     if face_analysis is None:
         raise FaceGenError(
             f"To choose the best of {candidates} candidates, connect Load Face Analyzer to face_analysis, or set candidates "
@@ -50,7 +50,7 @@ def best_of(
     chosen = [score.picture for score in kept]
     every, samples = torch.cat([r[0] for r in rounds]), torch.cat([r[1]["samples"] for r in rounds])
     text = f"best {size} of {len(every)}; picture n was generated with seed + n // {size}\n" + in_words(kept)
-    return every[chosen], {**latent, "samples": samples[chosen]}, on_node(text)
+    return every[chosen], {**latent, "samples": samples[chosen]}, report(text)
 
 
 def _keep(scores: list[Likeness], size: int, per_image: bool) -> list[Likeness]:

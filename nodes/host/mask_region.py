@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...errors import FaceGenError
 from .conditionings import Chunks, Crop
-from .notes import note
+from .reports import warn
 
 
 class Region:
@@ -45,7 +45,7 @@ class Region:
         if key not in self._sized:
             if call.tiled and not self._warned:
                 self._warned = True
-                note("the mask of a face is stretched over each tile, as the tiled sampler doesn't tell where a tile lies.")
+                warn("the mask of a face is stretched over each tile, as the tiled sampler doesn't tell where a tile lies.")
             self._sized[key] = self._resized((grid[0], grid[1]), call, len(like) // len(call.sides)).to(like)
         return self._sized[key]
 

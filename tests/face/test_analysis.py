@@ -140,6 +140,5 @@ def test_broken_packs_name_folder_and_files(tmp_path, what):
     ],
 )
 def test_pictures_of_the_wrong_kind_are_refused(picture, says):
-    with pytest.raises(FaceGenError, match=says) as error:
-        require_rgb(picture, "Embed Face")
-    assert "Embed Face" in str(error.value)
+    with pytest.raises(FaceGenError, match=says):
+        require_rgb(picture)

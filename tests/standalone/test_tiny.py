@@ -12,12 +12,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from facegen.errors import FaceGenError
+from facegen.contract import STYLES
+from facegen.errors import TinyFilesError
 from facegen.models import tiny_files
 from facegen.models.style import load_style, style_files
 from facegen.models.tiny_files import TINY
 from facegen.tools.tiny_model.drawings.drawing import draw as draw_portrait
-from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, HAIR_COLOURS, STYLES, Person, View, words
+from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, HAIR_COLOURS, Person, View, words
 from facegen.tools.tiny_model.stages.finder import face_box
 
 UNLISTED = {"SHA256SUMS", "README.md"}
@@ -67,7 +68,7 @@ def grouped(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     return groups
 
 
-def paint(pipe, **arguments) -> np.ndarray:
+def generate(pipe, **arguments) -> np.ndarray:
     return pipe(
         "a portrait 🙂",
         width=128,
@@ -112,11 +113,11 @@ def test_a_missing_file_is_named(tmp_path, monkeypatch, name):
     folder = tmp_path / "tiny"
     shutil.copytree(TINY, folder)
     monkeypatch.setattr(tiny_files, "TINY", folder)
-    assert tiny_files.require_tiny_files("The tester") == folder
+    assert tiny_files.require_tiny_files() == folder
     (folder / name).unlink()
-    with pytest.raises(FaceGenError) as caught:
-        tiny_files.require_tiny_files("The tester")
-    assert str(caught.value).startswith(f"The tester: {folder} lacks {name}. It belongs to the pack")
+    with pytest.raises(TinyFilesError) as caught:
+        tiny_files.require_tiny_files()
+    assert str(caught.value) == f"The tiny model's folder {folder} lacks {name}."
 
 
 def test_text_encoder_has_the_published_names():
@@ -238,10 +239,10 @@ def test_drawn_people_are_told_apart(face_analysis):
 # --- the pictures ---------------------------------------------------------------------------------------------------
 
 
-def test_diffusers_loads_the_checkpoint_and_draws(pipe):
+def test_diffusers_loads_the_checkpoint_and_generates_a_picture(pipe):
     assert pipe.safety_checker is None
     assert sum(name.endswith("attn2.processor") for name in pipe.unet.attn_processors) == 16
-    picture = paint(pipe)
+    picture = generate(pipe)
     assert picture.shape == (128, 128, 3)
     assert np.isfinite(picture).all()
     assert picture.std(axis=(0, 1)).min() > 0.02  # every colour varies over the picture
@@ -275,6 +276,6 @@ def test_identity_changes_the_picture_through_diffusers_own_adapter(pipe):
     projection.shortcut = True
     faces = torch.nn.functional.normalize(torch.randn(2, 1, 512, generator=torch.Generator().manual_seed(0)), dim=-1)
 
-    pictures = [paint(pipe, ip_adapter_image_embeds=[torch.stack([face * 0, face])]) for face in faces]
+    pictures = [generate(pipe, ip_adapter_image_embeds=[torch.stack([face * 0, face])]) for face in faces]
     assert all(np.isfinite(p).all() for p in pictures)
     assert np.abs(pictures[0] - pictures[1]).mean() > 0.02

@@ -1,6 +1,5 @@
 """Hands the local Face Generator API what it needs of ComfyUI: the route table, the addresses, two folders."""
 
-import sys
 from pathlib import Path
 
 import folder_paths
@@ -8,16 +7,15 @@ from comfy.cli_args import args
 
 from ....api.hosted import profiles
 from ....api.local.routes import add_routes
-from ...modelslab import profile_file
+from ..folders import local_api_file, modelslab_file
+from ..server import running_server
 
 
 def register_local_api() -> None:
     """Add the routes to ComfyUI's server, where there is one. They answer that the API is off until a setting turns it on."""
-    # Not imported: where the nodes are used without ComfyUI's server, importing its module fails or begins to set one up.
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = running_server()
     if server is not None:
-        settings = Path(folder_paths.get_user_directory(), "facegen", "local_api.json")
-        add_routes(server.app, server.routes, settings, make_local_api)
+        add_routes(server.app, server.routes, local_api_file(), make_local_api)
 
 
 def make_local_api():
@@ -31,4 +29,4 @@ def make_local_api():
         temp=Path(folder_paths.get_temp_directory()),
         user=Path(folder_paths.get_user_directory()),
     )
-    return LocalApi(info, lambda: profiles.names(profile_file()))
+    return LocalApi(info, lambda: profiles.names(modelslab_file()))

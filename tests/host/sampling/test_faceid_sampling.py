@@ -188,9 +188,9 @@ def test_an_anchor_before_a_window_is_the_latent_that_it_is(apply):
     )
     windowed.model_options["context_handler"] = handler
     given, expected = (sample(guider(m), batch=4) for m in (windowed, patched))
-    assert error(given, expected) < 1e-5
+    assert relative_error(given, expected) < 1e-5
     other = apply(faces=face(n=4, per_image=True, seed=8))
-    assert error(sample(guider(other), batch=4), expected) > 1e-3  # it would be seen
+    assert relative_error(sample(guider(other), batch=4), expected) > 1e-3  # it would be seen
 
 
 def tiles(model, together):
