@@ -6,13 +6,15 @@ Nodes, command line, local server and remote client read them from here. Source:
 
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import Field as DataclassField
 from typing import Any, get_args
 
 from .errors import FaceGenError
 
 STYLES = ("realistic", "anime", "3d", "chibi", "comic")
 OF_THE_ANSWER = {"base64", "webhook", "track_id"}  # fields that say how a service answers, and nothing of the picture
-SAFETY_CHECKER_TYPES = ("black", "blur", "pixelate", "sensitive_content_text")
+BLACK, BLUR, PIXELATE, NOTICE_TEXT = "black", "blur", "pixelate", "sensitive_content_text"
+SAFETY_CHECKER_TYPES = (BLACK, BLUR, PIXELATE, NOTICE_TEXT)
 TYPE_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 MAX_SAMPLES_PIXELS = 512 * 512  # above this the service makes one sample
 
@@ -50,7 +52,7 @@ class Field:
             return f"The {self.name} field is required."
         if self.choices and value not in self.choices:
             return f"The {self.name} field must be one of {', '.join(self.choices)}, got {_shown(value)}."
-        if self.minimum is not None and not self.minimum <= value <= self.maximum:
+        if self.minimum is not None and self.maximum is not None and not self.minimum <= value <= self.maximum:
             low, high = (int(limit) if limit == int(limit) else limit for limit in (self.minimum, self.maximum))
             return f"The {self.name} field must be between {low} and {high}, got {_shown(value)}."
         if self.multiple_of and value % self.multiple_of:
@@ -77,7 +79,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
-def _field(description: str, default: Any = MISSING, **rules):
+def _field(description: str, default: Any = MISSING, **rules: Any) -> Any:
     return field(default=default, metadata={"description": description, **rules})
 
 
@@ -98,13 +100,13 @@ class FaceGenRequest:
     s_scale: float = _field("Weight of the face's structure.", 1.0, minimum=0, maximum=2)
     samples: int = _field("Number of pictures; one above 512x512 pixels.", 1, minimum=1, maximum=2)
     safety_checker: bool = _field("Check the pictures and redact unsafe ones.", True)
-    safety_checker_type: str = _field("How an unsafe picture is redacted.", "black", choices=SAFETY_CHECKER_TYPES)
+    safety_checker_type: str = _field("How an unsafe picture is redacted.", BLACK, choices=SAFETY_CHECKER_TYPES)
     base64: bool = _field("Return pictures as base64 instead of URLs.", False)
     seed: int | None = _field("Seed of the noise; none for a random one.", None, minimum=0, maximum=2**64 - 1)
     webhook: str | None = _field("URL that is called when the pictures are done.", None)
     track_id: str | int | None = _field("Returned with the webhook call.", None)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         problems = {name: rule.problem(getattr(self, name)) for name, rule in FIELDS.items()}
         errors = {name: [problem] for name, problem in problems.items() if problem}
         if not errors and self.samples > 1 and self.width * self.height > MAX_SAMPLES_PIXELS:
@@ -116,7 +118,7 @@ class FaceGenRequest:
         return asdict(self)
 
 
-def _describe(f) -> Field:
+def _describe(f: "DataclassField[Any]") -> Field:
     types = [t for t in get_args(f.type) if t is not type(None)] or [f.type]
     required = f.default is MISSING
     kind = types[0] if len(types) == 1 else tuple(types)

@@ -11,8 +11,11 @@ class FaceGenError(ValueError):
     """
 
 
+Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
+
+
 @contextmanager
-def advise(where: str, cures: Mapping[type[FaceGenError], str] | None = None) -> Iterator[None]:
+def advise(where: str, cures: Cures | None = None) -> Iterator[None]:
     """Around calls of the engine, or as a decorator: `where` (a node, a command) opens each FaceGenError that comes out, and
     the cure of the first entry that it is an instance of closes it. The error keeps its class and its cause.
     """
@@ -22,3 +25,83 @@ def advise(where: str, cures: Mapping[type[FaceGenError], str] | None = None) ->
         cure = next((text for kind, text in (cures or {}).items() if isinstance(error, kind)), "")
         error.args = (f"{where}: {error}{cure and ' '}{cure}", *error.args[1:])
         raise
+
+
+class NoFaceError(FaceGenError):
+    """There is no face: none in a picture, or none was given."""
+
+
+class SeveralPeopleError(FaceGenError):
+    """Faces of several people where one person is needed."""
+
+
+class WrongRecogniserError(FaceGenError):
+    """Faces in the numbers of another recogniser than the one needed."""
+
+
+class MissingClipVisionError(FaceGenError):
+    """Faces without the CLIP vision states that are needed."""
+
+
+class WrongClipVisionError(FaceGenError):
+    """CLIP vision states of another model than the one needed."""
+
+
+class WrongBaseModelError(FaceGenError):
+    """An adapter and a model that were not made for each other."""
+
+
+class NotAnAdapterError(FaceGenError):
+    """A file that holds something other than the adapter needed."""
+
+
+class UnreadableFileError(FaceGenError):
+    """A file that is missing, empty, cut short or of another kind."""
+
+
+class BrokenModelPackError(FaceGenError):
+    """An InsightFace model pack that is gone, not whole, or fails."""
+
+
+class MissingLibraryError(FaceGenError):
+    """A Python library that can't be imported."""
+
+
+class BadPicturesError(FaceGenError):
+    """Pictures that are no RGB batch of numbers from 0 to 1."""
+
+
+class AlphaChannelError(BadPicturesError):
+    """Pictures with a fourth channel."""
+
+
+class OneChannelError(BadPicturesError):
+    """A mask, or pictures of one channel."""
+
+
+class NoPicturesError(BadPicturesError):
+    """An empty batch, or pictures without pixels."""
+
+
+class NotFiniteError(BadPicturesError):
+    """Pictures that hold NaN or infinity."""
+
+
+class MissingNudeNetError(FaceGenError):
+    """NudeNet is not installed."""
+
+
+class BrokenNudeNetError(FaceGenError):
+    """NudeNet is installed, and its model can't be used: damaged, or of another version than is needed."""
+
+
+class NoVerdictError(FaceGenError):
+    """A safety checker couldn't judge a picture, so that none was let through."""
+
+
+class UnsafeLabelsError(FaceGenError):
+    """It isn't known which labels of an image classifier make a picture unsafe."""
+
+
+class TinyFilesError(FaceGenError):
+    """A file of the tiny model is missing, or another than the pack's own."""

@@ -1,38 +1,47 @@
 """What a batch of pictures has to be before anything is computed from it."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from ..errors import FaceGenError
-
-_REMEDY = {
-    4: "The fourth channel is alpha: put a Split Image with Alpha node in between.",
-    1: "For one channel, use Convert Image to Mask (channel red) and then Convert Mask to Image, which gives RGB.",
-}
+from ..errors import AlphaChannelError, BadPicturesError, NoPicturesError, NotFiniteError, OneChannelError
 
 
-def require_rgb(images: Tensor, who: str) -> None:
+def require_rgb(images: Tensor) -> None:
     """Check that `images` is a float tensor [B, H, W, 3] without NaN or infinity, B, H and W at least 1.
 
-    `who` is the node or command that the message names. Raises FaceGenError.
+    Raises BadPicturesError, or the kind of it that tells what is there instead.
     """
     if not isinstance(images, Tensor):
-        raise FaceGenError(f"{who} needs a float tensor [batch, height, width, 3], not {type(images).__name__}.")
+        raise BadPicturesError(f"A float tensor [batch, height, width, 3] is needed, not {type(images).__name__}.")
     shape = list(images.shape)
     if len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        raise FaceGenError(f"{who} needs RGB pictures [batch, height, width, 3], not {shape}. {_remedy(shape)}")
+        raise _of_another_shape(shape)
     if not images.is_floating_point():
-        raise FaceGenError(f"{who} needs float pictures from 0 to 1, not {images.dtype} {shape}. Divide by 255.")
+        raise BadPicturesError(
+            f"Float pictures from 0 to 1 are needed, not {images.dtype} {shape}: divide 8-bit values by 255."
+        )
     if not all(torch.isfinite(end) for end in torch.aminmax(images)):  # NaN spreads to both ends; one pass
-        raise FaceGenError(
-            f"{who} was given pictures {shape} that hold NaN or infinity. The VAE or the sampler makes these when half "
-            "precision is not enough: use another VAE, or start ComfyUI with --fp32-vae."
+        raise NotFiniteError(
+            f"The pictures {shape} hold NaN or infinity. A VAE or sampler makes these when half precision is not enough."
         )
 
 
-def _remedy(shape: list[int]) -> str:
+def batches(images: Tensor, most: int) -> Iterator[Tensor]:
+    """The batch in parts of at most `most` pictures, in order."""
+    for start in range(0, len(images), most):
+        yield images[start : start + most]
+
+
+def _of_another_shape(shape: list[int]) -> BadPicturesError:
+    needed = f"RGB pictures [batch, height, width, 3] are needed, not {shape}."
     if 0 in shape:
-        return "It is empty: check the node that made it."
+        return NoPicturesError(f"{needed} It is empty.")
     if len(shape) == 3:
-        return "If it is a mask, put a Convert Mask to Image node in between."
-    return _REMEDY.get(shape[-1], "Connect an IMAGE such as Load Image gives.")
+        return OneChannelError(f"{needed} It looks like a mask.")
+    if shape[-1] == 1:
+        return OneChannelError(f"{needed} It has one channel.")
+    if shape[-1] == 4:
+        return AlphaChannelError(f"{needed} The fourth channel is alpha.")
+    return BadPicturesError(needed)

@@ -3,13 +3,15 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..contract import FIELDS, STYLES, Field
 from ..errors import FaceGenError
 from .identity.layer_weights import parse_layer_weights
 
 BUILT_IN = Path(__file__).parent / "styles"
 MOST_BLOCKS = 70  # cross-attention blocks of SDXL
-ORDER = ("realistic", "anime", "3d", "chibi", "comic")
+WEIGHT = Field("weight", float, "Factor on the FaceID weight.", default=1.0, minimum=0, maximum=3)
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,10 @@ class FaceStyle:
 
     prompt         template; "{prompt}" stands for the user's own words.
     negative       added after the user's negative prompt.
-    weight         factor on the FaceID weight: how much likeness the style can bear.
+    weight         factor on the FaceID weight, 0 to 3: how much likeness the style can bear.
     s_scale        advice, not applied: a face-structure weight that tends to look right in this style.
     layer_weights  per-block weights, in the syntax of `layer_weights.parse_layer_weights`.
+    user_prompt    what the user typed with the style, in place of an empty prompt; user_negative likewise.
     """
 
     name: str
@@ -40,6 +43,7 @@ class FaceStyle:
         return ", ".join(part.strip() for part in filled.split(",") if part.strip())
 
     def negative_prompt(self, prompt: str = "") -> str:
+        """The user's negative prompt and the style's; without the former, what was typed into the style itself."""
         words = prompt.strip() or self.user_negative.strip()
         return ", ".join(part.strip(", ") for part in (words, self.negative) if part.strip(", "))
 
@@ -48,8 +52,8 @@ PLAIN = FaceStyle(name="", prompt="{prompt}")
 
 
 def style_files(*folders: str | Path) -> dict[str, Path]:
-    """Style name -> file: the built-in ones first, then the user's; a user's file replaces a built-in of its name."""
-    found = {name: BUILT_IN / f"{name}.json" for name in ORDER}
+    """Style name -> file: the contract's in its order, then the user's; a user's file replaces a built-in of its name."""
+    found = {name: BUILT_IN / f"{name}.json" for name in STYLES}
     for folder in folders:
         found |= {path.stem: path for path in sorted(Path(folder).glob("*.json"))}
     return found
@@ -71,8 +75,8 @@ def load_style(path: str | Path) -> FaceStyle:
         name=path.stem,
         prompt=_text(path, data, "prompt"),
         negative=_text(path, data, "negative"),
-        weight=_number(path, faceid, "weight", 3.0),
-        s_scale=_number(path, faceid, "s_scale", 2.0),
+        weight=_number(path, faceid, WEIGHT),
+        s_scale=_number(path, faceid, FIELDS["s_scale"]),
         layer_weights=_text(path, faceid, "layer_weights"),
         description=_text(path, data, "description"),
     )
@@ -83,15 +87,15 @@ def load_style(path: str | Path) -> FaceStyle:
     return style
 
 
-def _text(path: Path, data: dict, name: str) -> str:
+def _text(path: Path, data: dict[str, Any], name: str) -> str:
     value = data.get(name, "")
     if not isinstance(value, str):
         raise FaceGenError(f'Style file {path}: "{name}" must be a text, got {value!r}.')
     return value
 
 
-def _number(path: Path, data: dict, name: str, highest: float) -> float:
-    value = data.get(name, 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
-        raise FaceGenError(f'Style file {path}: "{name}" must be a number from 0 to {highest:g}, got {value!r}.')
+def _number(path: Path, data: dict[str, Any], rule: Field) -> float:
+    value = data.get(rule.name, rule.default)
+    if problem := rule.problem(value):
+        raise FaceGenError(f"Style file {path}: {problem}")
     return float(value)

@@ -1,11 +1,11 @@
-"""The small model that ships with the pack: where its files are, and what to do when they aren't whole.
+"""The small model that ships with the pack: where its files are, and whether they are whole.
 
-The folder is laid out like ComfyUI's models folder.
+Its folders are named as those that the published models are kept in.
 """
 
 from pathlib import Path
 
-from ..errors import FaceGenError
+from ..errors import TinyFilesError
 
 TINY = Path(__file__).parent / "tiny"
 CHECKPOINT = "checkpoints/tiny"  # a diffusers folder
@@ -44,18 +44,17 @@ FILES = (
     RECOGNISER,
     DRAWN_FACE,
 )
-CURE = "It belongs to the pack: install the pack again or, in a git checkout of it, run: git checkout -- models/tiny"
 
 
-def require_tiny_files(who: str) -> Path:
-    """The folder. Raises FaceGenError, which names each file that is missing, unless all are there."""
+def require_tiny_files() -> Path:
+    """The folder. Raises TinyFilesError, which names each file that is missing, unless all are there."""
     missing = [name for name in FILES if not (TINY / name).is_file()]
     if missing:
-        raise FaceGenError(f"{who}: {TINY} lacks {', '.join(missing)}. {CURE}")
+        raise TinyFilesError(f"The tiny model's folder {TINY} lacks {', '.join(missing)}.")
     return TINY
 
 
-def unusable(who: str, file: Path, why: object) -> FaceGenError:
+def unusable(file: Path, why: object) -> TinyFilesError:
     """The error about a file that is there, and is cut short or another one."""
     reason = next((line.strip() for line in str(why).splitlines() if line.strip()), type(why).__name__)
-    return FaceGenError(f"{who}: {file} is damaged or not the pack's own ({reason.rstrip('. ')}). {CURE}")
+    return TinyFilesError(f"The tiny model's file {file} is damaged or not the pack's own ({reason.rstrip('. ')}).")

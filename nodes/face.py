@@ -2,39 +2,50 @@
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..errors import BrokenModelPackError, Cures, NoFaceError, advise
 from ..models import onnx_providers
-from ..models.face.analysis import SELECT, FaceAnalyzer, select_faces, to_bgr
+from ..models.face.analysis import SELECT, FaceAnalysis, select_faces, to_bgr
 from ..models.face.annotate import annotate, as_batch
 from ..models.face.embeds import COMBINE
+from ..models.face.packs.catalogue import CATALOGUE
 from ..models.face.packs.find import find_packs, missing_pack_message
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.face.quality import portrait_quality
 from ..models.pictures import require_rgb
 from . import types
-from .host import combos
+from .host import combos, reports
 from .host.clip_states import encode_clip_vision
-from .host.reports import on_node
+from .host.cures import FACE_PACK, INSIGHTFACE, PICTURES
 
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
 WANTED = f"{TRAINED_WITH} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH}"
+LOAD_CURES: Cures = {BrokenModelPackError: "Download the pack again.", **INSIGHTFACE}
+NO_FACE_CURE = "Use another photo, or lower min_confidence on the Load Face Analyzer node."
+EMBED_CURES: Cures = {NoFaceError: NO_FACE_CURE, **FACE_PACK, **PICTURES}
 
 
-def _packs():
+def _packs() -> dict[str, Path]:
     return find_packs(folder_paths.get_folder_paths("insightface"))
 
 
-def _missing(name):
+def _missing(name: str) -> str:
     wanted = TRAINED_WITH if name.startswith(combos.NO_FILE) else name
-    return missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
+    message = missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
+    if wanted not in CATALOGUE:
+        return f"{message} Put them there."
+    return f"{message} Get it with `python <pack folder> models download {wanted}`, or unpack the source there."
 
 
 class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         packs = combos.options(_packs(), WANTED)
         return io.Schema(
             node_id="FaceGenLoadFaceAnalyzer",
@@ -67,19 +78,20 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_pack=None):
+    def validate_inputs(cls, model_pack: str | None = None) -> bool | str:
         return combos.check(model_pack, _packs(), _missing)
 
     @classmethod
-    def execute(cls, model_pack, provider, min_confidence):
+    @advise("Load Face Analyzer", LOAD_CURES)
+    def execute(cls, model_pack: str, provider: str, min_confidence: float) -> io.NodeOutput:
         packs = _packs()
         combos.require(model_pack, packs, _missing)
-        return io.NodeOutput(FaceAnalyzer(packs[model_pack], provider, min_confidence))
+        return io.NodeOutput(FaceAnalysis(packs[model_pack], provider, min_confidence))
 
 
 class FaceGenEmbedFace(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenEmbedFace",
             display_name="Embed Face (FaceGen)",
@@ -133,7 +145,17 @@ class FaceGenEmbedFace(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, face_analysis, image, select, face_index, combine, on_no_face, clip_vision=None):
+    @advise("Embed Face", EMBED_CURES)
+    def execute(
+        cls,
+        face_analysis: FaceAnalysis,
+        image: Tensor,
+        select: str,
+        face_index: int,
+        combine: str,
+        on_no_face: str,
+        clip_vision: Any = None,
+    ) -> io.NodeOutput:
         encode = None if clip_vision is None else lambda crops: encode_clip_vision(clip_vision, crops)
         done = embed_photos(
             face_analysis,
@@ -144,12 +166,14 @@ class FaceGenEmbedFace(io.ComfyNode):
             combine=combine,
             skip=on_no_face == "skip",
         )
+        if not all(any(face["chosen"] for face in picture["faces"]) for picture in done.report["pictures"]):
+            done.warnings.append(f"Pictures without a face were skipped. {NO_FACE_CURE}")
         report = json.dumps(done.report, indent=1)
-        shown = on_node(_faces_in_words(done.report), done.annotated)
-        return io.NodeOutput(done.embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
+        shown = reports.report(_faces_in_words(done.report), done.annotated)
+        return io.NodeOutput(done.face_embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
 
 
-def _faces_in_words(report):
+def _faces_in_words(report: dict[str, Any]) -> str:
     """One line per picture, "picture 0: 2 found, 1 used (quality 71 of 100)", and the warnings."""
     lines = []
     for picture in report["pictures"]:
@@ -161,7 +185,7 @@ def _faces_in_words(report):
 
 class FaceGenFaceQuality(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenFaceQuality",
             display_name="Face Quality (FaceGen)",
@@ -192,25 +216,32 @@ class FaceGenFaceQuality(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, face_analysis, image, select, face_index):
-        require_rgb(image, "Face Quality")
-        entries, annotated = [], []
+    @advise("Face Quality", {**FACE_PACK, **PICTURES})
+    def execute(cls, face_analysis: FaceAnalysis, image: Tensor, select: str, face_index: int) -> io.NodeOutput:
+        require_rgb(image)
+        entries: list[dict[str, Any]] = []
+        annotated = []
         for number, picture in enumerate(image):
+            height, width = picture.shape[:2]
             bgr = to_bgr(picture)
             found = face_analysis.detect(bgr)
-            chosen = select_faces(found, select, *bgr.shape[:2], face_index) if found else []
+            chosen = select_faces(found, select, height, width, face_index) if found else []
             annotated.append(annotate(bgr, found, chosen))
             for face in chosen:
                 entries.append({"picture": number, **portrait_quality(bgr, face).as_dict()})
             if not chosen:
-                entries.append({"picture": number, "score": 0.0, "problems": [face_analysis.no_face_message(*bgr.shape[:2])]})
+                problem = f"{face_analysis.no_face_message(height, width)} {NO_FACE_CURE}"
+                entries.append({"picture": number, "score": 0.0, "problems": [problem]})
         score = min(entry["score"] for entry in entries)
         text = "\n".join(_in_words(entry) for entry in entries)
-        good, annotated = not any(entry["problems"] for entry in entries), as_batch(annotated)
+        good, marked = not any(entry["problems"] for entry in entries), as_batch(annotated)
         report = json.dumps(entries, indent=1)
-        return io.NodeOutput(score, good, annotated, report, ui=on_node(text, annotated))
+        return io.NodeOutput(score, good, marked, report, ui=reports.report(text, marked))
 
 
-def _in_words(entry):
+def _in_words(entry: dict[str, Any]) -> str:
     says = [check["says"] for check in entry["checks"].values()] if "checks" in entry else entry["problems"]
     return f"picture {entry['picture']}: {math.floor(100 * entry['score'])} of 100\n  " + "\n  ".join(says)
+
+
+NODES = [FaceGenLoadFaceAnalyzer, FaceGenEmbedFace, FaceGenFaceQuality]

@@ -1,18 +1,29 @@
 """Nodes that combine, save and load face embeddings."""
 
 import os
-from pathlib import Path
+from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io
 
-from ..errors import FaceGenError
+from ..errors import (
+    Cures,
+    FaceGenError,
+    NoFaceError,
+    SeveralPeopleError,
+    UnreadableFileError,
+    WrongClipVisionError,
+    WrongRecogniserError,
+    advise,
+)
 from ..models.face.combine import METHODS, combine_faces, outliers
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.likeness import SAME_PERSON
 from . import types
 from .host import combos
-from .host.reports import on_node
+from .host.folders import faces_folder
+from .host.reports import report
 
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
@@ -20,16 +31,22 @@ WEIGHT = {"default": 1.0, "min": 0.0, "max": 10.0, "step": 0.05, "tooltip": "Sha
 FACEID_RECOGNISER, ANY = "w600k_r50", "any"  # the published FaceID adapters were trained with buffalo_l's recogniser
 ENDING = ".safetensors"
 WANTED = "a saved face -> run Save Face Embeds once (user/facegen/faces), then press R"
-
-
-def faces_folder():
-    """In the user's folder, because it is personal: ComfyUI serves its output folder to anyone who can reach it."""
-    return os.path.join(folder_paths.get_user_directory(), "facegen", "faces")
+COMBINE_CURES: Cures = {
+    NoFaceError: "Connect Embed Face to face_embeds_1.",
+    SeveralPeopleError: "Set combine to average or concat on its Embed Face.",
+    WrongClipVisionError: "Use the same clip_vision on every Embed Face.",
+    WrongRecogniserError: "Use one model pack for all: choose it in Load Face Analyzer.",
+}
+LOAD_CURES: Cures = {
+    UnreadableFileError: "Embed the photo again with Embed Face, and keep it with Save Face Embeds.",
+    WrongRecogniserError: f"Embed the photo again with a model pack that holds the recogniser FaceID needs, or set recogniser "
+    f"to {ANY}.",
+}
 
 
 class FaceGenCombineFaces(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenCombineFaces",
             display_name="Combine Faces (FaceGen)",
@@ -56,20 +73,19 @@ class FaceGenCombineFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, method, **inputs):
+    @advise("Combine Faces", COMBINE_CURES)
+    def execute(cls, method: str, **inputs: Any) -> io.NodeOutput:
         names = [f"face_embeds_{n}" for n in range(1, COUNT + 1)]
-        people = {name: inputs[name] for name in names if inputs.get(name) is not None}
-        weights = {name: inputs[name.replace("face_embeds", "weight")] for name in people}
-        combined = combine_faces(people, weights, method)
-        return io.NodeOutput(combined, ui=on_node(_strangers(people) if method != "subtract" else ""))
+        face_embeds = {name: inputs[name] for name in names if inputs.get(name) is not None}
+        weights = {name: inputs[name.replace("face_embeds", "weight")] for name in face_embeds}
+        combined = combine_faces(face_embeds, weights, method)
+        return io.NodeOutput(combined, ui=report(_strangers(face_embeds) if method != "subtract" else ""))
 
 
-def _strangers(people):
+def _strangers(face_embeds: dict[str, FaceEmbeds]) -> str:
     """Which of the faces is of somebody else, in words; "" if none."""
-    import torch
-
-    names = list(people)
-    found = outliers(torch.cat([embeds.combined("average").normed_identity for embeds in people.values()]))
+    names = list(face_embeds)
+    found = outliers(torch.cat([each.combined("average").normed_identity for each in face_embeds.values()]))
     return "\n".join(
         f"{names[i]} seems to be somebody else: its cosine to the others is {cosine:.2f}; {SAME_PERSON} or more is one person."
         for i, cosine in found.items()
@@ -78,7 +94,7 @@ def _strangers(people):
 
 class FaceGenSaveFaceEmbeds(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenSaveFaceEmbeds",
             display_name="Save Face Embeds (FaceGen)",
@@ -94,21 +110,22 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, face_embeds, filename_prefix):
+    @advise("Save Face Embeds")
+    def execute(cls, face_embeds: FaceEmbeds, filename_prefix: str) -> io.NodeOutput:
         root = os.path.abspath(faces_folder())
         name = filename_prefix.replace("\\", "/").strip("/ ")
         target = os.path.abspath(os.path.join(root, name))
         if not name or os.path.commonpath((root, target)) != root or target == root:
-            raise FaceGenError(f"Save Face Embeds: {filename_prefix!r} is not a file name inside {root}. Use one such as face.")
+            raise FaceGenError(f"{filename_prefix!r} is not a file name inside {root}. Use one such as face.")
         folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
         path = os.path.join(folder, f"{file}_{number:05}_{ENDING}")
         face_embeds.save(path)
-        return io.NodeOutput(ui=on_node(f"saved as {os.path.relpath(path, root)}"))
+        return io.NodeOutput(ui=report(f"saved as {os.path.relpath(path, root)}"))
 
 
 class FaceGenLoadFaceEmbeds(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenLoadFaceEmbeds",
             display_name="Load Face Embeds (FaceGen)",
@@ -132,35 +149,39 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, face_file=None):
+    def validate_inputs(cls, face_file: str | None = None) -> bool | str:
         return combos.check(face_file, _files(), _missing)
 
     @classmethod
-    def fingerprint_inputs(cls, face_file, **_):
-        path = Path(faces_folder(), face_file)
+    def fingerprint_inputs(cls, face_file: str, **_: Any) -> object:
+        path = faces_folder() / face_file
         return (face_file, path.stat().st_mtime_ns) if path.is_file() else face_file
 
     @classmethod
-    def execute(cls, face_file, recogniser):
-        root = Path(faces_folder()).resolve()
+    @advise("Load Face Embeds", LOAD_CURES)
+    def execute(cls, face_file: str, recogniser: str) -> io.NodeOutput:
+        root = faces_folder().resolve()
         path = (root / face_file).resolve()
         if not path.is_relative_to(root):
-            raise FaceGenError(f"Load Face Embeds: {face_file!r} lies outside {root}.")
-        embeds = FaceEmbeds.load(path)
+            raise FaceGenError(f"{face_file!r} lies outside {root}.")
+        face_embeds = FaceEmbeds.load(path)
         if recogniser != ANY:
-            if not embeds.recognisers:
+            if not face_embeds.recognisers:
                 raise FaceGenError(
                     f"{path} doesn't say which recogniser made it. Embed the photo again, or set recogniser to {ANY}."
                 )
-            embeds.require_recogniser(recogniser, "FaceID")
-        return io.NodeOutput(embeds)
+            face_embeds.require_recogniser(recogniser)
+        return io.NodeOutput(face_embeds)
 
 
-def _missing(name):
+def _missing(name: str) -> str:
     get = "Make one with Embed Face and Save Face Embeds, or put a file that was saved elsewhere into that folder."
-    return combos.not_here("Load Face Embeds", name, _files(), faces_folder(), get)
+    return combos.not_here("Load Face Embeds", name, _files(), str(faces_folder()), get)
 
 
-def _files():
-    root = Path(faces_folder())
+def _files() -> list[str]:
+    root = faces_folder()
     return sorted(path.relative_to(root).as_posix() for path in root.rglob(f"*{ENDING}")) if root.is_dir() else []
+
+
+NODES = [FaceGenCombineFaces, FaceGenSaveFaceEmbeds, FaceGenLoadFaceEmbeds]

@@ -1,21 +1,45 @@
 """FaceID nodes: adapter file and face embeddings onto a model."""
 
+from typing import Any
+
 import folder_paths
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..contract import FIELDS
-from ..errors import FaceGenError
+from ..errors import (
+    Cures,
+    FaceGenError,
+    MissingClipVisionError,
+    NotAnAdapterError,
+    UnreadableFileError,
+    WrongBaseModelError,
+    WrongClipVisionError,
+    advise,
+)
+from ..models.face.embeds import FaceEmbeds
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
 from .host import combos
 from .host.attention_patch import apply_faceid
+from .host.cures import RECOGNISER
+from .widgets import S_SCALE, widget
 
 FOLDER = "ipadapter"
 SOURCE = "huggingface.co/h94/IP-Adapter-FaceID"
 WANTED = f"ip-adapter-faceid-plusv2_sd15.bin -> models/{FOLDER}, from {SOURCE}"
+LOAD_CURES: Cures = {
+    NotAnAdapterError: f"Choose a file such as ip-adapter-faceid-plusv2_sd15.bin from the models/{FOLDER} folder.",
+    UnreadableFileError: "Download it again.",
+}
+APPLY_CURES: Cures = {
+    MissingClipVisionError: "Connect that model to clip_vision of the Embed Face node.",
+    WrongClipVisionError: "Change the file in Load CLIP Vision.",
+    WrongBaseModelError: "Choose the FaceID file that fits the checkpoint in Load FaceID, or another checkpoint.",
+    **RECOGNISER,
+}
 
 
-def _missing(name):
+def _missing(name: str) -> str:
     where = ", ".join(folder_paths.get_folder_paths(FOLDER))
     get = (
         f"Download ip-adapter-faceid-plusv2_sd15.bin (for SD1.5) or ip-adapter-faceid-plusv2_sdxl.bin (for SDXL) from "
@@ -26,7 +50,7 @@ def _missing(name):
 
 class FaceGenLoadFaceID(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenLoadFaceID",
             display_name="Load FaceID (FaceGen)",
@@ -44,19 +68,19 @@ class FaceGenLoadFaceID(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faceid_file=None):
+    def validate_inputs(cls, faceid_file: str | None = None) -> bool | str:
         return combos.check(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
 
     @classmethod
-    def execute(cls, faceid_file):
+    def execute(cls, faceid_file: str) -> io.NodeOutput:
         combos.require(faceid_file, folder_paths.get_filename_list(FOLDER), _missing)
-        return io.NodeOutput(FaceIDAdapter(folder_paths.get_full_path_or_raise(FOLDER, faceid_file)))
+        with advise("Load FaceID", LOAD_CURES):
+            return io.NodeOutput(FaceIDAdapter(folder_paths.get_full_path_or_raise(FOLDER, faceid_file)))
 
 
 class FaceGenApplyFaceID(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
-        s_scale = FIELDS["s_scale"]
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenApplyFaceID",
             display_name="Apply FaceID (FaceGen)",
@@ -76,11 +100,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "s_scale",
-                    default=s_scale.default,
-                    min=s_scale.minimum,
-                    max=s_scale.maximum,
-                    step=0.01,
-                    tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
+                    **widget("s_scale", step=0.01, tooltip=S_SCALE),
                 ),
                 io.Float.Input(
                     "lora_strength",
@@ -118,21 +138,22 @@ class FaceGenApplyFaceID(io.ComfyNode):
         )
 
     @classmethod
+    @advise("Apply FaceID", APPLY_CURES)
     def execute(
         cls,
-        model,
-        faceid,
-        face_embeds,
-        weight,
-        s_scale,
-        lora_strength,
-        start_percent,
-        end_percent,
-        layer_weights,
-        mask=None,
-    ):
+        model: Any,
+        faceid: FaceIDAdapter,
+        face_embeds: FaceEmbeds,
+        weight: float,
+        s_scale: float,
+        lora_strength: float,
+        start_percent: float,
+        end_percent: float,
+        layer_weights: str,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
         if start_percent > end_percent:
-            raise FaceGenError(f"Apply FaceID: start_percent {start_percent:g} lies after end_percent {end_percent:g}.")
+            raise FaceGenError(f"start_percent {start_percent:g} lies after end_percent {end_percent:g}.")
         return io.NodeOutput(
             apply_faceid(
                 model,
@@ -146,3 +167,6 @@ class FaceGenApplyFaceID(io.ComfyNode):
                 mask=mask,
             )
         )
+
+
+NODES = [FaceGenLoadFaceID, FaceGenApplyFaceID]

@@ -4,18 +4,23 @@ import json
 import logging
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..models.face.likeness import NO_FACE, best_pictures, likenesses
+from ..errors import advise
+from ..models.face.analysis import FaceAnalysis
+from ..models.face.embeds import FaceEmbeds
+from ..models.face.likeness import NO_FACE, best_pictures, in_words, likenesses
 from ..models.pictures import require_rgb
 from . import types
-from .host.reports import on_node
+from .host import reports
+from .host.cures import FACE_PACK, PICTURES, RECOGNISER
 
 log = logging.getLogger(__name__)
 
 
 class FaceGenLikeness(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenLikeness",
             display_name="Likeness (FaceGen)",
@@ -41,8 +46,9 @@ class FaceGenLikeness(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, face_analysis, face_embeds, keep):
-        require_rgb(image, "Likeness")
+    @advise("Likeness", {**RECOGNISER, **FACE_PACK, **PICTURES})
+    def execute(cls, image: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds, keep: int) -> io.NodeOutput:
+        require_rgb(image)
         scores = likenesses(image, face_analysis, face_embeds)
         kept, best = best_pictures(image, scores, keep)
         _, ranking = best_pictures(image, scores, len(scores))
@@ -50,12 +56,7 @@ class FaceGenLikeness(io.ComfyNode):
             log.warning("FaceGen: Likeness found no face in any of the %d pictures.", len(image))
         top = NO_FACE if best[0].cosine is None else best[0].cosine
         report = json.dumps([score.as_dict() for score in ranking], indent=1)
-        return io.NodeOutput(kept, top, report, ui=on_node(in_words(ranking)))
+        return io.NodeOutput(kept, top, report, ui=reports.report(in_words(ranking)))
 
 
-def in_words(scores):
-    """One line per picture: "picture 3: 82 % (cosine 0.56)"."""
-    return "\n".join(
-        f"picture {s.picture}: " + ("no face" if s.cosine is None else f"{s.percent:.0f} % (cosine {s.cosine:.2f})")
-        for s in scores
-    )
+NODES = [FaceGenLikeness]

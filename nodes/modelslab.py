@@ -2,39 +2,34 @@
 
 import asyncio
 import json
-from pathlib import Path
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
-import folder_paths
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..api.hosted import profiles
-from ..contract import FIELDS, ContractError, FaceGenRequest
+from ..contract import ContractError, FaceGenRequest
 from ..errors import FaceGenError, advise
 from ..models.pictures import require_rgb
 from .host.background_loop import OwnLoop
-from .host.notes import note, show
+from .host.cures import PICTURES
+from .host.folders import modelslab_file
+from .host.reports import show_progress, warn
+from .widgets import widget
+
+if TYPE_CHECKING:  # what only a run needs is imported by the run
+    from ..api.hosted.client import Progress, Result
 
 WHO = "ModelsLab Face Generator"
 LOOK = 0.1  # seconds between two looks at ComfyUI's cancel button
 
 
-def profile_file() -> Path:
-    return Path(folder_paths.get_user_directory(), "facegen", "modelslab.json")
-
-
-def _rules(name: str, **more) -> dict:
-    """A widget's default, range and tooltip as the contract has them."""
-    rule = FIELDS[name]
-    limits = {"default": rule.default, "min": rule.minimum, "max": rule.maximum, "step": rule.multiple_of}
-    described = {"tooltip": rule.description, **({"options": list(rule.choices)} if rule.choices else {})}
-    return {key: value for key, value in limits.items() if value is not None} | described | more
-
-
 class FaceGenModelsLab(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenModelsLab",
             display_name="ModelsLab Face Generator (FaceGen)",
@@ -43,38 +38,41 @@ class FaceGenModelsLab(io.ComfyNode):
             "machine, and each request is billed to your account there. Needs an API key of your own: until there is one, it "
             "sends nothing.",
             inputs=[
-                io.String.Input("prompt", multiline=True, dynamic_prompts=True, **_rules("prompt", default="")),
+                io.String.Input("prompt", multiline=True, dynamic_prompts=True, **widget("prompt", default="")),
                 io.Image.Input(
                     "face_image",
                     tooltip="One photo of the face, clear and visible down to the shoulders. It is sent to the service, as a "
                     "fresh JPEG of at most 2048 pixels without any data of the file.",
                 ),
-                io.String.Input("negative_prompt", multiline=True, dynamic_prompts=True, **_rules("negative_prompt")),
-                io.Int.Input("width", **_rules("width")),
-                io.Int.Input("height", **_rules("height")),
-                io.Int.Input("num_inference_steps", **_rules("num_inference_steps", step=10)),
-                io.Float.Input("guidance_scale", **_rules("guidance_scale", step=0.1)),
-                io.Combo.Input("style", **_rules("style")),
-                io.Float.Input("s_scale", **_rules("s_scale", step=0.01)),
-                io.Int.Input("samples", **_rules("samples")),
-                io.Boolean.Input("safety_checker", **_rules("safety_checker")),
-                io.Combo.Input("safety_checker_type", **_rules("safety_checker_type")),
+                io.String.Input("negative_prompt", multiline=True, dynamic_prompts=True, **widget("negative_prompt")),
+                io.Int.Input("width", **widget("width")),
+                io.Int.Input("height", **widget("height")),
+                io.Int.Input("num_inference_steps", **widget("num_inference_steps", step=10)),
+                io.Float.Input("guidance_scale", **widget("guidance_scale", step=0.1)),
+                io.Combo.Input("style", **widget("style")),
+                io.Float.Input("s_scale", **widget("s_scale", step=0.01)),
+                io.Int.Input("samples", **widget("samples")),
+                io.Boolean.Input("safety_checker", **widget("safety_checker")),
+                io.Combo.Input("safety_checker_type", **widget("safety_checker_type")),
                 io.Boolean.Input(
                     "base64",
-                    default=True,
-                    tooltip="The service wants this on for photos sent as base64, as this node sends them; the pictures come "
-                    "back in the answer then. Off asks for links, from which they are fetched.",
+                    **widget(
+                        "base64",
+                        default=True,
+                        tooltip="The service wants this on for photos sent as base64, as this node sends them; the pictures "
+                        "come back in the answer then. Off asks for links, from which they are fetched.",
+                    ),
                 ),
                 io.Int.Input(
                     "seed",
                     control_after_generate=True,
-                    **_rules("seed", default=0, tooltip="Seed of the noise. For another picture each time, let it randomize."),
+                    **widget("seed", default=0, tooltip="Seed of the noise. For another picture each time, let it randomize."),
                 ),
-                io.String.Input("webhook", optional=True, **_rules("webhook", default="")),
-                io.String.Input("track_id", optional=True, **_rules("track_id", default="")),
+                io.String.Input("webhook", optional=True, **widget("webhook", default="")),
+                io.String.Input("track_id", optional=True, **widget("track_id", default="")),
                 io.Combo.Input(
                     "profile",
-                    options=profiles.names(profile_file()),
+                    options=profiles.names(modelslab_file()),
                     default=profiles.DEFAULT,
                     tooltip=f"Whose key and which server: default is the key in {profiles.KEY_VARIABLE}; others are in "
                     "user/facegen/modelslab.json. The key itself is never in the workflow.",
@@ -101,23 +99,32 @@ class FaceGenModelsLab(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, profile=None):
+    def validate_inputs(cls, profile: str | None = None) -> bool | str:
         """Instead of ComfyUI's own check of the combo: this one says how to configure a key."""
         if profile is None:
             return True  # comes from another node
         try:
-            profiles.load(profile, profile_file())
+            profiles.load(profile, modelslab_file())
         except profiles.ProfileError as error:
             return f"{WHO}: {error}"
         return True
 
     @classmethod
-    async def execute(cls, face_image, profile, timeout, request_id="", webhook="", track_id="", **fields):
+    async def execute(
+        cls,
+        face_image: Tensor,
+        profile: str,
+        timeout: int,
+        request_id: str = "",
+        webhook: str = "",
+        track_id: str = "",
+        **fields: Any,
+    ) -> io.NodeOutput:
         from ..api.hosted.client import FaceGenClient
         from ..api.hosted.refusals import NotFetchedError, RefusedPhotoError, RemoteError
 
         try:
-            client = FaceGenClient(profiles.load(profile, profile_file()), timeout, _tell_id)
+            client = FaceGenClient(profiles.load(profile, modelslab_file()), timeout, _tell_id)
             if request_id.strip():
                 work = client.fetch(request_id.strip())
             else:
@@ -125,7 +132,7 @@ class FaceGenModelsLab(io.ComfyNode):
                 work = client.generate(request)
             result = await _interruptible(work, client.progress)
         except (RemoteError, profiles.ProfileError, ContractError) as error:
-            cures = {
+            cures: dict[type[FaceGenError], str] = {
                 RefusedPhotoError: "Connect such a photo to face_image; the Face Quality node checks it.",
                 NotFetchedError: f"Set request_id to {getattr(error, 'request_id', '')} and queue again.",
             }
@@ -134,10 +141,11 @@ class FaceGenModelsLab(io.ComfyNode):
         return io.NodeOutput(torch.from_numpy(result.pictures), json.dumps(result.response, indent=2, ensure_ascii=False))
 
 
-def _request(face_image, **fields) -> FaceGenRequest:
+def _request(face_image: Tensor, **fields: Any) -> FaceGenRequest:
     from ..api.hosted.face_photo import to_data_uri
 
-    require_rgb(face_image, WHO)
+    with advise(WHO, PICTURES):
+        require_rgb(face_image)
     if len(face_image) != 1:
         raise FaceGenError(
             f"{WHO} sends one photo, and face_image holds {len(face_image)}. Choose one with an Image From Batch node."
@@ -146,23 +154,27 @@ def _request(face_image, **fields) -> FaceGenRequest:
     return FaceGenRequest(face_image=to_data_uri(pixels), **fields)
 
 
-def _tell_id(request_id) -> None:
-    note(f"{WHO} took request {request_id}; should it get lost, request_id {request_id} fetches it without paying again.")
+def _tell_id(request_id: int | str) -> None:
+    warn(f"{WHO} took request {request_id}; should it get lost, request_id {request_id} fetches it without paying again.")
 
 
-async def _interruptible(work, progress):
+async def _interruptible(work: "Coroutine[Any, Any, Result]", progress: "Progress") -> "Result":
     """The result of `work`, which ends when ComfyUI's cancel button is pressed; meanwhile the node shows how it stands."""
     running, shown = OwnLoop(work), ""
     try:
         while not running.done:
             if comfy.model_management.processing_interrupted():
                 if progress.sending and progress.request_id is None:
-                    note(f"{WHO} was stopped while its request was under way: it may have been billed.")
+                    warn(f"{WHO} was stopped while its request was under way: it may have been billed.")
                 comfy.model_management.throw_exception_if_processing_interrupted()
             if str(progress) != shown:
                 shown = str(progress)
-                show(shown)
+                show_progress(shown)
             await asyncio.sleep(LOOK)
-        return running.result()
+        result: Result = running.result()
+        return result
     finally:
         running.cancel()
+
+
+NODES = [FaceGenModelsLab]

@@ -2,31 +2,37 @@
 
 import importlib.util
 import json
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..errors import Cures, UnsafeLabelsError, advise
 from ..models import onnx_providers
 from ..models.safety import checking, load, redaction
 from ..models.safety.filter import filter_images
 from ..models.safety.notice import NOTICE
 from . import types
-from .host import combos
-from .host.memory import place
-from .host.reports import on_node
+from .host import combos, reports
+from .host.cures import CHECKER, NUDENET, PICTURES
+from .host.networks.memory import place
+from .widgets import widget
 
 MODEL_FOLDER = "safety_checker"
 WANTED = f"{load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"
 
+LOADING: Cures = {**NUDENET, UnsafeLabelsError: "Write the labels that are unsafe into unsafe_labels, separated by commas."}
 
-def _checkers():
+
+def _checkers() -> list[str]:
     """NudeNet, whose package holds its model, if it is installed, and what lies in models/safety_checker."""
     found = load.find_checkers(folder_paths.get_folder_paths(MODEL_FOLDER))
     nudenet = [load.NUDENET] if importlib.util.find_spec("nudenet") else []
     return [*nudenet, *(name for name in found if name != load.NUDENET)]
 
 
-def _missing(name):
+def _missing(name: str) -> str:
     where = "ComfyUI's Python and " + ", ".join(folder_paths.get_folder_paths(MODEL_FOLDER))
     get = "For nudenet, run `pip install -U nudenet` with ComfyUI's own Python and restart; other checkers go into that folder."
     return combos.not_here("Load Safety Checker", name, _checkers(), where, get)
@@ -78,11 +84,12 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checker=None):
+    def validate_inputs(cls, checker: str | None = None) -> bool | str:
         return combos.check(checker, _checkers(), _missing)
 
     @classmethod
-    def execute(cls, checker, provider, preset=checking.PRESETS[0], unsafe_labels="") -> io.NodeOutput:
+    @advise("Load Safety Checker", LOADING)
+    def execute(cls, checker: str, provider: str, preset: str = checking.PRESETS[0], unsafe_labels: str = "") -> io.NodeOutput:
         labels = [label.strip() for label in unsafe_labels.split(",") if label.strip()]
         folders = folder_paths.get_folder_paths(MODEL_FOLDER)
         return io.NodeOutput(load.load_checker(checker, provider, preset, labels, folders, place))
@@ -114,8 +121,9 @@ class FaceGenCombineSafetyCheckers(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, unsafe_when, **checkers) -> io.NodeOutput:
-        connected = [checkers[name] for name in sorted(checkers) if checkers[name] is not None]
+    @advise("Combine Safety Checkers")
+    def execute(cls, unsafe_when: str, **checkers: checking.SafetyChecker | None) -> io.NodeOutput:
+        connected = [checker for _, checker in sorted(checkers.items()) if checker is not None]
         return io.NodeOutput(checking.CombinedChecker(connected, unsafe_when))
 
 
@@ -133,9 +141,10 @@ class FaceGenSafetyFilter(io.ComfyNode):
                 types.SafetyChecker.Input("safety_checker", tooltip="From the Load Safety Checker node."),
                 io.Combo.Input(
                     "safety_checker_type",
-                    options=list(redaction.ACTIONS),
-                    default="black",
-                    tooltip="What replaces unsafe content: a black area, a heavy blur, large blocks, or a notice.",
+                    **widget(
+                        "safety_checker_type",
+                        tooltip="What replaces unsafe content: a black area, a heavy blur, large blocks, or a notice.",
+                    ),
                 ),
                 io.Float.Input(
                     "threshold",
@@ -169,13 +178,22 @@ class FaceGenSafetyFilter(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, safety_checker, safety_checker_type, threshold, region, notice=NOTICE) -> io.NodeOutput:
-        done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice, who="Safety Filter")
+    @advise("Safety Filter", {**PICTURES, **CHECKER})
+    def execute(
+        cls,
+        image: Tensor,
+        safety_checker: checking.SafetyChecker,
+        safety_checker_type: str,
+        threshold: float,
+        region: str,
+        notice: str = NOTICE,
+    ) -> io.NodeOutput:
+        done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice)
         report = json.dumps(done.report, indent=2)
-        return io.NodeOutput(done.images, done.mask, any(done.flagged), report, ui=on_node(_in_words(done.report)))
+        return io.NodeOutput(done.images, done.mask, any(done.flagged), report, ui=reports.report(_in_words(done.report)))
 
 
-def _in_words(report):
+def _in_words(report: dict[str, Any]) -> str:
     """One line per picture: "picture 0: safe (0.12)" or "picture 1: unsafe (0.71), black, whole image: LABEL 0.71"."""
     lines = []
     for number, picture in enumerate(report["pictures"]):
@@ -186,3 +204,6 @@ def _in_words(report):
             line += f", {picture['shown']}, {picture['region']}" + (f": {found}" if found else "")
         lines.append(line)
     return "\n".join(lines)
+
+
+NODES = [FaceGenLoadSafetyChecker, FaceGenCombineSafetyCheckers, FaceGenSafetyFilter]

@@ -1,24 +1,32 @@
 """The whole path in one node: prompt, style and face to pictures."""
 
+from typing import Any
+
 import comfy.samplers
 import comfy.utils
 import nodes as comfy_nodes
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..contract import FIELDS
-from ..models.safety.redaction import ACTIONS
-from ..models.style import PLAIN
+from ..errors import advise
+from ..models.face.analysis import FaceAnalysis
+from ..models.face.embeds import FaceEmbeds
+from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.safety.checking import SafetyChecker
+from ..models.style import PLAIN, FaceStyle
 from . import types
+from .faceid import APPLY_CURES
 from .host.attention_patch import apply_faceid
-from .host.best_of import best_of
+from .host.best_of import Latent, best_of
+from .host.cures import CHECKER, FACE_PACK, PICTURES
 from .host.safe_output import hide_unsafe, without_previews
+from .widgets import S_SCALE, widget
 
 
 class FaceGenSampler(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
-        s_scale, steps, guidance = (FIELDS[n] for n in ("s_scale", "num_inference_steps", "guidance_scale"))
-        width, height, samples = (FIELDS[n].default for n in ("width", "height", "samples"))
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenSampler",
             display_name="Face Portrait Sampler (FaceGen)",
@@ -39,24 +47,22 @@ class FaceGenSampler(io.ComfyNode):
                 io.String.Input(
                     "prompt",
                     multiline=True,
-                    default="",
                     dynamic_prompts=True,
-                    tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
+                    **widget(
+                        "prompt",
+                        default="",
+                        tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
+                    ),
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
-                    default="",
                     dynamic_prompts=True,
-                    tooltip="What it should not show. Left empty, the style node's is used.",
+                    **widget("negative_prompt", tooltip="What it should not show. Left empty, the style node's is used."),
                 ),
                 io.Float.Input(
                     "s_scale",
-                    default=s_scale.default,
-                    min=s_scale.minimum,
-                    max=s_scale.maximum,
-                    step=0.01,
-                    tooltip="Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings.",
+                    **widget("s_scale", step=0.01, tooltip=S_SCALE),
                 ),
                 io.Float.Input(
                     "faceid_weight",
@@ -66,31 +72,26 @@ class FaceGenSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="How strongly the person shows; multiplied by the style's own weight.",
                 ),
-                io.Int.Input("width", default=width, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
-                io.Int.Input("height", default=height, min=64, max=8192, step=8, tooltip="In pixels; unused with a latent."),
-                io.Int.Input("samples", default=samples, min=1, max=64, tooltip="How many pictures, drawn as one batch."),
+                io.Int.Input("width", **widget("width", max=8192, tooltip="In pixels; unused with a latent.")),
+                io.Int.Input("height", **widget("height", max=8192, tooltip="In pixels; unused with a latent.")),
+                io.Int.Input("samples", **widget("samples", max=64, tooltip="How many pictures, drawn as one batch.")),
                 io.Int.Input(
                     "num_inference_steps",
-                    default=steps.default,
-                    min=1,
-                    max=200,
-                    tooltip="Denoising steps. Usual: 21 to 41.",
+                    **widget("num_inference_steps", min=1, max=200, tooltip="Denoising steps. Usual: 21 to 41."),
                 ),
                 io.Float.Input(
                     "guidance_scale",
-                    default=guidance.default,
-                    min=1.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Scale of classifier-free guidance (cfg): how literally the prompt is taken.",
+                    **widget(
+                        "guidance_scale",
+                        max=100.0,
+                        step=0.1,
+                        tooltip="Scale of classifier-free guidance (cfg): how literally the prompt is taken.",
+                    ),
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Seed of the noise.",
+                    **widget("seed", default=0, tooltip="Seed of the noise."),
                 ),
                 io.Combo.Input(
                     "sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="dpmpp_2m", tooltip="Sampler."
@@ -129,10 +130,8 @@ class FaceGenSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "safety_checker_type",
-                    options=list(ACTIONS),
-                    default=FIELDS["safety_checker_type"].default,
                     optional=True,
-                    tooltip="With a safety checker: what replaces an unsafe picture.",
+                    **widget("safety_checker_type", tooltip="With a safety checker: what replaces an unsafe picture."),
                 ),
             ],
             outputs=[
@@ -142,33 +141,34 @@ class FaceGenSampler(io.ComfyNode):
         )
 
     @classmethod
+    @advise("Face Portrait Sampler", {**APPLY_CURES, **FACE_PACK, **PICTURES, **CHECKER})
     def execute(
         cls,
-        model,
-        clip,
-        vae,
-        faceid,
-        face_embeds,
-        prompt,
-        negative_prompt,
-        s_scale,
-        faceid_weight,
-        width,
-        height,
-        samples,
-        num_inference_steps,
-        guidance_scale,
-        seed,
-        sampler_name,
-        scheduler,
-        denoise,
-        candidates=1,
-        style=PLAIN,
-        latent=None,
-        face_analysis=None,
-        safety_checker=None,
-        safety_checker_type=FIELDS["safety_checker_type"].default,
-    ):
+        model: Any,
+        clip: Any,
+        vae: Any,
+        faceid: FaceIDAdapter,
+        face_embeds: FaceEmbeds,
+        prompt: str,
+        negative_prompt: str,
+        s_scale: float,
+        faceid_weight: float,
+        width: int,
+        height: int,
+        samples: int,
+        num_inference_steps: int,
+        guidance_scale: float,
+        seed: int,
+        sampler_name: str,
+        scheduler: str,
+        denoise: float,
+        candidates: int = 1,
+        style: FaceStyle = PLAIN,
+        latent: Latent | None = None,
+        face_analysis: FaceAnalysis | None = None,
+        safety_checker: SafetyChecker | None = None,
+        safety_checker_type: str = FIELDS["safety_checker_type"].default,
+    ) -> io.NodeOutput:
         patched = apply_faceid(
             model,
             faceid,
@@ -183,8 +183,8 @@ class FaceGenSampler(io.ComfyNode):
         (positive,) = encode(clip, style.positive(prompt))
         (negative,) = encode(clip, style.negative_prompt(negative_prompt))
 
-        def draw(round_seed):
-            (drawn,) = comfy_nodes.common_ksampler(
+        def generate(round_seed: int) -> tuple[Tensor, Latent]:
+            (generated,) = comfy_nodes.common_ksampler(
                 patched,
                 round_seed,
                 num_inference_steps,
@@ -196,20 +196,26 @@ class FaceGenSampler(io.ComfyNode):
                 start_latent(latent, width, height, samples),
                 denoise,
             )
-            images = comfy_nodes.VAEDecode().decode(vae, drawn)[0]
+            images = comfy_nodes.VAEDecode().decode(vae, generated)[0]
+            if safety_checker is None:
+                return images, generated
             # Before the choice: a hidden picture shows no face, so a safe one is preferred.
-            return (
-                (images, drawn) if safety_checker is None else hide_unsafe(images, drawn, safety_checker, safety_checker_type)
-            )
+            return hide_unsafe(images, generated, safety_checker, safety_checker_type)
 
-        images, drawn, scores = best_of(draw, seed, candidates, face_analysis, face_embeds)
-        return io.NodeOutput(images, drawn, ui=scores)
+        images, generated, shown = best_of(generate, seed, candidates, face_analysis, face_embeds)
+        return io.NodeOutput(images, generated, ui=shown)
 
 
-def start_latent(latent, width, height, samples):
+def start_latent(latent: Latent | None, width: int, height: int, samples: int) -> Latent:
     """An empty batch of `samples` pictures, or the given latent, one picture of which is repeated `samples` times."""
+    started: Latent
     if latent is None:
-        return comfy_nodes.EmptyLatentImage().generate(width, height, samples)[0]
+        (started,) = comfy_nodes.EmptyLatentImage().generate(width, height, samples)
+        return started
     if latent["samples"].shape[0] == 1 and samples > 1:
-        return comfy_nodes.RepeatLatentBatch().repeat(latent, samples)[0]
+        (started,) = comfy_nodes.RepeatLatentBatch().repeat(latent, samples)
+        return started
     return latent
+
+
+NODES = [FaceGenSampler]

@@ -1,22 +1,24 @@
 """Style node."""
 
-import os
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
+from ..errors import advise
 from ..models.style import load_style, style_files
 from . import types
+from .host.folders import styles_folder
 
 
-def _styles():
-    return style_files(os.path.join(folder_paths.get_user_directory(), "facegen", "styles"))
+def _styles() -> dict[str, Path]:
+    return style_files(styles_folder())
 
 
 class FaceGenStyle(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenStyle",
             display_name="Face Style (FaceGen)",
@@ -48,12 +50,16 @@ class FaceGenStyle(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, style, **_):
+    def fingerprint_inputs(cls, style: str, **_: Any) -> object:
         # A user may edit a style file between two runs.
         path = _styles().get(style)
         return (style, path.stat().st_mtime_ns) if path and path.is_file() else style
 
     @classmethod
-    def execute(cls, style, prompt, negative_prompt):
+    @advise("Face Style")
+    def execute(cls, style: str, prompt: str, negative_prompt: str) -> io.NodeOutput:
         face_style = replace(load_style(_styles()[style]), user_prompt=prompt, user_negative=negative_prompt)
         return io.NodeOutput(face_style, face_style.positive(), face_style.negative_prompt())
+
+
+NODES = [FaceGenStyle]

@@ -1,20 +1,29 @@
 """The model that ships with the pack, from its files to what ComfyUI's own loaders would have given."""
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
-from ..errors import FaceGenError
+from ..errors import Cures, FaceGenError, TinyFilesError, advise
 from ..models import tiny_files
-from ..models.face.analysis import FaceAnalyzer
+from ..models.face.analysis import FaceAnalysis
 from ..models.face.packs.find import role
 from ..models.face.packs.session import require_insightface
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
-from .host.tiny_loaders import WHO, load_clip, load_clip_vision, load_model, load_vae
+from .host.cures import INSIGHTFACE
+from .host.networks.tiny import load_clip, load_clip_vision, load_model, load_vae
+
+CURES: Cures = {
+    TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
+    "git checkout -- models/tiny",
+    **INSIGHTFACE,
+}
 
 
 class FaceGenLoadTinyModel(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceGenLoadTinyModel",
             display_name="Load Tiny Model (FaceGen)",
@@ -37,31 +46,35 @@ class FaceGenLoadTinyModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls):
-        folder = tiny_files.require_tiny_files(WHO)
+    @advise("Load Tiny Model", CURES)
+    def execute(cls) -> io.NodeOutput:
+        folder = tiny_files.require_tiny_files()
         parts = load_model, load_clip, load_vae, load_clip_vision, _faceid, _face_analysis
         return io.NodeOutput(*(load(folder) for load in parts))
 
 
-def _faceid(folder):
+def _faceid(folder: Path) -> FaceIDAdapter:
     file = folder / tiny_files.FACEID
     try:
         return FaceIDAdapter(file)
-    except FaceGenError as error:  # its advice is about files that are downloaded
-        raise tiny_files.unusable(WHO, file, _reason(error)) from error
+    except FaceGenError as error:  # which counts on a file that was downloaded
+        raise tiny_files.unusable(file, _reason(error)) from error
 
 
-def _face_analysis(folder):
+def _face_analysis(folder: Path) -> FaceAnalysis:
     require_insightface()
     for name, wanted in ((tiny_files.DETECTOR, "detector"), (tiny_files.RECOGNISER, "recogniser")):
         if (found := role(folder / name)) != wanted:
-            raise tiny_files.unusable(WHO, folder / name, f"as a {wanted} it is {found}")
+            raise tiny_files.unusable(folder / name, f"as a {wanted} it is {found}")
     try:
-        return FaceAnalyzer(folder / tiny_files.FACE_PACK)
+        return FaceAnalysis(folder / tiny_files.FACE_PACK)
     except FaceGenError as error:
-        raise tiny_files.unusable(WHO, folder / tiny_files.FACE_PACK, _reason(error)) from error
+        raise tiny_files.unusable(folder / tiny_files.FACE_PACK, _reason(error)) from error
 
 
-def _reason(error):
+def _reason(error: FaceGenError) -> object:
     """What the library said, or the first sentence of ours."""
     return error.__cause__ or str(error).partition(". ")[0]
+
+
+NODES = [FaceGenLoadTinyModel]

@@ -35,7 +35,7 @@ def draw(engine: Engine, request: FaceGenRequest, embeds: FaceEmbeds, out: Path,
         "seconds": round(seconds, 2),
     }
     drawn = Drawn([], [])
-    scores = likenesses(result.images, engine.analyzer, embeds)
+    scores = likenesses(result.images, engine.face_analysis, embeds)
     for number, (picture, flagged, score) in enumerate(zip(result.images, result.flagged, scores, strict=True)):
         percent = None if flagged or score.cosine is None else round(score.percent)
         path = out / f"{name or request.style}_{result.request.seed}_{number}.png"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..contract import FaceGenRequest
 from ..errors import FaceGenError
-from ..models.face.analysis import FaceAnalyzer, to_bgr
+from ..models.face.analysis import FaceAnalysis, to_bgr
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.identity.faceid.adapter import FaceIDAdapter
@@ -40,7 +40,7 @@ class Engine:
         cuda = torch.cuda.is_available()
         self.device, self.dtype = torch.device("cuda" if cuda else "cpu"), torch.float16 if cuda else torch.float32
         self.adapter = FaceIDAdapter(weights.faceid)
-        self.analyzer = FaceAnalyzer(weights.face_pack)
+        self.face_analysis = FaceAnalysis(weights.face_pack)
         self.clip_vision = ClipVision(weights.clip_vision, self.device, self.dtype)
         self.pipe = _pipeline(weights.checkpoint).to(self.device, self.dtype)
         self.pipe.scheduler = DPMSolverMultistepScheduler.from_config(self.pipe.scheduler.config, use_karras_sigmas=True)
@@ -49,14 +49,14 @@ class Engine:
     def embed(self, photo: Tensor) -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]."""
         height, width = photo.shape[1:3]
-        if not self.analyzer.detect(to_bgr(photo[0])):
+        if not self.face_analysis.detect(to_bgr(photo[0])):
             raise FaceGenError(
-                f"No face found in the {width}x{height} photo (looked at {self.analyzer.tries_in_words()}). Use a sharp, "
+                f"No face found in the {width}x{height} photo (looked at {self.face_analysis.tries_in_words()}). Use a sharp, "
                 "well-lit photo of one person who faces the camera, with some room around the head, down to the shoulders; "
                 "not a tight crop of the face."
             )
-        done = embed_photos(self.analyzer, photo, self.clip_vision.states, who="The command line")
-        return done.embeds, done.crops
+        done = embed_photos(self.face_analysis, photo, self.clip_vision.states)
+        return done.face_embeds, done.crops
 
     def generate(self, request: FaceGenRequest, embeds: FaceEmbeds, progress: str | None = None) -> Result:
         """Draw `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""

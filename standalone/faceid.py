@@ -5,7 +5,8 @@ from diffusers import UNet2DConditionModel
 
 from ..models.face.embeds import FaceEmbeds
 from ..models.identity.attention import IdentityAttention
-from ..models.identity.faceid.adapter import CrossAttention, FaceIDAdapter
+from ..models.identity.blocks import CrossAttention
+from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.layer_weights import parse_layer_weights
 
 FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")

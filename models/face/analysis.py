@@ -3,8 +3,10 @@
 InsightFace reads BGR bytes (to_bgr), CLIP reads RGB: what enters is BGR uint8 [H, W, 3], the crops that leave are RGB floats.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from ...errors import FaceGenError
 from .. import onnx_providers
-from .cache import Cache, pixel_key
+from .cache import Cache, PixelKey, pixel_key
 from .packs.find import open_pack
 from .packs.session import require_insightface, shared_session
 
@@ -21,7 +23,7 @@ SELECT = ("largest", "most central", "leftmost", "rightmost", "topmost", "by ind
 DETECTOR_SIZES = ((128, 128), (640, 640))  # InsightFace's own: the small one finds large faces
 CACHED = 512  # results of detection and recognition; about 2 KB each
 
-_cache = Cache(CACHED)
+memory = Cache(CACHED)  # what was found and recognised in the pictures seen last, by every face analysis
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Face:
 
     @property
     def centre(self) -> np.ndarray:
-        return (self.bbox[:2] + self.bbox[2:]) / 2
+        middle: np.ndarray = (self.bbox[:2] + self.bbox[2:]) / 2
+        return middle
 
     @property
     def usable(self) -> bool:
@@ -72,14 +75,14 @@ class Face:
         finite = np.isfinite(self.bbox).all() and np.isfinite(self.kps).all()
         return bool(finite and self.area > 0 and np.linalg.norm(self.kps[0] - self.kps[1]) > 0)
 
-    def metadata(self, analyzer: "FaceAnalyzer") -> dict:
+    def metadata(self, face_analysis: "FaceAnalysis") -> dict[str, Any]:
         """The face as plain values, for FaceEmbeds.faces."""
         return {
             "bbox": self.bbox.tolist(),
             "kps": self.kps.tolist(),
             "confidence": self.confidence,
-            "model_pack": analyzer.pack.name,
-            "recogniser": analyzer.recogniser,
+            "model_pack": face_analysis.pack.name,
+            "recogniser": face_analysis.recogniser,
         }
 
 
@@ -87,23 +90,25 @@ class Face:
 class Found:
     """faces: most confident first; tries: what was looked at, the last of which found them, if any did.
 
-    picture is the picture's key (face_cache.pixel_key), which embed() would compute again.
+    picture is the picture's key (cache.pixel_key), which embed() would compute again.
     """
 
     faces: tuple[Face, ...]
     tries: tuple[Try, ...]
-    picture: tuple
+    picture: PixelKey
 
 
-class FaceAnalyzer:
-    """InsightFace's detection and recognition over one model pack.
+class FaceAnalysis:
+    """The detector and recogniser of one model pack, running.
 
-    pack      folder with the pack's ONNX files, or one that holds such a folder.
-    provider  a label of onnx_providers.PROVIDERS, or "auto".
+    pack            folder with the pack's ONNX files, or one that holds such a folder; then the one that holds them.
+    provider        a label of onnx_providers.PROVIDERS, or "auto".
     min_confidence  detections below this (0-1) are ignored.
+    recogniser      name of the recogniser, such as "w600k_r50": numbers of two recognisers can't be compared.
+    session         the two models in ONNX Runtime, shared by every face analysis of this pack and provider.
 
-    What was found and recognised in the pictures seen last is remembered by their pixels (CACHED results, in memory).
-    Raises FaceGenError when the folder has no usable detector and recogniser.
+    What was found and recognised in the pictures seen last is remembered by their pixels (`memory`). Raises
+    BrokenModelPackError when the folder has no usable detector and recogniser, MissingLibraryError without InsightFace.
     """
 
     def __init__(self, pack: Path, provider: str = "auto", min_confidence: float = 0.5):
@@ -111,7 +116,7 @@ class FaceAnalyzer:
         files = open_pack(pack)
         self.pack, self.recogniser = files.folder, files.recogniser_name
         self.min_confidence = min_confidence
-        self._session = shared_session(files, onnx_providers.resolve(provider))
+        self.session = shared_session(files, onnx_providers.resolve(provider))
 
     @property
     def detector_sizes(self) -> list[tuple[int, int]]:
@@ -125,10 +130,10 @@ class FaceAnalyzer:
     def find(self, bgr: np.ndarray) -> Found:
         """Faces of one picture and what it took to find them: InsightFace's own way, then the other TRIES."""
         picture = pixel_key(bgr)
-        key = ("find", self._session.key, self.min_confidence, picture)
-        return _cache.get(key, lambda: self._find(bgr, picture))
+        key = ("find", self.session.key, self.min_confidence, picture)
+        return memory.get(key, lambda: self._find(bgr, picture))
 
-    def _find(self, bgr: np.ndarray, picture: tuple) -> Found:
+    def _find(self, bgr: np.ndarray, picture: PixelKey) -> Found:
         done: list[Try] = []
         for attempt in TRIES:
             attempt = Try(attempt.border, tuple(self._sizes(attempt)))
@@ -140,7 +145,7 @@ class FaceAnalyzer:
         return Found((), tuple(done), picture)
 
     def _sizes(self, attempt: Try) -> list[tuple[int, int]]:
-        return [self._session.fixed_size] if self._session.fixed_size else list(attempt.sizes)
+        return [self.session.fixed_size] if self.session.fixed_size else list(attempt.sizes)
 
     def _look(self, bgr: np.ndarray, attempt: Try) -> tuple[Face, ...]:
         height, width = bgr.shape[:2]
@@ -150,30 +155,31 @@ class FaceAnalyzer:
         below, right = max(0, low - height - 2 * border), max(0, low - width - 2 * border)
         if border or below or right:
             bgr = np.pad(bgr, ((border, border + below), (border, border + right), (0, 0)))
-        boxes, points = self._session.detect(bgr, list(attempt.sizes), self.min_confidence)
-        shift = np.float32([border, border])
+        boxes, points = self.session.detect(bgr, list(attempt.sizes), self.min_confidence)
+        shift = np.array([border, border], np.float32)
         found = zip(boxes, points, strict=True)
         faces = (Face(box[:4] - np.tile(shift, 2), kps - shift, float(box[4])) for box, kps in found)
         return tuple(face for face in faces if face.usable)
 
-    def embed(self, bgr: np.ndarray, faces: list[Face], picture: tuple | None = None) -> Tensor:
+    def embed(self, bgr: np.ndarray, faces: Sequence[Face], picture: PixelKey | None = None) -> Tensor:
         """Identity of each face as the recogniser gives it, float32 [n, 512]. picture: Found.picture, if it is at hand."""
         picture = picture or pixel_key(bgr)
         return torch.stack([self._identity(bgr, face, picture) for face in faces])
 
-    def _identity(self, bgr: np.ndarray, face: Face, picture: tuple) -> Tensor:
-        key = ("embed", self._session.key, face.kps.tobytes(), picture)
-        identity = _cache.get(key, lambda: self._session.embed(bgr, face.kps))
+    def _identity(self, bgr: np.ndarray, face: Face, picture: PixelKey) -> Tensor:
+        key = ("embed", self.session.key, face.kps.tobytes(), picture)
+        identity = memory.get(key, lambda: self.session.embed(bgr, face.kps))
         return torch.from_numpy(identity.astype(np.float32))  # a copy: the cached one stays as it is
 
     def no_face_message(self, height: int, width: int) -> str:
+        """What to say of a picture of that size in pixels in which no face was found."""
         return (
             f"No face found in the {width}x{height} picture (detector sizes tried: {self.tries_in_words()}; min_confidence "
-            f"{self.min_confidence:g}). Use a photo with one clear face and some room around it, down to the shoulders, "
-            "or lower min_confidence on the Load Face Analyzer node."
+            f"{self.min_confidence:g}). A photo with one clear face and some room around it, down to the shoulders, is needed."
         )
 
     def tries_in_words(self) -> str:
+        """The ways to look that are tried before a picture counts as one without a face."""
         tries = dict.fromkeys(str(Try(attempt.border, tuple(self._sizes(attempt)))) for attempt in TRIES)
         return "; ".join(tries)
 
@@ -187,7 +193,8 @@ def to_bgr(picture: Tensor) -> np.ndarray:
     if low < 0 or high > 1:
         rgb = rgb.clamp(0, 1)
     # OpenCV's conversion rounds as torch.round does, in a tenth of the time.
-    return cv2.cvtColor(cv2.convertScaleAbs(np.ascontiguousarray(rgb.numpy()), alpha=255.0), cv2.COLOR_RGB2BGR)
+    bgr: np.ndarray = cv2.cvtColor(cv2.convertScaleAbs(np.ascontiguousarray(rgb.numpy()), alpha=255.0), cv2.COLOR_RGB2BGR)
+    return bgr
 
 
 def aligned_crop(bgr: np.ndarray, face: Face, size: int = CROP_SIZE) -> Tensor:
@@ -198,12 +205,12 @@ def aligned_crop(bgr: np.ndarray, face: Face, size: int = CROP_SIZE) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(crop[:, :, ::-1])).float() / 255.0
 
 
-def from_left(faces: list[Face]) -> list[Face]:
+def from_left(faces: Iterable[Face]) -> list[Face]:
     """In the order of their centres: the order that `by index` and the annotated photo count in."""
-    return sorted(faces, key=lambda face: face.centre[0])
+    return sorted(faces, key=lambda face: float(face.centre[0]))
 
 
-def select_faces(faces: list[Face], how: str, height: int, width: int, index: int = 0) -> list[Face]:
+def select_faces(faces: Sequence[Face], how: str, height: int, width: int, index: int = 0) -> list[Face]:
     """The faces that `how` (one of SELECT) names; ties keep the detector's order.
 
     Raises FaceGenError when `by index` asks for a face that isn't there. Indices count from the left.
@@ -218,11 +225,11 @@ def select_faces(faces: list[Face], how: str, height: int, width: int, index: in
             raise FaceGenError(f"face_index {index} was asked for, but {len(faces)} face(s) were found (0 is the leftmost).")
         return [by_left[index]]
     middle = np.array([width, height]) / 2
-    key = {
+    keys: dict[str, Callable[[Face], float]] = {
         "largest": lambda f: -f.area,
         "most central": lambda f: float(np.linalg.norm(f.centre - middle)),
-        "leftmost": lambda f: f.centre[0],
-        "rightmost": lambda f: -f.centre[0],
-        "topmost": lambda f: f.centre[1],
-    }[how]
-    return [min(faces, key=key)]
+        "leftmost": lambda f: float(f.centre[0]),
+        "rightmost": lambda f: -float(f.centre[0]),
+        "topmost": lambda f: float(f.centre[1]),
+    }
+    return [min(faces, key=keys[how])]

@@ -22,7 +22,7 @@ def annotate(bgr: np.ndarray, faces: list[Face], chosen: list[Face]) -> np.ndarr
     import cv2
 
     factor = max(1, -(-READABLE // max(bgr.shape[:2])))
-    canvas = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    canvas: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     if factor > 1:
         canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     stroke = max(2, round(max(canvas.shape[:2]) / 300))
@@ -52,7 +52,7 @@ def as_batch(marked: list[np.ndarray]) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _font(size: int):
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 

@@ -4,11 +4,12 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
+PixelKey = tuple[int | bytes, ...]
 
 
 class Cache:
@@ -16,18 +17,18 @@ class Cache:
 
     def __init__(self, size: int):
         self.size = size
-        self._entries: OrderedDict[Hashable, object] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, compute: Callable[[], T]) -> T:
         """What is known under `key`, or what `compute` gives, which is then remembered."""
-        value = self.peek(key)
+        value: T | None = self.peek(key)
         if value is None:
             value = compute()
             self.put(key, value)
         return value
 
-    def peek(self, key: Hashable) -> T | None:
+    def peek(self, key: Hashable) -> Any:
         """What is known under `key`, or None."""
         with self._lock:
             if key not in self._entries:
@@ -35,7 +36,7 @@ class Cache:
             self._entries.move_to_end(key)
             return self._entries[key]
 
-    def put(self, key: Hashable, value: T) -> None:
+    def put(self, key: Hashable, value: object) -> None:
         """Remember a value that is not None, and forget the one used longest ago if there are too many."""
         with self._lock:
             self._entries[key] = value
@@ -43,7 +44,8 @@ class Cache:
             while len(self._entries) > self.size:
                 self._entries.popitem(last=False)
 
-    def clear(self) -> None:
+    def forget(self) -> None:
+        """Forget everything."""
         with self._lock:
             self._entries.clear()
 
@@ -51,6 +53,6 @@ class Cache:
         return len(self._entries)
 
 
-def pixel_key(pixels: np.ndarray) -> tuple:
+def pixel_key(pixels: np.ndarray) -> PixelKey:
     """Tells pictures apart by shape and content; a cryptographic hash, so two pictures never share one by accident."""
-    return (*pixels.shape, hashlib.sha256(np.ascontiguousarray(pixels)).digest())
+    return (*pixels.shape, hashlib.sha256(np.ascontiguousarray(pixels).data).digest())

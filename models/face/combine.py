@@ -5,33 +5,34 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...errors import FaceGenError
+from ...errors import FaceGenError, NoFaceError, SeveralPeopleError, WrongClipVisionError, WrongRecogniserError
 from .embeds import FaceEmbeds
 from .likeness import SAME_PERSON
 
 METHODS = ("average", "concat", "subtract")
 
 
-def combine_faces(people: dict[str, FaceEmbeds], weights: dict[str, float], method: str) -> FaceEmbeds:
-    """One person out of several embeddings, by name in order; each is taken as its own average first.
+def combine_faces(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method: str) -> FaceEmbeds:
+    """One person out of several face embeds, by name in order; each is taken as its own average first.
 
     average   weighted mean of the normalised identities, given back the mean length, and of the CLIP states.
     concat    each keeps its own tokens. A weight is 1, or 0 to leave it out.
     subtract  the first identity, times its weight, less the others, times theirs. Structure and length stay the first's.
 
-    Raises FaceGenError when nothing is left, or when the embeddings don't go together.
+    Raises NoFaceError for none at all; FaceGenError when nobody is left; SeveralPeopleError, WrongClipVisionError or
+    WrongRecogniserError when they don't go together.
     """
     if method not in METHODS:
         raise FaceGenError(f"Unknown way to combine faces: {method!r}. Choose one of: {', '.join(METHODS)}.")
-    if not people:
-        raise FaceGenError("Combine Faces has nothing connected. Connect Embed Face to face_embeds_1.")
-    _check(people, weights, method)
-    used = {name: embeds.combined("average") for name, embeds in people.items() if weights[name] > 0}
+    if not face_embeds:
+        raise NoFaceError("There are no faces to combine.")
+    _check(face_embeds, weights, method)
+    used = {name: each.combined("average") for name, each in face_embeds.items() if weights[name] > 0}
     if not used:
-        raise FaceGenError("Combine Faces: every weight is 0, so nobody is left. Raise one of them.")
-    first = next(iter(people))
+        raise FaceGenError("Every weight is 0, so nobody is left. One of them must be above 0.")
+    first = next(iter(face_embeds))
     if method == "subtract" and first not in used:
-        raise FaceGenError(f"Combine Faces: subtract takes the others from {first}, so its weight must be above 0.")
+        raise FaceGenError(f"subtract takes the others from {first}, so its weight must be above 0.")
     together = _stack(list(used.values()))
     share = torch.tensor([weights[name] for name in used], dtype=torch.float32)
     if method == "average":
@@ -50,29 +51,27 @@ def _subtract(faces: FaceEmbeds, weights: Tensor) -> FaceEmbeds:
 
 
 def _stack(faces: list[FaceEmbeds]) -> FaceEmbeds:
-    hidden = None if faces[0].clip_hidden is None else torch.cat([f.clip_hidden for f in faces])
+    states = [f.clip_hidden for f in faces if f.clip_hidden is not None]
+    hidden = torch.cat(states) if states else None
     metadata = tuple(face for f in faces for face in f.faces)
     return FaceEmbeds(torch.cat([f.identity for f in faces]), hidden, faces[0].clip_hidden_zero, metadata)
 
 
-def _check(people: dict[str, FaceEmbeds], weights: dict[str, float], method: str) -> None:
-    if several := [name for name, embeds in people.items() if embeds.per_image]:
-        raise FaceGenError(
-            f"Combine Faces: {', '.join(several)} holds one face per image, which are several people. Set combine to "
-            "average or concat on its Embed Face."
-        )
-    widths = {name: None if e.clip_hidden is None else tuple(e.clip_hidden.shape[1:]) for name, e in people.items()}
+def _check(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method: str) -> None:
+    if several := [name for name, each in face_embeds.items() if each.per_image]:
+        raise SeveralPeopleError(f"{', '.join(several)} holds one face per image, which are several people; one is needed.")
+    widths = {name: None if each.clip_hidden is None else each.clip_hidden.shape[-1] for name, each in face_embeds.items()}
     if len(set(widths.values())) > 1:
-        given = ", ".join(f"{name}: {'none' if w is None else f'width {w[-1]}'}" for name, w in widths.items())
-        raise FaceGenError(f"Combine Faces: the CLIP vision states differ ({given}). Use the same clip_vision for all.")
-    recognisers = {name: embeds.recognisers for name, embeds in people.items() if embeds.recognisers}
-    if len(set().union(*recognisers.values())) > 1:
-        given = ", ".join(f"{name}: {' and '.join(sorted(r))}" for name, r in recognisers.items())
-        raise FaceGenError(f"Combine Faces: the faces come from different recognisers ({given}). Use one model pack for all.")
-    if method == "concat" and (partly := [name for name in people if weights[name] not in (0, 1)]):
+        given = ", ".join(f"{name}: {'none' if width is None else f'width {width}'}" for name, width in widths.items())
+        raise WrongClipVisionError(f"The CLIP vision states differ ({given}). All faces need those of one model, or none.")
+    recognisers = {name: each.recognisers for name, each in face_embeds.items() if each.recognisers}
+    if len(set[str]().union(*recognisers.values())) > 1:
+        given = ", ".join(f"{name}: {' and '.join(sorted(names))}" for name, names in recognisers.items())
+        raise WrongRecogniserError(f"The faces come from different recognisers ({given}). All must come from one.")
+    if method == "concat" and (partly := [name for name in face_embeds if weights[name] not in (0, 1)]):
         raise FaceGenError(
-            f"Combine Faces: concat knows the weights 1 and 0 (left out) only; {partly[0]} has {weights[partly[0]]:g}. "
-            "Use average for weights in between."
+            f"concat knows the weights 1 and 0 (left out) only; {partly[0]} has {weights[partly[0]]:g}. "
+            "average takes weights in between."
         )
 
 
@@ -83,10 +82,11 @@ def outliers(identities: Tensor) -> dict[int, float]:
     two that differ it can't be said which is the wrong one, so both are given.
     """
     cosines = identities @ identities.T
-    remaining, wrong = list(range(len(identities))), {}
+    remaining = list(range(len(identities)))
+    wrong: dict[int, float] = {}
     while len(remaining) > 1:
         mean = {i: (sum(cosines[i, j].item() for j in remaining if j != i)) / (len(remaining) - 1) for i in remaining}
-        worst = min(mean, key=mean.get)
+        worst = min(mean, key=mean.__getitem__)
         if mean[worst] >= SAME_PERSON:
             break
         if len(remaining) == 2:

@@ -1,17 +1,17 @@
 """Faces as numbers: what identifies a person, apart from any picture or model that made it."""
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...errors import FaceGenError
+from ...atomic_write import atomic_write
+from ...errors import FaceGenError, UnreadableFileError, WrongRecogniserError
 
 COMBINE = ("average", "concat", "one per image")
 WIDTH = 512
@@ -41,15 +41,12 @@ class FaceEmbeds:
     identity: Tensor
     clip_hidden: Tensor | None = None
     clip_hidden_zero: Tensor | None = None
-    faces: tuple[dict, ...] = field(default=())
+    faces: tuple[dict[str, Any], ...] = field(default=())
     per_image: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.identity.ndim != 2 or len(self.identity) == 0:
-            raise FaceGenError(
-                f"Face embeddings must have the shape [n, 512] with n from 1, got {list(self.identity.shape)}. Make them in "
-                "the Embed Face node."
-            )
+            raise FaceGenError(f"Face embeddings must have the shape [n, 512] with n from 1, got {list(self.identity.shape)}.")
         if (self.clip_hidden is None) != (self.clip_hidden_zero is None):
             raise FaceGenError("clip_hidden and clip_hidden_zero belong together; only one of them was given.")
         if self.clip_hidden is not None and len(self.clip_hidden) != len(self.identity):
@@ -57,14 +54,12 @@ class FaceEmbeds:
         for name in ("identity", "clip_hidden", "clip_hidden_zero"):
             tensor = getattr(self, name)
             if tensor is not None and not torch.isfinite(tensor).all():
-                raise FaceGenError(
-                    f"Face embeddings hold NaN or infinite values ({name}). Make them again in the Embed Face node."
-                )
+                raise FaceGenError(f"Face embeddings hold NaN or infinite values ({name}).")
         empty = [i for i, used in enumerate(self.identity.any(dim=-1).tolist()) if not used and not self.is_nobody(i)]
         if empty:
             raise FaceGenError(
                 f"The identity of face {', '.join(map(str, empty))} is all zero: the recogniser saw nothing in it, or faces "
-                "that cancel each other were subtracted. Use another photo, or other weights."
+                "that cancel each other were subtracted. Another photo, or other weights, are needed."
             )
         if all(self.is_nobody(i) for i in range(len(self))):
             raise FaceGenError("These face embeddings hold nobody: no picture had a face.")
@@ -87,14 +82,13 @@ class FaceEmbeds:
         """Names of the recognisers that made these faces, as far as they are known."""
         return {face["recogniser"] for face in self.faces if "recogniser" in face}
 
-    def require_recogniser(self, wanted: str, who: str) -> None:
-        """Raise FaceGenError when a face is known to come from another recogniser than `wanted`."""
+    def require_recogniser(self, wanted: str, pack: str = "") -> None:
+        """Raises WrongRecogniserError when a face is known to come from another recogniser than `wanted`; `pack` is its."""
         if other := self.recognisers - {wanted}:
             packs = {face.get("model_pack", "?") for face in self.faces if face.get("recogniser") in other}
-            raise FaceGenError(
+            raise WrongRecogniserError(
                 f"These faces were embedded with {', '.join(sorted(other))} (model pack {', '.join(sorted(packs))}), but "
-                f"{who} needs {wanted}. Numbers of two recognisers can't be compared: embed the photo again with a model "
-                f"pack that holds {wanted}."
+                f"{wanted}{f' (model pack {pack})' if pack else ''} is needed. Numbers of two recognisers can't be compared."
             )
 
     def combined(self, how: str) -> "FaceEmbeds":
@@ -130,7 +124,8 @@ class FaceEmbeds:
 
     @staticmethod
     def load(path: str | Path) -> "FaceEmbeds":
-        """Read a file that save() wrote. Raises FaceGenError when it isn't one."""
+        """Read a file that save() wrote. Raises UnreadableFileError when it is missing or damaged, FaceGenError when it holds
+        something else."""
         return _load(Path(path))
 
 
@@ -143,22 +138,14 @@ def _save(embeds: FaceEmbeds, path: Path) -> None:
     faces = [{**face, PER_IMAGE: True} for face in embeds.faces] if embeds.per_image else list(embeds.faces)
     data = to_bytes(tensors, {"format": FORMAT, "version": VERSION, "faces": json.dumps(faces)})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)  # mode 600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        atomic_write(path, data)
     except OSError as error:
         raise FaceGenError(f"The face embeddings can't be written to {path}: {error}") from error
 
 
 def _load(path: Path) -> FaceEmbeds:
     if not path.is_file():
-        raise FaceGenError(f"There are no face embeddings at {path}. Make them with Save Face Embeds.")
+        raise UnreadableFileError(f"There are no face embeddings at {path}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -169,31 +156,31 @@ def _load(path: Path) -> FaceEmbeds:
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         if isinstance(error, FaceGenError):
             raise
-        raise FaceGenError(f"{path} can't be read as face embeddings: {error}. Embed the photo again.") from error
+        raise UnreadableFileError(f"{path} can't be read as face embeddings: {error}.") from error
     _check_content(path, tensors, faces)
     per_image = bool(faces) and all(face.get(PER_IMAGE) for face in faces)
     plain = tuple({key: value for key, value in face.items() if key != PER_IMAGE} for face in faces)
     try:
         return FaceEmbeds(**{name: t.float() for name, t in tensors.items()}, faces=plain, per_image=per_image)
     except FaceGenError as error:
-        raise FaceGenError(f"{path}: {error}") from error
+        raise UnreadableFileError(f"{path}: {error}") from error
 
 
 def _check_format(path: Path, metadata: dict[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise FaceGenError(f"{path} holds no face embeddings of this pack (format {metadata.get('format')!r}, not {FORMAT!r}).")
     if metadata.get("version") != VERSION:
-        raise FaceGenError(f"{path} has version {metadata.get('version')!r}; this release reads version {VERSION}. Update it.")
+        raise FaceGenError(f"{path} has version {metadata.get('version')!r}; this release reads version {VERSION}.")
 
 
 def _check_content(path: Path, tensors: dict[str, torch.Tensor], faces: object) -> None:
     identity = tensors.get("identity")
     if identity is None or identity.ndim != 2 or identity.shape[1] != WIDTH:
         shape = "none" if identity is None else list(identity.shape)
-        raise FaceGenError(f"{path} lacks the identity [n, {WIDTH}]; it holds {shape}. Embed the photo again.")
+        raise UnreadableFileError(f"{path} lacks the identity [n, {WIDTH}]; it holds {shape}.")
     wrong = [name for name, t in tensors.items() if name != "identity" and t.ndim != 3]
     if wrong or any(not t.is_floating_point() for t in tensors.values()):
         kinds = ", ".join(f"{name} {t.dtype} {list(t.shape)}" for name, t in tensors.items())
-        raise FaceGenError(f"{path} holds tensors of the wrong kind ({kinds}). Embed the photo again.")
+        raise UnreadableFileError(f"{path} holds tensors of the wrong kind ({kinds}).")
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):
-        raise FaceGenError(f"{path}: `faces` in its metadata is not a list of faces. Embed the photo again.")
+        raise UnreadableFileError(f"{path}: `faces` in its metadata is not a list of faces.")

@@ -8,13 +8,15 @@ Source: https://github.com/deepinsight/insightface (cpp-package/inspireface, sim
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import FaceGenError
-from .analysis import FaceAnalyzer, to_bgr
+from .analysis import FaceAnalysis, to_bgr
 from .embeds import FaceEmbeds
 
 SAME_PERSON = 0.4  # cosine
@@ -35,7 +37,7 @@ class Likeness:
         """0 to 100."""
         return 0.0 if self.cosine is None else percentage(self.cosine)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         cosine = None if self.cosine is None else round(self.cosine, 4)
         return {"picture": self.picture, "cosine": cosine, "percent": round(self.percent, 1)}
 
@@ -47,33 +49,33 @@ def percentage(cosine: float) -> float:
     return 100 * (LOWEST + (HIGHEST - LOWEST) * share)
 
 
-def likenesses(images: Tensor, analyzer: FaceAnalyzer, person: FaceEmbeds) -> list[Likeness]:
+def likenesses(images: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds) -> list[Likeness]:
     """One for each picture of the RGB batch [B, H, W, 3] (0-1), in its order.
 
     Of several faces in a picture the one most like the person counts. With one face per image, the n-th picture is compared
     with the n-th face, as FaceID draws it; a picture that belongs to nobody counts as one without a face.
-    Raises FaceGenError when the person was embedded with another recogniser.
+    Raises WrongRecogniserError when the person was embedded with another recogniser.
     """
-    person.require_recogniser(analyzer.recogniser, f"the face analyzer ({analyzer.pack.name})")
-    return [Likeness(number, _cosine(picture, analyzer, person, number)) for number, picture in enumerate(images)]
+    face_embeds.require_recogniser(face_analysis.recogniser, face_analysis.pack.name)
+    return [Likeness(number, _cosine(picture, face_analysis, face_embeds, number)) for number, picture in enumerate(images)]
 
 
-def _cosine(picture: Tensor, analyzer: FaceAnalyzer, person: FaceEmbeds, number: int) -> float | None:
-    target = _target(person, number)
+def _cosine(picture: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds, number: int) -> float | None:
+    target = _target(face_embeds, number)
     bgr = to_bgr(picture)
-    found = analyzer.find(bgr)
+    found = face_analysis.find(bgr)
     if target is None or not found.faces:
         return None
-    identities = torch.nn.functional.normalize(analyzer.embed(bgr, found.faces, found.picture), dim=-1)
+    identities = torch.nn.functional.normalize(face_analysis.embed(bgr, found.faces, found.picture), dim=-1)
     return float((identities @ target).max())
 
 
-def _target(person: FaceEmbeds, number: int) -> Tensor | None:
+def _target(face_embeds: FaceEmbeds, number: int) -> Tensor | None:
     """The identity [512], of length 1, that this picture should show."""
-    if not person.per_image:
-        return person.combined("average").normed_identity[0]
-    row = number % len(person)
-    return None if person.is_nobody(row) else person.normed_identity[row]
+    if not face_embeds.per_image:
+        return face_embeds.combined("average").normed_identity[0]
+    row = number % len(face_embeds)
+    return None if face_embeds.is_nobody(row) else face_embeds.normed_identity[row]
 
 
 def best_first(scores: list[Likeness]) -> list[Likeness]:
@@ -87,3 +89,11 @@ def best_pictures(images: Tensor, scores: list[Likeness], keep: int) -> tuple[Te
         raise FaceGenError(f"keep must be 1 or more, got {keep}.")
     kept = best_first(scores)[:keep]
     return images[[score.picture for score in kept]], kept
+
+
+def in_words(scores: Iterable[Likeness]) -> str:
+    """One line per picture: "picture 3: 82 % (cosine 0.56)"."""
+    return "\n".join(
+        f"picture {s.picture}: " + ("no face" if s.cosine is None else f"{s.percent:.0f} % (cosine {s.cosine:.2f})")
+        for s in scores
+    )

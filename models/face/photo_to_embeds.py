@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import FaceGenError
+from ...errors import NoFaceError
 from ..pictures import require_rgb
-from .analysis import Face, FaceAnalyzer, Found, aligned_crop, from_left, select_faces, to_bgr
+from .analysis import Face, FaceAnalysis, Found, aligned_crop, from_left, select_faces, to_bgr
 from .annotate import annotate, as_batch
 from .combine import outliers
 from .embeds import NOBODY, FaceEmbeds
@@ -25,18 +26,19 @@ Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass
 class EmbeddedPhotos:
-    """embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos, enlarged where small [B, h, w, 3]; report:
+    """face_embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos, enlarged where small [B, h, w, 3]; report:
     plain values; mask [B, H, W] (0-1): where the chosen faces are."""
 
-    embeds: FaceEmbeds
+    face_embeds: FaceEmbeds
     crops: Tensor
     annotated: Tensor
-    report: dict
+    report: dict[str, Any]
     mask: Tensor
 
     @property
     def warnings(self) -> list[str]:
-        return self.report["warnings"]
+        said: list[str] = self.report["warnings"]
+        return said
 
 
 @dataclass
@@ -50,7 +52,7 @@ class _Photo:
 
 
 def embed_photos(
-    analyzer: FaceAnalyzer,
+    face_analysis: FaceAnalysis,
     images: Tensor,
     encode: Encode | None = None,
     *,
@@ -58,29 +60,28 @@ def embed_photos(
     face_index: int = 0,
     combine: str = "average",
     skip: bool = False,
-    who: str = "Embed Face",
 ) -> EmbeddedPhotos:
     """The chosen faces of RGB photos [B, H, W, 3] (0-1) as embeddings.
 
     With `skip`, a photo without a face is left out; where each image has its own face (combine "one per image"), its place
-    is kept for nobody. `encode` is called once, with all crops. `who` names the node or command in messages.
-    Raises FaceGenError when there is no face, or not the one asked for.
+    is kept for nobody. `encode` is called once, with all crops. Raises BadPicturesError on other pictures, NoFaceError when
+    there is no face, FaceGenError when there is not the one asked for.
     """
-    require_rgb(images, who)
-    photos = [_look(analyzer, picture, number, select, face_index) for number, picture in enumerate(images)]
+    require_rgb(images)
+    photos = [_look(face_analysis, picture, number, select, face_index) for number, picture in enumerate(images)]
     missing = [photo for photo in photos if not photo.chosen]
     if missing and not skip:
-        raise FaceGenError(analyzer.no_face_message(*missing[0].bgr.shape[:2]))
+        raise NoFaceError(face_analysis.no_face_message(*missing[0].bgr.shape[:2]))
     used = [photo for photo in photos if photo.chosen]
     if not used:
-        raise FaceGenError(f"No face in any of the {len(images)} pictures: all were skipped, so there is nobody to embed.")
+        raise NoFaceError(f"No face in any of the {len(images)} pictures: all were skipped, so there is nobody to embed.")
     crops = torch.stack([aligned_crop(photo.bgr, face) for photo in used for face in photo.chosen])
-    identities = torch.cat([photo.identities for photo in used])
+    identities = torch.cat([photo.identities for photo in used if photo.identities is not None])
     hidden, zero = (None, None) if encode is None else encode(crops)
-    metadata = tuple(face.metadata(analyzer) for photo in used for face in photo.chosen)
+    metadata = tuple(face.metadata(face_analysis) for photo in used for face in photo.chosen)
     faces = FaceEmbeds(identities, hidden, zero, metadata)
     owners = [photo.number for photo in used for _ in photo.chosen]
-    report = _report(analyzer, photos, faces, owners, combine, select)
+    report = _report(face_analysis, photos, faces, owners, combine, select)
     if combine == "one per image" and missing:
         faces = _with_places(faces, [len(photo.chosen) for photo in photos])
     for warning in report["warnings"]:
@@ -89,39 +90,44 @@ def embed_photos(
     return EmbeddedPhotos(faces.combined(combine), crops, as_batch([photo.annotated for photo in photos]), report, mask)
 
 
-def _look(analyzer: FaceAnalyzer, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
+def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
     height, width = picture.shape[:2]
     bgr = to_bgr(picture)
-    found = analyzer.find(bgr)
+    found = face_analysis.find(bgr)
     faces = list(found.faces)
     chosen = select_faces(faces, select, height, width, face_index) if faces else []
     # At once, while ONNX Runtime's threads are awake.
-    identities = analyzer.embed(bgr, chosen, found.picture) if chosen else None
+    identities = face_analysis.embed(bgr, chosen, found.picture) if chosen else None
     return _Photo(number, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
 
 
 def _with_places(faces: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
     """`counts` faces for each photo, and one row for nobody where there is none, so that the n-th stays the n-th."""
-    rows, metadata, at = [], [], 0
+    rows: list[int] = []
+    metadata: list[dict[str, Any]] = []
+    at = 0
     for count in counts:
         rows += range(at, at + count) if count else [-1]
         metadata += faces.faces[at : at + count] if count else [NOBODY]
         at += count
     identity = torch.cat([faces.identity, torch.zeros_like(faces.identity[:1])])[rows]  # -1 is the row of zeros
     hidden = faces.clip_hidden
-    if hidden is not None:
+    if hidden is not None and faces.clip_hidden_zero is not None:
         hidden = torch.cat([hidden, faces.clip_hidden_zero.to(hidden)])[rows]
     return FaceEmbeds(identity, hidden, faces.clip_hidden_zero, tuple(metadata), per_image=True)
 
 
-def _report(analyzer, photos: list[_Photo], faces: FaceEmbeds, owners: list[int], combine: str, select: str) -> dict:
-    warnings, pictures = [], []
+def _report(
+    face_analysis: FaceAnalysis, photos: list[_Photo], faces: FaceEmbeds, owners: list[int], combine: str, select: str
+) -> dict[str, Any]:
+    warnings: list[str] = []
+    pictures = []
     for photo in photos:
         entry = _describe(photo)
         pictures.append(entry)
         if not photo.chosen:
             kept = "; its place is kept for nobody" if combine == "one per image" else ""
-            warnings.append(f"picture {photo.number} skipped{kept}. {analyzer.no_face_message(*photo.bgr.shape[:2])}")
+            warnings.append(f"picture {photo.number} skipped{kept}. {face_analysis.no_face_message(*photo.bgr.shape[:2])}")
         elif len(photo.found.tries) > 1:
             warnings.append(f"picture {photo.number}: found at the try number {len(photo.found.tries)} ({entry['found_by']}).")
         for face in entry["faces"]:
@@ -135,10 +141,10 @@ def _report(analyzer, photos: list[_Photo], faces: FaceEmbeds, owners: list[int]
             f"{SAME_PERSON} or more is one person."
         )
     away = [{"picture": owners[row], "cosine": round(cosine, 4)} for row, cosine in strangers.items()]
-    return {"model_pack": analyzer.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}
+    return {"model_pack": face_analysis.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}
 
 
-def _describe(photo: _Photo) -> dict:
+def _describe(photo: _Photo) -> dict[str, Any]:
     faces = []
     for index, face in enumerate(from_left(list(photo.found.faces))):
         chosen = any(face is c for c in photo.chosen)

@@ -19,6 +19,7 @@ exposure   mean grey value of the aligned face, 0 to 255; 45 and 220 are Insight
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,8 @@ class Mark:
 
     def score(self, value: float) -> float:
         points = sorted(zip((self.poor, self.needed, self.good), (0.0, 0.5, 1.0), strict=True))
-        return float(np.interp(value, *zip(*points, strict=True)))
+        values, scores = zip(*points, strict=True)
+        return float(np.interp(value, values, scores))
 
 
 MARKS = {
@@ -85,7 +87,7 @@ class PortraitQuality:
     def problems(self) -> list[str]:
         return [check.sentence for check in self.checks if not check.passed]
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         checks = {
             c.name: {"value": round(c.value, 2), "needed": c.needed, "score": round(c.score, 3), "says": c.sentence}
             for c in self.checks

@@ -1,23 +1,26 @@
-"""FaceID adapter files, read lazily: names first, tensors when they are asked for."""
+"""Adapter files, read lazily: names first, tensors when they are asked for."""
 
 import hashlib
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...errors import FaceGenError
+from ...errors import UnreadableFileError
+
+Read = Callable[[str], Tensor]
 
 
-class FaceIDFile(Mapping):
+class AdapterFile(Mapping[str, Tensor]):
     """The tensors of an adapter file by flat name ("image_proj.proj.0.weight"); a tensor is read when it is looked up.
 
     Takes .safetensors, and PyTorch's .bin, .pt and .pth. The latter are pickles and are opened with `weights_only`, so
-    nothing in them is executed. `metadata` holds what a .safetensors file says of itself. Raises FaceGenError for
+    nothing in them is executed. `metadata` holds what a .safetensors file says of itself. Raises UnreadableFileError for
     anything that isn't a readable file of tensors.
     """
 
@@ -25,42 +28,43 @@ class FaceIDFile(Mapping):
         self.path = Path(path)
         self.metadata: dict[str, str] = {}
         if not self.path.is_file():
-            raise FaceGenError(f"FaceID file not found: {self.path}")
+            raise UnreadableFileError(f"There is no adapter file {self.path}.")
         if self.path.stat().st_size == 0:
-            raise FaceGenError(f"{self.path} is empty (0 bytes). Download it again.")
-        self._read = self._safetensors() if self.path.suffix.lower() == ".safetensors" else self._pickle()
+            raise UnreadableFileError(f"{self.path} is empty (0 bytes); a whole copy is needed.")
+        open_file = self._open_safetensors if self.path.suffix.lower() == ".safetensors" else self._open_pickle
+        names, self._read = open_file()
+        self._names = dict.fromkeys(names)
 
-    def _safetensors(self):
+    def _open_safetensors(self) -> tuple[list[str], Read]:
         try:
-            handle = safe_open(self.path, framework="pt", device="cpu")
+            handle: Any = safe_open(self.path, framework="pt", device="cpu")
         except (SafetensorError, OSError) as error:
             raise self._unreadable(error) from error
-        self._names = dict.fromkeys(handle.keys())
         self.metadata = handle.metadata() or {}
-        return handle.get_tensor
+        return list(handle.keys()), handle.get_tensor
 
-    def _pickle(self):
+    def _open_pickle(self) -> tuple[list[str], Read]:
         try:
             # Only the zip form can be memory-mapped; files from before PyTorch 1.6 are read whole.
             state = torch.load(self.path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(self.path))
             tensors = dict(_flatten(state))
         except pickle.UnpicklingError as error:
-            raise FaceGenError(
+            raise UnreadableFileError(
                 f"{self.path} was refused: it is not a plain file of tensors ({_first_line(error)}). Nothing in it was "
-                "run. Use the published file or its .safetensors form."
+                "run. The published file or its .safetensors form is needed."
             ) from error
         except Exception as error:  # a damaged pickle can fail in any way
             raise self._unreadable(error) from error
-        self._names = dict.fromkeys(tensors)
-        return tensors.__getitem__
+        return list(tensors), tensors.__getitem__
 
-    def _unreadable(self, error: Exception) -> FaceGenError:
-        return FaceGenError(
+    def _unreadable(self, error: Exception) -> UnreadableFileError:
+        return UnreadableFileError(
             f"{self.path} ({self.path.stat().st_size} bytes) can't be read: {_first_line(error)}. "
-            "It is probably truncated or not a model file; download it again."
+            "It is probably cut short or not a model file; a whole copy is needed."
         )
 
     def sha256(self) -> str:
+        """Of the whole file, in hexadecimal."""
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while chunk := file.read(1 << 20):
@@ -82,7 +86,7 @@ class FaceIDFile(Mapping):
         return len(self._names)
 
 
-def _flatten(state, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _flatten(state: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """Published .bin files nest their tensors as {"image_proj": {…}, "ip_adapter": {…}}."""
     if not isinstance(state, Mapping):
         return

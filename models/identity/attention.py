@@ -21,7 +21,7 @@ class IdentityAttention:
     def __init__(self, key: Tensor, value: Tensor, heads: int, weight: float = 1.0):
         # Unconditional first, as hosts batch the two: what a step needs is then a view.
         self.key, self.value = (
-            t.flip(0).unflatten(-1, (heads, -1)).transpose(2, 3).contiguous() for t in (key, value * weight)
+            torch.unflatten(t.flip(0), -1, (heads, -1)).transpose(2, 3).contiguous() for t in (key, value * weight)
         )
         self._lay_out_usual()
 
@@ -36,9 +36,10 @@ class IdentityAttention:
         if self.key.device != q.device or self.key.dtype != q.dtype:
             self.to(q)
         one = self.key.shape[1] == 1
-        layout = tuple(sides) if one else (tuple(sides), tuple(latents or range(batch // len(sides))))
+        latents = None if one else tuple(latents or range(batch // len(sides)))
+        layout = (tuple(sides), latents)
         if layout not in self._layouts:  # more than one where conditional and unconditional runs alternate
-            self._layouts[layout] = [self._lay_out(t, *((sides, None) if one else layout)) for t in (self.key, self.value)]
+            self._layouts[layout] = [self._lay_out(t, sides, latents) for t in (self.key, self.value)]
         key, value = self._layouts[layout]
         rows, heads = key.shape[:2]
         # Latents with the same face lie end to end in one row, so its keys need no copy for each.
@@ -47,10 +48,10 @@ class IdentityAttention:
 
     def _lay_out_usual(self) -> None:
         """The usual layouts of one face for all, made here so that a compiled step finds them and is not compiled again."""
-        self._layouts = {}
+        self._layouts: dict[tuple[object, ...], list[Tensor]] = {}
         if self.key.shape[1] == 1:
             for sides in ((1, 0), (1,), (0,)):
-                self._layouts[sides] = [self._lay_out(t, sides, None) for t in (self.key, self.value)]
+                self._layouts[sides, None] = [self._lay_out(t, sides, None) for t in (self.key, self.value)]
 
     @staticmethod
     def _lay_out(t: Tensor, sides: Sequence[int], latents: Sequence[int] | None) -> Tensor:
@@ -60,6 +61,10 @@ class IdentityAttention:
             t = t[:, 0]
             return t[order[0] : order[-1] + 1] if order in ([0], [1], [0, 1]) else t[order]
         return torch.cat([t[side, [number % t.shape[1] for number in latents]] for side in order])
+
+    def tensors(self) -> list[Tensor]:
+        """All that is kept: keys, values and how they are laid out, which is mostly views of them."""
+        return [self.key, self.value, *(t for pair in self._layouts.values() for t in pair)]
 
     def to(self, like: Tensor | torch.device | torch.dtype) -> None:
         """Move or convert keys and values; nothing stays where or as it was."""

@@ -1,11 +1,12 @@
-"""Per-block FaceID weights from a short text."""
+"""How strongly a face acts in each block, from a short text."""
 
 import re
+from collections.abc import Callable
 
 from ...errors import FaceGenError
 
 # name -> weight of the block at x, its place along the UNet's forward pass from 0 (first) to 1 (last)
-PRESETS = {
+PRESETS: dict[str, Callable[[float], float]] = {
     "linear": lambda x: 1.0,
     "ease in": lambda x: 0.05 + 0.95 * x,
     "ease out": lambda x: 1.0 - 0.95 * x,
@@ -30,13 +31,10 @@ def parse_layer_weights(text: str, blocks: int) -> list[float]:
         match = _ITEM.fullmatch(item.replace(" ", ""))
         if not match:
             raise FaceGenError(
-                f"Apply FaceID: layer_weights: can't read {item!r}. Write items such as 0:1.0, 3-5:0.4, or one of: "
-                f"{', '.join(PRESETS)}."
+                f"layer_weights: can't read {item!r}. Write items such as 0:1.0, 3-5:0.4, or one of: {', '.join(PRESETS)}."
             )
         first, last, weight = int(match[1]), int(match[2] or match[1]), float(match[3])
         if first > last or last >= blocks:
-            raise FaceGenError(
-                f"Apply FaceID: layer_weights: {item!r} is out of range; this model has blocks 0 to {blocks - 1}."
-            )
+            raise FaceGenError(f"layer_weights: {item!r} is out of range; this model has blocks 0 to {blocks - 1}.")
         weights[first : last + 1] = [weight] * (last - first + 1)
     return weights

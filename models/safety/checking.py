@@ -5,13 +5,14 @@ A checker that can't judge a picture raises: "no score" must never read as "safe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...errors import FaceGenError
+from ...errors import FaceGenError, NoVerdictError
 
 # Where every checker's own limits lie on the common scale. It is NudeNet's default limit, so that its scores are unchanged:
 # in its own examples it gives exposed parts 0.68 to 0.80, and of 109 real portraits none more than 0.36.
@@ -20,6 +21,7 @@ PRESETS = ("default", "strict", "lenient")
 ANY, ALL = "any", "all"
 COMBINE = (ANY, ALL)
 
+Floats = NDArray[np.floating[Any]]
 # Takes charge of where a network lies; what it returns is called before each use and gives the device to compute on.
 Place = Callable[[nn.Module], Callable[[], torch.device]]
 
@@ -42,7 +44,7 @@ class SafetyResult:
     class_scores  0-1: the highest score of each class that the checker reports, safe ones included, as its model gave it.
     checkers      score of each checker, where several judged.
 
-    Raises FaceGenError when a score is NaN or outside 0-1.
+    Raises NoVerdictError when a score is NaN or outside 0-1.
     """
 
     score: float
@@ -50,10 +52,10 @@ class SafetyResult:
     class_scores: dict[str, float] = field(default_factory=dict)
     checkers: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         scores = [self.score, *(d.score for d in self.detections), *self.class_scores.values(), *self.checkers.values()]
         if not all(0 <= s <= 1 for s in scores):  # NaN compares false
-            raise FaceGenError(f"The safety checker gave a score outside 0-1: {scores}. No picture was let through.")
+            raise NoVerdictError(f"The safety checker gave a score outside 0-1: {scores}. No picture was let through.")
 
 
 class SafetyChecker(Protocol):
@@ -72,7 +74,7 @@ def stay(network: nn.Module) -> Callable[[], torch.device]:
     return lambda: next(network.parameters()).device
 
 
-def on_scale(score, limit):
+def on_scale(score: "float | Floats", limit: "float | Floats") -> Floats:
     """Scores (0-1, number or array) on the common scale: 0 stays 0, `limit` becomes DEFAULT_THRESHOLD, 1 stays 1, and
     straight lines lie between. So a threshold of DEFAULT_THRESHOLD means the checker's own limits."""
     below = score * (DEFAULT_THRESHOLD / limit)
@@ -86,10 +88,10 @@ def is_flagged(result: SafetyResult, threshold: float) -> bool:
 
 
 def judge(checker: SafetyChecker, images: Tensor) -> list[SafetyResult]:
-    """One result for each of the RGB pictures [B, H, W, 3]. Raises FaceGenError when the checker gives more or fewer."""
+    """One result for each of the RGB pictures [B, H, W, 3]. Raises NoVerdictError when the checker gives more or fewer."""
     results = checker.check(images)
     if len(results) != len(images):
-        raise FaceGenError(f"The safety checker judged {len(results)} of {len(images)} pictures. None was let through.")
+        raise NoVerdictError(f"The safety checker judged {len(results)} of {len(images)} pictures. None was let through.")
     return results
 
 
@@ -115,7 +117,9 @@ class CombinedChecker:
     def _merge(self, results: Sequence[SafetyResult], whole: tuple[int, int, int, int]) -> SafetyResult:
         names = [checker.name for checker in self.checkers]
         labels = names if len(set(names)) == len(names) else [f"{name} {n}" for n, name in enumerate(names, 1)]
-        class_scores, checkers, detections = {}, {}, []
+        class_scores: dict[str, float] = {}
+        checkers: dict[str, float] = {}
+        detections: list[Detection] = []
         for label, result in zip(labels, results, strict=True):
             checkers[label] = result.score
             class_scores |= {f"{label}/{name}": score for name, score in result.class_scores.items()}
@@ -128,7 +132,7 @@ class CombinedChecker:
         return SafetyResult(score, detections, class_scores, checkers)
 
 
-def report(results: Sequence[SafetyResult], threshold: float, checker_name: str) -> dict:
+def report(results: Sequence[SafetyResult], threshold: float, checker_name: str) -> dict[str, Any]:
     """What was found, as plain JSON values: scores, classes and boxes of each picture, never pixels."""
     return {
         "checker": checker_name,
@@ -137,8 +141,8 @@ def report(results: Sequence[SafetyResult], threshold: float, checker_name: str)
     }
 
 
-def _picture(result: SafetyResult, threshold: float) -> dict:
-    picture = {
+def _picture(result: SafetyResult, threshold: float) -> dict[str, Any]:
+    picture: dict[str, Any] = {
         "flagged": is_flagged(result, threshold),
         "score": float(result.score),
         "class_scores": {label: float(score) for label, score in result.class_scores.items()},

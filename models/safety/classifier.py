@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ...errors import FaceGenError
-from ..pictures import require_rgb
+from ...errors import FaceGenError, UnsafeLabelsError
+from ..pictures import batches, require_rgb
 from .checking import Place, SafetyResult, on_scale, stay
 
 LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labels' probability
@@ -43,7 +44,8 @@ class _Logits(nn.Module):
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.model(pixel_values=pixels).logits
+        logits: Tensor = self.model(pixel_values=pixels).logits
+        return logits
 
 
 class ClassifierChecker:
@@ -53,7 +55,7 @@ class ClassifierChecker:
     unsafe_labels  the labels that make a picture unsafe; empty: those whose names say so.
     place          see safety.Place.
 
-    Raises FaceGenError when the folder can't be used, or when it isn't clear which labels are unsafe.
+    Raises FaceGenError when the folder can't be used, and UnsafeLabelsError when it isn't clear which labels are unsafe.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class ClassifierChecker:
         self._ready = place(self._model)
 
     def check(self, images: Tensor) -> list[SafetyResult]:
-        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises FaceGenError on any other input."""
-        require_rgb(images, "The safety checker")
+        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises BadPicturesError on any other
+        input, and NoVerdictError when the model gives no number."""
+        require_rgb(images)
         results = []
-        for batch in images.split(BATCH):
+        for batch in batches(images, BATCH):
             levels = (batch.float() * 255).round().clamp(0, 255).byte().cpu().numpy()
             pixels = self._prepare(images=[Image.fromarray(p) for p in levels], return_tensors="pt")["pixel_values"]
             device = self._ready()
@@ -96,27 +99,24 @@ class ClassifierChecker:
 def unsafe_among(labels: list[str], chosen: Iterable[str], folder: Path) -> list[str]:
     """Those of a classifier's labels that make a picture unsafe: the chosen ones, or those whose names say so.
 
-    Raises FaceGenError when a chosen label isn't there, and when a name says neither: taking it for safe would let pass
+    Raises UnsafeLabelsError when a chosen label isn't there, and when a name says neither: taking it for safe would let pass
     what it stands for.
     """
     plain = {" ".join(label.lower().replace("-", " ").replace("_", " ").split()): label for label in labels}
     chosen = [" ".join(label.lower().replace("-", " ").replace("_", " ").split()) for label in chosen]
     listed = ", ".join(labels)
     if unknown := [label for label in chosen if label not in plain]:
-        raise FaceGenError(f"The classifier in {folder} has no label {', '.join(unknown)}. It has: {listed}.")
+        raise UnsafeLabelsError(f"The classifier in {folder} has no label {', '.join(unknown)}. It has: {listed}.")
     if chosen:
         return [plain[label] for label in chosen]
     unclear = [label for name, label in plain.items() if name not in UNSAFE | SAFE]
     unsafe = [label for name, label in plain.items() if name in UNSAFE]
     if unclear or not unsafe:
-        raise FaceGenError(
-            f"It isn't clear which labels of the classifier in {folder} are unsafe. It has: {listed}. Write the unsafe "
-            "ones into unsafe_labels of Load Safety Checker, separated by commas."
-        )
+        raise UnsafeLabelsError(f"It isn't clear which labels of the classifier in {folder} are unsafe. It has: {listed}.")
     return unsafe
 
 
-def _load(folder: Path):
+def _load(folder: Path) -> tuple[Any, Any]:
     """(image processor, model) with transformers' own classes. Raises FaceGenError when it can't be done completely."""
     try:
         from transformers import AutoImageProcessor, AutoModelForImageClassification

@@ -19,7 +19,8 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         states = self.q_proj(x), self.k_proj(context), self.v_proj(context)
         q, k, v = (state.unflatten(-1, (-1, HEAD)).transpose(1, 2) for state in states)
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return out
 
 
 class _MLP(nn.Module):
@@ -29,7 +30,8 @@ class _MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc1(x)
-        return self.fc2(x * torch.sigmoid(1.702 * x))  # CLIP's "quick GELU"
+        out: Tensor = self.fc2(x * torch.sigmoid(1.702 * x))  # CLIP's "quick GELU"
+        return out
 
 
 class _Layer(nn.Module):
@@ -41,7 +43,8 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor, wanted: slice = slice(None)) -> Tensor:
         normed = self.layer_norm1(x)
         x = x[:, wanted] + self.self_attn(normed[:, wanted], normed)
-        return x + self.mlp(self.layer_norm2(x))
+        out: Tensor = x + self.mlp(self.layer_norm2(x))
+        return out
 
 
 class _Embeddings(nn.Module):
@@ -79,7 +82,8 @@ class VisionTransformer(nn.Module):
         *layers, last = self.encoder.layers
         for layer in layers:
             x = layer(x)
-        return self.post_layernorm(last(x, slice(1))[:, 0])  # of its output only the class token is used
+        pooled: Tensor = self.post_layernorm(last(x, slice(1))[:, 0])  # of its output only the class token is used
+        return pooled
 
     @classmethod
     def like(cls, tensors: dict[str, Tensor], prefix: str) -> "VisionTransformer":

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ...errors import FaceGenError
-from ..pictures import require_rgb
+from ...errors import FaceGenError, NoVerdictError
+from ..pictures import batches, require_rgb
 from .checking import DEFAULT_THRESHOLD, Place, SafetyResult, stay
 from .clip_vit import VisionTransformer, preprocess
 
@@ -33,14 +33,16 @@ class ConceptModel(nn.Module):
     def __init__(self, vision: VisionTransformer, sizes: dict[str, torch.Size]):
         super().__init__()
         self.vision_model = vision
-        self.visual_projection = nn.Linear(*reversed(sizes["visual_projection.weight"]), bias=False, device="meta")
-        for name in (CONCEPTS, SPECIAL):
-            setattr(self, name, nn.Parameter(torch.empty(sizes[name], device="meta")))
-            setattr(self, f"{name}_weights", nn.Parameter(torch.empty(sizes[f"{name}_weights"], device="meta")))
+        outputs, inputs = sizes["visual_projection.weight"]
+        self.visual_projection = nn.Linear(inputs, outputs, bias=False, device="meta")
+        self.concept_embeds, self.special_care_embeds, self.concept_embeds_weights, self.special_care_embeds_weights = (
+            nn.Parameter(torch.empty(sizes[name], device="meta"))
+            for name in (CONCEPTS, SPECIAL, f"{CONCEPTS}_weights", f"{SPECIAL}_weights")
+        )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         picture = F.normalize(self.visual_projection(self.vision_model(pixels)))
-        return tuple(picture @ F.normalize(c).T for c in (self.concept_embeds, self.special_care_embeds))
+        return picture @ F.normalize(self.concept_embeds).T, picture @ F.normalize(self.special_care_embeds).T
 
 
 def load_concept_model(path: Path) -> ConceptModel:
@@ -89,23 +91,26 @@ class ConceptChecker:
         self._ready = place(self._model)
 
     def check(self, images: Tensor) -> list[SafetyResult]:
-        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises FaceGenError on any other input."""
-        require_rgb(images, "The safety checker")
+        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises BadPicturesError on any other
+        input, and NoVerdictError when the model gives no number."""
+        require_rgb(images)
         results = []
-        for batch in images.split(BATCH):
+        for batch in batches(images, BATCH):
             device = self._ready()
             with torch.no_grad():
                 near = self._model(preprocess(batch.to(device), self._model.vision_model.side))
                 limits = self._model.concept_embeds_weights, self._model.special_care_embeds_weights
-                near, limits = ([t.float().cpu().numpy() for t in pair] for pair in (near, limits))
-            if not all(np.isfinite(n).all() for n in near):
-                raise FaceGenError(f"The model of {self.name} gave NaN or infinity, so no picture was let through.")
-            concepts, care = margins(*near, *limits, self._adjustment)
+                concepts, care, concept_limits, care_limits = (t.float().cpu().numpy() for t in (*near, *limits))
+            if not (np.isfinite(concepts).all() and np.isfinite(care).all()):
+                raise NoVerdictError(f"The model of {self.name} gave NaN or infinity, so no picture was let through.")
+            concepts, care = margins(concepts, care, concept_limits, care_limits, self._adjustment)
             results += [_result(c, s) for c, s in zip(scores(concepts), scores(care), strict=True)]
         return results
 
 
-def margins(near: np.ndarray, near_care: np.ndarray, limits: np.ndarray, limits_care: np.ndarray, adjustment: float = 0.0):
+def margins(
+    near: np.ndarray, near_care: np.ndarray, limits: np.ndarray, limits_care: np.ndarray, adjustment: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """By how much pictures are too near to each concept [B, 17] and to each of special care [B, 3]; above 0 is unsafe.
 
     From cosine similarities and the concepts' limits, by the published rule: three decimals, and once a concept of

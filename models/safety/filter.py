@@ -1,15 +1,17 @@
 """The safety filter as nodes, command line and server use it: check, hide, and check what was hidden."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from ...contract import BLACK, FIELDS
 from ..pictures import require_rgb
 from .checking import DEFAULT_THRESHOLD, SafetyChecker, is_flagged, judge, report
 from .notice import NOTICE
 from .redaction import WHOLE, redact, validate
 
-BLACK = "black"
+DEFAULT_TYPE: str = FIELDS["safety_checker_type"].default
 
 
 @dataclass(frozen=True)
@@ -20,32 +22,31 @@ class Filtered:
     images: Tensor
     mask: Tensor
     flagged: list[bool]
-    report: dict
+    report: dict[str, Any]
 
 
 def filter_images(
     images: Tensor,
     checker: SafetyChecker,
-    action: str = BLACK,
+    safety_checker_type: str = DEFAULT_TYPE,
     region: str = WHOLE,
     threshold: float = DEFAULT_THRESHOLD,
     notice: str = NOTICE,
-    who: str = "The safety filter",
 ) -> Filtered:
     """Check RGB pictures [B, H, W, 3] (float, 0-1) and hide what is unsafe; see redaction.redact for the choices.
 
-    The checker then looks at what was hidden. If it still flags a picture, the action is applied to the whole of it, and
-    after that the picture is made black. `who` is what messages call the filter.
-    Raises FaceGenError on other pictures or choices; what the checker raises is passed on.
+    The checker then looks at what was hidden. If it still flags a picture, the whole of it is redacted, and after that
+    the picture is made black.
+    Raises BadPicturesError on other pictures, FaceGenError on other choices; what the checker raises is passed on.
     """
-    require_rgb(images, who)
-    validate(action, region, threshold, notice)
+    require_rgb(images)
+    validate(safety_checker_type, region, threshold, notice)
     results = judge(checker, images)
-    out, mask, flagged = redact(images, results, action, region, threshold, notice)
+    out, mask, flagged = redact(images, results, safety_checker_type, region, threshold, notice)
     found = report(results, threshold, checker.name)
-    shown = {index: (action, region) for index, unsafe in enumerate(flagged) if unsafe}
-    suspects, done = list(shown), (action, region)
-    for harder in ((action, WHOLE), (BLACK, WHOLE)):
+    shown = {index: (safety_checker_type, region) for index, unsafe in enumerate(flagged) if unsafe}
+    suspects, done = list(shown), (safety_checker_type, region)
+    for harder in ((safety_checker_type, WHOLE), (BLACK, WHOLE)):
         # In black there is nothing left to see; and threshold 0 flags everything, whatever it shows.
         if not suspects or harder == done or done == (BLACK, WHOLE) or threshold == 0:
             continue

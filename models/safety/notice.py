@@ -2,6 +2,7 @@
 
 import textwrap
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ _PROBE = 100  # font size in pixels at which layouts are measured
 _ABSENT = "\uffff"  # no font has it, so it is drawn as the sign for a character that is missing
 
 
-def draw_notice(height: int, width: int, text: str = NOTICE) -> Tensor:
+def notice_picture(height: int, width: int, text: str = NOTICE) -> Tensor:
     """A grey picture float32 [height, width, 3] (0-1) that says `text`, in the lines and the direction in which the letters
     get largest. Raises FaceGenError for a text that can't be drawn; see require_notice."""
     require_notice(text)
@@ -38,11 +39,11 @@ def draw_notice(height: int, width: int, text: str = NOTICE) -> Tensor:
 def require_notice(text: str) -> None:
     """Raises FaceGenError when `text` is empty, too long, or has characters that the font lacks."""
     if not text.split():
-        raise FaceGenError("The notice is empty. Write what it should say.")
+        raise FaceGenError("The notice is empty. It needs at least one letter.")
     if len(text) > LONGEST:
         raise FaceGenError(f"The notice has {len(text)} characters; {LONGEST} is the most.")
     if absent := _missing(text):
-        raise FaceGenError(f"The notice can't be drawn: Pillow's font lacks {' '.join(absent)}. Use other letters.")
+        raise FaceGenError(f"The notice can't be drawn: Pillow's font lacks {' '.join(absent)}.")
 
 
 @lru_cache(maxsize=16)
@@ -68,5 +69,5 @@ def _size(text_width: float, text_height: float, height: int, width: int) -> flo
     return max(1.0, _PROBE * FILL * min(width / text_width, height / text_height))
 
 
-def _type(size: float) -> dict:
+def _type(size: float) -> dict[str, Any]:
     return {"font": ImageFont.load_default(size), "spacing": size / 4, "align": "center"}

@@ -8,14 +8,15 @@ the numbers that the package gives.
 import ast
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import FaceGenError
+from ...errors import BrokenNudeNetError, FaceGenError, MissingNudeNetError, NoVerdictError
 from .. import onnx_providers
-from ..pictures import require_rgb
+from ..pictures import batches, require_rgb
 from .checking import Detection, SafetyResult, on_scale
 
 # NudeNet also reports faces, feet, bellies, armpits, male breasts and covered parts. A portrait or a beach photo shows
@@ -51,7 +52,7 @@ FLOOR = 0.25  # the package reports nothing from here down
 OVERLAP = 0.45  # of two boxes that overlap more (intersection over union), the package keeps the likelier one
 SIDE = 320  # pixels: what the model sees
 BATCH = 64  # pictures in one pass, at most
-REINSTALL = "Run `pip install --force-reinstall nudenet` with the Python that runs this, then restart."
+NEEDED = "3.4.2 or newer"
 
 
 class NudeNetChecker:
@@ -61,7 +62,8 @@ class NudeNetChecker:
     preset    one of LIMITS.
     limits    instead of the preset's: class -> score (0.25 to below 1) from which it makes a picture unsafe.
 
-    Raises FaceGenError when NudeNet is not installed, knows no such class, or its model file is missing or broken.
+    Raises MissingNudeNetError when NudeNet is not installed, BrokenNudeNetError when its model file is missing, damaged or
+    of another version, FaceGenError on another preset, provider or limit.
     """
 
     def __init__(self, provider: str = "auto", preset: str = "default", limits: dict[str, float] | None = None):
@@ -74,22 +76,23 @@ class NudeNetChecker:
         self.labels = _labels(self._session)
         # A class that NudeNet never reports would be a class that is always let through.
         if unknown := sorted(set(limits) - set(self.labels)):
-            raise FaceGenError(f"The installed NudeNet knows no class {', '.join(unknown)}. {REINSTALL}")
+            raise BrokenNudeNetError(f"The installed NudeNet knows no class {', '.join(unknown)}. Version {NEEDED} is needed.")
         if wrong := {label: limit for label, limit in limits.items() if not FLOOR <= limit < 1}:
             raise FaceGenError(f"NudeNet's limits must be from {FLOOR} to below 1, not {wrong}.")
         self._unsafe = np.array([self.labels.index(label) for label in limits], dtype=int)
         self._limits = np.array(list(limits.values()), dtype=np.float64)
 
     def check(self, images: Tensor) -> list[SafetyResult]:
-        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises FaceGenError on any other input."""
-        require_rgb(images, "The safety checker")
+        """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises BadPicturesError on any other
+        input, and NoVerdictError when the model gives no number."""
+        require_rgb(images)
         height, width = images.shape[1:3]
         results = []
-        for batch in images.split(BATCH):
+        for batch in batches(images, BATCH):
             (output,) = self._session.run(None, {self._input: model_input(batch)})
             # Before any comparison: NaN >= limit would read as nothing found.
             if not np.isfinite(output).all():
-                raise FaceGenError("NudeNet's model gave NaN or infinity, so no picture was let through. Use provider CPU.")
+                raise NoVerdictError("NudeNet's model gave NaN or infinity, so no picture was let through.")
             results += [self._judge(anchors.T, height, width) for anchors in output]
         return results
 
@@ -118,7 +121,7 @@ class NudeNetChecker:
         return SafetyResult(max((d.score for d in detections), default=0.0), detections, class_scores)
 
 
-def _raise_to(scores: dict[str, float], label: str, score) -> None:
+def _raise_to(scores: dict[str, float], label: str, score: float) -> None:
     scores[label] = max(float(score), scores.get(label, 0.0))
 
 
@@ -174,35 +177,34 @@ def keep(scores: np.ndarray, order: np.ndarray, boxes: np.ndarray) -> list[int]:
     return [int(candidates[i]) for i in kept]
 
 
-def _load(providers: list[str]):
+def _load(providers: list[str]) -> Any:
     """An ONNX Runtime session of the model in NudeNet's wheel."""
     import onnxruntime
 
     spec = importlib.util.find_spec("nudenet")
     if spec is None or not spec.submodule_search_locations:
-        raise FaceGenError(
-            "The safety checker needs NudeNet's model, but NudeNet is not installed. Run `pip install -U nudenet` with the "
-            "Python that runs this, then restart."
+        raise MissingNudeNetError(
+            "The safety checker needs NudeNet's model, but NudeNet is not installed. It comes with the Python library nudenet, "
+            f"{NEEDED}."
         )
     path = Path(next(iter(spec.submodule_search_locations))) / "320n.onnx"
     if not path.is_file():
-        raise FaceGenError(f"NudeNet's model file is missing: {path}. {REINSTALL}")
+        raise BrokenNudeNetError(f"NudeNet's model file is missing: {path}.")
     try:
         return onnxruntime.InferenceSession(str(path), providers=providers)
     except Exception as error:  # ONNX Runtime's errors have no common type
-        raise FaceGenError(
-            f"NudeNet's model file {path} could not be loaded ({type(error).__name__}: {error}). {REINSTALL} "
-            "Or choose provider CPU."
+        raise BrokenNudeNetError(
+            f"NudeNet's model file {path} could not be loaded on {providers[0]} ({type(error).__name__}: {error})."
         ) from error
 
 
-def _labels(session) -> list[str]:
+def _labels(session: Any) -> list[str]:
     """The classes in the order of the model's output, which its file names."""
     try:
         names = ast.literal_eval(session.get_modelmeta().custom_metadata_map["names"])
         labels = [names[i] for i in range(len(names))]
     except (KeyError, ValueError, SyntaxError, TypeError) as error:
-        raise FaceGenError(f"NudeNet's model file does not name its classes. {REINSTALL}") from error
+        raise BrokenNudeNetError(f"NudeNet's model file does not name its classes. Version {NEEDED} is needed.") from error
     if session.get_outputs()[0].shape[1] != 4 + len(labels):
-        raise FaceGenError(f"NudeNet's model file names {len(labels)} classes, which does not fit its output. {REINSTALL}")
+        raise BrokenNudeNetError(f"NudeNet's model file names {len(labels)} classes, which does not fit its output.")
     return labels

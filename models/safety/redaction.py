@@ -1,6 +1,6 @@
 """Redactions: what is shown in place of an unsafe picture or of the unsafe part of one.
 
-Every action computes its output from the redacted area alone, so that nothing of it survives in sharper form, and every
+Every redaction computes its output from the redacted area alone, so that nothing of it survives in sharper form, and every
 strength is relative to the area's size, so that a large picture is hidden as well as a small one.
 """
 
@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import FaceGenError
+from ...contract import BLACK, BLUR, NOTICE_TEXT, PIXELATE
+from ...errors import FaceGenError, NoVerdictError
 from ..pictures import require_rgb
 from .checking import SafetyResult, is_flagged
-from .notice import NOTICE, draw_notice, require_notice
+from .notice import NOTICE, notice_picture, require_notice
 
 WHOLE, FLAGGED = "whole image", "flagged regions"
 REGIONS = (WHOLE, FLAGGED)
@@ -27,21 +28,27 @@ Box = tuple[int, int, int, int]
 
 
 def redact(
-    images: Tensor, results: Sequence[SafetyResult], action: str, region: str, threshold: float, notice: str = NOTICE
+    images: Tensor,
+    results: Sequence[SafetyResult],
+    safety_checker_type: str,
+    region: str,
+    threshold: float,
+    notice: str = NOTICE,
 ) -> tuple[Tensor, Tensor, list[bool]]:
     """Hide what `results` says is unsafe in RGB pictures [B, H, W, 3] (float, 0-1).
 
-    A picture is flagged when its score reaches `threshold` (0-1). `action` is one of ACTIONS, `region` one of REGIONS;
-    a flagged picture whose checker gave no usable box is hidden whole. `notice` is what sensitive_content_text says.
+    A picture is flagged when its score reaches `threshold` (0-1). `safety_checker_type` is one of REDACTIONS, `region`
+    one of REGIONS; a flagged picture whose checker gave no usable box is hidden whole. `notice` is what
+    sensitive_content_text says.
 
     Returns new pictures of the same shape and dtype, where those not flagged are bit-identical; a float32 mask
     [B, H, W] that is 1 where pixels were hidden; and whether each picture was flagged.
-    Raises FaceGenError on other pictures, a choice that validate() refuses, or a missing result.
+    Raises BadPicturesError on other pictures, NoVerdictError on a missing result, FaceGenError as validate() does.
     """
-    require_rgb(images, "The safety filter")
-    validate(action, region, threshold, notice)
+    require_rgb(images)
+    validate(safety_checker_type, region, threshold, notice)
     if len(results) != len(images):
-        raise FaceGenError(f"The safety checker judged {len(results)} of {len(images)} pictures. None was let through.")
+        raise NoVerdictError(f"The safety checker judged {len(results)} of {len(images)} pictures. None was let through.")
     height, width = images.shape[1:3]
     out = images.clone()
     mask = torch.zeros(images.shape[:3], device=images.device)
@@ -49,15 +56,16 @@ def redact(
     for index, result in enumerate(results):
         boxes = _boxes(result, region, threshold, height, width) if flagged[index] else ()
         for x0, y0, x1, y1 in boxes:
-            out[index, y0:y1, x0:x1] = ACTIONS[action](images[index, y0:y1, x0:x1], notice)
+            out[index, y0:y1, x0:x1] = REDACTIONS[safety_checker_type](images[index, y0:y1, x0:x1], notice)
             mask[index, y0:y1, x0:x1] = 1
     return out, mask, flagged
 
 
-def validate(action: str, region: str, threshold: float, notice: str = NOTICE) -> None:
-    """Raises FaceGenError on an unknown action or region, a threshold outside 0-1, or a notice that can't be drawn."""
-    if action not in ACTIONS:
-        raise FaceGenError(f"Unknown safety_checker_type {action!r}. Choose one of: {', '.join(ACTIONS)}.")
+def validate(safety_checker_type: str, region: str, threshold: float, notice: str = NOTICE) -> None:
+    """Raises FaceGenError on an unknown safety_checker_type or region, a threshold outside 0-1, or a notice that can't be
+    drawn."""
+    if safety_checker_type not in REDACTIONS:
+        raise FaceGenError(f"Unknown safety_checker_type {safety_checker_type!r}. Choose one of: {', '.join(REDACTIONS)}.")
     if region not in REGIONS:
         raise FaceGenError(f"Unknown region {region!r}. Choose one of: {', '.join(REGIONS)}.")
     if not 0 <= threshold <= 1:  # NaN compares false
@@ -94,7 +102,7 @@ def _pad(box: Box, height: int, width: int) -> Box:
     return max(0, x0 - dx), max(0, y0 - dy), min(width, x1 + dx), min(height, y1 + dy)
 
 
-# Actions: an area [h, w, 3] and the notice's text in, what replaces the area out (float32 unless stated).
+# Redactions: an area [h, w, 3] and the notice's text in, what replaces the area out (float32 unless stated).
 
 
 def _black(area: Tensor, _notice: str) -> Tensor:
@@ -112,21 +120,21 @@ def _blur(area: Tensor, _notice: str) -> Tensor:
 
 def _coarse(area: Tensor, interpolation: str) -> Tensor:
     """The area reduced to square cells, CELLS along its longer side, and enlarged again."""
-    size = area.shape[:2]
+    size = (area.shape[0], area.shape[1])
     cell = max(2, math.ceil(max(size) / CELLS))  # a cell of one pixel would hide nothing
-    cells = [math.ceil(side / cell) for side in size]
+    cells = (math.ceil(size[0] / cell), math.ceil(size[1] / cell))
     small = F.adaptive_avg_pool2d(area.float().movedim(-1, 0)[None], cells)
     return F.interpolate(small, size=size, mode=interpolation)[0].movedim(0, -1)
 
 
 def _text(area: Tensor, notice: str) -> Tensor:
     """A notice; it holds nothing of the picture."""
-    return draw_notice(*area.shape[:2], notice).to(area.device)
+    return notice_picture(area.shape[0], area.shape[1], notice).to(area.device)
 
 
-ACTIONS: dict[str, Callable[[Tensor, str], Tensor]] = {
-    "black": _black,
-    "blur": _blur,
-    "pixelate": _pixelate,
-    "sensitive_content_text": _text,
+REDACTIONS: dict[str, Callable[[Tensor, str], Tensor]] = {
+    BLACK: _black,
+    BLUR: _blur,
+    PIXELATE: _pixelate,
+    NOTICE_TEXT: _text,
 }

@@ -1,48 +1,54 @@
 """FaceID on a ComfyUI model: which blocks it has, what is patched, and when the patch acts."""
 
+from collections.abc import Callable, Iterable
 from copy import copy
+from typing import Any
 
 import comfy.sd
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP
+from torch import Tensor
 
 from ...errors import FaceGenError
+from ...models.face.embeds import FaceEmbeds
 from ...models.identity.attention import IdentityAttention
-from ...models.identity.faceid.adapter import CrossAttention
+from ...models.identity.blocks import CrossAttention
+from ...models.identity.faceid.adapter import FaceIDAdapter
 from ...models.identity.layer_weights import parse_layer_weights
-from .conditionings import KEY, WINDOWS, chunks, watch
+from .conditionings import KEY, WINDOWS, Chunks, Options, chunks, watch
 from .mask_region import Region
-from .notes import note
+from .reports import warn
 
 LORA_ATTACHMENT = "facegen.faceid_lora"
 FORWARD_ORDER = ("input", "middle", "output")
 
 
 def apply_faceid(
-    model,
-    adapter,
-    embeds,
+    model: Any,
+    adapter: FaceIDAdapter,
+    face_embeds: FaceEmbeds,
     *,
-    weight=1.0,
-    s_scale=1.0,
-    lora_strength=1.0,
-    percent_range=(0.0, 1.0),
-    layer_weights="",
-    mask=None,
-):
-    """A clone of `model` that draws the faces in `embeds`.
+    weight: float = 1.0,
+    s_scale: float = 1.0,
+    lora_strength: float = 1.0,
+    percent_range: tuple[float, float] = (0.0, 1.0),
+    layer_weights: str = "",
+    mask: Tensor | None = None,
+) -> Any:
+    """A clone of `model` (a ModelPatcher) that generates the faces in `face_embeds`.
 
-    Raises FaceGenError when the adapter doesn't fit the model or the embeddings.
+    percent_range: where in the sampling the face acts, from 0 to 1. mask: where in the picture, [H, W] or [B, H, W] (0-1).
+    Raises FaceGenError when the adapter doesn't fit the model or the face embeds, or a setting is out of range.
     """
     unet = _unet(model)
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, _context_dim(unet, blocks))
     weights = parse_layer_weights(layer_weights, len(blocks))
-    keys_values = adapter.keys_values(embeds, s_scale)
+    keys_values = adapter.keys_values(face_embeds, s_scale)
     region = Region.of(mask)
     if s_scale != 1 and not adapter.variant.shortcut:
-        note(
+        warn(
             f"s_scale {s_scale:g} has no effect: {adapter.file.path.name} is {adapter.variant.name}, and only PlusV2 has a "
             "structure branch to scale."
         )
@@ -69,7 +75,7 @@ def apply_faceid(
     return patched
 
 
-def give_own_patches(model, clone):
+def give_own_patches(model: Any, clone: Any) -> None:
     """Called by the host when `model` is cloned. Another pack adds to a patch in place, and newer hosts share the objects in a
     model's options among its clones: each clone gets patches of its own, so that nothing leaks into the model that came in.
     """
@@ -77,7 +83,7 @@ def give_own_patches(model, clone):
     replaced.update({key: copy(patch) for key, patch in replaced.items() if isinstance(patch, FaceIDPatch)})
 
 
-def apply_lora(model, adapter, blocks, strength):
+def apply_lora(model: Any, adapter: FaceIDAdapter, blocks: list[CrossAttention], strength: float) -> Any:
     """A clone with the adapter's LoRA on it, by ComfyUI's own LoRA loader.
 
     The LoRA belongs to the adapter, not to the person: a second face by the same adapter, be it in another file, doesn't
@@ -87,7 +93,7 @@ def apply_lora(model, adapter, blocks, strength):
     key = adapter.lora_digest
     if key in applied:
         if applied[key] != strength:
-            note(
+            warn(
                 f"the LoRA of {adapter.file.path.name} is on this model at {applied[key]:g} already; the second face's "
                 f"lora_strength {strength:g} is not used."
             )
@@ -100,18 +106,19 @@ def apply_lora(model, adapter, blocks, strength):
     return patched
 
 
-def _unet(model):
+def _unet(model: Any) -> Any:
     unet = model.model.diffusion_model
     if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block", "output_blocks")):
         raise FaceGenError(
             f"FaceID works on SD1.5 and SDXL models; this one is a {type(unet).__name__}. Connect a model from such a "
-            "checkpoint to `model` of the Apply FaceID node: change the file in Load Checkpoint."
+            "checkpoint to `model`: change the file in Load Checkpoint."
         )
     return unet
 
 
-def cross_attention_blocks(unet):
+def cross_attention_blocks(unet: Any) -> list[CrossAttention]:
     """The UNet's cross-attention blocks in the published adapters' order: input, output, middle."""
+    parts: list[tuple[tuple[str, int], str, Any]]
     parts = [(("input", i), f"input_blocks.{i}", block) for i, block in enumerate(unet.input_blocks)]
     parts += [(("output", i), f"output_blocks.{i}", block) for i, block in enumerate(unet.output_blocks)]
     parts += [(("middle", 0), "middle_block", unet.middle_block)]
@@ -129,46 +136,58 @@ def cross_attention_blocks(unet):
     ]
 
 
-def _context_dim(unet, blocks):
+def _context_dim(unet: Any, blocks: list[CrossAttention]) -> int:
     return unet.get_submodule(f"{blocks[0].path}.attn2.to_k").in_features if blocks else 0
 
 
 class SigmaWindow:
     """The part of the sampling in which FaceID acts."""
 
-    def __init__(self, start, end):
+    def __init__(self, start: float, end: float):
         self.range = (start, end)
-        self._sigmas = None
+        self._sigmas: Tensor | None = None
+        self._open = False
 
     @classmethod
-    def between(cls, model, start_percent, end_percent):
+    def between(cls, model: Any, start_percent: float, end_percent: float) -> "SigmaWindow | None":
         """None for the whole sampling, which then costs nothing."""
         if start_percent <= 0 and end_percent >= 1:
             return None
         sampling = model.get_model_object("model_sampling")
         return cls(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
 
-    def open(self, call, sigmas):
+    def open(self, call: Chunks, sigmas: Tensor) -> bool:
         """Whether this step lies in it. A sampler's call knows; else sigma is read from the device, once per step."""
         return self.range not in call.closed if call.closed is not None else self.holds(sigmas)
 
     @torch.compiler.disable  # a compiled model would be compiled anew for each step's sigma
-    def holds(self, sigmas):
+    def holds(self, sigmas: Tensor) -> bool:
+        """Whether the first of these sigmas lies in it; they are one tensor for all blocks of a step."""
         if sigmas is not self._sigmas:
             start, end = self.range
             self._sigmas, self._open = sigmas, end <= float(sigmas[0]) <= start
         return self._open
 
 
+Added = tuple[Callable[..., Tensor], dict[str, Any], SigmaWindow]  # another pack's callback, its arguments, when it acts
+
+
 class FaceIDPatch:
     """An attn2 replacement: the block's own attention (or whatever replaced it before us) plus the face."""
 
-    def __init__(self, identity, window=None, region=None, previous=None, added=()):
+    def __init__(
+        self,
+        identity: IdentityAttention,
+        window: SigmaWindow | None = None,
+        region: Region | None = None,
+        previous: Any = None,
+        added: Iterable[Added] = (),
+    ):
         self.identity, self.window, self.region, self.previous = identity, window, region, previous
         self.added = list(added)
 
-    def __call__(self, q, k, v, extra_options):
-        out = self._without_face(q, k, v, extra_options)
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
+        out: Tensor = self._without_face(q, k, v, extra_options)
         call = chunks(extra_options)
         if self.window is None or self.window.open(call, extra_options["sigmas"]):
             face = self.identity(q, call.sides, call.latents)
@@ -180,18 +199,18 @@ class FaceIDPatch:
                 out = out + callback(out, q, k, v, extra_options, **kwargs)
         return out
 
-    def _without_face(self, q, k, v, extra_options):
+    def _without_face(self, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Any:
         if self.previous is not None:
             return self.previous(q, k, v, extra_options)
         heads, precision = extra_options["n_heads"], extra_options["attn_precision"]
         return optimized_attention(q, k, v, heads, attn_precision=precision, transformer_options=extra_options)
 
-    def add(self, callback, **kwargs):
+    def add(self, callback: Callable[..., Tensor], **kwargs: Any) -> None:
         """IP-Adapter packs stack onto a slot that is taken by calling this; the callback returns what to add."""
         window = SigmaWindow(kwargs.get("sigma_start", float("inf")), kwargs.get("sigma_end", 0.0))
         self.added.append((callback, kwargs, window))
 
-    def to(self, device_or_dtype):
+    def to(self, device_or_dtype: torch.device | torch.dtype) -> "FaceIDPatch":
         """Called by the host when it moves the model: keys and values go where it goes."""
         if isinstance(device_or_dtype, torch.device):
             self.identity.to(device_or_dtype)
@@ -201,9 +220,9 @@ class FaceIDPatch:
             self.previous = self.previous.to(device_or_dtype)
         return self
 
-    def __copy__(self):
+    def __copy__(self) -> "FaceIDPatch":
         """Keys and values never change and are shared; what is added is not."""
         return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added)
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FaceIDPatch":
         return copy(self)  # hosts up to 0.8 copy a model's options deeply

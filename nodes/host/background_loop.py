@@ -11,7 +11,9 @@ from typing import Any
 
 
 class OwnLoop:
-    def __init__(self, work: Coroutine):
+    """`work` begins at once, and is done when it has returned or raised."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any]):
         self._loop = asyncio.new_event_loop()
         self._task = self._loop.create_task(work)  # here, so that it knows which node is running
         self._done = threading.Event()

@@ -1,18 +1,20 @@
 """CLIP vision states of face crops: one call for all crops of a batch, none for crops seen before."""
 
 import weakref
+from typing import Any
 
 import comfy.model_management
 import torch
+from torch import Tensor
 
 from ...models.face.cache import Cache, pixel_key
 
 CACHED = 16  # faces per CLIP vision model; 1.3 MB each with ViT-H
 
-_remembered = weakref.WeakKeyDictionary()  # CLIP vision -> Cache; goes with the model
+_remembered: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()  # CLIP vision -> Cache; goes with the model
 
 
-def encode_clip_vision(clip_vision, crops):
+def encode_clip_vision(clip_vision: Any, crops: Tensor) -> tuple[Tensor, Tensor]:
     """Penultimate states, float32, of the crops [n, 257, width] and of an all-zero normalised picture [1, 257, width].
 
     The host's encode_image() normalises what it is given and rounds to 8 bits, so the zeros go to its model directly.
@@ -30,8 +32,9 @@ def encode_clip_vision(clip_vision, crops):
     return torch.stack([states[key] for key in keys]), zero
 
 
-def _zero_states(clip_vision):
+def _zero_states(clip_vision: Any) -> Tensor:
     comfy.model_management.load_model_gpu(clip_vision.patcher)
     size = clip_vision.image_size
     zero = torch.zeros(1, 3, size, size, device=clip_vision.load_device)
-    return clip_vision.model(pixel_values=zero, intermediate_output=-2)[1].float().cpu()
+    hidden: Tensor = clip_vision.model(pixel_values=zero, intermediate_output=-2)[1]
+    return hidden.float().cpu()

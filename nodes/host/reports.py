@@ -1,30 +1,46 @@
-"""What a node shows of itself after a run: pictures by ComfyUI's own preview, text by web/js/facegen.js."""
+"""What a node shows of itself: progress and warnings while it runs, and a report after the run.
 
-import sys
+Pictures are shown by ComfyUI's own preview, a report's text by web/js/facegen.js.
+"""
+
+import logging
+from typing import Any
 
 import comfy.utils
 from comfy_api.latest import ui
+from comfy_execution.utils import get_executing_context
 from torch import Tensor
+
+from .server import running_server
 
 LARGEST = 768  # pixels; a node is seldom wider on a screen
 
+log = logging.getLogger(__name__)
 
-def on_node(text: str, images: Tensor | None = None) -> dict:
+
+def report(text: str, images: Tensor | None = None) -> dict[str, Any]:
     """UI output of a node: lines of text ("" clears what an earlier run left), and pictures [B, H, W, 3] (0-1), reduced.
 
     ComfyUI writes previews to its temp folder, so there is none where no browser asked for the run: nobody would look, and a
     photo would be left behind.
     """
-    shown = {"text": (text,)}
-    if images is not None and _watched():
+    shown: dict[str, Any] = {"text": (text,)}
+    if images is not None and getattr(running_server(), "client_id", None) is not None:
         shown |= ui.PreviewImage(_reduced(images)).as_dict()
     return shown
 
 
-def _watched() -> bool:
-    # Not imported: where the nodes are used without ComfyUI's server, importing its module fails or begins to set one up.
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    return getattr(server, "client_id", None) is not None
+def warn(text: str) -> None:
+    """A short remark that is no error: in the log and, while a graph runs, on the node."""
+    log.warning("FaceGen: %s", text)
+    show_progress(text)
+
+
+def show_progress(text: str) -> None:
+    """On the running node alone, until the next such text: for what changes every second."""
+    context, server = get_executing_context(), running_server()
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)
 
 
 def _reduced(images: Tensor) -> Tensor:
@@ -33,4 +49,5 @@ def _reduced(images: Tensor) -> Tensor:
     if scale >= 1:
         return images
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return comfy.utils.common_upscale(images.movedim(-1, 1), *size, "area", "disabled").movedim(1, -1)
+    reduced: Tensor = comfy.utils.common_upscale(images.movedim(-1, 1), *size, "area", "disabled").movedim(1, -1)
+    return reduced

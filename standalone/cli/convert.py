@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ...errors import FaceGenError
-from ...models.identity.adapter_file import FaceIDFile
+from ...models.identity.adapter_file import AdapterFile
 from ...models.identity.faceid.variant import PLUS_V1, VARIANT_NOTE, recognise
 
 
@@ -22,7 +22,7 @@ def convert(source: Path, out: Path | None = None, plus_v1: bool = False) -> tup
     out = source.with_suffix(".safetensors") if out is None else out
     if out.exists():
         raise FaceGenError(f"{out} is there already. Delete it first, or give another name with --out.")
-    file = FaceIDFile(source)
+    file = AdapterFile(source)
     variant = recognise(file)
     name = variant.name
     if plus_v1:

@@ -122,7 +122,7 @@ def faceid(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
     """Each FaceID file with its variant; `widths` gets the CLIP vision widths that they read."""
     files = folders.files("ipadapter", ".bin", ".safetensors", ".pt", ".pth")
     try:
-        from ...models.identity.adapter_file import FaceIDFile
+        from ...models.identity.adapter_file import AdapterFile
         from ...models.identity.faceid.variant import recognise
     except ImportError as error:
         if files:
@@ -131,7 +131,7 @@ def faceid(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
         seen, others = False, []
         for file in files:
             try:
-                variant = recognise(FaceIDFile(file))
+                variant = recognise(AdapterFile(file))
             except FaceGenError as error:
                 others.append((file, str(error)))
                 continue

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...contract import FIELDS, OF_THE_ANSWER, FaceGenRequest
-from ...errors import FaceGenError
+from ...errors import BrokenNudeNetError, Cures, FaceGenError, MissingNudeNetError, TinyFilesError, advise
 from ...models.tiny_files import require_tiny_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +26,12 @@ MODEL_OPTIONS = {
     "faceid": "Which FaceID file of the models folder to use.",
     "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
     "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
+}
+CURES: Cures = {
+    MissingNudeNetError: "Run `pip install -U nudenet` with the Python that runs this.",
+    BrokenNudeNetError: "Run `pip install --force-reinstall nudenet` with the Python that runs this.",
+    TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
+    "git checkout -- models/tiny",
 }
 DEMO = {"prompt": "a person, blue background", "seed": 42}
 
@@ -93,11 +99,13 @@ def run(options: argparse.Namespace) -> None:
         from ..drawing import draw, write_sheet
     if options.demo:
         faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
-        files = draw_demo(engine, request, faces, options.out)
+        with advise("generate", CURES):
+            files = draw_demo(engine, request, faces, options.out)
     else:
         embeds, crop = engine.embed(photo)
         prepare_folder(options.out)
-        drawn = draw(engine, request, embeds, options.out)
+        with advise("generate", CURES):
+            drawn = draw(engine, request, embeds, options.out)
         files = [*drawn.files, write_sheet([("photo", photo[0]), ("face", crop[0]), *drawn.cells], drawn.files, options.out)]
     for file in files:
         say(f"wrote {file}")
@@ -145,7 +153,9 @@ def choose_weights(options: argparse.Namespace):
         return weights, False
     if options.models in (None, TINY):
         say(TINY_NOTICE)
-        return find_weights(require_tiny_files("The tiny model"), **names), True
+        with advise("generate", CURES):
+            folder = require_tiny_files()
+        return find_weights(folder, **names), True
     say(f"models from {options.models}")
     return find_weights(Path(options.models), **names), False
 

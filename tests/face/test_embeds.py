@@ -11,7 +11,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from facegen.errors import FaceGenError
+from facegen.errors import (
+    FaceGenError,
+    NoFaceError,
+    SeveralPeopleError,
+    UnreadableFileError,
+    WrongClipVisionError,
+    WrongRecogniserError,
+)
 from facegen.models.face.combine import combine_faces, outliers
 from facegen.models.face.embeds import NOBODY, FaceEmbeds
 
@@ -79,20 +86,30 @@ def test_subtract_moves_away_and_keeps_the_structure():
 @pytest.mark.parametrize(
     ("given", "scales", "method", "says"),
     [
-        ([], [], "average", "nothing connected"),
-        ([person(1)], [0.0], "average", "every weight is 0"),
+        ([person(1)], [0.0], "average", "Every weight is 0"),
         ([person(1), person(2)], [0.0, 1.0], "subtract", "face_embeds_1, so its weight"),
         ([person(1), person(1)], [1.0, 1.0], "subtract", "all zero"),
         ([person(1), person(2)], [1.0, 0.5], "concat", "face_embeds_2 has 0.5"),
-        ([person(1), person(2, clip=False)], [1.0, 1.0], "average", "face_embeds_2: none"),
-        ([person(1), person(2, recogniser="glintr100")], [1.0, 1.0], "average", "face_embeds_2: glintr100"),
-        ([person(1, rows=2).combined("one per image")], [1.0], "average", "one face per image"),
         ([person(1)], [1.0], "blend", "Choose one of: average, concat, subtract"),
     ],
 )
 def test_what_does_not_go_together_is_named(given, scales, method, says):
     with pytest.raises(FaceGenError, match=says):
         combine_faces(people(*given), weights(*scales), method)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "says"),
+    [
+        ([], NoFaceError, "no faces to combine"),
+        ([person(1), person(2, clip=False)], WrongClipVisionError, "face_embeds_2: none"),
+        ([person(1), person(2, recogniser="glintr100")], WrongRecogniserError, "face_embeds_2: glintr100"),
+        ([person(1, rows=2).combined("one per image")], SeveralPeopleError, "one face per image"),
+    ],
+)
+def test_faces_of_different_kinds_are_told_apart(given, kind, says):
+    with pytest.raises(kind, match=says):
+        combine_faces(people(*given), weights(*[1.0] * len(given)), "average")
 
 
 def test_an_identity_of_zeros_is_refused():
@@ -196,7 +213,7 @@ def test_damaged_files_are_an_error_or_whole(tmp_path):
             refused += 1
             assert str(path) in str(error)
     assert refused > 30
-    with pytest.raises(FaceGenError, match="There are no face embeddings"):
+    with pytest.raises(UnreadableFileError, match="There are no face embeddings"):
         FaceEmbeds.load(tmp_path / "gone.safetensors")
 
 
@@ -212,6 +229,6 @@ def test_a_file_that_can_not_be_written_leaves_nothing(tmp_path, monkeypatch):
 
 def test_another_recogniser_is_refused_by_name():
     embeds = person(1, recogniser="glintr100")
-    with pytest.raises(FaceGenError, match=r"glintr100 \(model pack p\), but FaceID needs w600k_r50"):
-        embeds.require_recogniser("w600k_r50", "FaceID")
-    person(1).require_recogniser("w600k_r50", "FaceID")
+    with pytest.raises(WrongRecogniserError, match=r"glintr100 \(model pack p\), but w600k_r50 is needed"):
+        embeds.require_recogniser("w600k_r50")
+    person(1).require_recogniser("w600k_r50")

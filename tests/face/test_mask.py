@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from facegen.models.face.analysis import Face, FaceAnalyzer
+from facegen.models.face.analysis import Face
 from facegen.models.face.mask import face_mask
 from facegen.models.face.photo_to_embeds import embed_photos
-from onnx_files import save_pack
-
-FACES = [(0.1, 0.3, 0.2, 0.5, 0.95), (0.4, 0.35, 0.65, 0.65, 0.8)]
 
 
 def face(*bbox):
@@ -43,11 +40,10 @@ def test_several_faces_add_up_to_one_mask():
     assert torch.equal(both, torch.maximum(*alone)) and not face_mask([], 64, 96).any()
 
 
-def test_each_photo_has_a_mask_of_its_chosen_faces(tmp_path, astronaut):
-    analyzer = FaceAnalyzer(save_pack(tmp_path / "buffalo_l", FACES), "CPU")
+def test_each_photo_has_a_mask_of_its_chosen_faces(face_analysis, astronaut):
     wide = torch.cat([astronaut, torch.zeros_like(astronaut), astronaut])[:, :400]
-    largest = embed_photos(analyzer, wide, skip=True).mask
-    every = embed_photos(analyzer, wide, skip=True, select="all", combine="concat").mask
+    largest = embed_photos(face_analysis, wide, skip=True).mask
+    every = embed_photos(face_analysis, wide, skip=True, select="all", combine="concat").mask
     assert largest.shape == (3, 400, 512)
     assert largest[0, 256, 268] == 1 and largest[0, 205, 77] == 0 and every[0, 205, 77] == 1
     assert not largest[1].any() and torch.equal(largest[0], largest[2])

@@ -3,27 +3,13 @@
 import pytest
 import torch
 
-from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from faceid_files import SD15_WIDTHS, faceid_state, save
+from faceid_files import CLIP, SD15_WIDTHS, faceid_state, random_faces, relative_error, save
 
 diffusers = pytest.importorskip("diffusers")
 
-CONTEXT, CLIP = 128, 80
+CONTEXT = 128
 WIDTHS = [32, 32, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 32, 32, 32, 64]  # of the reduced UNet, published order
-
-
-def embeds(n=1, clip=CLIP, seed=3):
-    g = torch.Generator().manual_seed(seed)
-    return FaceEmbeds(
-        identity=20 * torch.nn.functional.normalize(torch.randn(n, 512, generator=g), dim=-1),
-        clip_hidden=torch.randn(n, 257, clip, generator=g),
-        clip_hidden_zero=torch.randn(1, 257, clip, generator=g),
-    )
-
-
-def relative_error(a, b):
-    return ((a - b).norm() / b.norm()).item()
 
 
 def reduced_unet(seed=0):
@@ -83,7 +69,7 @@ def published_adapter(request, published, tmp_path_factory):
 @pytest.mark.parametrize("s_scale", [0.0, 1.0, 2.0])
 def test_tokens_equal_diffusers_projection_at_published_shapes(published, published_adapter, s_scale):
     _, projection = published
-    faces = embeds(2, clip=1280)
+    faces = random_faces(2, clip=1280)
     cond, uncond = published_adapter.tokens(faces, s_scale)
     projection.shortcut, projection.shortcut_scale = True, s_scale
     for ours, identity, clip in (
@@ -103,7 +89,7 @@ def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
     from facegen.standalone.faceid import apply_faceid
 
     state = faceid_state(WIDTHS, CONTEXT, CLIP)
-    people = embeds(faces)
+    people = random_faces(faces)
     g = torch.Generator().manual_seed(9)
     latent, text = torch.randn(2, 4, 8, 8, generator=g), torch.randn(2, 7, CONTEXT, generator=g)
     timestep = torch.tensor(500)
@@ -136,7 +122,7 @@ def test_one_loaded_lora_serves_every_call_until_another_adapter_comes(tmp_path)
     latent, text = torch.randn(2, 4, 8, 8, generator=g), torch.randn(2, 7, CONTEXT, generator=g)
 
     def output(unet, adapter, strength):
-        apply_faceid(unet, adapter, embeds(), lora_strength=strength)
+        apply_faceid(unet, adapter, random_faces(), lora_strength=strength)
         with torch.no_grad():
             return unet(latent, torch.tensor(500), text).sample
 

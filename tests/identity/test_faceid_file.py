@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from facegen.errors import FaceGenError
+from facegen.contract import FIELDS
+from facegen.errors import FaceGenError, NotAnAdapterError, UnreadableFileError
 from facegen.models.face.embeds import FaceEmbeds
-from facegen.models.identity.adapter_file import FaceIDFile
+from facegen.models.identity.adapter_file import AdapterFile
+from facegen.models.identity.blocks import CrossAttention
 from facegen.models.identity.faceid import variant as variant_module
-from facegen.models.identity.faceid.adapter import CrossAttention, FaceIDAdapter
+from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from faceid_files import faceid_state, save
 
 SMALL = {"widths": [32, 64], "inner": 64}
@@ -57,7 +59,7 @@ def test_an_ip_adapter_for_pictures_is_refused(tmp_path):
     state["image_proj"]["proj_in.weight"] = torch.zeros(64, 1280)
     path = save(state, tmp_path / "ip-adapter-plus_sd15.safetensors")
     with pytest.raises(
-        FaceGenError, match=r"proj_in\.weight of width 1280, as IP-Adapters that read a picture have, in place of 512"
+        NotAnAdapterError, match=r"proj_in\.weight of width 1280, as IP-Adapters that read a picture have, in place of 512"
     ):
         FaceIDAdapter(path)
 
@@ -71,6 +73,17 @@ def test_keys_and_values_are_the_published_projections(tmp_path):
     assert key.shape == value.shape == (2, 1, 4, 64)
     assert torch.allclose(key[0], tokens[0] @ state["ip_adapter"]["3.to_k_ip.weight"].T, atol=1e-6)
     assert torch.allclose(value[1], tokens[1] @ state["ip_adapter"]["3.to_v_ip.weight"].T, atol=1e-6)
+
+
+S_SCALE = FIELDS["s_scale"]
+
+
+@pytest.mark.parametrize("s_scale", [S_SCALE.minimum - 0.01, S_SCALE.maximum + 0.01, float("nan")])
+def test_an_s_scale_outside_the_contract_is_refused(tmp_path, s_scale):
+    adapter = FaceIDAdapter(save(faceid_state(**SMALL, clip_dim=None), tmp_path / "a.safetensors"))
+    with pytest.raises(FaceGenError, match=r"The s_scale field must be .* got"):
+        adapter.tokens(FaceEmbeds(torch.ones(1, 512)), s_scale)
+    assert adapter.tokens(FaceEmbeds(torch.ones(1, 512)), S_SCALE.maximum)[0].isfinite().all()
 
 
 def test_the_lora_comes_from_the_same_file(tmp_path):
@@ -88,8 +101,8 @@ def test_the_lora_comes_from_the_same_file(tmp_path):
 def test_only_the_tensors_asked_for_are_read(tmp_path, monkeypatch):
     path = save(faceid_state(**SMALL, clip_dim=None), tmp_path / "a.safetensors")
     read = []
-    get = FaceIDFile.__getitem__
-    monkeypatch.setattr(FaceIDFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    get = AdapterFile.__getitem__
+    monkeypatch.setattr(AdapterFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
     adapter = FaceIDAdapter(path)
     assert all(name.startswith("image_proj.") for name in read)
     read.clear()
@@ -115,7 +128,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, form):
         torch.save({"image_proj": Evil(trap)}, path)
     else:
         path.write_bytes(pickle.dumps({"image_proj": Evil(trap)}))
-    with pytest.raises(FaceGenError, match=r"adapter\.bin was refused.*Nothing in it was run"):
+    with pytest.raises(UnreadableFileError, match=r"adapter\.bin was refused.*Nothing in it was run"):
         FaceIDAdapter(path)
     assert not trap.exists()
     torch.load(path, weights_only=False) if form == "zip" else pickle.loads(path.read_bytes())
@@ -128,7 +141,8 @@ def test_truncated_and_empty_files(tmp_path, ending, share):
     path = save(faceid_state(**SMALL, clip_dim=None), tmp_path / f"adapter.{ending}")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(FaceGenError, match=rf"adapter\.{ending}.*(ownload it again|Use the published file)"):
+    needed = "(a whole copy|The published file or its .safetensors form) is needed"
+    with pytest.raises(UnreadableFileError, match=rf"adapter\.{ending}.*{needed}"):
         FaceIDAdapter(path)
 
 
@@ -156,7 +170,7 @@ def test_a_file_that_lacks_one_tensor_names_it(tmp_path, name):
     state = faceid_state(**SMALL, clip_dim=64, context_dim=64)
     part, tensor = name.split(".", 1)
     del state[part][tensor]
-    with pytest.raises(FaceGenError, match="lacks.*" + re.escape(name)):
+    with pytest.raises(NotAnAdapterError, match="lacks.*" + re.escape(name)):
         FaceIDAdapter(save(state, tmp_path / "a.safetensors"))
 
 
@@ -164,25 +178,27 @@ def test_a_file_that_lacks_one_tensor_names_it(tmp_path, name):
 def test_html_saved_as_a_model(tmp_path, ending):
     path = tmp_path / f"adapter.{ending}"
     path.write_text("<!DOCTYPE html><html><title>Sign in</title></html>")
-    with pytest.raises(FaceGenError, match=rf"adapter\.{ending}"):
+    with pytest.raises(UnreadableFileError, match=rf"adapter\.{ending}"):
         FaceIDAdapter(path)
 
 
 def test_other_model_files_say_what_they_lack_and_hold(tmp_path):
     path = tmp_path / "lora.safetensors"
     save_file({"lora_unet_mid.alpha": torch.ones(1), "lora_unet_mid.lora_up.weight": torch.ones(2, 2)}, path)
-    with pytest.raises(FaceGenError, match=r"not a FaceID adapter.*lacks image_proj\.proj\.0\.weight.*lora_unet_mid\.alpha"):
+    with pytest.raises(
+        NotAnAdapterError, match=r"not a FaceID adapter.*lacks image_proj\.proj\.0\.weight.*lora_unet_mid\.alpha"
+    ):
         FaceIDAdapter(path)
 
 
 def test_a_list_instead_of_tensors(tmp_path):
     torch.save([1, 2, 3], tmp_path / "list.bin")
-    with pytest.raises(FaceGenError, match="not a FaceID adapter.*holds 0 tensors"):
+    with pytest.raises(NotAnAdapterError, match="not a FaceID adapter.*holds 0 tensors"):
         FaceIDAdapter(tmp_path / "list.bin")
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FaceGenError, match=r"not found: .*nowhere\.bin"):
+    with pytest.raises(UnreadableFileError, match=r"no adapter file .*nowhere\.bin"):
         FaceIDAdapter(tmp_path / "nowhere.bin")
 
 

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from facegen.errors import FaceGenError
+from facegen.errors import (
+    AlphaChannelError,
+    BadPicturesError,
+    FaceGenError,
+    NoPicturesError,
+    NotFiniteError,
+    NoVerdictError,
+    OneChannelError,
+)
 from facegen.models.pictures import require_rgb
 from facegen.models.safety import checking, redaction
 from facegen.models.safety.checking import CombinedChecker, Detection, SafetyResult
@@ -106,7 +114,7 @@ def test_combinations_name_and_keep_apart_their_checkers():
 def test_an_error_or_a_missing_verdict_of_one_checker_is_an_error_of_all(when):
     with pytest.raises(RuntimeError, match="no verdict"):
         CombinedChecker([named("a", UNSAFE), named("b", error=RuntimeError("no verdict"))], when).check(PICTURES[:1])
-    with pytest.raises(FaceGenError, match="1 of 2"):
+    with pytest.raises(NoVerdictError, match="1 of 2"):
         CombinedChecker([named("a", UNSAFE, UNSAFE), named("b", UNSAFE)], when).check(PICTURES)
 
 
@@ -121,38 +129,39 @@ def test_combinations_that_make_no_sense():
 
 
 @pytest.mark.parametrize(
-    ("images", "message"),
+    ("images", "kind", "message"),
     [
-        (torch.zeros(1, 8, 9, 4), r"\[1, 8, 9, 4\].*Split Image with Alpha"),
-        (torch.zeros(1, 8, 9, 1), r"\[1, 8, 9, 1\].*Convert Mask to Image"),
-        (torch.zeros(1, 8, 9), r"\[1, 8, 9\].*Convert Mask to Image"),
-        (torch.zeros(0, 8, 9, 3), r"\[0, 8, 9, 3\].*empty"),
-        (torch.zeros(1, 8, 0, 3), r"\[1, 8, 0, 3\].*empty"),
-        (torch.zeros(1, 3, 8, 9), r"\[1, 3, 8, 9\]"),
-        (torch.zeros(1, 8, 9, 3, dtype=torch.uint8), r"torch.uint8.*255"),
-        (torch.full((1, 8, 9, 3), float("nan")), r"\[1, 8, 9, 3\].*NaN"),
-        (torch.full((1, 8, 9, 3), float("inf")), r"infinity"),
-        (np.zeros((1, 8, 9, 3), np.float32), "ndarray"),
+        (torch.zeros(1, 8, 9, 4), AlphaChannelError, r"\[1, 8, 9, 4\].*fourth channel is alpha"),
+        (torch.zeros(1, 8, 9, 1), OneChannelError, r"\[1, 8, 9, 1\].*one channel"),
+        (torch.zeros(1, 8, 9), OneChannelError, r"\[1, 8, 9\].*mask"),
+        (torch.zeros(0, 8, 9, 3), NoPicturesError, r"\[0, 8, 9, 3\].*empty"),
+        (torch.zeros(1, 8, 0, 3), NoPicturesError, r"\[1, 8, 0, 3\].*empty"),
+        (torch.zeros(1, 3, 8, 9), BadPicturesError, r"\[1, 3, 8, 9\]"),
+        (torch.zeros(1, 8, 9, 3, dtype=torch.uint8), BadPicturesError, r"torch.uint8.*255"),
+        (torch.full((1, 8, 9, 3), float("nan")), NotFiniteError, r"\[1, 8, 9, 3\].*NaN"),
+        (torch.full((1, 8, 9, 3), float("inf")), NotFiniteError, r"infinity"),
+        (np.zeros((1, 8, 9, 3), np.float32), BadPicturesError, "ndarray"),
     ],
 )
-def test_other_pictures_are_refused(images, message):
-    with pytest.raises(FaceGenError, match=f"(?s)Some Node.*{message}"):
-        require_rgb(images, "Some Node")
-    with pytest.raises(FaceGenError, match=message):
-        load_checker("nudenet", "CPU").check(images)
-    with pytest.raises(FaceGenError, match=message):
+def test_other_pictures_are_refused(nudenet, images, kind, message):
+    with pytest.raises(BadPicturesError, match=f"(?s){message}") as error:
+        require_rgb(images)
+    assert type(error.value) is kind
+    with pytest.raises(kind, match=message):
+        nudenet.check(images)
+    with pytest.raises(kind, match=message):
         redaction.redact(images, [SAFE], "black", "whole image", 0.5)
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -0.1, 1.5])
 def test_scores_that_make_no_sense_are_refused(score):
-    with pytest.raises(FaceGenError, match="0-1"):
+    with pytest.raises(NoVerdictError, match="0-1"):
         SafetyResult(score)
-    with pytest.raises(FaceGenError, match="0-1"):
+    with pytest.raises(NoVerdictError, match="0-1"):
         SafetyResult(0.1, [Detection("PART", score, (0, 0, 1, 1))])
-    with pytest.raises(FaceGenError, match="0-1"):
+    with pytest.raises(NoVerdictError, match="0-1"):
         SafetyResult(0.1, class_scores={"PART": score})
-    with pytest.raises(FaceGenError, match="0-1"):
+    with pytest.raises(NoVerdictError, match="0-1"):
         SafetyResult(0.1, checkers={"a": score})
 
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from facegen.errors import FaceGenError
+from facegen.errors import BadPicturesError, FaceGenError, NoVerdictError
 from facegen.models.safety import checking
 from facegen.models.safety import concepts as concepts_module
 from facegen.models.safety.clip_vit import preprocess
 from facegen.models.safety.concepts import ConceptChecker, load_concept_model, margins, scores
 from facegen.models.safety.load import load_checker
 from pictures import resize
-from safety_files import VISION, concept_state, diffusers_checker, save_concepts
+from safety_files import VISION, Placed, concept_state, diffusers_checker, save_concepts
 
 SIDE = VISION["image_size"]
 
@@ -26,6 +26,16 @@ def state():
 def photos(astronaut, t1, tom_hanks):
     people = [resize(picture, 200, 200) for picture in (astronaut, t1, tom_hanks)]
     return torch.cat([*people, *(p.flip(1) for p in people), 1 - people[0], torch.rand_like(people[0])])
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """loaded(state, …) -> the checker "sd" of a file with these tensors."""
+
+    def load(state, preset="default", **options):
+        return ConceptChecker(save_concepts(state, tmp_path / "checker.safetensors"), "sd", preset, **options)
+
+    return load
 
 
 def flags_of_diffusers(checker, pixels):
@@ -76,11 +86,11 @@ def test_preprocessing_equals_transformers(astronaut, size):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_decisions_equal_diffusers(state, tmp_path, photos, seed):
+def test_decisions_equal_diffusers(state, loaded, photos, seed):
     pixels = preprocess(photos, SIDE)
     near_limits = at_the_limits(state, pixels, seed=seed)
     expected = flags_of_diffusers(diffusers_checker(near_limits), pixels)
-    checker = ConceptChecker(save_concepts(near_limits, tmp_path / "checker.safetensors"), "sd")
+    checker = loaded(near_limits)
     results = checker.check(photos)
     assert [checking.is_flagged(r, checking.DEFAULT_THRESHOLD) for r in results] == expected
     assert len(results[0].class_scores) == 20 and not results[0].detections
@@ -130,33 +140,30 @@ def test_scores_cross_the_threshold_where_margins_cross_zero():
     assert scores(np.float32([0.01]))[0] == pytest.approx(0.43) and scores(np.float32([-0.01]))[0] == pytest.approx(0.379)
 
 
-def test_presets_move_all_margins_by_one_step(state, tmp_path, photos):
-    path = save_concepts(state, tmp_path / "checker.safetensors")
-    checkers = {preset: ConceptChecker(path, "sd", preset) for preset in checking.PRESETS}
+def test_presets_move_all_margins_by_one_step(state, loaded, photos):
+    checkers = {preset: loaded(state, preset) for preset in checking.PRESETS}
     assert [c.name for c in checkers.values()] == ["sd", "sd strict", "sd lenient"]
     found = {preset: [r.score for r in c.check(photos)] for preset, c in checkers.items()}
     assert all(s > d > n for s, d, n in zip(found["strict"], found["default"], found["lenient"], strict=True))
     with pytest.raises(FaceGenError, match="'hard' of sd.*default, strict, lenient"):
-        ConceptChecker(path, "sd", "hard")
+        loaded(state, "hard")
 
 
-def test_a_batch_is_one_pass(state, tmp_path, photos, monkeypatch):
-    checker = ConceptChecker(save_concepts(state, tmp_path / "checker.safetensors"), "sd")
-    passes = []
-    checker._model.register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
+def test_a_batch_is_one_pass(state, loaded, photos, monkeypatch):
+    placed = Placed()
+    checker = loaded(state, place=placed)
     together = checker.check(photos)
-    assert passes == [len(photos)]
+    assert placed.passes == [len(photos)]
     alone = [checker.check(picture[None])[0].score for picture in photos]
     assert [r.score for r in together] == pytest.approx(alone, abs=0.006)  # margins have three decimals
     monkeypatch.setattr(concepts_module, "BATCH", 3)
     assert [r.score for r in checker.check(photos)] == pytest.approx(alone, abs=0.006)
 
 
-def test_half_precision_files_and_pictures(state, tmp_path, photos):
+def test_half_precision_files_and_pictures(state, loaded, photos):
     half = {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
-    checker = ConceptChecker(save_concepts(half, tmp_path / "checker.safetensors"), "sd")
-    full = ConceptChecker(save_concepts(state, tmp_path / "full.safetensors"), "sd")
-    expected = [r.score for r in full.check(photos)]
+    full, checker = loaded(state).check(photos), loaded(half)
+    expected = [r.score for r in full]
     assert [r.score for r in checker.check(photos.half())] == pytest.approx(expected, abs=0.02)
 
 
@@ -198,15 +205,16 @@ def test_other_files_are_refused(tmp_path):
         load_checker("lora.safetensors", folders=[tmp_path])
 
 
-def test_a_model_that_gives_no_number_is_an_error(state, tmp_path, astronaut):
-    checker = ConceptChecker(save_concepts(state, tmp_path / "checker.safetensors"), "sd")
-    checker._model.visual_projection.weight.fill_(float("inf"))
-    with pytest.raises(FaceGenError, match="NaN or infinity, so no picture was let through"):
+def test_a_model_that_gives_no_number_is_an_error(state, loaded, astronaut):
+    placed = Placed()
+    checker = loaded(state, place=placed)
+    placed.network.visual_projection.weight.fill_(float("inf"))
+    with pytest.raises(NoVerdictError, match="NaN or infinity, so no picture was let through"):
         checker.check(astronaut)
 
 
-def test_pictures_that_cannot_be_judged(state, tmp_path):
-    checker = ConceptChecker(save_concepts(state, tmp_path / "checker.safetensors"), "sd")
+def test_pictures_that_cannot_be_judged(state, loaded):
+    checker = loaded(state)
     for wrong in (torch.zeros(1, 8, 8, 4), torch.full((1, 8, 8, 3), float("nan"))):
-        with pytest.raises(FaceGenError):
+        with pytest.raises(BadPicturesError):
             checker.check(wrong)

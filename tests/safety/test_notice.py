@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facegen.errors import FaceGenError
-from facegen.models.safety.notice import NOTICE, draw_notice, require_notice
+from facegen.models.safety.notice import NOTICE, notice_picture, require_notice
 
 
 def extent(picture):
@@ -19,7 +19,7 @@ def extent(picture):
 )
 @pytest.mark.parametrize("text", [NOTICE, "Hidden", "Hidden: this picture breaks the rules of our service. Ask us why!"])
 def test_it_is_centred_and_fills_its_area(size, text):
-    picture = draw_notice(*size, text)
+    picture = notice_picture(*size, text)
     assert picture.shape == (*size, 3) and picture.dtype == torch.float32
     assert torch.equal(picture[..., 0], picture[..., 1]) and torch.equal(picture[..., 0], picture[..., 2])
     assert picture.mean() < 0.35 and picture.min() > 0.05
@@ -38,16 +38,16 @@ def letters(picture):
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 400), (400, 48), (40, 40), (100, 2000), (2000, 100)])
 def test_letters_are_large_enough_to_read(size):
-    assert letters(draw_notice(*size)) >= max(5, min(size) / 8)
+    assert letters(notice_picture(*size)) >= max(5, min(size) / 8)
 
 
 def test_in_a_narrow_area_it_runs_upwards():
-    narrow, wide = draw_notice(600, 60), draw_notice(60, 600)
+    narrow, wide = notice_picture(600, 60), notice_picture(60, 600)
     assert torch.equal(narrow, wide.rot90())
 
 
 def test_a_long_text_is_broken_into_lines():
-    ink = draw_notice(512, 512, "one two three four five six seven eight nine")[..., 0] > 0.5
+    ink = notice_picture(512, 512, "one two three four five six seven eight nine")[..., 0] > 0.5
     rows = "".join("x" if row else " " for row in ink.any(1)).split()
     assert len(rows) > 2
 
@@ -57,6 +57,6 @@ def test_a_long_text_is_broken_into_lines():
     [("", "empty"), (" \n", "empty"), ("x" * 201, "201 characters; 200"), ("内容 ok", "lacks 内 容"), ("é", "lacks é")],
 )
 def test_texts_that_cannot_be_drawn(text, says):
-    for call in (require_notice, lambda text: draw_notice(64, 64, text)):
+    for call in (require_notice, lambda text: notice_picture(64, 64, text)):
         with pytest.raises(FaceGenError, match=says):
             call(text)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from facegen.errors import FaceGenError
-from facegen.models.face.analysis import FaceAnalyzer, to_bgr
+from facegen.models.face.analysis import FaceAnalysis, to_bgr
 from facegen.standalone.photos import read_photo
 from onnx_files import save_pack
 
@@ -23,8 +23,8 @@ def picture():
 
 
 @pytest.fixture(scope="module")
-def analyzer(tmp_path_factory):
-    return FaceAnalyzer(save_pack(tmp_path_factory.mktemp("packs") / "p", [(0.3, 0.3, 0.6, 0.6, 0.9)]), "CPU")
+def face_analysis(tmp_path_factory):
+    return FaceAnalysis(save_pack(tmp_path_factory.mktemp("packs") / "p", [(0.3, 0.3, 0.6, 0.6, 0.9)]), "CPU")
 
 
 def saved(image, path, **options):
@@ -76,7 +76,7 @@ def broken(data: bytes, seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
-def test_two_hundred_broken_pictures(picture, analyzer, tmp_path, kind):
+def test_two_hundred_broken_pictures(picture, face_analysis, tmp_path, kind):
     """Forty of each kind: a clear error, or a picture that can be looked at; quick, and nothing is left behind."""
     buffer = io.BytesIO()
     picture.save(buffer, kind)
@@ -93,7 +93,7 @@ def test_two_hundred_broken_pictures(picture, analyzer, tmp_path, kind):
         else:
             assert photo.ndim == 4 and photo.shape[3] == 3 and photo.min() >= 0 and photo.max() <= 1
             if photo.numel() < 10**8:
-                analyzer.detect(to_bgr(photo[0]))
+                face_analysis.detect(to_bgr(photo[0]))
         assert time.monotonic() - began < 20
     assert refused >= 10
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

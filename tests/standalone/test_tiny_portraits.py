@@ -40,7 +40,7 @@ def faces(engine):
 @pytest.fixture(scope="module")
 def gallery(engine):
     """Who they are, from other photos than those that were embedded."""
-    return torch.stack([identity(engine.analyzer, photos(n, first=1)[0]) for n in range(PEOPLE)])
+    return torch.stack([identity(engine.face_analysis, photos(n, first=1)[0]) for n in range(PEOPLE)])
 
 
 def draw(engine, face, styles=STYLES, weight=1.0, prompt=PROMPT, seed=5):
@@ -75,19 +75,19 @@ def share(values):
 
 
 def test_the_right_person_is_drawn(engine, drawn, gallery):
-    hits = [[found == n for found in nearest(engine.analyzer, pictures, gallery)] for n, pictures in enumerate(drawn)]
+    hits = [[found == n for found in nearest(engine.face_analysis, pictures, gallery)] for n, pictures in enumerate(drawn)]
     assert share(hit for row in hits for hit in row) >= 0.85
     assert all(share(column) >= 0.66 for column in zip(*hits, strict=True)), "of each style"
 
 
 def test_at_weight_0_it_is_nobody_in_particular(engine, drawn, without, faces, gallery):
-    hits = [found == n for n, pictures in enumerate(without) for found in nearest(engine.analyzer, pictures, gallery)]
+    hits = [found == n for n, pictures in enumerate(without) for found in nearest(engine.face_analysis, pictures, gallery)]
     assert share(hits) <= 0.4
     with_face, none = (
         share(
             score.cosine or 0.0
             for face, row in zip(faces, rows, strict=True)
-            for score in likenesses(row, engine.analyzer, face)
+            for score in likenesses(row, engine.face_analysis, face)
         )
         for rows in (drawn, without)
     )
@@ -115,7 +115,7 @@ def test_three_photos_are_better_than_one(engine, gallery):
         near = [(face.normed_identity @ gallery[n]).item() for face in (mean, *singles)]
         known.append(near[0] - share(near[1:]))
         pictures = [draw(engine, face, STYLES[2:3], seed=40 + n)[0] for face in (mean, *singles)]
-        alike = [(identity(engine.analyzer, picture) @ gallery[n]).item() for picture in pictures]
+        alike = [(identity(engine.face_analysis, picture) @ gallery[n]).item() for picture in pictures]
         shown.append(alike[0] - share(alike[1:]))
     assert all(gain > 0 for gain in known) and share(shown) > 0
 
@@ -130,8 +130,8 @@ def test_a_request_draws_with_the_style_s_own_weight(engine, faces):
     request = FaceGenRequest(prompt=PROMPT, face_image="photo.png", seed=3, safety_checker=False, **TINY_DEFAULTS)
     result = engine.generate(request, faces[0])
     assert result.images.shape == (1, 128, 128, 3)
-    scores = likenesses(result.images, engine.analyzer, faces[0])
-    assert scores[0].cosine > likenesses(result.images, engine.analyzer, faces[1])[0].cosine
+    scores = likenesses(result.images, engine.face_analysis, faces[0])
+    assert scores[0].cosine > likenesses(result.images, engine.face_analysis, faces[1])[0].cosine
 
 
 def test_every_picture_of_the_demo_is_shown_and_alike(engine, tmp_path):

@@ -1,8 +1,11 @@
-"""FaceID adapter files with the published tensor names and random weights, for tests."""
+"""FaceID adapter files with the published tensor names and random weights, random faces for them, and a measure of error."""
 
 import torch
 from safetensors.torch import save_file
 
+from facegen.models.face.embeds import FaceEmbeds
+
+CLIP = 80  # width of the CLIP vision states of random faces
 SD15_WIDTHS = [320, 320, 640, 640, 1280, 1280, 1280, 1280, 1280, 640, 640, 640, 320, 320, 320, 1280]  # down, up, middle
 
 
@@ -83,3 +86,16 @@ def save(state, path, metadata=None):
     else:
         torch.save(state, path)
     return path
+
+
+def random_faces(n=1, clip=CLIP, seed=3, **kwargs):
+    """FaceEmbeds of n faces, with CLIP vision states of width `clip` unless it is None."""
+    g = torch.Generator().manual_seed(seed)
+    identity = 20 * torch.nn.functional.normalize(torch.randn(n, 512, generator=g), dim=-1)
+    if clip is None:
+        return FaceEmbeds(identity, **kwargs)
+    return FaceEmbeds(identity, torch.randn(n, 257, clip, generator=g), torch.randn(1, 257, clip, generator=g), **kwargs)
+
+
+def relative_error(given, expected):
+    return ((given.float() - expected.float()).norm() / expected.float().norm()).item()

@@ -9,6 +9,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+# x0, y0, x1, y1, confidence, as fractions of the square that the detector looks at; the last is too faint by default.
+FACES = [
+    (0.05, 0.30, 0.20, 0.50, 0.95),
+    (0.40, 0.35, 0.65, 0.65, 0.80),
+    (0.75, 0.10, 0.90, 0.30, 0.90),
+    (0.30, 0.70, 0.40, 0.80, 0.40),
+]
 STRIDES = (8, 16, 32)
 DETECTOR_LAYERS, RECOGNISER_LAYERS = 6, 7  # of _convolutions: 10 and 6 GFLOP in save_heavy_pack
 # Where ArcFace's template has eyes, nose and mouth corners, as fractions of the face box.

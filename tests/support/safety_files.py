@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from facegen.models.safety.checking import stay
+
 VISION = {
     "hidden_size": 128,
     "num_hidden_layers": 3,
@@ -104,3 +106,12 @@ def save_classifier(folder: Path, labels=("normal", "nsfw"), seed: int = 0, shar
     model.save_pretrained(folder)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
+
+
+class Placed:
+    """A `checking.Place` that leaves the network where it is and shows it: `network`, and how many pictures each pass had."""
+
+    def __call__(self, network):
+        self.network, self.passes = network, []
+        network.register_forward_hook(lambda _, inputs, __: self.passes.append(len(inputs[0])))
+        return stay(network)

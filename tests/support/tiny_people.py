@@ -25,16 +25,16 @@ def photos(number, count=1, style="realistic", first=0):
     return torch.from_numpy(np.stack(drawn)).float() / 255
 
 
-def identity(analyzer, picture):
+def identity(face_analysis, picture):
     """Normalised, of the picture's first face; zeros, like nobody, where there is none."""
     bgr = to_bgr(picture)
-    faces = analyzer.detect(bgr)
-    return F.normalize(analyzer.embed(bgr, faces[:1])[0], dim=0) if faces else torch.zeros(512)
+    faces = face_analysis.detect(bgr)
+    return F.normalize(face_analysis.embed(bgr, faces[:1])[0], dim=0) if faces else torch.zeros(512)
 
 
-def nearest(analyzer, pictures, gallery):
+def nearest(face_analysis, pictures, gallery):
     """For each picture, whose identity of the gallery [n, 512] it is most like."""
-    return [int((gallery @ identity(analyzer, picture)).argmax()) for picture in pictures]
+    return [int((gallery @ identity(face_analysis, picture)).argmax()) for picture in pictures]
 
 
 class StyleClassifier:

@@ -63,7 +63,7 @@ def main():
     options = parser.parse_args()
 
     load_pack()
-    from insightface.app import FaceAnalysis
+    import insightface.app
 
     from facegen.models.face import analysis
     from facegen.models.face.photo_to_embeds import embed_photos
@@ -75,16 +75,16 @@ def main():
 
             folder = save_heavy_pack(Path(scratch) / "heavy", [(0.35, 0.12, 0.55, 0.38, 0.95)])
         providers = ["CPUExecutionProvider"]
-        app = FaceAnalysis(name=str(folder), allowed_modules=["detection", "recognition"], providers=providers)
+        app = insightface.app.FaceAnalysis(name=str(folder), allowed_modules=["detection", "recognition"], providers=providers)
         app.prepare(ctx_id=0)
-        analyzer = analysis.FaceAnalyzer(folder, "CPU")
+        face_analysis = analysis.FaceAnalysis(folder, "CPU")
         pictures = photos(options.size, 16)
         arrays = [analysis.to_bgr(picture) for picture in pictures]
 
         def ours(number, forget=True, which=slice(0, 1)):
             if forget:
                 analysis._cache.clear()
-            embed_photos(analyzer, pictures[which] if which.stop > 1 else pictures[number % 16][None])
+            embed_photos(face_analysis, pictures[which] if which.stop > 1 else pictures[number % 16][None])
 
         def singles(_):
             for number in range(16):

@@ -69,8 +69,8 @@ class Painted:
 
     def identity(self, picture: Tensor) -> Tensor | None:
         bgr = to_bgr(picture)
-        faces = self.engine.analyzer.detect(bgr)
-        return F.normalize(self.engine.analyzer.embed(bgr, faces[:1])[0], dim=0) if faces else None
+        faces = self.engine.face_analysis.detect(bgr)
+        return F.normalize(self.engine.face_analysis.embed(bgr, faces[:1])[0], dim=0) if faces else None
 
 
 def evaluate(models: Path, work: Path, seed: int, say: Callable[[str], None], people: int = PEOPLE) -> dict:

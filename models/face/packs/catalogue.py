@@ -46,7 +46,9 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB"
 
 
-def _zoo(name, size, sha256, models, note="") -> CataloguedPack:
+def _zoo(
+    name: str, size: int | None, sha256: str | None, models: tuple[tuple[str, int | None], ...], note: str = ""
+) -> CataloguedPack:
     return CataloguedPack(name, RESEARCH, models, (Download(f"{ZOO}/{name}.zip", size, sha256),), note)
 
 

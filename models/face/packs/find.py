@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....errors import FaceGenError
+from ....errors import BrokenModelPackError
 from .catalogue import CATALOGUE
 from .onnx_signature import Signature, read_signature
 
@@ -43,7 +43,7 @@ def find_packs(folders: list[str]) -> dict[str, Path]:
 
     The name is that of the folder in `models`; the path is the folder that holds the files.
     """
-    packs = {}
+    packs: dict[str, Path] = {}
     for folder in folders:
         root = Path(folder, "models")
         for entry in sorted(root.iterdir()) if root.is_dir() else ():
@@ -53,31 +53,31 @@ def find_packs(folders: list[str]) -> dict[str, Path]:
 
 
 def open_pack(folder: Path) -> FacePack:
-    """The pack in `folder` or below it. Raises FaceGenError, with what is there instead, when there is none."""
+    """The pack in `folder` or below it. Raises BrokenModelPackError, with what is there instead, when there is none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise FaceGenError(f"The InsightFace model pack {folder} is not there (any more).")
+        raise BrokenModelPackError(f"The InsightFace model pack {folder} is not there (any more).")
     pack = _look_inside(folder)
     if pack is None:
-        raise FaceGenError(
+        raise BrokenModelPackError(
             f"No InsightFace model pack in {folder}: it needs a detector with key points (such as det_10g.onnx) and a "
-            f"recogniser (such as w600k_r50.onnx). It holds: {_contents(folder)}. Download the pack again."
+            f"recogniser (such as w600k_r50.onnx). It holds: {_contents(folder)}."
         )
     return pack
 
 
 def missing_pack_message(name: str, folders: list[str]) -> str:
-    """What to do about a pack that isn't there: folder, files, sizes, licence and the command that fetches it."""
+    """What is known of a pack that isn't there: the folder that it belongs into, its files with sizes, licence and source."""
     target = Path(folders[0], "models", name)
     known = CATALOGUE.get(name)
     there = next((found for folder in folders if (found := Path(folder, "models", name)).is_dir()), None)
     state = f" ({there} holds: {_contents(there)})" if there else ""
     if known is None:
-        wanted = "It needs a detector (such as det_10g.onnx) and a recogniser (such as w600k_r50.onnx)"
-        return f"InsightFace model pack {name!r} not found{state}. Put its ONNX files into {target}. {wanted}."
+        wanted = "a detector (such as det_10g.onnx) and a recogniser (such as w600k_r50.onnx)"
+        return f"InsightFace model pack {name!r} not found{state}. Its ONNX files belong into {target}: {wanted}."
     return (
         f"InsightFace model pack {name!r} not found{state}. It belongs into {target}: {known.files_in_words()}; licence: "
-        f"{known.licence}. Get it with `python <pack folder> models download {name}`, or unpack {known.source} there."
+        f"{known.licence}; source: {known.source}."
     )
 
 
@@ -96,16 +96,17 @@ def _from_manifest(folder: Path) -> FacePack | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["manifest_version"] != MANIFEST_VERSION:
             return None
-        files = [folder / manifest["tasks"][task]["file"] for task in ("detection", "recognition")]
+        detector, recogniser = (folder / manifest["tasks"][task]["file"] for task in ("detection", "recognition"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    files = (detector, recogniser)
     inside = all(file.is_file() and file.resolve().is_relative_to(folder.resolve()) for file in files)
-    return FacePack(folder, *files, manifest=True) if inside else None
+    return FacePack(folder, detector, recogniser, manifest=True) if inside else None
 
 
 def _from_files(folder: Path) -> FacePack | None:
     """As InsightFace does, the first detector and the first recogniser by name."""
-    roles = {}
+    roles: dict[str, Path] = {}
     for file in sorted(folder.glob("*.onnx")):
         roles.setdefault(role(file), file)
     if "detector" in roles and "recogniser" in roles:

@@ -1,29 +1,32 @@
 """The two models of a pack in ONNX Runtime: loaded once for all who use them, on the provider that works.
 
 InsightFace's own classes read the pictures and the outputs, so the numbers are InsightFace's. Only the two files that are
-used are loaded; FaceAnalysis would open every ONNX file of the folder first.
+used are loaded; its FaceAnalysis would open every ONNX file of the folder first.
 """
 
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ....errors import FaceGenError
+from ....errors import BrokenModelPackError, MissingLibraryError
 from .find import FacePack
 
 log = logging.getLogger(__name__)
 CPU = "CPUExecutionProvider"
 QUIET = 3  # ONNX Runtime's severity "error": its warnings are about the files' age
+Models = Sequence[Any]  # InsightFace's detector and recogniser
+T = TypeVar("T")
 
-_sessions: "weakref.WeakValueDictionary[tuple, FaceSession]" = weakref.WeakValueDictionary()
+_sessions: "weakref.WeakValueDictionary[Hashable, FaceSession]" = weakref.WeakValueDictionary()
 _sessions_lock = threading.Lock()
 
 
 def shared_session(pack: FacePack, providers: list[str]) -> "FaceSession":
-    """The one session of this pack and these providers; gone when nobody holds it. Raises FaceGenError."""
+    """The one session of this pack and these providers; gone when nobody holds it. Raises BrokenModelPackError."""
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in (pack.detector, pack.recogniser)]
     key = (*stamps, tuple(providers))
     with _sessions_lock:
@@ -36,10 +39,11 @@ def shared_session(pack: FacePack, providers: list[str]) -> "FaceSession":
 class FaceSession:
     """Detector and recogniser. May be used by several threads at once.
 
-    key says which files these are, for caches. Raises FaceGenError when a file can't be loaded.
+    key says which files these are, for caches. Raises BrokenModelPackError when a file can't be loaded, MissingLibraryError
+    without InsightFace.
     """
 
-    def __init__(self, pack: FacePack, providers: list[str], key: tuple = ()):
+    def __init__(self, pack: FacePack, providers: list[str], key: Hashable = ()):
         require_insightface()
         self.pack, self.key = pack, key
         self._lock = threading.Lock()
@@ -54,43 +58,44 @@ class FaceSession:
     @property
     def provider(self) -> str:
         """ONNX Runtime's name of the provider that computes."""
-        return self._models[0].session.get_providers()[0]
+        return _provider(self._models)
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
         """(width, height) of a detector whose file allows but one."""
-        return self._models[0].static_input_size
+        size: tuple[int, int] | None = self._models[0].static_input_size
+        return size
 
     def detect(self, bgr: np.ndarray, sizes: list[tuple[int, int]], threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Boxes with confidence, float32 [n, 5], and key points [n, 5, 2] in pixels, most confident first."""
         boxes, points = self._run(lambda models: models[0].detect(bgr, input_size=sizes, det_thresh=threshold))
         if points is None:
-            raise FaceGenError(f"The detector {self.pack.detector} gives no key points; use one such as det_10g.onnx.")
+            raise BrokenModelPackError(f"The detector {self.pack.detector} gives no key points, as det_10g.onnx does.")
         return boxes, points
 
     def embed(self, bgr: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Identity of the face with these key points [5, 2], as the recogniser gives it, float32 [512]."""
         from insightface.app.common import Face
 
-        return self._run(lambda models: models[1].get(bgr, Face(kps=points)))
+        identity: np.ndarray = self._run(lambda models: models[1].get(bgr, Face(kps=points)))
+        return identity
 
-    def _run(self, call: Callable):
+    def _run(self, call: Callable[[Models], T]) -> T:
         models = self._models
         try:
             return call(models)
         except Exception as error:
-            if models[0].session.get_providers()[0] == CPU:
-                raise FaceGenError(
-                    f"The models in {self.pack.folder} failed on this picture ({type(error).__name__}: {error}). If they "
-                    "fail on every picture, download the pack again."
+            if _provider(models) == CPU:
+                raise BrokenModelPackError(
+                    f"The models in {self.pack.folder} failed on this picture ({type(error).__name__}: {error})."
                 ) from error
             with self._lock:
                 if self._models is models:  # another thread may have been here first
-                    self._models = self._fall_back(self.pack, models[0].session.get_providers()[0], error)
+                    self._models = self._fall_back(self.pack, _provider(models), error)
             return call(self._models)
 
     @staticmethod
-    def _fall_back(pack: FacePack, provider: str, error: Exception):
+    def _fall_back(pack: FacePack, provider: str, error: Exception) -> Models:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         log.warning("FaceGen: %s failed (%s); %s runs on the CPU.", provider, reason[0], pack.name)
         try:
@@ -103,7 +108,12 @@ class FaceSession:
             log.warning("FaceGen: ONNX Runtime could not start %s; %s runs on the CPU.", wanted, self.pack.name)
 
 
-def _load(pack: FacePack, providers: list[str]):
+def _provider(models: Models) -> str:
+    name: str = models[0].session.get_providers()[0]
+    return name
+
+
+def _load(pack: FacePack, providers: list[str]) -> Models:
     import onnxruntime
     from insightface.model_zoo import model_zoo
 
@@ -122,19 +132,17 @@ def _load(pack: FacePack, providers: list[str]):
     return models
 
 
-def _load_error(pack: FacePack, error: Exception) -> FaceGenError:
+def _load_error(pack: FacePack, error: Exception) -> BrokenModelPackError:
     detail = str(error).strip().splitlines() or [""]
-    return FaceGenError(
-        f"The InsightFace model pack {pack.folder} could not be loaded ({type(error).__name__}: {detail[0]}). Download it "
-        f"again; it uses {pack.detector.name} and {pack.recogniser.name}."
+    return BrokenModelPackError(
+        f"The InsightFace model pack {pack.folder} could not be loaded ({type(error).__name__}: {detail[0]}). Whole copies of "
+        f"{pack.detector.name} and {pack.recogniser.name} are needed."
     )
 
 
 def require_insightface() -> None:
-    """Raise FaceGenError, with the cure, unless InsightFace can be imported."""
+    """Raises MissingLibraryError unless InsightFace can be imported."""
     try:
         import insightface.app  # noqa: F401
     except ImportError as error:
-        raise FaceGenError(
-            f"InsightFace can't be imported ({error}). Install it into ComfyUI's Python: pip install \"insightface>=2.1\""
-        ) from error
+        raise MissingLibraryError(f"InsightFace can't be imported ({error}). Version 2.1 or later is needed.") from error

@@ -5,7 +5,6 @@ Source: IP-Adapter-FaceID, https://github.com/tencent-ailab/IP-Adapter; paper ar
 """
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -13,40 +12,24 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ....errors import FaceGenError
+from ....contract import FIELDS
+from ....errors import FaceGenError, MissingClipVisionError, WrongBaseModelError, WrongClipVisionError, WrongRecogniserError
 from ...face.embeds import FaceEmbeds
-from ..adapter_file import FaceIDFile
+from ..adapter_file import AdapterFile
+from ..blocks import CrossAttention
+from ..keys_values import count_blocks, project_tokens, query_widths
 from .projection import identity_tokens, structure_tokens, unnorm_tokens
 from .variant import IDENTITY_DIM, base_name, recognise
 
-S_SCALE_RANGE = (0.0, 2.0)
 CLIP_VISION_NAMES = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H", 1664: "ViT-bigG"}
 LORA_TARGETS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 
 
-@dataclass(frozen=True)
-class CrossAttention:
-    """One cross-attention block of a UNet, as the host names it.
-
-    key      how the host addresses the block.
-    path     module path of its transformer block, e.g. "input_blocks.1.1.transformer_blocks.0".
-    width    channels of its queries.
-    heads    number of attention heads.
-    depth    position along the forward pass, from 0.
-    """
-
-    key: tuple
-    path: str
-    width: int
-    heads: int
-    depth: int
-
-
 class FaceIDAdapter:
-    """An opened adapter file. Raises FaceGenError when it isn't a FaceID adapter."""
+    """An opened adapter file. Raises UnreadableFileError, or NotAnAdapterError when it is a file of another kind."""
 
     def __init__(self, path: str | Path):
-        self.file = FaceIDFile(path)
+        self.file = AdapterFile(path)
         self.variant = recognise(self.file)
         self._lora: dict[str, Tensor] | None = None
         # Lives as long as the face does, so that another weight or s_scale reads no file.
@@ -55,80 +38,74 @@ class FaceIDAdapter:
     @cached_property
     def widths(self) -> list[int]:
         """Query channels of the blocks the adapter was trained for, in its own order: down, up, middle."""
-        return [self.file[f"ip_adapter.{2 * i + 1}.to_k_ip.weight"].shape[0] for i in range(self.blocks)]
+        return query_widths(self.file)
 
     @cached_property
     def blocks(self) -> int:
-        return sum(name.endswith(".to_k_ip.weight") for name in self.file)
+        return count_blocks(self.file)
 
     @torch.no_grad()
-    def tokens(self, embeds: FaceEmbeds, s_scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    def tokens(self, face_embeds: FaceEmbeds, s_scale: float = 1.0) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional identity tokens, float32 [m, tokens, context_dim] each.
 
         m is 1 when the faces describe one person (their tokens are concatenated), or the number of faces when each
-        belongs to its own latent. s_scale (0-2) weighs the face-structure branch; identity tokens remain at 0.
-        Raises FaceGenError when the embeddings lack what the variant reads.
+        belongs to its own latent. s_scale, in the contract's range, weighs the face-structure branch; identity tokens
+        remain at 0. Raises WrongRecogniserError, MissingClipVisionError or WrongClipVisionError when the face embeds lack
+        what the variant reads, FaceGenError when s_scale is out of range.
         """
-        self._check(embeds, s_scale)
-        cond, uncond = _weighed(self._branches(embeds), s_scale)
+        self._check(face_embeds, s_scale)
+        cond, uncond = _weighed(self._branches(face_embeds), s_scale)
         return cond, uncond
 
     @torch.no_grad()
-    def keys_values(self, embeds: FaceEmbeds, s_scale: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+    def keys_values(self, face_embeds: FaceEmbeds, s_scale: float = 1.0) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of each block in the adapter's order, float32 [2, m, tokens, width]; side 0 conditional.
 
         They are linear in the tokens, so what is kept for a face serves every s_scale. Raises as `tokens` does.
         """
-        self._check(embeds, s_scale)
-        if embeds not in self._projected:
-            branches = self._branches(embeds)
-            self._projected[embeds] = [
-                tuple(branches @ self.file[f"ip_adapter.{2 * i + 1}.{part}_ip.weight"].float().T for part in ("to_k", "to_v"))
-                for i in range(self.blocks)
-            ]
-        return [tuple(_weighed(t, s_scale) for t in pair) for pair in self._projected[embeds]]
+        self._check(face_embeds, s_scale)
+        if face_embeds not in self._projected:
+            self._projected[face_embeds] = project_tokens(self.file, self._branches(face_embeds))
+        return [(_weighed(key, s_scale), _weighed(value, s_scale)) for key, value in self._projected[face_embeds]]
 
-    def _branches(self, embeds: FaceEmbeds) -> Tensor:
+    def _branches(self, face_embeds: FaceEmbeds) -> Tensor:
         """What tokens are summed from, [1 or 2, 2, m, tokens, context_dim]: identity and, where s_scale acts, structure."""
-        identity = embeds.identity if self.variant.raw_identity else embeds.normed_identity
-        cond = self._project(identity, embeds.clip_hidden)
-        uncond = self._project(torch.zeros_like(embeds.identity[:1]), embeds.clip_hidden_zero)
+        identity = face_embeds.identity if self.variant.raw_identity else face_embeds.normed_identity
+        cond = self._project(identity, face_embeds.clip_hidden)
+        uncond = self._project(torch.zeros_like(face_embeds.identity[:1]), face_embeds.clip_hidden_zero)
         both = torch.stack([cond, uncond.expand_as(cond)], dim=1)
-        return both if embeds.per_image else both.flatten(2, 3)[:, :, None]
+        return both if face_embeds.per_image else both.flatten(2, 3)[:, :, None]
 
     def _project(self, identity: Tensor, clip_hidden: Tensor | None) -> Tensor:
         if self.variant.raw_identity:
             return unnorm_tokens(self.file, identity.float())[None]
         x = identity_tokens(self.file, identity.float())
-        if self.variant.clip_dim is None:
+        if clip_hidden is None or self.variant.clip_dim is None:
             return x[None]
         structure = structure_tokens(self.file, x, clip_hidden.float())
         return torch.stack([x, structure]) if self.variant.shortcut else structure[None]
 
-    def _check(self, embeds: FaceEmbeds, s_scale: float) -> None:
-        low, high = S_SCALE_RANGE
-        if not low <= s_scale <= high:
-            raise FaceGenError(f"Apply FaceID: s_scale must be between {low:g} and {high:g}, got {s_scale:g}.")
-        if embeds.identity.shape[1] != IDENTITY_DIM:
-            raise FaceGenError(
-                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {embeds.identity.shape[1]}. Embed the photo with an "
-                "InsightFace pack such as buffalo_l: choose it in Load Face Analyzer."
+    def _check(self, face_embeds: FaceEmbeds, s_scale: float) -> None:
+        if problem := FIELDS["s_scale"].problem(float(s_scale)):
+            raise FaceGenError(problem)
+        if face_embeds.identity.shape[1] != IDENTITY_DIM:
+            raise WrongRecogniserError(
+                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {face_embeds.identity.shape[1]}. The recogniser of an "
+                "InsightFace pack such as buffalo_l is needed."
             )
         needed = self.variant.clip_dim
         if needed is None:
             return
+        name = f"{self.file.path.name} ({self.variant.name})"
         model = f"a {CLIP_VISION_NAMES.get(needed, '')} CLIP vision model (width {needed})".replace("a  ", "a ")
-        if embeds.clip_hidden is None:
-            raise FaceGenError(
-                f"{self.file.path.name} ({self.variant.name}) also reads CLIP vision states, and these faces were embedded "
-                f"without them. Connect {model} to clip_vision of the Embed Face node."
+        if face_embeds.clip_hidden is None:
+            raise MissingClipVisionError(
+                f"{name} also reads CLIP vision states, and these faces were embedded without them. It needs {model}."
             )
-        given = embeds.clip_hidden.shape[-1]
+        given = face_embeds.clip_hidden.shape[-1]
         if given != needed:
-            raise FaceGenError(
-                f"{self.file.path.name} ({self.variant.name}) needs {model}, but the faces were embedded with "
-                f"{CLIP_VISION_NAMES.get(given, 'one')} of width {given}. Change the file in Load CLIP Vision."
-            )
+            other = CLIP_VISION_NAMES.get(given, "one")
+            raise WrongClipVisionError(f"{name} needs {model}, but the faces were embedded with {other} of width {given}.")
 
     def lora(self, blocks: list[CrossAttention], prefix: str = "") -> dict[str, Tensor]:
         """The adapter's own LoRA as "<prefix><module path>.lora_down.weight" / "….lora_up.weight"; {} if it has none.
@@ -156,14 +133,13 @@ class FaceIDAdapter:
         return digest.hexdigest()
 
     def match(self, blocks: list[CrossAttention], context_dim: int) -> None:
-        """Raise FaceGenError unless the UNet's cross-attention blocks are those the adapter was trained for."""
+        """Raises WrongBaseModelError unless the UNet's cross-attention blocks are those the adapter was trained for."""
         if context_dim == self.variant.context_dim and [b.width for b in blocks] == self.widths:
             return
-        raise FaceGenError(
+        raise WrongBaseModelError(
             f"{self.file.path.name} is a {self.variant.name} adapter, made for {self.variant.base} ({self.blocks} "
             f"cross-attention blocks, context width {self.variant.context_dim}), but the model is "
-            f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim}). Choose the FaceID file that "
-            "fits the checkpoint in Load FaceID, or another checkpoint."
+            f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim})."
         )
 
 

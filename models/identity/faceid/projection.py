@@ -84,7 +84,7 @@ def _perceiver_attention(w: Weights, name: str, x: Tensor, latents: Tensor) -> T
     latents = _layer_norm(w, f"{name}.norm2", latents)
     q = _linear(w, f"{name}.to_q", latents)
     k, v = _linear(w, f"{name}.to_kv", torch.cat([x, latents], dim=1)).chunk(2, dim=-1)
-    q, k, v = (t.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2) for t in (q, k, v))
+    q, k, v = (torch.unflatten(t, -1, (-1, HEAD_DIM)).transpose(1, 2) for t in (q, k, v))
     return _linear(w, f"{name}.to_out", F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 

@@ -5,8 +5,9 @@ Source of the layouts: https://github.com/tencent-ailab/IP-Adapter and the files
 
 from dataclasses import dataclass
 
-from ....errors import FaceGenError
-from ..adapter_file import FaceIDFile
+from ....errors import NotAnAdapterError
+from ..adapter_file import AdapterFile
+from ..keys_values import count_blocks, matrix_names
 from .projection import LATENTS, STRUCTURE, missing_weights
 
 IDENTITY_DIM = 512
@@ -53,11 +54,10 @@ def base_name(context_dim: int) -> str:
     return BASES.get(context_dim, "of another base")
 
 
-def recognise(file: FaceIDFile) -> Variant:
-    """Raises FaceGenError, with what was expected and what was found, for anything but a FaceID adapter."""
-    blocks = max(1, sum(name.endswith(".to_k_ip.weight") for name in file))
-    pairs = [f"ip_adapter.{2 * i + 1}.{part}_ip.weight" for i in range(blocks) for part in ("to_k", "to_v")]
-    if missing := [*missing_weights(file), *(name for name in pairs if name not in file)]:
+def recognise(file: AdapterFile) -> Variant:
+    """Which variant the file is. Raises NotAnAdapterError, with what was expected and what was found, for any other file."""
+    needed = matrix_names(max(1, count_blocks(file)))
+    if missing := [*missing_weights(file), *(name for name in needed if name not in file)]:
         raise _unknown(file, f"lacks {', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}")
     if LATENTS in file:
         return _unnorm(file)
@@ -72,7 +72,7 @@ def recognise(file: FaceIDFile) -> Variant:
     return Variant(_named(kind, context_dim), context_dim, tokens)
 
 
-def _unnorm(file: FaceIDFile) -> Variant:
+def _unnorm(file: AdapterFile) -> Variant:
     _require_identity(file, "image_proj.proj_in.weight")
     context_dim = file["image_proj.norm_out.weight"].shape[0]
     name = f"{_named('faceid-portrait', context_dim)}_unnorm"
@@ -83,22 +83,19 @@ def _named(kind: str, context_dim: int) -> str:
     return f"{kind}_{SUFFIXES.get(context_dim, f'context{context_dim}')}"
 
 
-def _is_plus_v1(file: FaceIDFile) -> bool:
+def _is_plus_v1(file: AdapterFile) -> bool:
     if file.path.suffix.lower() == ".safetensors":
         return file.metadata.get(VARIANT_NOTE) == PLUS_V1
     return file.sha256() == PLUS_V1_SHA256
 
 
-def _require_identity(file: FaceIDFile, name: str) -> None:
+def _require_identity(file: AdapterFile, name: str) -> None:
     if (width := file[name].shape[1]) != IDENTITY_DIM:
         raise _unknown(
             file, f"has {name} of width {width}, as IP-Adapters that read a picture have, in place of {IDENTITY_DIM}"
         )
 
 
-def _unknown(file: FaceIDFile, why: str) -> FaceGenError:
+def _unknown(file: AdapterFile, why: str) -> NotAnAdapterError:
     held = f"{len(file)} tensors{': ' + ', '.join(sorted(file)[:4]) + ', …' if len(file) else ''}"
-    return FaceGenError(
-        f"{file.path} is not a FaceID adapter: it {why}. {EXPECTED}. This file holds {held}. Choose a file such as "
-        "ip-adapter-faceid-plusv2_sd15.bin from the models/ipadapter folder in Load FaceID."
-    )
+    return NotAnAdapterError(f"{file.path} is not a FaceID adapter: it {why}. {EXPECTED}. This file holds {held}.")

@@ -1,34 +1,32 @@
 """Face nodes inside ComfyUI."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from facegen.errors import FaceGenError
+from facegen.errors import FaceGenError, NoFaceError
 
 
-@pytest.fixture(scope="module")
-def analyzer(run):
-    return run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")[0]
-
-
-def test_embeds_the_largest_face(run, analyzer, astronaut):
-    embeds, crops, annotated, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut)
-    assert faces == 1 and len(embeds) == 1 and embeds.clip_hidden is None
-    assert embeds.faces[0]["model_pack"] == "buffalo_l"
-    assert embeds.faces[0]["bbox"][0] == pytest.approx(0.35 * 512, abs=1)
+def test_embeds_the_largest_face(run, face_analysis, astronaut):
+    face_embeds, crops, annotated, faces, *_ = run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut)
+    assert faces == 1 and len(face_embeds) == 1 and face_embeds.clip_hidden is None
+    assert face_embeds.faces[0]["model_pack"] == "buffalo_l"
+    assert face_embeds.faces[0]["bbox"][0] == pytest.approx(0.35 * 512, abs=1)
     assert crops.shape == (1, 224, 224, 3) and annotated.shape == astronaut.shape
-    other = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut, select="all", combine="concat")[0]
+    other = run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut, select="all", combine="concat")[0]
     assert len(other) == 2
 
 
-def test_clip_states_equal_transformers(run, analyzer, clip_vision, astronaut, folder_paths):
+def test_clip_states_equal_transformers(run, face_analysis, clip_vision, astronaut, folder_paths):
     """Penultimate states of the RGB crop, and of a picture that is zero after normalisation."""
     from safetensors.torch import load_file
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    embeds, crops, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=astronaut, clip_vision=clip_vision)
-    assert embeds.clip_hidden.shape == embeds.clip_hidden_zero.shape == (1, 257, 1024)
+    face_embeds, crops, *_ = run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut, clip_vision=clip_vision)
+    assert face_embeds.clip_hidden.shape == face_embeds.clip_hidden_zero.shape == (1, 257, 1024)
     config = CLIPVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
@@ -46,46 +44,52 @@ def test_clip_states_equal_transformers(run, analyzer, clip_vision, astronaut, f
     rgb = (crops[0].numpy() * 255).round().astype(np.uint8)
     pixels = CLIPImageProcessor()(images=[rgb], return_tensors="pt").pixel_values
     both = oracle(torch.cat([pixels, torch.zeros_like(pixels)]), output_hidden_states=True).hidden_states[-2]
-    for given, expected in zip((embeds.clip_hidden, embeds.clip_hidden_zero), both.split(1), strict=True):
+    for given, expected in zip((face_embeds.clip_hidden, face_embeds.clip_hidden_zero), both.split(1), strict=True):
         assert ((given - expected).norm() / expected.norm()).item() < 1e-4
 
 
-def test_no_face_is_an_error_or_skipped(run, analyzer, astronaut):
+def test_no_face_is_an_error_or_skipped(run, face_analysis, astronaut):
     black = torch.zeros_like(astronaut)
-    with pytest.raises(FaceGenError, match="512x512"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=black)
+    advice = r"Use another photo, or lower min_confidence on the Load Face Analyzer node\."
+    with pytest.raises(NoFaceError, match=rf"^Embed Face: No face found in the 512x512 picture .* is needed\. {advice}$"):
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=black)
     both = torch.cat([black, astronaut])
-    embeds, _, annotated, faces, _, mask = run("FaceGenEmbedFace", face_analysis=analyzer, image=both, on_no_face="skip")
-    assert faces == len(embeds) == 1 and len(annotated) == 2
+    face_embeds, _, annotated, faces, report, mask = run(
+        "FaceGenEmbedFace", face_analysis=face_analysis, image=both, on_no_face="skip"
+    )
+    assert faces == len(face_embeds) == 1 and len(annotated) == 2
+    skipped, *_, last = json.loads(report)["warnings"]
+    assert skipped.startswith("picture 0 skipped. No face found in the 512x512") and re.search(advice, last)
     assert mask.shape == (2, 512, 512) and not mask[0].any() and mask[1, 128, 230] == 1
-    with pytest.raises(FaceGenError, match="all were skipped"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=black, on_no_face="skip")
+    with pytest.raises(NoFaceError, match=f"all were skipped.*{advice}"):
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=black, on_no_face="skip")
 
 
 @pytest.mark.parametrize(
     ("combine", "count", "per_image"), [("average", 1, False), ("concat", 2, False), ("one per image", 2, True)]
 )
-def test_combining_a_batch(run, analyzer, astronaut, combine, count, per_image):
+def test_combining_a_batch(run, face_analysis, astronaut, combine, count, per_image):
     batch = torch.cat([astronaut, astronaut.flip(2)])
-    embeds, _, _, faces, *_ = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine=combine)
-    assert (len(embeds), embeds.per_image, faces) == (count, per_image, 2)
+    face_embeds, _, _, faces, *_ = run("FaceGenEmbedFace", face_analysis=face_analysis, image=batch, combine=combine)
+    assert (len(face_embeds), face_embeds.per_image, faces) == (count, per_image, 2)
     if combine == "average":
-        each = run("FaceGenEmbedFace", face_analysis=analyzer, image=batch, combine="concat")[0]
+        each = run("FaceGenEmbedFace", face_analysis=face_analysis, image=batch, combine="concat")[0]
         mean = each.normed_identity.mean(0, keepdim=True)
-        assert torch.allclose(embeds.normed_identity, mean / mean.norm(), atol=1e-6)
+        assert torch.allclose(face_embeds.normed_identity, mean / mean.norm(), atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_pictures_that_are_not_rgb(run, analyzer, channels):
+def test_pictures_that_are_not_rgb(run, face_analysis, channels):
     with pytest.raises(FaceGenError, match=f"{channels}.*Embed Face|Embed Face.*{channels}"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.zeros(1, 64, 64, channels))
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=torch.zeros(1, 64, 64, channels))
 
 
-def test_pictures_with_nan(run, analyzer):
+def test_pictures_with_nan(run, face_analysis):
     with pytest.raises(FaceGenError, match="Embed Face.*NaN"):
-        run("FaceGenEmbedFace", face_analysis=analyzer, image=torch.full((1, 64, 64, 3), float("nan")))
+        run("FaceGenEmbedFace", face_analysis=face_analysis, image=torch.full((1, 64, 64, 3), float("nan")))
 
 
 def test_a_missing_pack_names_the_folder(run):
-    with pytest.raises(FaceGenError, match=r"'antelopev2' not found.*insightface/models/antelopev2"):
+    get = r"Get it with `python <pack folder> models download antelopev2`, or unpack the source there\."
+    with pytest.raises(FaceGenError, match=rf"'antelopev2' not found.*insightface/models/antelopev2.*source: http.*{get}"):
         run("FaceGenLoadFaceAnalyzer", model_pack="antelopev2")

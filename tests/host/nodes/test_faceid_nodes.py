@@ -7,19 +7,7 @@ import comfy_unets
 from facegen.errors import FaceGenError
 from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from faceid_files import faceid_state, save
-
-CLIP = 80
-
-
-def embeds(n=1, clip=CLIP, seed=3, **kwargs):
-    g = torch.Generator().manual_seed(seed)
-    return FaceEmbeds(
-        20 * torch.nn.functional.normalize(torch.randn(n, 512, generator=g), dim=-1),
-        torch.randn(n, 257, clip, generator=g),
-        torch.randn(1, 257, clip, generator=g),
-        **kwargs,
-    )
+from faceid_files import CLIP, faceid_state, random_faces, relative_error, save
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +28,9 @@ def adapter(state, tmp_path_factory):
 @pytest.fixture
 def apply(run, model, adapter):
     def apply(to=None, faces=None, **inputs):
-        return run("FaceGenApplyFaceID", model=to or model, faceid=adapter, face_embeds=faces or embeds(), **inputs)[0]
+        return run("FaceGenApplyFaceID", model=to or model, faceid=adapter, face_embeds=faces or random_faces(), **inputs)[0]
 
     return apply
-
-
-def error(a, b):
-    return ((a - b).norm() / b.norm()).item()
 
 
 def test_the_order_of_the_batch_does_not_matter(apply):
@@ -55,7 +39,7 @@ def test_the_order_of_the_batch_does_not_matter(apply):
     both = comfy_unets.predict(patched, x, context, sides=[1, 0])
     flipped = comfy_unets.predict(patched, x.flip(0), context.flip(0), sides=[0, 1]).flip(0)
     alone = torch.cat([comfy_unets.predict(patched, x[i : i + 1], context[i : i + 1], sides=[1 - i]) for i in (0, 1)])
-    assert error(flipped, both) < 1e-5 and error(alone, both) < 1e-5
+    assert relative_error(flipped, both) < 1e-5 and relative_error(alone, both) < 1e-5
 
 
 def test_the_input_model_is_left_as_it_was(apply, model):
@@ -84,14 +68,14 @@ def test_weight_zero_leaves_only_the_lora(apply, model):
 
 
 def test_a_second_face_adds_to_the_first_and_shares_its_lora(apply, adapter, run):
-    first = apply(faces=embeds(seed=1))
+    first = apply(faces=random_faces(seed=1))
     reopened = FaceIDAdapter(adapter.file.path)
-    second = run("FaceGenApplyFaceID", model=first, faceid=reopened, face_embeds=embeds(seed=2))[0]
+    second = run("FaceGenApplyFaceID", model=first, faceid=reopened, face_embeds=random_faces(seed=2))[0]
     assert [len(p) for p in second.patches.values()] == [1] * len(second.patches)
     x, context = comfy_unets.inputs()
     one, two = comfy_unets.predict(first, x, context), comfy_unets.predict(second, x, context)
-    other = comfy_unets.predict(apply(faces=embeds(seed=2)), x, context)
-    assert error(two, one) > 0.01 and error(two, other) > 0.01
+    other = comfy_unets.predict(apply(faces=random_faces(seed=2)), x, context)
+    assert relative_error(two, one) > 0.01 and relative_error(two, other) > 0.01
     assert torch.equal(comfy_unets.predict(first, x, context), one)
 
 
@@ -100,7 +84,7 @@ def test_a_copy_of_the_adapter_brings_no_second_lora(apply, adapter, run, tmp_pa
 
     published = save(_nested(adapter.file), tmp_path / "published.bin")
     twin = FaceIDAdapter(convert(published)[0])
-    second = run("FaceGenApplyFaceID", model=apply(), faceid=twin, face_embeds=embeds(seed=2))[0]
+    second = run("FaceGenApplyFaceID", model=apply(), faceid=twin, face_embeds=random_faces(seed=2))[0]
     assert [len(p) for p in second.patches.values()] == [1] * len(second.patches)
 
 
@@ -128,7 +112,7 @@ def test_an_earlier_replacement_of_the_block_is_chained(apply, model):
         apply(to=patched, lora_strength=0.0, layer_weights=only(comfy_unets.DEPTH["middle"])), x, context
     )
     assert called == [("middle", 0)]
-    assert error(both, without) > 1e-4
+    assert relative_error(both, without) > 1e-4
 
 
 class Attn2Replace:
@@ -171,15 +155,15 @@ def test_another_pack_before_or_after_ours(apply, model):
     alone = comfy_unets.predict(ours, x, context)
     after = another_pack(ours, theirs, strength=0.5, sigma_start=9.0, sigma_end=1.0)
     both = comfy_unets.predict(after, x, context)
-    assert error(both, alone) > 1e-4
+    assert relative_error(both, alone) > 1e-4
     assert torch.equal(comfy_unets.predict(ours, x, context), alone)  # the model that came in has not been added to
     assert torch.equal(
         comfy_unets.predict(after, x, context, sigma=0.5), comfy_unets.predict(ours, x, context, sigma=0.5)
     )  # outside their range
     before = another_pack(model, theirs, strength=0.5)
     stacked = comfy_unets.predict(apply(to=before, **middle_only), x, context)
-    assert error(stacked, comfy_unets.predict(before, x, context)) > 1e-4
-    assert error(stacked, alone) > 1e-4
+    assert relative_error(stacked, comfy_unets.predict(before, x, context)) > 1e-4
+    assert relative_error(stacked, alone) > 1e-4
 
 
 def test_keys_and_values_follow_the_model(apply):
@@ -222,13 +206,17 @@ def test_a_face_acts_only_inside_its_mask(apply, height, width, mask_size):
     given, plain, whole = (first_block(apply(**inputs, **more), height, width) for more in ({"mask": top}, {"weight": 0.0}, {}))
     half = height // 2
     assert torch.equal(given[..., half:, :], plain[..., half:, :])
-    assert error(given[..., :half, :], whole[..., :half, :]) < 1e-6 < error(given[..., :half, :], plain[..., :half, :])
+    assert (
+        relative_error(given[..., :half, :], whole[..., :half, :])
+        < 1e-6
+        < relative_error(given[..., :half, :], plain[..., :half, :])
+    )
 
 
 def test_a_grey_mask_weighs_the_face(apply):
     x, context = comfy_unets.inputs(size=16)
     grey = comfy_unets.predict(apply(mask=torch.full((1, 50, 50), 0.5)), x, context)
-    assert error(grey, comfy_unets.predict(apply(weight=0.5), x, context)) < 1e-5
+    assert relative_error(grey, comfy_unets.predict(apply(weight=0.5), x, context)) < 1e-5
 
 
 def test_a_soft_edge_stays_soft(apply):
@@ -243,11 +231,11 @@ def test_two_people_each_in_their_region(apply, run, adapter):
     left = torch.zeros(1, 64, 64)
     left[..., :32] = 1
     inputs = {"lora_strength": 0.0, "layer_weights": only(0)}
-    one, two = embeds(seed=1), embeds(seed=2)
+    one, two = random_faces(seed=1), random_faces(seed=2)
     both = apply(to=apply(faces=one, mask=left, **inputs), faces=two, mask=1 - left, **inputs)
     given, first, second = (first_block(m, 16, 16) for m in (both, apply(faces=one, **inputs), apply(faces=two, **inputs)))
-    assert error(given[..., :8], first[..., :8]) < 1e-6 and error(given[..., 8:], second[..., 8:]) < 1e-6
-    assert error(first, second) > 1e-3
+    assert relative_error(given[..., :8], first[..., :8]) < 1e-6 and relative_error(given[..., 8:], second[..., 8:]) < 1e-6
+    assert relative_error(first, second) > 1e-3
 
 
 def test_percent_range_follows_sigma(apply, model):
@@ -277,11 +265,11 @@ def test_one_mask_per_latent(apply):
     given = comfy_unets.predict(apply(mask=masks), x, context)
     whole, none = (comfy_unets.predict(apply(weight=w), x, context) for w in (1.0, 0.0))
     for side in (0, 2):
-        assert error(given[side], whole[side]) < 1e-5 and error(given[side + 1], none[side + 1]) < 1e-5
+        assert relative_error(given[side], whole[side]) < 1e-5 and relative_error(given[side + 1], none[side + 1]) < 1e-5
 
 
 def test_one_identity_per_latent(apply):
-    people = embeds(2, per_image=True)
+    people = random_faces(2, per_image=True)
     patched = apply(faces=people)
     x, context = comfy_unets.inputs(batch=4)  # two unconditional, two conditional
     given = comfy_unets.predict(patched, x, context)
@@ -289,7 +277,7 @@ def test_one_identity_per_latent(apply):
         alone = FaceEmbeds(people.identity[i : i + 1], people.clip_hidden[i : i + 1], people.clip_hidden_zero)
         expected = comfy_unets.predict(apply(faces=alone), x, context)
         for side in (0, 2):
-            assert error(given[side + i], expected[side + i]) < 1e-5
+            assert relative_error(given[side + i], expected[side + i]) < 1e-5
 
 
 def faceid_file(tmp_path, **kwargs):
@@ -298,18 +286,20 @@ def faceid_file(tmp_path, **kwargs):
 
 def test_sdxl_adapter_on_sd15_names_both(run, model, tmp_path):
     sdxl = faceid_file(tmp_path, widths=[640] * 4 + [1280] * 66, context_dim=2048, clip_dim=CLIP, rank=0, inner=64, depth=0)
-    with pytest.raises(FaceGenError, match=r"faceid-plusv2_sdxl.*SDXL.*70.*SD1\.5.*16 blocks.*Load FaceID"):
-        run("FaceGenApplyFaceID", model=model, faceid=sdxl, face_embeds=embeds())
+    with pytest.raises(FaceGenError, match=r"^Apply FaceID: .*faceid-plusv2_sdxl.*SDXL.*70.*SD1\.5.*16 blocks.*Load FaceID"):
+        run("FaceGenApplyFaceID", model=model, faceid=sdxl, face_embeds=random_faces())
 
 
 def test_plus_adapter_without_clip_vision_says_where_to_connect_it(apply):
-    with pytest.raises(FaceGenError, match="Connect a CLIP vision model .*clip_vision of the Embed Face node"):
+    with pytest.raises(
+        FaceGenError, match="needs a CLIP vision model .*Connect that model to clip_vision of the Embed Face node"
+    ):
         apply(faces=FaceEmbeds(torch.ones(1, 512)))
 
 
 def test_wrong_clip_vision_width_names_both(apply):
     with pytest.raises(FaceGenError, match=r"width 80.*ViT-L of width 1024.*Load CLIP Vision"):
-        apply(faces=embeds(clip=1024))
+        apply(faces=random_faces(clip=1024))
 
 
 @pytest.mark.parametrize("kind", ["flux.model.Flux", "modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper"])
@@ -321,7 +311,7 @@ def test_a_model_of_another_kind_is_refused(apply, model, kind):
     other.model = torch.nn.Module()
     other.model.diffusion_model = object.__new__(getattr(importlib.import_module(module), name))
     torch.nn.Module.__init__(other.model.diffusion_model)
-    with pytest.raises(FaceGenError, match=f"this one is a {name}.*Apply FaceID node.*Load Checkpoint"):
+    with pytest.raises(FaceGenError, match=f"^Apply FaceID: .*this one is a {name}.*`model`.*Load Checkpoint"):
         apply(to=other)
 
 

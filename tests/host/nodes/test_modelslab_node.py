@@ -245,7 +245,7 @@ def test_a_node_that_blocks_comfyui_does_not_hold_it_up(pack_nodes, service):
     ("changes", "says"),
     [
         ({"face_image": torch.zeros(2, 8, 8, 3)}, "face_image holds 2. Choose one with an Image From Batch"),
-        ({"face_image": torch.zeros(1, 8, 8, 4)}, "Split Image with Alpha"),
+        ({"face_image": torch.zeros(1, 8, 8, 4)}, "^ModelsLab Face Generator: .*Split Image with Alpha"),
         ({"height": 768, "samples": 2}, "The samples field must be 1 at 512x768"),
         ({"prompt": "  "}, "The prompt field is required"),
         ({"request_id": "a/b"}, "request_id 'a/b' is none"),

@@ -1,5 +1,6 @@
 """Safety nodes inside ComfyUI."""
 
+import importlib.machinery
 import importlib.util
 import json
 from pathlib import Path
@@ -9,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from facegen.errors import FaceGenError
+from facegen.contract import SAFETY_CHECKER_TYPES
+from facegen.errors import FaceGenError, NoVerdictError
 from facegen.models.safety.checking import Detection, SafetyResult
-from facegen.models.safety.redaction import ACTIONS, REGIONS
+from facegen.models.safety.redaction import REGIONS
 from pictures import SAFE, DetailChecker, StubChecker
 
 UNSAFE = SafetyResult(0.9, [Detection("PART", 0.9, (100, 100, 200, 200))], {"PART": 0.9})
 NAMES = ("nudenet", "concepts.safetensors", "detector")
+EACH_TYPE = pytest.mark.parametrize("safety_checker_type", SAFETY_CHECKER_TYPES)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +45,13 @@ def test_threshold_zero_hides_a_safe_photo(run, checker, astronaut):
 
 
 @pytest.mark.parametrize("region", REGIONS)
-@pytest.mark.parametrize("action", ACTIONS)
-def test_only_the_flagged_picture_of_a_batch_is_hidden(run, astronaut, action, region):
+@EACH_TYPE
+def test_only_the_flagged_picture_of_a_batch_is_hidden(run, astronaut, safety_checker_type, region):
     batch = torch.cat([astronaut, astronaut.flip(2), astronaut.flip(1)])
     before = batch.clone()
     stub = StubChecker(SafetyResult(0.1), UNSAFE, SafetyResult(0.0), SAFE)  # the last for what was hidden
     image, mask, any_flagged, report = run(
-        "FaceGenSafetyFilter", image=batch, safety_checker=stub, safety_checker_type=action, region=region
+        "FaceGenSafetyFilter", image=batch, safety_checker=stub, safety_checker_type=safety_checker_type, region=region
     )
     expected = torch.zeros(3, 512, 512)
     if region == "whole image":
@@ -71,22 +74,31 @@ def test_an_error_of_the_checker_stops_the_run(run, astronaut):
 
 
 def test_a_checker_that_skips_a_picture_stops_the_run(run, astronaut):
-    with pytest.raises(FaceGenError, match="0 of 1"):
+    with pytest.raises(FaceGenError, match="^Safety Filter: .*0 of 1"):
         run("FaceGenSafetyFilter", image=astronaut, safety_checker=StubChecker())
+
+
+def test_a_model_that_gives_no_number_is_named_with_the_cure(run, astronaut):
+    stub = StubChecker(error=NoVerdictError("NudeNet's model gave NaN or infinity, so no picture was let through."))
+    with pytest.raises(NoVerdictError, match="^Safety Filter: NudeNet's .* provider CPU on Load Safety Checker"):
+        run("FaceGenSafetyFilter", image=astronaut, safety_checker=stub)
 
 
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (torch.full((1, 64, 64, 3), float("nan")), "NaN"),
-        (torch.zeros(1, 64, 64, 1), r"\[1, 64, 64, 1\]"),
+        (torch.full((1, 64, 64, 3), float("nan")), "NaN.*another VAE, or start ComfyUI with --fp32-vae"),
+        (torch.zeros(1, 64, 64, 1), r"\[1, 64, 64, 1\].*Convert Mask to Image"),
         (torch.zeros(1, 64, 64, 4), r"\[1, 64, 64, 4\].*Split Image with Alpha"),
+        (torch.zeros(1, 64, 64), r"\[1, 64, 64\].*Convert Mask to Image"),
+        (torch.zeros(0, 64, 64, 3), r"empty.*the node that made it"),
+        (torch.zeros(1, 3, 64, 64), r"\[1, 3, 64, 64\].*Load Image"),
     ],
-    ids=["NaN", "1 channel", "4 channels"],
+    ids=["NaN", "1 channel", "4 channels", "mask", "empty", "channels first"],
 )
 def test_pictures_that_cannot_be_judged(run, checker, image, message):
     for each in (checker, StubChecker(SafetyResult(0.0))):
-        with pytest.raises(FaceGenError, match=f"Safety Filter.*{message}"):
+        with pytest.raises(FaceGenError, match=f"^Safety Filter: .*{message}"):
             run("FaceGenSafetyFilter", image=image, safety_checker=each)
 
 
@@ -95,10 +107,11 @@ def network_checker(run, request):
     return run("FaceGenLoadSafetyChecker", checker=request.param)[0]
 
 
-def loaded_sizes():
+def loaded():
+    """The networks that ComfyUI has on its device."""
     import comfy.model_management
 
-    return [entry.model.model.__class__.__name__ for entry in comfy.model_management.current_loaded_models if entry.model]
+    return [entry.model.model for entry in comfy.model_management.current_loaded_models if entry.model]
 
 
 def test_networks_are_under_the_hosts_memory_management(network_checker, astronaut):
@@ -107,11 +120,11 @@ def test_networks_are_under_the_hosts_memory_management(network_checker, astrona
     comfy.model_management.unload_all_models()
     batch = torch.cat([astronaut, 1 - astronaut])
     before = network_checker.check(batch)
-    name = network_checker._model.__class__.__name__
-    assert loaded_sizes() == [name]
-    assert network_checker._model.device == comfy.model_management.get_torch_device()
+    (network,) = loaded()
+    assert network.device == comfy.model_management.get_torch_device()
+    del network
     comfy.model_management.unload_all_models()
-    assert loaded_sizes() == []
+    assert loaded() == []
     assert network_checker.check(batch) == before
 
 
@@ -125,7 +138,9 @@ def test_presets_and_labels_reach_the_checker(run, folder_paths, astronaut):
     assert found[0] > found[1] > found[2]
     unsafe, safe = (scores(checker="detector", unsafe_labels=label)[1] for label in ("nsfw", " normal ,"))
     assert unsafe == found[1] != safe
-    with pytest.raises(FaceGenError, match="no label gore. It has: normal, nsfw"):
+    with pytest.raises(
+        FaceGenError, match="^Load Safety Checker: .*no label gore. It has: normal, nsfw. Write .* unsafe_labels"
+    ):
         scores(checker="detector", unsafe_labels="gore")
     with pytest.raises(FaceGenError, match="'gone'.*safety_checker"):
         scores(checker="gone")
@@ -148,6 +163,19 @@ def test_without_any_checker_the_loader_says_what_to_do(run, pack_nodes, folder_
         assert str(tmp_path) in said and "pip install -U nudenet" in said and ("no file is chosen" in said) is (value == entry)
     with pytest.raises(FaceGenError, match="missing: nudenet"):
         run("FaceGenLoadSafetyChecker", checker=entry)
+    with pytest.raises(
+        FaceGenError, match="^Load Safety Checker: .*not installed.*Run `pip install -U nudenet` with ComfyUI's own"
+    ):
+        run("FaceGenLoadSafetyChecker", checker="nudenet")
+
+
+def test_a_broken_nudenet_is_named_with_the_cure(run, monkeypatch, tmp_path):
+    spec = importlib.machinery.ModuleSpec("nudenet", None)
+    spec.submodule_search_locations = [str(tmp_path)]
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: spec if name == "nudenet" else find_spec(name, *rest))
+    with pytest.raises(FaceGenError, match="^Load Safety Checker: .*320n.onnx.*--force-reinstall nudenet.*provider CPU"):
+        run("FaceGenLoadSafetyChecker", checker="nudenet")
 
 
 @pytest.mark.parametrize(("unsafe_when", "expected"), [("any", True), ("all", False)])
@@ -185,8 +213,8 @@ def test_the_notice_says_what_is_asked(run, astronaut):
         run("FaceGenSafetyFilter", image=astronaut, safety_checker=StubChecker(SAFE), notice=" ")
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_saved_by_the_host_a_redaction_holds_nothing_of_the_picture(run, folder_paths, tmp_path, action):
+@EACH_TYPE
+def test_saved_by_the_host_a_redaction_holds_nothing_of_the_picture(run, folder_paths, tmp_path, safety_checker_type):
     """From a file with EXIF, colour profile and alpha, through the stock nodes, to a PNG."""
     import nodes
 
@@ -196,7 +224,8 @@ def test_saved_by_the_host_a_redaction_holds_nothing_of_the_picture(run, folder_
     exif[0x010E] = "a description that must not survive"
     Image.fromarray(original).save(folder_paths.get_input_directory() + "/secret.png", exif=exif)
     (image, _) = nodes.LoadImage().load_image("secret.png")
-    hidden = run("FaceGenSafetyFilter", image=image, safety_checker=DetailChecker(), safety_checker_type=action)
+    choices = {"safety_checker": DetailChecker(), "safety_checker_type": safety_checker_type}
+    hidden = run("FaceGenSafetyFilter", image=image, **choices)
     assert hidden[2] is True
     saved = nodes.SaveImage().save_images(hidden[0], "redacted", prompt={"1": {}})["ui"]["images"][0]
     path = folder_paths.get_output_directory() + "/" + saved["filename"]

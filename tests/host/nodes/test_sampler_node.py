@@ -9,23 +9,6 @@ import torch
 from facegen.errors import FaceGenError
 from pictures import SAFE, UNSAFE, StubChecker
 
-
-@pytest.fixture(scope="module")
-def parts(run, checkpoint, clip_vision):
-    from skimage import data
-
-    model, clip, vae = checkpoint
-    analyzer = run("FaceGenLoadFaceAnalyzer", model_pack="buffalo_l")[0]
-    embeds = run(
-        "FaceGenEmbedFace",
-        face_analysis=analyzer,
-        image=torch.from_numpy(data.astronaut()).float()[None] / 255,
-        clip_vision=clip_vision,
-    )[0]
-    faceid = run("FaceGenLoadFaceID", faceid_file="ip-adapter-faceid-plusv2_sd15.bin")[0]
-    return {"model": model, "clip": clip, "vae": vae, "faceid": faceid, "face_embeds": embeds}
-
-
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2, "seed": 3, "sampler_name": "euler", "scheduler": "normal"}
 
 
@@ -46,7 +29,7 @@ def test_equals_the_stock_nodes(run, parts):
     )[0]
     encode = nodes.CLIPTextEncode().encode
     empty = nodes.EmptyLatentImage().generate(64, 64, 2)[0]
-    drawn = nodes.KSampler().sample(
+    generated = nodes.KSampler().sample(
         patched,
         3,
         2,
@@ -58,8 +41,8 @@ def test_equals_the_stock_nodes(run, parts):
         empty,
         1.0,
     )[0]
-    assert torch.equal(latent["samples"], drawn["samples"])
-    assert torch.equal(image, nodes.VAEDecode().decode(parts["vae"], drawn)[0])
+    assert torch.equal(latent["samples"], generated["samples"])
+    assert torch.equal(image, nodes.VAEDecode().decode(parts["vae"], generated)[0])
     assert image.shape == (2, 64, 64, 3)
 
 
@@ -98,21 +81,21 @@ def test_styles_differ_and_users_can_add_their_own(run, own_styles):
 
 
 def test_unsafe_pictures_never_leave_it(run, parts):
-    plain, drawn = run("FaceGenSampler", **parts, samples=3, **SMALL)
+    plain, generated = run("FaceGenSampler", **parts, samples=3, **SMALL)
     checker = StubChecker(SAFE, UNSAFE, SAFE, SAFE)
     image, latent = run("FaceGenSampler", **parts, samples=3, **SMALL, safety_checker=checker, safety_checker_type="pixelate")
     assert torch.equal(checker.asked[0], plain) and image.shape == plain.shape and image.dtype == plain.dtype
     assert torch.equal(image[[0, 2]], plain[[0, 2]])
     assert len(image[1].reshape(-1, 3).unique(dim=0)) == 16
     # The latent shows the same picture to whoever decodes it.
-    assert torch.equal(latent["samples"][[0, 2]], drawn["samples"][[0, 2]])
-    assert not latent["samples"][1].any() and drawn["samples"][1].any()
+    assert torch.equal(latent["samples"][[0, 2]], generated["samples"][[0, 2]])
+    assert not latent["samples"][1].any() and generated["samples"][1].any()
 
 
 def test_safe_pictures_leave_it_bit_for_bit(run, parts):
-    plain, drawn = run("FaceGenSampler", **parts, **SMALL)
+    plain, generated = run("FaceGenSampler", **parts, **SMALL)
     image, latent = run("FaceGenSampler", **parts, **SMALL, safety_checker=StubChecker(SAFE))
-    assert torch.equal(image, plain) and torch.equal(latent["samples"], drawn["samples"])
+    assert torch.equal(image, plain) and torch.equal(latent["samples"], generated["samples"])
 
 
 def test_without_a_verdict_nothing_leaves_it(run, parts):

@@ -15,7 +15,7 @@ def no_insightface(monkeypatch):
     monkeypatch.setitem(sys.modules, "insightface.app", None)
 
 
-def test_other_nodes_work_and_the_analyzer_says_how_to_install_it(run, no_insightface, pack_nodes, astronaut):
+def test_other_nodes_work_and_the_face_analysis_says_how_to_install_it(run, no_insightface, pack_nodes, astronaut):
     for node in pack_nodes.values():
         schema = node.define_schema()
         assert schema.inputs or schema.outputs

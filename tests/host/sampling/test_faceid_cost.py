@@ -9,18 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import comfy_unets
-from facegen.models.face.embeds import FaceEmbeds
-from facegen.models.identity.adapter_file import FaceIDFile
+from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from faceid_files import faceid_state, save
+from faceid_files import CLIP, faceid_state, random_faces, save
 
-CLIP = 80
 REAL_SDXL_WIDTHS = 10 * 640 + 60 * 1280  # channels of the 70 blocks, together
-
-
-def face(seed=3):
-    g = torch.Generator().manual_seed(seed)
-    return FaceEmbeds(torch.randn(1, 512, generator=g), torch.randn(1, 257, CLIP, generator=g), torch.ones(1, 257, CLIP))
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
@@ -46,9 +39,9 @@ def base(request, tmp_path_factory):
 def apply(base, run):
     def apply(to=None, faces=None, adapter=None, **inputs):
         inputs = {"lora_strength": 0.0, **inputs}
-        return run("FaceGenApplyFaceID", model=to or base[0], faceid=adapter or base[1], face_embeds=faces or face(), **inputs)[
-            0
-        ]
+        return run(
+            "FaceGenApplyFaceID", model=to or base[0], faceid=adapter or base[1], face_embeds=faces or random_faces(), **inputs
+        )[0]
 
     return apply
 
@@ -94,23 +87,22 @@ def test_a_percent_range_costs_one_sync(base, apply):
 
 
 def test_another_weight_or_s_scale_reads_no_file(base, apply, monkeypatch):
-    person, read, get = face(), [], FaceIDFile.__getitem__
-    monkeypatch.setattr(FaceIDFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
-    apply(faces=person, lora_strength=1.0)
+    face_embeds, read, get = random_faces(), [], AdapterFile.__getitem__
+    monkeypatch.setattr(AdapterFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    apply(faces=face_embeds, lora_strength=1.0)
     read.clear()
     first, second = (
-        base[2](apply(faces=person, lora_strength=0.8, **change))() for change in ({"s_scale": 0.3}, {"weight": 0.5})
+        base[2](apply(faces=face_embeds, lora_strength=0.8, **change))() for change in ({"s_scale": 0.3}, {"weight": 0.5})
     )
     assert read == [] and not torch.equal(first, second)
-    apply(faces=face(seed=4))
+    apply(faces=random_faces(seed=4))
     assert read
 
 
 def held(patcher):
     """Bytes of tensors that a model's FaceID patches hold on to, each storage once."""
     slots = patcher.model_options["transformer_options"]["patches_replace"]["attn2"].values()
-    kept = [pair for s in slots for pair in ((s.identity.key, s.identity.value), *s.identity._layouts.values())]
-    tensors = [t for pair in kept for t in pair]
+    tensors = [t for slot in slots for t in slot.identity.tensors()]
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
@@ -147,7 +139,10 @@ def test_no_growth_over_two_adapters_ten_photos_and_running_out_of_memory(base, 
 
     def portrait(seed, out_of_memory=False):
         patched = apply(
-            to=apply(faces=face(seed), lora_strength=1.0), faces=face(seed + 100), adapter=second, lora_strength=1.0
+            to=apply(faces=random_faces(seed=seed), lora_strength=1.0),
+            faces=random_faces(seed=seed + 100),
+            adapter=second,
+            lora_strength=1.0,
         )
         if out_of_memory:
 

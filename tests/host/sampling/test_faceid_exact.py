@@ -4,11 +4,9 @@ import pytest
 import torch
 
 import comfy_unets
-from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from faceid_files import PLUS_V1_NOTE, faceid_state, save
+from faceid_files import CLIP, PLUS_V1_NOTE, faceid_state, random_faces, relative_error, save
 
-CLIP = 80
 PORTRAIT = {"clip_dim": None, "rank": 0, "tokens": 16}
 XL = {"context_dim": 2048, "rank": 4}
 # published file -> what its tensors are like
@@ -22,16 +20,6 @@ VARIANTS = {
     "faceid-portrait_sdxl_unnorm": {"context_dim": 2048, "unnorm": True, "rank": 0},
     "faceid_sdxl": {**XL, "clip_dim": None},
 }
-
-
-def embeds(n=1, seed=3):
-    g = torch.Generator().manual_seed(seed)
-    normed = torch.nn.functional.normalize(torch.randn(n, 512, generator=g), dim=-1)
-    return FaceEmbeds(20 * normed, torch.randn(n, 257, CLIP, generator=g), torch.randn(1, 257, CLIP, generator=g))
-
-
-def error(a, b):
-    return ((a.float() - b.float()).norm() / b.float().norm()).item()
 
 
 class Case:
@@ -90,16 +78,16 @@ def cases():
 
 @pytest.mark.parametrize(("case", "faces", "s_scale", "lora_strength"), cases(), indirect=["case"])
 def test_unet_equals_diffusers(case, run, faces, s_scale, lora_strength):
-    people = embeds(faces)
+    people = random_faces(faces)
     settings = {"weight": 0.8, "s_scale": s_scale, "lora_strength": lora_strength}
     patched = case.apply(run, people, **settings)
     slots = patched.model_options["transformer_options"]["patches_replace"]["attn2"]
     assert sorted(slots) == sorted(comfy_unets.XL_BLOCKS if case.xl else comfy_unets.BLOCKS)
     given = case.predict(patched)
     expected = case.oracle.predict(people, case.given, **settings)
-    assert error(case.plain, expected) > 0.02  # FaceID does something here
+    assert relative_error(case.plain, expected) > 0.02  # FaceID does something here
     for side in (0, 1):
-        assert error(given[side], expected[side]) < 1e-4
+        assert relative_error(given[side], expected[side]) < 1e-4
 
 
 # On a CPU half precision is slow: of SDXL, the blocks, in the type it is used in; Plus' projection is that of SD1.5.
@@ -112,12 +100,12 @@ HALF = [
 
 @pytest.mark.parametrize(("case", "dtype"), HALF, indirect=["case"])
 def test_half_precision_is_as_near_as_diffusers(case, run, dtype):
-    people, model = embeds(2), case.build(dtype=dtype)
+    people, model = random_faces(2), case.build(dtype=dtype)
     exact = case.oracle.predict(people, case.given, weight=0.8)
     theirs = comfy_unets.Diffusers(model, case.state, dtype=dtype).predict(people, case.given, weight=0.8)
     ours = case.predict(case.apply(run, people, model, weight=0.8))
     assert ours.dtype == dtype and ours.isfinite().all()
-    assert error(ours, exact) < 2 * error(theirs, exact)
+    assert relative_error(ours, exact) < 2 * relative_error(theirs, exact)
 
 
 without = pytest.mark.parametrize("case", ["faceid_sd15", "faceid-plus_sd15", "faceid-portrait_sdxl_unnorm"], indirect=True)
@@ -125,7 +113,7 @@ without = pytest.mark.parametrize("case", ["faceid_sd15", "faceid-plus_sd15", "f
 
 @without
 def test_s_scale_is_said_to_have_no_effect(case, run, caplog):
-    one, two = (case.apply(run, embeds(), s_scale=s) for s in (1.0, 2.0))
+    one, two = (case.apply(run, random_faces(), s_scale=s) for s in (1.0, 2.0))
     assert [
         r.getMessage() for r in caplog.records if "s_scale 2 has no effect" in r.getMessage() and "any name" in r.getMessage()
     ]

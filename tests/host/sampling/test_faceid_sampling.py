@@ -11,14 +11,13 @@ import pytest
 import torch
 
 import comfy_unets
-from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.identity.attention import IdentityAttention
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from faceid_files import faceid_state, save
+from faceid_files import faceid_state, random_faces, relative_error, save
 
 
 def face(seed=3, n=1, **kwargs):
-    return FaceEmbeds(torch.randn(n, 512, generator=torch.Generator().manual_seed(seed)), **kwargs)
+    return random_faces(n, clip=None, seed=seed, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +72,18 @@ def sample(guided, steps=2, size=(8, 8), batch=1, sampler="euler", scheduler="no
     return guided.sample(noise, torch.zeros_like(noise), comfy.samplers.sampler_object(sampler), sigmas, disable_pbar=True)
 
 
-def error(a, b):
-    return ((a - b).norm() / b.norm()).item()
-
-
 def test_dual_cfg_gives_the_face_to_the_positive_conditioning(apply):
     """With a middle conditioning like the negative one and cfg 1 between them, Dual CFG is plain guidance."""
     dual = guider(
         apply(), custom_sampler.Guider_DualCFG, (prompt(POSITIVE), prompt(NEGATIVE), prompt(NEGATIVE)), (3.0, 1.0, False)
     )
-    assert error(sample(dual), sample(guider(apply()))) < 1e-5
+    assert relative_error(sample(dual), sample(guider(apply()))) < 1e-5
 
 
 def test_perp_neg_gives_the_face_to_the_positive_conditioning(apply):
     """With the negative conditioning at 0, Perp-Neg is plain guidance against the empty one."""
     perp = guider(apply(), perpneg.Guider_PerpNeg, (prompt(POSITIVE), prompt(20), prompt(NEGATIVE)), (3.0, 0.0))
-    assert error(sample(perp), sample(guider(apply()))) < 1e-5
+    assert relative_error(sample(perp), sample(guider(apply()))) < 1e-5
 
 
 def test_self_attention_guidance_asks_again_for_the_negative_conditioning(apply, sides):
@@ -105,7 +100,7 @@ def test_self_attention_guidance_asks_again_for_the_negative_conditioning(apply,
 def test_without_guidance_there_is_one_conditioning(apply, sides, model):
     free = sample(guider(apply(), cfg=(1.0,)))
     assert set(sides) == {(0,)}
-    assert error(free, sample(guider(model, cfg=(1.0,)))) > 0.01
+    assert relative_error(free, sample(guider(model, cfg=(1.0,)))) > 0.01
 
 
 def test_conditionings_in_calls_of_their_own(apply, sides, monkeypatch):
@@ -115,7 +110,7 @@ def test_conditionings_in_calls_of_their_own(apply, sides, monkeypatch):
     memory = comfy.model_management.get_free_memory
     none = lambda device=None, torch_free_too=False: memory(device, True) if torch_free_too else 0  # noqa: E731
     monkeypatch.setattr(comfy.model_management, "get_free_memory", none)
-    assert error(sample(guider(apply())), batched) < 1e-5
+    assert relative_error(sample(guider(apply())), batched) < 1e-5
     assert set(sides) == {(1,), (0,)}
 
 
@@ -126,12 +121,12 @@ def test_area_conditioning_sees_its_own_part_of_the_mask(apply, model, white):
     mask[..., 128:] = white == "right"
     left_half = [prompt(seed, area=("percentage", 1.0, 0.5, 0.0, 0.0)) for seed in (POSITIVE, NEGATIVE)]
 
-    def drawn(patched):
+    def generated(patched):
         return sample(guider(patched, conds=left_half), size=(8, 16))[..., :8]
 
-    expected = drawn(apply() if white == "left" else model)
-    assert torch.equal(drawn(apply(mask=mask)), expected)
-    assert error(drawn(apply()), drawn(model)) > 0.01
+    expected = generated(apply() if white == "left" else model)
+    assert torch.equal(generated(apply(mask=mask)), expected)
+    assert relative_error(generated(apply()), generated(model)) > 0.01
 
 
 def test_two_areas_each_see_their_own_part_of_the_mask(apply, model):
@@ -141,7 +136,7 @@ def test_two_areas_each_see_their_own_part_of_the_mask(apply, model):
     conds = [[prompt(seed, area=("percentage", *half))[0] for half in halves] for seed in (POSITIVE, NEGATIVE)]
     given, whole, plain = (sample(guider(patched, conds=conds), size=(8, 16)) for patched in (apply(mask=mask), apply(), model))
     assert torch.equal(given[..., :8], whole[..., :8]) and torch.equal(given[..., 8:], plain[..., 8:])
-    assert error(whole, plain) > 0.01
+    assert relative_error(whole, plain) > 0.01
 
 
 def test_a_guider_with_names_of_its_own(apply):
@@ -154,7 +149,7 @@ def test_a_guider_with_names_of_its_own(apply):
                 self.inner_model, x, timestep, self.conds["without"], self.conds["with"], self.cfg, model_options, seed=seed
             )
 
-    assert error(sample(guider(apply(), Named)), sample(guider(apply()))) < 1e-6
+    assert relative_error(sample(guider(apply(), Named)), sample(guider(apply()))) < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["people", "masks", "dual"])
@@ -176,7 +171,7 @@ def test_context_windows(apply, kind):
     dual = (custom_sampler.Guider_DualCFG, (prompt(POSITIVE), prompt(20), prompt(NEGATIVE)), (3.0, 2.0, False))
     arguments = dual if kind == "dual" else ()
     given, expected = (sample(guider(m, *arguments), batch=4) for m in (windowed, patched))
-    assert error(given, expected) < 1e-5
+    assert relative_error(given, expected) < 1e-5
 
 
 def test_an_anchor_before_a_window_is_the_latent_that_it_is(apply):
@@ -193,9 +188,9 @@ def test_an_anchor_before_a_window_is_the_latent_that_it_is(apply):
     )
     windowed.model_options["context_handler"] = handler
     given, expected = (sample(guider(m), batch=4) for m in (windowed, patched))
-    assert error(given, expected) < 1e-5
+    assert relative_error(given, expected) < 1e-5
     other = apply(faces=face(n=4, per_image=True, seed=8))
-    assert error(sample(guider(other), batch=4), expected) > 1e-3  # it would be seen
+    assert relative_error(sample(guider(other), batch=4), expected) > 1e-3  # it would be seen
 
 
 def tiles(model, together):
@@ -218,8 +213,8 @@ def tiles(model, together):
 def test_tiled_sampling(apply, model, faces):
     people = face(n=faces, per_image=faces == 2)
     alone, batched = (sample(guider(tiles(apply(faces=people), t)), size=(8, 16), batch=2) for t in (False, True))
-    assert error(batched, alone) < 1e-5
-    assert error(batched, sample(guider(tiles(model, True)), size=(8, 16), batch=2)) > 0.01
+    assert relative_error(batched, alone) < 1e-5
+    assert relative_error(batched, sample(guider(tiles(model, True)), size=(8, 16), batch=2)) > 0.01
 
 
 def test_a_mask_on_tiles_is_said_to_be_stretched(apply, caplog):
@@ -243,8 +238,8 @@ def test_controlnet_alongside(apply, model, sides):
     conds = [prompt(seed, control=control, control_apply_to_uncond=True) for seed in (POSITIVE, NEGATIVE)]
     both = sample(guider(apply(), conds=conds), steps=1)
     assert len(sides) == 16  # the UNet's blocks, and none of the ControlNet's
-    assert error(both, sample(guider(apply()), steps=1)) > 0.01
-    assert error(both, sample(guider(model, conds=conds), steps=1)) > 0.01
+    assert relative_error(both, sample(guider(apply()), steps=1)) > 0.01
+    assert relative_error(both, sample(guider(model, conds=conds), steps=1)) > 0.01
 
 
 def test_twice_in_one_graph(apply):
@@ -275,9 +270,9 @@ def discrete(model, sampling):
 def test_other_kinds_of_model(apply, unet, sampling, settings, percents):
     plain = discrete(comfy_unets.sd15(**unet), sampling)
     cfg = (1.0,) if settings else (3.0,)
-    drawn = sample(guider(apply(to=plain, start_percent=percents[0], end_percent=percents[1]), cfg=cfg), **settings)
-    assert drawn.isfinite().all()
-    assert error(drawn, sample(guider(plain, cfg=cfg), **settings)) > 1e-3
+    generated = sample(guider(apply(to=plain, start_percent=percents[0], end_percent=percents[1]), cfg=cfg), **settings)
+    assert generated.isfinite().all()
+    assert relative_error(generated, sample(guider(plain, cfg=cfg), **settings)) > 1e-3
 
 
 ONE_LEVEL = {"num_res_blocks": [1], "channel_mult": (1,), "transformer_depth": [1], "transformer_depth_output": [1, 1]}
@@ -302,10 +297,10 @@ def test_a_compiled_model(run, tmp_path, monkeypatch, settings, graphs):
         torch._dynamo.reset()
         counters.clear()
         set_torch_compile_wrapper(made := patcher.clone(), backend="eager")
-        drawn = [sample(guider(made), steps=n) for n in steps]
-        return drawn[0], counters["frames"]["ok"], dict(counters["graph_break"])
+        generated = [sample(guider(made), steps=n) for n in steps]
+        return generated[0], counters["frames"]["ok"], dict(counters["graph_break"])
 
     _, plain, _ = compiled(small, [4])
-    drawn, frames, breaks = compiled(patched, [4, 12])
-    assert error(drawn, sample(guider(patched), steps=4)) < 1e-5
+    generated, frames, breaks = compiled(patched, [4, 12])
+    assert relative_error(generated, sample(guider(patched), steps=4)) < 1e-5
     assert 0 < frames <= graphs * plain and breaks == {}

@@ -30,14 +30,14 @@ def face(run, tiny):
 
 @pytest.fixture(scope="module")
 def gallery(face):
-    """Who they are, from other photos than those that pictures are drawn of."""
+    """Who they are, from other photos than those that portraits are generated from."""
     with torch.inference_mode():
         return torch.cat([face(photos(n, first=1)).normed_identity for n in range(PEOPLE)])
 
 
 @pytest.fixture(scope="module")
-def draw(run, tiny):
-    """draw(face embeds, style, …) -> pictures [B, 128, 128, 3]"""
+def generate(run, tiny):
+    """generate(face embeds, style, …) -> pictures [B, 128, 128, 3]"""
 
     def sample(embeds, style="realistic", prompt=PROMPT, **inputs):
         parts = {name: tiny[name] for name in ("model", "clip", "vae", "faceid")}
@@ -52,10 +52,10 @@ def share(values):
     return sum(values) / len(values)
 
 
-def test_the_right_person_at_weight_1_and_nobody_in_particular_at_0(tiny, face, draw, gallery):
+def test_the_right_person_at_weight_1_and_nobody_in_particular_at_0(tiny, face, generate, gallery):
     hits = {}
     for weight in (1.0, 0.0):
-        pictures = [draw(face(photos(n)), "realistic", faceid_weight=weight, seed=n)[0] for n in range(PEOPLE)]
+        pictures = [generate(face(photos(n)), "realistic", faceid_weight=weight, seed=n)[0] for n in range(PEOPLE)]
         hits[weight] = share(found == n for n, found in enumerate(nearest(tiny["face_analysis"], pictures, gallery)))
     assert hits[1.0] >= 0.8 and hits[0.0] <= 0.35
 
@@ -73,8 +73,8 @@ def test_two_masked_people_each_in_their_half(run, tiny, face, left, right, seed
     _, *texts = run("FaceGenStyle", style="anime", prompt=f"{PROMPT}, blue background")
     positive, negative = (nodes.CLIPTextEncode().encode(tiny["clip"], text)[0] for text in texts)
     empty = nodes.EmptyLatentImage().generate(256, 128, 1)[0]
-    (drawn,) = nodes.KSampler().sample(model, seed, 20, 2.0, "dpmpp_2m", "karras", positive, negative, empty, 1.0)
-    both = nodes.VAEDecode().decode(tiny["vae"], drawn)[0][0]
+    (sampled,) = nodes.KSampler().sample(model, seed, 20, 2.0, "dpmpp_2m", "karras", positive, negative, empty, 1.0)
+    both = nodes.VAEDecode().decode(tiny["vae"], sampled)[0][0]
 
     known = torch.stack([identity(tiny["face_analysis"], photos(number, first=1)[0]) for number in (left, right)])
     seen = torch.stack([identity(tiny["face_analysis"], half) for half in both.split(128, dim=1)])
@@ -82,7 +82,7 @@ def test_two_masked_people_each_in_their_half(run, tiny, face, left, right, seed
     assert (cosines.diag() > 0.45).all() and (cosines.flip(1).diag() < 0.3).all(), cosines
 
 
-def test_the_best_of_several_is_more_alike(run, tiny, face, draw):
+def test_the_best_of_several_is_more_alike(run, tiny, face, generate):
     embeds = face(photos(0))
     judge = {name: tiny[name] for name in ("face_analysis",)}
 
@@ -90,26 +90,26 @@ def test_the_best_of_several_is_more_alike(run, tiny, face, draw):
         _, best, report = run("FaceGenLikeness", image=pictures, **judge, face_embeds=embeds, keep=len(pictures))
         return best, [entry["cosine"] for entry in json.loads(report)]
 
-    one = draw(embeds, "comic", seed=11)
-    best = draw(embeds, "comic", seed=11, candidates=4, **judge)
+    one = generate(embeds, "comic", seed=11)
+    best = generate(embeds, "comic", seed=11, candidates=4, **judge)
     assert best.shape == one.shape
-    every = [likeness(draw(embeds, "comic", seed=11 + n))[1][0] for n in range(4)]
+    every = [likeness(generate(embeds, "comic", seed=11 + n))[1][0] for n in range(4)]
     assert likeness(best)[1][0] == pytest.approx(max(every), abs=1e-3)
     assert max(every) > share(every) + 0.01
 
 
-def test_styles_differ_and_the_safety_filter_passes_them(run, face, draw):
+def test_styles_differ_and_the_safety_filter_passes_them(run, face, generate):
     embeds = face(photos(1))
-    pictures = torch.cat([draw(embeds, style) for style in ("realistic", "anime", "3d", "chibi", "comic")])
+    pictures = torch.cat([generate(embeds, style) for style in ("realistic", "anime", "3d", "chibi", "comic")])
     assert all((a - b).abs().mean() > 0.03 for i, a in enumerate(pictures) for b in pictures[:i])
     checker = run("FaceGenLoadSafetyChecker")[0]
     shown, _, flagged, _ = run("FaceGenSafetyFilter", image=pictures, safety_checker=checker)
     assert not flagged and torch.equal(shown, pictures)
 
 
-def test_the_words_of_the_prompt_count(face, draw):
+def test_the_words_of_the_prompt_count(face, generate):
     """A background's colour, where no face acts: blue is bluer, and red redder, than the other."""
     embeds = face(photos(2))
-    red, blue = (draw(embeds, "anime", f"a portrait, {word} background", samples=2) for word in ("red", "blue"))
+    red, blue = (generate(embeds, "anime", f"a portrait, {word} background", samples=2) for word in ("red", "blue"))
     corners = [picture[:, :12].reshape(-1, 12 * 128, 3).mean(dim=1) for picture in (red, blue)]
     assert (corners[0][:, 0] > corners[1][:, 0]).all() and (corners[0][:, 2] < corners[1][:, 2]).all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facegen.models.face.embeds import FaceEmbeds
-from facegen.models.identity.adapter_file import FaceIDFile
+from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from facegen.standalone.cli import convert
 from facegen.standalone.cli.main import main
@@ -27,7 +27,7 @@ def test_the_twin_is_the_same_adapter(published, capsys):
     twin = published.with_suffix(".safetensors")
     assert f"wrote {twin} (faceid-plusv2_sd15)" in capsys.readouterr().err
     assert twin.stat().st_mode == published.stat().st_mode  # read by whoever may read the original
-    files = FaceIDFile(published), FaceIDFile(twin)
+    files = AdapterFile(published), AdapterFile(twin)
     assert sorted(files[0]) == sorted(files[1])
     assert all(
         torch.equal(files[0][name], files[1][name]) and files[0][name].dtype == files[1][name].dtype for name in files[0]
@@ -42,7 +42,7 @@ def test_tensors_that_share_memory_are_written_apart(tmp_path):
     both = torch.randn(2, *state["ip_adapter"]["1.to_k_ip.weight"].shape)
     state["ip_adapter"] |= {"1.to_k_ip.weight": both[0], "1.to_v_ip.weight": both[1]}
     out, _ = convert.convert(save(state, tmp_path / "shared.bin"))
-    assert torch.equal(FaceIDFile(out)["ip_adapter.1.to_v_ip.weight"], both[1])
+    assert torch.equal(AdapterFile(out)["ip_adapter.1.to_v_ip.weight"], both[1])
 
 
 def test_plus_v1_stays_plus_v1(published, capsys):

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ....contract import STYLES as STYLES
+
 RGB = tuple[float, float, float]
 
-STYLES = ("realistic", "anime", "3d", "chibi", "comic")
 HAIR_COLOURS: dict[str, RGB] = {
     "black": (0.07, 0.06, 0.08),
     "brown": (0.36, 0.20, 0.10),

@@ -1,12 +1,14 @@
 """Networks of ours under ComfyUI's memory management."""
 
+from collections.abc import Callable
+
 import comfy.model_management
 import comfy.model_patcher
 import torch
 
 
-def place(network: torch.nn.Module):
-    """A safety.Place: the network is loaded onto ComfyUI's device before each use, and ComfyUI may unload it after."""
+def place(network: torch.nn.Module) -> Callable[[], torch.device]:
+    """A checking.Place: the network is loaded onto ComfyUI's device before each use, and ComfyUI may unload it after."""
     patcher = comfy.model_patcher.ModelPatcher(
         network,
         load_device=comfy.model_management.get_torch_device(),
@@ -16,6 +18,7 @@ def place(network: torch.nn.Module):
     def ready() -> torch.device:
         # Its layers are torch's own, which ComfyUI can't load in part.
         comfy.model_management.load_models_gpu([patcher], force_full_load=True)
-        return patcher.load_device
+        device: torch.device = patcher.load_device
+        return device
 
     return ready

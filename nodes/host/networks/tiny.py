@@ -4,7 +4,10 @@ ComfyUI's loaders know the published sizes; here the sizes come from the files' 
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import comfy.clip_model
 import comfy.clip_vision
@@ -22,10 +25,11 @@ from comfy.model_base import ModelType
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from ...models import tiny_files
-from ...models.tiny_files import unusable
+from ....models import tiny_files
+from ....models.tiny_files import unusable
 
-WHO = "Load Tiny Model"
+Config = dict[str, Any]
+State = dict[str, torch.Tensor]
 MODEL_TYPES = {"epsilon": ModelType.EPS, "v_prediction": ModelType.V_PREDICTION}
 # What is read of the configurations.
 SCHEDULER_KEYS = ("beta_start", "beta_end", "beta_schedule", "prediction_type")
@@ -46,18 +50,19 @@ CLIP_VISION_KEYS = (*CLIP_KEYS, "model_type", "num_channels", "image_size", "pat
 class NarrowSD15(comfy.supported_models.SD15):
     """SD1.5 with the widths and heads of `unet_config`, and the schedule and prediction of diffusers' `scheduler`."""
 
-    unet_extra_config = {}  # SD1.5's eight heads
+    unet_extra_config: dict[str, Any] = {}  # SD1.5's eight heads
 
-    def __init__(self, unet_config, scheduler):
+    def __init__(self, unet_config: Config, scheduler: Config) -> None:
         super().__init__(unet_config)
         self.sampling_settings = {"linear_start": scheduler["beta_start"], "linear_end": scheduler["beta_end"]}
         self.prediction = MODEL_TYPES[scheduler["prediction_type"]]
 
-    def model_type(self, state_dict, prefix=""):
+    def model_type(self, state_dict: State, prefix: str = "") -> ModelType:
         return self.prediction
 
 
-def load_model(folder):
+def load_model(folder: Path) -> Any:
+    """MODEL. Raises TinyFilesError, as the other loaders do, for a file that is damaged or not the pack's own."""
     file = folder / tiny_files.UNET
     config = NarrowSD15(_unet_config(folder / tiny_files.UNET_CONFIG), _scheduler(folder / tiny_files.SCHEDULER))
     in_diffusers = {ours: theirs for theirs, ours in comfy.utils.unet_to_diffusers(config.unet_config).items()}
@@ -68,22 +73,22 @@ def load_model(folder):
     dtype = management.unet_dtype(model_params=parameters, supported_dtypes=kinds, weight_dtype=weight_dtype)
     config.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, kinds))
     model = config.get_model({}, "")
-    state = _fitting(file, state, model.diffusion_model, in_diffusers.get)
+    state = _fitting(file, state, model.diffusion_model, lambda name: in_diffusers.get(name, name))
     offload = management.unet_offload_device()
     model = model.to(offload)
     model.load_model_weights(state, "")
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
 
 
-def _scheduler(file):
+def _scheduler(file: Path) -> Config:
     """diffusers' configuration, of a schedule that ComfyUI has under another name."""
     given = _config(file, *SCHEDULER_KEYS)
     if given["beta_schedule"] != "scaled_linear" or given["prediction_type"] not in MODEL_TYPES:
-        raise unusable(WHO, file, f"{given['beta_schedule']}, {given['prediction_type']}")
+        raise unusable(file, f"{given['beta_schedule']}, {given['prediction_type']}")
     return given
 
 
-def _unet_config(file):
+def _unet_config(file: Path) -> Config:
     """ComfyUI's configuration of the UNet that diffusers' describes."""
     given = _config(file, *UNET_KEYS)
     widths, layers = given["block_out_channels"], given["layers_per_block"]
@@ -111,7 +116,8 @@ def _unet_config(file):
     }
 
 
-def load_clip(folder):
+def load_clip(folder: Path) -> Any:
+    """CLIP."""
     file = folder / tiny_files.TEXT_ENCODER
     config = _config(folder / tiny_files.TEXT_CONFIG, *TEXT_KEYS)
     tokenizer = _tokenizer(folder / tiny_files.TOKENIZER, config)
@@ -139,13 +145,13 @@ def load_clip(folder):
 class TextModel(comfy.clip_model.CLIPTextModel):
     """ComfyUI's, with a vocabulary of the configuration's size instead of CLIP's."""
 
-    def __init__(self, config_dict, dtype, device, operations):
+    def __init__(self, config_dict: Config, dtype: torch.dtype, device: torch.device, operations: Any) -> None:
         super().__init__(config_dict, dtype, device, operations)
         size = config_dict["vocab_size"], config_dict["hidden_size"]
         self.set_input_embeddings(operations.Embedding(*size, dtype=dtype, device=device))
 
 
-def _tokenizer(folder, config):
+def _tokenizer(folder: Path, config: Config) -> Any:
     own = partial(
         comfy.sd1_clip.SDTokenizer,
         tokenizer_path=str(folder),
@@ -155,14 +161,14 @@ def _tokenizer(folder, config):
     try:
         made = comfy.sd1_clip.SD1Tokenizer(folder_paths.get_folder_paths("embeddings"), tokenizer=own)
     except Exception as error:  # transformers and its tokenizers have no common type
-        raise unusable(WHO, folder, error) from error
+        raise unusable(folder, error) from error
     if (words := len(made.clip_l.inv_vocab)) != config["vocab_size"]:
-        raise unusable(WHO, folder, f"{words} words, and the text encoder knows {config['vocab_size']}")
+        raise unusable(folder, f"{words} words, and the text encoder knows {config['vocab_size']}")
     return made
 
 
-def load_vae(folder):
-    """TAESD's layout. Its latents are the model's own, and ComfyUI's are those divided by SD1.5's factor."""
+def load_vae(folder: Path) -> Any:
+    """VAE in TAESD's layout. Its latents are the model's own, and ComfyUI's are those divided by SD1.5's factor."""
     file = folder / tiny_files.VAE
     plain = comfy.taesd.taesd.TAESD()
     state = {
@@ -177,12 +183,13 @@ def load_vae(folder):
     return comfy.sd.VAE(sd=state)
 
 
-def _layer_in_diffusers(part, first, name):
+def _layer_in_diffusers(part: str, first: int, name: str) -> str:
     number, _, rest = name.partition(".")
     return f"{part}.layers.{int(number) - first}.{rest}"
 
 
-def load_clip_vision(folder):
+def load_clip_vision(folder: Path) -> Any:
+    """CLIP_VISION."""
     file, config = folder / tiny_files.CLIP_VISION, folder / tiny_files.CLIP_VISION_CONFIG
     _config(config, *CLIP_VISION_KEYS)
     clip_vision = comfy.clip_vision.ClipVisionModel(str(config))
@@ -190,31 +197,31 @@ def load_clip_vision(folder):
     return clip_vision
 
 
-def _config(file, *needed):
-    """A configuration. Raises FaceGenError unless it is JSON and has what is needed."""
+def _config(file: Path, *needed: str) -> Config:
+    """A configuration. Raises TinyFilesError unless it is JSON and has what is needed."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config: Config = json.loads(file.read_text(encoding="utf-8"))
         missing = [name for name in needed if name not in config]
     except (OSError, ValueError, TypeError) as error:
-        raise unusable(WHO, file, error) from error
+        raise unusable(file, error) from error
     if missing:
-        raise unusable(WHO, file, f"it lacks {', '.join(missing)}")
+        raise unusable(file, f"it lacks {', '.join(missing)}")
     return config
 
 
-def _read(file):
+def _read(file: Path) -> State:
     try:
         return load(file.read_bytes())  # not mapped: a file that is open could not be replaced on Windows
     except (OSError, SafetensorError) as error:
-        raise unusable(WHO, file, error) from error
+        raise unusable(file, error) from error
 
 
-def _fitting(file, tensors, module, name_in_file=str):
-    """The file's tensors under the module's names. Raises FaceGenError unless all are there, in the module's shapes."""
+def _fitting(file: Path, tensors: State, module: torch.nn.Module, name_in_file: Callable[[str], str] = str) -> State:
+    """The file's tensors under the module's names. Raises TinyFilesError unless all are there, in the module's shapes."""
     wanted = module.state_dict()
-    found = {name: tensors.get(name_in_file(name)) for name in wanted}
-    wrong = [name for name, tensor in found.items() if tensor is None or tensor.shape != wanted[name].shape]
+    names = {name: name_in_file(name) for name in wanted}
+    wrong = [theirs for name, theirs in names.items() if theirs not in tensors or tensors[theirs].shape != wanted[name].shape]
     if wrong:
-        what = f"{len(wrong)} of {len(wanted)} tensors are missing or of another shape, {name_in_file(wrong[0])} for one"
-        raise unusable(WHO, file, what)
-    return found
+        what = f"{len(wrong)} of {len(wanted)} tensors are missing or of another shape, {wrong[0]} for one"
+        raise unusable(file, what)
+    return {name: tensors[theirs] for name, theirs in names.items()}
