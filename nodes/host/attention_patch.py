@@ -1,14 +1,17 @@
 """FaceID on a ComfyUI model: which blocks it has, what is patched, and when the patch acts."""
 
+from copy import copy
+
 import comfy.sd
 import torch
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import CallbacksMP
 
 from ...errors import FaceGenError
 from ...models.identity.attention import IdentityAttention
 from ...models.identity.faceid.adapter import CrossAttention
 from ...models.identity.layer_weights import parse_layer_weights
-from .conditionings import WINDOWS, chunks, watch
+from .conditionings import KEY, WINDOWS, chunks, watch
 from .mask_region import Region
 from .reports import warn
 
@@ -47,6 +50,8 @@ def apply_faceid(
         return model.clone()
     patched = apply_lora(model, adapter, blocks, lora_strength)
     watch(patched)
+    if not patched.get_callbacks(CallbacksMP.ON_CLONE, KEY):
+        patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, give_own_patches)
     window = SigmaWindow.between(patched, *percent_range)
     options = patched.model_options["transformer_options"]
     if window is not None:
@@ -62,6 +67,14 @@ def apply_faceid(
         previous = replaced.get(block.key, replaced.get(block.key[:2]))
         patched.set_model_attn2_replace(FaceIDPatch(identity, window, region, previous), *block.key)
     return patched
+
+
+def give_own_patches(model, clone):
+    """Called by the host when `model` is cloned. Another pack adds to a patch in place, and newer hosts share the objects in a
+    model's options among its clones: each clone gets patches of its own, so that nothing leaks into the model that came in.
+    """
+    replaced = clone.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
+    replaced.update({key: copy(patch) for key, patch in replaced.items() if isinstance(patch, FaceIDPatch)})
 
 
 def apply_lora(model, adapter, blocks, strength):
@@ -188,6 +201,9 @@ class FaceIDPatch:
             self.previous = self.previous.to(device_or_dtype)
         return self
 
-    def __deepcopy__(self, memo):
-        # ModelPatcher.clone() copies its options deeply. Keys and values never change and are shared; what is added is not.
+    def __copy__(self):
+        """Keys and values never change and are shared; what is added is not."""
         return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added)
+
+    def __deepcopy__(self, memo):
+        return copy(self)  # hosts up to 0.8 copy a model's options deeply

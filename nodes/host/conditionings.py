@@ -8,6 +8,7 @@ handed down: guider -> list of conditionings -> UNet call -> block.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from comfy.patcher_extension import WrappersMP
 
 KEY = "facegen"
@@ -75,8 +76,7 @@ class _Listed:
         y0, y1, x0, x1 = crops[0] or (0, 1, 0, 1)
         drawn = (round((y1 - y0) * self.size[0]), round((x1 - x0) * self.size[1]))
         tiled = unplaced or drawn != tuple(shape[-2:])
-        window = options.get("context_window")
-        latents = tuple(window.index_list) if window is not None and window.dim == 0 else None
+        latents = _in_window(options.get("context_window"))
         crops = (None,) * len(crops) if tiled else crops
         return Chunks(sides * repeats, crops * repeats, latents, tiled, self._closed(options))
 
@@ -85,6 +85,14 @@ class _Listed:
         if windows and self._sigma is None:
             self._sigma = float(options["sigmas"][0])  # once for all blocks, faces and chunks
         return tuple((start, end) for start, end in windows if not end <= self._sigma <= start)
+
+
+def _in_window(window) -> tuple[int, ...] | None:
+    """The numbers of the latents in a context window over the batch, asked of the window itself: beside its own it may hold
+    an anchor. None for no window, or one over another dimension, where each call holds the whole batch."""
+    if window is None or window.dim != 0:
+        return None
+    return tuple(window.get_tensor(torch.arange(max(window.index_list) + 1)).tolist())
 
 
 def _name(executor, x, timestep, model_options=None, seed=None):

@@ -60,3 +60,42 @@ def open_template(page, name):
         }""",
         name,
     )
+
+
+def show_error(page, text):
+    """Wait until the words of a refused run are shown. Newer front ends show a line of their own first; the node's words are
+    behind its button and the sign beside the node's name."""
+    overlay = page.get_by_test_id("error-overlay-see-errors")
+    overlay.or_(page.get_by_text(text)).first.wait_for(timeout=20_000)
+    if overlay.count():
+        overlay.first.click()
+        page.get_by_test_id("error-group-execution").locator("button:has(i[class*=info])").first.click()
+    page.get_by_text(text).first.wait_for(timeout=20_000)
+
+
+def open_help(page, node_id):
+    """As a user does: by the sign above the selected node; before there was one for all nodes, by the list of nodes."""
+    page.evaluate(
+        """id => {
+            const node = LiteGraph.createNode(id);
+            app.graph.add(node);
+            node.pos = [300, 300];
+            app.canvas.ds.reset();
+            app.canvas.selectNode(node);
+            app.canvas.setDirty(true, true);
+        }""",
+        node_id,
+    )
+    page.wait_for_timeout(1000)
+    if page.get_by_test_id("info-button").count():
+        page.get_by_test_id("info-button").first.click()
+        return
+    page.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')")
+    page.wait_for_selector(".sidebar-content-container")
+    page.evaluate(
+        """id => {
+            const stores = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s;
+            stores.get('nodeHelp').openHelp(stores.get('nodeDef').nodeDefsByName[id]);
+        }""",
+        node_id,
+    )

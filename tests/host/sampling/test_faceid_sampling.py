@@ -1,5 +1,6 @@
 """FaceID under real samplers and guiders: whatever order, number, size and kind of conditionings they make."""
 
+import inspect
 import logging
 
 import comfy.model_management
@@ -176,6 +177,25 @@ def test_context_windows(apply, kind):
     arguments = dual if kind == "dual" else ()
     given, expected = (sample(guider(m, *arguments), batch=4) for m in (windowed, patched))
     assert error(given, expected) < 1e-5
+
+
+def test_an_anchor_before_a_window_is_the_latent_that_it_is(apply):
+    """A window of two may arrive as three: the newest host puts the frame before it in front, as an anchor."""
+    context_windows = pytest.importorskip("comfy.context_windows")
+    if "causal_window_fix" not in inspect.signature(context_windows.IndexListContextHandler).parameters:
+        pytest.skip("this ComfyUI has no anchors")
+    patched = apply(faces=face(n=4, per_image=True))
+    windowed = patched.clone()
+    schedule = context_windows.get_matching_context_schedule(context_windows.ContextSchedules.STATIC_STANDARD)
+    fuse = context_windows.get_matching_fuse_method(context_windows.ContextFuseMethods.FLAT)
+    handler = context_windows.IndexListContextHandler(
+        schedule, fuse, context_length=2, context_overlap=1, dim=0, causal_window_fix=True
+    )
+    windowed.model_options["context_handler"] = handler
+    given, expected = (sample(guider(m), batch=4) for m in (windowed, patched))
+    assert error(given, expected) < 1e-5
+    other = apply(faces=face(n=4, per_image=True, seed=8))
+    assert error(sample(guider(other), batch=4), expected) > 1e-3  # it would be seen
 
 
 def tiles(model, together):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import workflows
-from front_end import ALONE, CHROMIUM, FLAGS, NOISE, SETTINGS, open_template, shot
+from front_end import ALONE, CHROMIUM, FLAGS, NOISE, SETTINGS, open_help, open_template, shot, show_error
 from host_server import ROOT
 from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
@@ -205,7 +205,7 @@ def test_a_missing_file_is_told_in_the_combo(page, server):
             app.canvas.ds.reset();
             app.queuePrompt(0, 1);
         }""")
-        page.get_by_text("Load FaceID: no file is chosen. Looked in").first.wait_for(timeout=20_000)
+        show_error(page, "Load FaceID: no file is chosen. Looked in")
         shot(page, "missing-file")
         page.errors[:] = [error for error in page.errors if "Prompt execution failed" not in error]  # the refused run
     finally:
@@ -305,14 +305,7 @@ def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):
     )
     names = ours["nodeDefs"]["FaceGenApplyFaceID"]["inputs"]
     assert shown == [names["face_embeds"]["name"], names["s_scale"]["name"]]
-    japanese.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')")
-    japanese.wait_for_selector(".sidebar-content-container")
-    japanese.evaluate(
-        """() => {
-            const stores = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s;
-            stores.get('nodeHelp').openHelp(stores.get('nodeDef').nodeDefsByName['FaceGenApplyFaceID']);
-        }"""
-    )
+    open_help(japanese, "FaceGenApplyFaceID")
     page = (ROOT / "web" / "docs" / "FaceGenApplyFaceID" / "ja.md").read_text(encoding="utf-8")
     headings = [line.lstrip("# ") for line in page.splitlines() if line.startswith("#")]
     japanese.wait_for_function(
