@@ -6,7 +6,13 @@ import shutil
 import pytest
 import torch
 
-from facegen.errors import BrokenNudeNetError, MissingNudeNetError
+from facegen.errors import (
+    BrokenModelPackError,
+    BrokenNudeNetError,
+    MissingLibraryError,
+    MissingNudeNetError,
+    UnreadableFileError,
+)
 from facegen.models import tiny_files
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
@@ -52,3 +58,22 @@ def test_a_safety_checker_that_cannot_be_loaded(run, monkeypatch, error, cure):
     monkeypatch.setattr(cli, "load_engine", lambda weights: Engine())
     code, told = run()
     assert code == 2 and re.search(cure, told)
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (MissingLibraryError("none"), 'none Run `pip install "insightface>=2.1"`'),
+        (BrokenModelPackError("bad"), "bad Download the pack again"),
+        (UnreadableFileError("cut"), "cut Download the file again"),
+    ],
+)
+def test_models_that_cannot_be_loaded(run, monkeypatch, error, cure):
+    from facegen.standalone import engine
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(engine, "FaceIDAdapter", fail)
+    code, told = run()
+    assert code == 2 and cure in told
