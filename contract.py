@@ -9,6 +9,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from dataclasses import Field as DataclassField
 from typing import Any, get_args
 
+from .errors import FaceGenError
+
 STYLES = ("realistic", "anime", "3d", "chibi", "comic")
 OF_THE_ANSWER = {"base64", "webhook", "track_id"}  # fields that say how a service answers, and nothing of the picture
 BLACK, BLUR, PIXELATE, NOTICE_TEXT = "black", "blur", "pixelate", "sensitive_content_text"
@@ -17,7 +19,7 @@ TYPE_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 MAX_SAMPLES_PIXELS = 512 * 512  # above this the service makes one sample
 
 
-class ContractError(ValueError):
+class ContractError(FaceGenError):
     """A request outside the contract. `errors` maps a field's name to what is wrong with it."""
 
     def __init__(self, errors: dict[str, list[str]]):

@@ -7,12 +7,15 @@ a name resolves to is checked, the connection goes to just those addresses, and 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
+
+from ..errors import FaceGenError
 
 SCHEMES = ("http", "https")
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -34,9 +37,11 @@ NEVER = tuple(
 )
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+T = TypeVar("T")
 
 
-class DownloadError(Exception):
+class DownloadError(FaceGenError):
     """A URL could not be fetched or called; the message names its host and never its query."""
 
 
@@ -57,7 +62,8 @@ class Guard:
     """Decides where requests may go: public addresses, and what `allow` names (hosts, addresses or networks as a.b.c.d/n)."""
 
     def __init__(self, allow: Iterable[str] = ()):
-        self._hosts, self._networks = set(), []
+        self._hosts: set[str] = set()
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         for entry in allow:
             try:
                 self._networks.append(ipaddress.ip_network(entry))
@@ -77,11 +83,10 @@ class Guard:
             raise RefusedURL(f"The URL of {host} holds a user name or a password; those are not sent.")
         if self._is_named(host):
             return url
-        try:
-            self.check_address(host, host.partition("%")[0])
-        except ValueError as error:
-            if _reads_as_number(host):
-                raise RefusedURL(f"{host} is not the usual way to write an address.") from error
+        if _is_address(bare := host.partition("%")[0]):
+            self.check_address(host, bare)
+        elif _reads_as_number(host):
+            raise RefusedURL(f"{host} is not the usual way to write an address.")
         return url
 
     def check_address(self, host: str, address: str) -> None:
@@ -94,13 +99,21 @@ class Guard:
         return host.lower().rstrip(".") in self._hosts
 
 
-def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def is_public(ip: IPAddress) -> bool:
     """Whether an address is on the public internet and does not wrap one that isn't."""
     if ip in NAT64:
         return is_public(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
     if ip.version == 6 and ip not in GLOBAL_UNICAST:  # this leaves out IPv4-mapped and IPv4-compatible addresses, too
         return False
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in NEVER)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _reads_as_number(host: str) -> bool:
@@ -116,7 +129,7 @@ class GuardedResolver(AbstractResolver):
         self._guard = guard
         self._resolver = aiohttp.ThreadedResolver()
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET):
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
         for entry in found:
             self._guard.check_address(host, entry["host"].partition("%")[0])
@@ -169,9 +182,11 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], limits: Limits
     return await _within(send(), url, limits)
 
 
-async def _within(request, url: str, limits: Limits):
+async def _within(request: Coroutine[None, None, T], url: str, limits: Limits) -> T:
     try:
         return await asyncio.wait_for(request, limits.seconds)
+    except DownloadError:  # a ValueError, too, and said already
+        raise
     except (asyncio.TimeoutError, TimeoutError) as error:
         raise DownloadError(f"{_shown(url)} did not answer within {limits.seconds:g} seconds.") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:

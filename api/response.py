@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import FaceGenError
+
 SUCCESS, PROCESSING, ERROR, FAILED = "success", "processing", "error", "failed"
 STATUSES = (SUCCESS, PROCESSING, ERROR, FAILED)
 
 
-class ResponseError(ValueError):
+class ResponseError(FaceGenError):
     """What came back is not an answer of the Face Generator."""
 
 
@@ -114,5 +116,5 @@ def _message(value: Any) -> str | dict[str, list[str]]:
     return " ".join(str(part) for part in _listed(value))
 
 
-def _listed(value: Any) -> list:
+def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]

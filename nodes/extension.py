@@ -2,8 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..api.hosted import profiles
 from . import face, face_embeds, faceid, likeness, modelslab, safety, sampler, style, tiny
-from .host.folders import register_model_folders
+from .host.folders import modelslab_file, register_model_folders
 from .host.local_api.register import register_local_api
 
 # In the order in which ComfyUI's menus list them.
@@ -13,7 +14,7 @@ FAMILIES = (face, face_embeds, likeness, faceid, style, sampler, safety, modelsl
 class FaceGenExtension(ComfyExtension):
     def __init__(self) -> None:
         register_model_folders()
-        register_local_api()
+        register_local_api(lambda: profiles.names(modelslab_file()))
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [node for family in FAMILIES for node in family.NODES]

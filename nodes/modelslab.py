@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..api.hosted import profiles
 from ..contract import ContractError, FaceGenRequest
-from ..errors import FaceGenError, advise
+from ..errors import Cures, FaceGenError, advise
 from ..models.pictures import require_rgb
 from .host.background_loop import OwnLoop
 from .host.cures import PICTURES
@@ -121,7 +121,7 @@ class FaceGenModelsLab(io.ComfyNode):
         **fields: Any,
     ) -> io.NodeOutput:
         from ..api.hosted.client import FaceGenClient
-        from ..api.hosted.refusals import RemoteError
+        from ..api.hosted.refusals import NotFetchedError, RefusedPhotoError, RemoteError
 
         try:
             client = FaceGenClient(profiles.load(profile, modelslab_file()), timeout, _tell_id)
@@ -132,7 +132,12 @@ class FaceGenModelsLab(io.ComfyNode):
                 work = client.generate(request)
             result = await _interruptible(work, client.progress)
         except (RemoteError, profiles.ProfileError, ContractError) as error:
-            raise FaceGenError(f"{WHO}: {error}") from None
+            cures: Cures = {
+                RefusedPhotoError: "Connect such a photo to face_image; the Face Quality node checks it.",
+                NotFetchedError: f"Set request_id to {getattr(error, 'request_id', '')} and queue again.",
+            }
+            with advise(WHO, cures):
+                raise
         return io.NodeOutput(torch.from_numpy(result.pictures), json.dumps(result.response, indent=2, ensure_ascii=False))
 
 

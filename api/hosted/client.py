@@ -14,15 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import numpy as np
 
 from ...contract import FaceGenRequest
 from ..download import DownloadError, Limits, RefusedURL, download
+from ..picture_bytes import PictureError
 from ..response import ERROR, FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from .exchange import Answer, NoAnswer, NotSent, exchange, new_session
 from .profiles import HOSTED, Profile
 from .refusals import OTHER, RATE, RemoteError, is_taken, refusal, refused, uncertain, unfetched
-from .result_images import MAX_BYTES, PictureError, from_bytes, from_text, is_link, to_batch
+from .result_images import MAX_BYTES, from_bytes, from_text, is_link, to_batch
 
 MAX_BODY = 5_000_000  # bytes of a request that the service takes
 MAX_PICTURES = 16
@@ -118,7 +120,7 @@ class FaceGenClient:
         async with new_session() as session:
             return await self._result(await self._poll(session, FaceGenResponse(PROCESSING, request_id), 0.0))
 
-    async def _submit(self, session, body: bytes) -> FaceGenResponse:
+    async def _submit(self, session: aiohttp.ClientSession, body: bytes) -> FaceGenResponse:
         for number in range(SENDS):
             self._state("sending the photo and waiting for an answer")
             self.progress.sending = True
@@ -134,8 +136,8 @@ class FaceGenClient:
                 raise uncertain(str(error), self.profile) from None
             else:
                 self.progress.sending = False
-                if is_taken(answer.response):
-                    return answer.response
+                if (response := answer.response) is not None and is_taken(response):
+                    return response
                 problem = self._not_taken(answer)
                 if not _says_not_taken(answer):
                     raise problem
@@ -159,7 +161,7 @@ class FaceGenClient:
             return refused(answer.code, answer.problem, self.profile)
         return uncertain(f"HTTP {answer.code}. {answer.problem}", self.profile)
 
-    async def _poll(self, session, response: FaceGenResponse, wait: float) -> FaceGenResponse:
+    async def _poll(self, session: aiohttp.ClientSession, response: FaceGenResponse, wait: float) -> FaceGenResponse:
         """Ask until there is a success with pictures, or the deadline; at the deadline once more."""
         links, url = response.future_links, self._fetch_url(response)
         if url is None:
@@ -168,17 +170,19 @@ class FaceGenClient:
         for number in itertools.count():
             await asyncio.sleep(min(wait, max(0.0, self._left())))
             late = self._left() <= 0
-            response, wait, problem = await self._ask(session, url, body, number)
-            if response is not None:
-                return response
+            done, wait, problem = await self._ask(session, url, body, number)
+            if done is not None:
+                return done
             empty += problem == EMPTY
-            if empty >= EMPTY_ANSWERS:
-                raise unfetched(problem, self.profile, self.progress.request_id, links)
-            if late:
+            if late and empty < EMPTY_ANSWERS:
                 problem = f"{problem.rstrip('. ')}, after {self._seconds:.0f} seconds (timeout)"
-                raise unfetched(problem, self.profile, self.progress.request_id, links)
+            if late or empty >= EMPTY_ANSWERS:
+                break
+        raise unfetched(problem, self.profile, self.progress.request_id, links)
 
-    async def _ask(self, session, url: str, body: bytes, number: int) -> tuple[FaceGenResponse | None, float, str]:
+    async def _ask(
+        self, session: aiohttp.ClientSession, url: str, body: bytes, number: int
+    ) -> tuple[FaceGenResponse | None, float, str]:
         """One fetch: the answer if it has pictures; else the seconds to wait before the next, and why there are none."""
         wait = self.pace.wait(number)
         try:
@@ -234,15 +238,14 @@ class FaceGenClient:
         if not is_link(output):
             return from_text(output)
         allow = () if self.profile.base_url == HOSTED else (self.profile.host,)
-        for number in range(DOWNLOADS):
+        for number in range(DOWNLOADS - 1):
             try:
                 return from_bytes(await download(output, self.limits, allow))
             except RefusedURL:
                 raise
             except (DownloadError, PictureError):
-                if number == DOWNLOADS - 1:
-                    raise
-            await asyncio.sleep(self.pace.wait(number))
+                await asyncio.sleep(self.pace.wait(number))
+        return from_bytes(await download(output, self.limits, allow))
 
     def _fetch_url(self, response: FaceGenResponse) -> str | None:
         """Where to ask for the result. The address that the answer gives gets the key only if it is the profile's server."""
@@ -289,12 +292,12 @@ def _says_not_taken(answer: Answer) -> bool:
 
 
 def _without_pictures(response: FaceGenResponse) -> dict[str, Any]:
-    def short(value):
+    def short(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: short(item) for name, item in value.items()}
         if isinstance(value, list):
             return [short(item) for item in value]
         return f"({len(value)} characters)" if isinstance(value, str) and len(value) > LONG_TEXT else value
 
-    answer = short(response.as_dict())
+    answer: dict[str, Any] = short(response.as_dict())
     return answer | {"output": [output if is_link(output) else f"({len(output)} characters)" for output in response.output]}

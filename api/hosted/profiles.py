@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ...errors import FaceGenError
+
 KEY_VARIABLE = "MODELSLAB_API_KEY"
 DEFAULT = "default"
 HOSTED = "https://modelslab.com"
@@ -29,7 +31,7 @@ SETTINGS = {"key", "family", "base_url"}
 SHORTEST_KEY = 8  # a shorter one could not be told from ordinary text where answers echo it
 
 
-class ProfileError(ValueError):
+class ProfileError(FaceGenError):
     """A profile that can't be used; the message says what to change and never holds a key."""
 
 
@@ -45,7 +47,7 @@ class Profile:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.base_url).hostname
+        return urlsplit(self.base_url).hostname or ""
 
     @property
     def submit_url(self) -> str:
@@ -70,7 +72,7 @@ class Profile:
         return [self.redact(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     @property
-    def _key_pattern(self) -> re.Pattern:
+    def _key_pattern(self) -> re.Pattern[str]:
         forms = {self.key, quote(self.key, safe=""), json.dumps(self.key)[1:-1], html.escape(self.key)}
         return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
 
@@ -109,8 +111,8 @@ def load(name: str, file: Path, environ: Mapping[str, str] = os.environ) -> Prof
 def _checked_key(key: str, source: str, file: Path) -> str:
     if not key:
         raise ProfileError(
-            "No API key is configured, so nothing is sent. Set the environment variable "
-            f'{KEY_VARIABLE} and restart ComfyUI, or write {{"{DEFAULT}": {{"key": "…"}}}} into {file} and run chmod 600 on it.'
+            f"No API key is configured, so nothing is sent. Set the environment variable {KEY_VARIABLE} and restart this "
+            f'program, or write {{"{DEFAULT}": {{"key": "…"}}}} into {file} and run chmod 600 on it.'
         )
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise ProfileError(f"The API key from {source} is no key: at least {SHORTEST_KEY} plain characters without spaces.")
@@ -138,15 +140,16 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _base_url(text: str, what: str) -> str:
     """scheme://host[:port], https unless the host is this machine."""
+    wanted = f"{what} must be https://host or https://host:port, without a path."
     try:
         parts = urlsplit(text.strip())
-        host, bare = parts.hostname, (parts.path.strip("/"), parts.query, parts.fragment, parts.username, parts.password)
-        origin = _origin(text.strip())
+        host, scheme = parts.hostname, _origin(text.strip())[0]
     except ValueError:
-        host, bare, origin = None, (), ("", "", 0)
-    if not host or any(bare) or origin[0] not in ("https", "http"):
-        raise ProfileError(f"{what} must be https://host or https://host:port, without a path.")
-    if origin[0] == "http" and not _is_loopback(host):
+        raise ProfileError(wanted) from None
+    beside = (parts.path.strip("/"), parts.query, parts.fragment, parts.username, parts.password)
+    if not host or any(beside) or scheme not in ("https", "http"):
+        raise ProfileError(wanted)
+    if scheme == "http" and not _is_loopback(host):
         raise ProfileError(f"{what} must begin with https://; http is for this machine only, as the key would be readable.")
     return f"{parts.scheme.lower()}://{parts.netloc}"
 

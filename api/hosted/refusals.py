@@ -1,8 +1,9 @@
-"""What the hosted service refuses, and what to do about it."""
+"""What the hosted service refuses, as errors: what it said, what it needs, and what was or may be billed."""
 
 import re
 from dataclasses import dataclass
 
+from ...errors import FaceGenError
 from ..response import PROCESSING, SUCCESS, FaceGenResponse
 from .profiles import Profile
 
@@ -10,10 +11,10 @@ KEEPS = "24 hours"  # how long the service keeps results
 LONGEST = 500  # characters of a server's text that a message takes over
 
 
-class RemoteError(Exception):
+class RemoteError(FaceGenError):
     """A request to the hosted service that came to nothing.
 
-    The message says what to do. `request_id` is that of work which the service took, None if it took none or didn't say.
+    `request_id` is that of work which the service took, None if it took none or didn't say.
     """
 
     def __init__(self, message: str, request_id: int | str | None = None):
@@ -21,18 +22,27 @@ class RemoteError(Exception):
         self.request_id = request_id
 
 
+class RefusedPhotoError(RemoteError):
+    """The service can't use the photo of the face."""
+
+
+class NotFetchedError(RemoteError):
+    """The service took the work and its pictures are not here; they can be fetched by `request_id`, which is set."""
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """A kind of refusal: the HTTP codes and the words that it is known by, and the cure."""
+    """A kind of refusal: the HTTP codes and the words that it is known by, what it says, and what is needed."""
 
     name: str
     codes: tuple[int, ...]
-    words: re.Pattern
+    words: re.Pattern[str]
     says: str
-    cure: str
+    needs: str
+    error: type[RemoteError] = RemoteError
 
 
-def _words(pattern: str) -> re.Pattern:
+def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
@@ -46,7 +56,7 @@ _PICTURE = (
     r"\b(image|picture|photo)\b|\b(image|picture|photo)\b[^.]{0,20}\b(invalid|unsupported|corrupt\w*|large)\b|base64"
 )
 REFUSALS = (
-    Refusal(RATE, (429,), _words(_RATE), "refuses more requests for now", "Wait until others are done, then queue it again."),
+    Refusal(RATE, (429,), _words(_RATE), "refuses more requests for now", "Wait until others are done, then send it again."),
     Refusal(
         CREDITS,
         (402,),
@@ -60,7 +70,8 @@ REFUSALS = (
         (),
         _words(_PICTURE),
         "refuses the picture",
-        "Connect one sharp photo of one face, seen from the front down to the shoulders; the Face Quality node checks it.",
+        "It needs one sharp photo of one face, seen from the front down to the shoulders.",
+        RefusedPhotoError,
     ),
 )
 UNKNOWN = Refusal(OTHER, (), _words(r""), "could not do this", "Change what the message names, or try again later.")
@@ -76,14 +87,14 @@ def refused(code: int, text: str, profile: Profile, request_id: int | str | None
     kind = refusal(code, text)
     number = f" (HTTP {code})" if code >= 400 else ""
     work = f" request {request_id}" if request_id is not None else ""
-    cure = kind.cure.format(source=profile.source, profile=profile.name)
-    return RemoteError(f"{profile.host} {kind.says}{number}{work}: {_cut(text) or 'no reason is given'}. {cure}", request_id)
+    needs = kind.needs.format(source=profile.source, profile=profile.name)
+    return kind.error(f"{profile.host} {kind.says}{number}{work}: {_cut(text) or 'no reason is given'}. {needs}", request_id)
 
 
 def uncertain(reason: str, profile: Profile) -> RemoteError:
     return RemoteError(
         f"The request was sent to {profile.host}, but its answer is lost: {_cut(reason)}. It may have been billed, so it was "
-        "not sent again. Look into the history of your account there before you queue it once more."
+        "not sent again. Look into the history of your account there before you send it once more."
     )
 
 
@@ -95,9 +106,9 @@ def unfetched(reason: str, profile: Profile, request_id: int | str | None, links
         return RemoteError(
             f"{profile.host} took the request and may bill it, but gave no id to fetch it by: {_cut(reason)}.{later}"
         )
-    return RemoteError(
+    return NotFetchedError(
         f"Request {request_id} was taken by {profile.host} and may be billed, but its pictures are not here: {_cut(reason)}. "
-        f"Set request_id to {request_id} and queue again: that fetches them without paying again, within {KEEPS}.{later}",
+        f"They can be fetched by the id {request_id} without paying again, within {KEEPS}.{later}",
         request_id,
     )
 

@@ -4,15 +4,12 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
-from ..picture_bytes import from_base64, open_rgb
+from ..picture_bytes import PictureError, from_base64, open_rgb
 
 MAX_BYTES = 20 << 20  # of one picture's file
 MAX_PIXELS = 4096 * 4096  # of one picture
-
-
-class PictureError(ValueError):
-    """What was sent as a picture is none, or is too large."""
 
 
 def is_link(output: str) -> bool:
@@ -31,7 +28,7 @@ def from_text(text: str) -> np.ndarray:
     """A data URI, or base64, as float32 RGB [H, W, 3] from 0 to 1."""
     try:
         data = from_base64(text, MAX_BYTES)
-    except ValueError as error:
+    except PictureError as error:
         raise PictureError(f"{error} It begins {text[:40]!r}.") from None
     return _decoded(data)
 
@@ -50,15 +47,13 @@ def _decoded(data: bytes) -> np.ndarray:
         raise PictureError(f"The picture has more than {MAX_BYTES >> 20} MB.")
     try:
         rgb = open_rgb(data, MAX_PIXELS)
-    except ValueError as error:
+    except PictureError as error:
         start = data[:16].decode("ascii", errors="replace")
         raise PictureError(f"{error} It has {len(data)} bytes, which begin {start!r}.") from None
     return np.asarray(rgb, dtype=np.float32) / 255
 
 
 def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    from PIL import Image
-
     own_height, own_width = picture.shape[:2]
     if (own_height, own_width) == (height, width):
         return picture

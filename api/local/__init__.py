@@ -1,3 +1,1 @@
-"""The Face Generator API, served from inside ComfyUI: requests become graphs in ComfyUI's own queue."""
-
-NO_FILE = "missing: "  # so begins what our loaders offer in place of a file while there is none
+"""The Face Generator API, served by us: requests become work of a Backend, and are answered as the hosted service answers."""

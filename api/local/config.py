@@ -1,4 +1,4 @@
-"""The local API's settings: one JSON file in ComfyUI's user folder, readable by its owner alone.
+"""The local API's settings: one JSON file among the user's own, readable by its owner alone.
 
     {
       "enabled": true,
@@ -25,12 +25,14 @@ import os
 import re
 import secrets
 import stat
-import tempfile
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from ...contract import STYLES
+from ...atomic_write import atomic_write
+from .config_values import ConfigError as ConfigError
+from .config_values import build
+from .flavours import FLAVOURS, Flavour, read_flavours
 
 TOKEN_VARIABLE = "FACEGEN_API_TOKEN"
 MIN_TOKEN = 16
@@ -39,44 +41,10 @@ LEAST = {"max_queued": 1, "keep_hours": 0.1, "hold_seconds": 0, "poll_seconds": 
 SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
-class ConfigError(ValueError):
-    """The settings can't be used; the message names the file and the entry."""
-
-
-@dataclass(frozen=True)
-class StyleFiles:
-    """What a style changes of its flavour: another checkpoint, and LoRAs with their strengths."""
-
-    checkpoint: str | None = None
-    loras: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Flavour:
-    """A workflow of workflows/api and the files in it; None takes the workflow's own file, or the only one there is.
-
-    `render_scale`: the picture is drawn this many times as large as asked for, and scaled down.
-    """
-
-    workflow: str
-    render_scale: float = 1.0
-    model_id: str | None = None
-    checkpoint: str | None = None
-    faceid: str | None = None
-    clip_vision: str | None = None
-    face_pack: str | None = None
-    safety_checker: str | None = None
-    styles: dict[str, StyleFiles] = field(default_factory=dict)
-
-
-FLAVOURS = {
-    "sd15": Flavour("local_sd15"),
-    "sdxl": Flavour("local_sdxl", render_scale=2.0, model_id="ai-avatar-generatorface-gen"),
-}
-
-
 @dataclass(frozen=True)
 class LocalConfig:
+    """What is set, or the default of what isn't; the entries are described in docs/local-api.md."""
+
     enabled: bool = False
     token: str | None = None
     default: str = "sd15"
@@ -101,7 +69,7 @@ class ConfigFile:
     def __init__(self, path: Path):
         self.path = path
         self.last = LocalConfig()
-        self._seen = None
+        self._seen: tuple[int, int, str | None] | None = None
 
     def read(self) -> LocalConfig:
         """Raises ConfigError if the file can't be used. No file is the same as an empty one."""
@@ -125,18 +93,10 @@ class ConfigFile:
         if enabled:
             content.setdefault("webhook_secret", new_secret())
         _parse(content, self.path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")  # 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=2)
-            os.replace(temporary, self.path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        atomic_write(self.path, json.dumps(content, indent=2).encode())  # 0600
         return self.read()
 
-    def _load(self) -> dict:
+    def _load(self) -> dict[str, Any]:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -160,8 +120,8 @@ def _with_token(config: LocalConfig, path: Path) -> LocalConfig:
     return replace(config, token=token or None)
 
 
-def _parse(content: dict, path: Path) -> LocalConfig:
-    config = _build(LocalConfig, content, str(path))
+def _parse(content: dict[str, Any], path: Path) -> LocalConfig:
+    config = build(LocalConfig, content, str(path), {dict[str, Flavour]: read_flavours})
     if config.default not in config.flavours:
         raise ConfigError(f"{path}: default is {config.default!r}; flavours has {', '.join(config.flavours)}.")
     for name, least in LEAST.items():
@@ -170,53 +130,3 @@ def _parse(content: dict, path: Path) -> LocalConfig:
     if config.webhook_secret is not None and not SECRET.fullmatch(config.webhook_secret):
         raise ConfigError(f"{path}: webhook_secret must be whsec_ and the base64 of 24 to 64 bytes.")
     return config
-
-
-def _build(kind: type, content: Any, where: str):
-    """A settings object from JSON values, each checked against its field's type."""
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where} must be a JSON object.")
-    known = get_type_hints(kind)
-    if unknown := set(content) - {f.name for f in fields(kind)}:
-        raise ConfigError(f"{where} has {', '.join(sorted(unknown))}; known are {', '.join(known)}.")
-    values = {name: _value(known[name], value, f"{where}: {name}") for name, value in content.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"{where} lacks an entry: {error}") from error
-
-
-def _value(kind: Any, value: Any, where: str):
-    if kind == dict[str, Flavour]:
-        return FLAVOURS | {name: _flavour(name, entry, where) for name, entry in _object(value, where).items()}
-    if kind == dict[str, StyleFiles]:
-        if unknown := set(_object(value, where)) - set(STYLES):
-            raise ConfigError(f"{where} has {', '.join(sorted(unknown))}; the styles are {', '.join(STYLES)}.")
-        return {style: _build(StyleFiles, entry, f"{where}.{style}") for style, entry in value.items()}
-    if kind == dict[str, float]:
-        return {name: _value(float, strength, f"{where}.{name}") for name, strength in _object(value, where).items()}
-    if kind == tuple[str, ...]:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where} must be a list, not {json.dumps(value)[:60]}.")
-        return tuple(_value(str, entry, where) for entry in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    allowed = get_args(kind) or (kind,)
-    if type(value) not in allowed:
-        wanted = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
-        raise ConfigError(f"{where} must be {wanted}, not {json.dumps(value)[:60]}.")
-    return value
-
-
-def _flavour(name: str, entry: Any, where: str) -> Flavour:
-    where = f"{where}.{name}"
-    if name in FLAVOURS:
-        builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
-        entry = {**builtin, **_object(entry, where)}
-    return _build(Flavour, entry, where)
-
-
-def _object(value: Any, where: str) -> dict:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where} must be a JSON object.")
-    return value

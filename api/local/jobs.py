@@ -7,12 +7,14 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ...errors import FaceGenError
+
 WAITING, SUCCESS, FAILED = "waiting", "success", "failed"
-RESTARTED = "ComfyUI was stopped while this request was in work. Send it again."
+# prompt_id is the work's id at the backend, and temporary is empty; both are from when there was one backend only.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,24 +38,25 @@ CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
 """
 
 
-class StoreError(RuntimeError):
+class StoreError(FaceGenError):
     """The file can't be opened, read or written; the message says what may be in the way."""
 
-    def __init__(self, error: Exception):
+    def __init__(self, path: Path, error: Exception):
+        shown = "/".join(path.parts[-4:])  # clients read it: not all of the path
         super().__init__(
-            f"The local API's store, user/facegen/local_api/jobs.sqlite, can't be used ({error}): another ComfyUI may be "
-            "serving from the same user folder, the disk may be full, or the file damaged."
+            f"The local API's store, {shown}, can't be used ({error}): another process may be serving from the same folder, "
+            "the disk may be full, or the file damaged."
         )
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request. `secret` names its files, `origin` is the scheme and host that the client called, `seconds` is how long
-    drawing took, `webhook` the URL that still has to be called, `temporary` the files in ComfyUI's temp folder."""
+    """One request. `secret` names its files, `work_id` is its id at the backend, `origin` the scheme and host that the client
+    called, `seconds` is how long generating took, `webhook` the URL that still has to be called."""
 
     id: int
     secret: str
-    prompt_id: str
+    work_id: str
     created: float
     finished: float | None
     state: str
@@ -63,7 +66,6 @@ class Job:
     meta: dict[str, Any]
     message: str
     seconds: float | None
-    temporary: list[str]
     webhook: str | None
     track_id: str | int | None
     origin: str
@@ -73,22 +75,25 @@ class Job:
         return self.state == WAITING
 
 
-JSON_COLUMNS = ("meta", "temporary", "track_id")
+FIELDS = tuple(f.name for f in fields(Job))
+COLUMNS = {"work_id": "prompt_id"}  # field -> column, where they differ
+JSON_COLUMNS = ("meta", "track_id")
 
 
 class JobStore:
-    """Each method raises StoreError."""
+    """The rows of one file. Each method raises StoreError."""
 
     def __init__(self, path: Path):
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         try:
             self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise StoreError(error) from error
+            raise StoreError(path, error) from error
         self._db.row_factory = sqlite3.Row
         try:
-            # Exclusive, so that a second ComfyUI can't take this one's work for work that was interrupted.
+            # Exclusive, so that a second process can't take this one's work for work that was interrupted.
             self._run("PRAGMA locking_mode = EXCLUSIVE")
             self._run("PRAGMA journal_mode = WAL")
             self._run("PRAGMA synchronous = FULL")  # an id that a power cut forgot would be given to another request
@@ -103,20 +108,21 @@ class JobStore:
     def close(self) -> None:
         self._db.close()
 
-    def add(self, **columns: Any) -> Job:
-        row = {"created": time.time(), "state": WAITING, **columns}
-        names = ", ".join(row)
-        values = [json.dumps(value) if name in JSON_COLUMNS else value for name, value in row.items()]
-        _, identifier = self._run(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(row))})", values)
-        return self.get(identifier)
+    def add(self, **values: Any) -> Job:
+        """A new request that waits; `values` are fields of Job."""
+        row = {"created": time.time(), "state": WAITING, **values}
+        names = ", ".join(COLUMNS.get(name, name) for name in row)
+        written = [json.dumps(value) if name in JSON_COLUMNS else value for name, value in row.items()]
+        _, identifier = self._run(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(row))})", written)
+        return self._all("id = ?", identifier)[0]
 
     def get(self, identifier: int) -> Job | None:
         if not 0 < identifier < 1 << 63:
             return None
-        return self._one("id = ?", identifier)
+        return next(iter(self._all("id = ?", identifier)), None)
 
     def by_secret(self, secret: str) -> Job | None:
-        return self._one("secret = ?", secret)
+        return next(iter(self._all("secret = ?", secret)), None)
 
     def waiting(self) -> list[Job]:
         return self._all("state = ? ORDER BY id", WAITING)
@@ -126,13 +132,14 @@ class JobStore:
         return self._all("state != ? AND webhook IS NOT NULL ORDER BY id", WAITING)
 
     def older_than(self, moment: float) -> list[Job]:
+        """Requests that were finished before `moment` (seconds since the epoch)."""
         return self._all("finished < ?", moment)
 
-    def finish(self, identifier: int, state: str, message: str = "", seconds: float | None = None, temporary=()) -> Job:
-        """Set the outcome of a waiting request; one that has an outcome keeps it."""
+    def finish(self, identifier: int, state: str, message: str = "", seconds: float | None = None) -> Job | None:
+        """Set the outcome of a waiting request; one that has an outcome keeps it. None if it has been deleted meanwhile."""
         self._run(
-            "UPDATE jobs SET state = ?, message = ?, seconds = ?, temporary = ?, finished = ? WHERE id = ? AND state = ?",
-            (state, message, seconds, json.dumps(list(temporary)), time.time(), identifier, WAITING),
+            "UPDATE jobs SET state = ?, message = ?, seconds = ?, finished = ? WHERE id = ? AND state = ?",
+            (state, message, seconds, time.time(), identifier, WAITING),
         )
         return self.get(identifier)
 
@@ -142,17 +149,14 @@ class JobStore:
     def delete(self, identifier: int) -> None:
         self._run("DELETE FROM jobs WHERE id = ?", (identifier,))
 
-    def fail_interrupted(self) -> list[Job]:
+    def fail_interrupted(self, message: str) -> list[Job]:
         """Mark what an earlier process left waiting as failed."""
-        return [self.finish(job.id, FAILED, RESTARTED) for job in self.waiting()]
+        return [job for waiting in self.waiting() if (job := self.finish(waiting.id, FAILED, message))]
 
     def usual_seconds(self, fallback: float) -> float:
-        """How long drawing took on average, of the last ten."""
+        """How long generating took on average, of the last ten."""
         rows, _ = self._run("SELECT seconds FROM jobs WHERE seconds IS NOT NULL ORDER BY id DESC LIMIT 10")
         return sum(row["seconds"] for row in rows) / len(rows) if rows else fallback
-
-    def _one(self, where: str, *values: Any) -> Job | None:
-        return next(iter(self._all(where, *values)), None)
 
     def _all(self, where: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._run(f"SELECT * FROM jobs WHERE {where}", values)[0]]
@@ -163,11 +167,11 @@ class JobStore:
             cursor = self._db.execute(statement, values)
             return cursor.fetchall(), cursor.lastrowid
         except sqlite3.Error as error:
-            raise StoreError(error) from error
+            raise StoreError(self._path, error) from error
 
 
 def _job(row: sqlite3.Row) -> Job:
-    values = dict(row)
+    values = {name: row[COLUMNS.get(name, name)] for name in FIELDS}
     for name in JSON_COLUMNS:
         values[name] = None if values[name] is None else json.loads(values[name])
     values["as_base64"] = bool(values["as_base64"])

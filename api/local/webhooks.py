@@ -1,7 +1,7 @@
 """Calling a client's webhook when its request is done, signed as Standard Webhooks 1.0 says.
 
-The call is repeated until the receiver answers 2xx, at most TRIES times, and begun again after a restart of ComfyUI: the
-receiver may see the same `webhook-id` more than once and has to expect it. Fetching is the fallback.
+The call is repeated until the receiver answers 2xx, at most TRIES times, and begun again after a restart: the receiver may
+see the same `webhook-id` more than once and has to expect it. Fetching is the fallback.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(signed).decode()}"
 
 
-async def deliver(job: Job, body: bytes, secret: str | None, allow: Iterable[str]) -> bool:
-    """Call job.webhook until it answers 2xx; whether it did."""
+async def deliver(job: Job, url: str, body: bytes, secret: str | None, allow: Iterable[str]) -> bool:
+    """Call the webhook `url` of a request until it answers 2xx; whether it did."""
     identifier = f"facegen-{job.secret}"
     for number in range(TRIES):
         if number:
@@ -47,7 +47,7 @@ async def deliver(job: Job, body: bytes, secret: str | None, allow: Iterable[str
         if secret:
             headers["webhook-signature"] = signature(secret, identifier, now, body)
         try:
-            status = await post(job.webhook, body, headers, LIMITS, allow)
+            status = await post(url, body, headers, LIMITS, allow)
         except RefusedURL as error:
             logging.warning("FaceGen: the webhook of request %s is not called. %s", job.id, error)
             return False

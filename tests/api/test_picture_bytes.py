@@ -1,4 +1,4 @@
-"""Strangers' pictures: read whatever their colours, or refused by a ValueError whatever was done to their bytes."""
+"""Strangers' pictures: read whatever their colours, or refused by a PictureError whatever was done to their bytes."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facegen.api.picture_bytes import from_base64, open_rgb
+from facegen.api.picture_bytes import PictureError, from_base64, open_rgb
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
 
@@ -30,7 +30,7 @@ def test_bytes_that_were_tampered_with(kind):
         content = content[: chance.choice((len(content), chance.randrange(len(content))))]
         try:
             assert open_rgb(bytes(content), 100_000).mode == "RGB"
-        except ValueError as error:
+        except PictureError as error:
             assert str(error).startswith(("It is no", "It has more", "The picture is damaged"))
             refused += 1
     assert refused > 50
@@ -50,13 +50,13 @@ def test_colours_and_depths(kind):
 
 
 def test_more_pixels_than_allowed():
-    with pytest.raises(ValueError, match="million pixels"):
+    with pytest.raises(PictureError, match="million pixels"):
         open_rgb(saved("PNG"), 479)
 
 
 @pytest.mark.parametrize("text", ["me.jpg", "data:image/png,abc", "ä" * 40, "A", "\ud800", "data:;base64"])
 def test_texts_that_are_no_base64(text):
-    with pytest.raises(ValueError, match="neither a link nor base64"):
+    with pytest.raises(PictureError, match="neither a link nor base64"):
         from_base64(text, 100)
 
 
@@ -64,5 +64,5 @@ def test_the_limit_counts_bytes():
     text = base64.encodebytes(bytes(100)).decode()
     assert from_base64(text, 100) == bytes(100)
     for limit in (99, 60):
-        with pytest.raises(ValueError, match="more than"):
+        with pytest.raises(PictureError, match="more than"):
             from_base64(text, limit)

@@ -79,8 +79,9 @@ def open_help(page, node_id):
         """id => {
             const node = LiteGraph.createNode(id);
             app.graph.add(node);
-            node.pos = [300, 300];
-            app.canvas.ds.reset();
+            node.pos = [500, 450];  // in view, with room for the signs above it
+            app.canvas.ds.scale = 1;
+            app.canvas.ds.offset = [0, 0];
             app.canvas.selectNode(node);
             app.canvas.setDirty(true, true);
         }""",
@@ -88,7 +89,7 @@ def open_help(page, node_id):
     )
     page.wait_for_timeout(1000)
     if page.get_by_test_id("info-button").count():
-        page.get_by_test_id("info-button").first.click()
+        page.get_by_test_id("info-button").first.dispatch_event("click")  # the menu may lie over it
         return
     page.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')")
     page.wait_for_selector(".sidebar-content-container")

@@ -1,27 +1,22 @@
-"""The local API's routes on a real aiohttp server, with a stand-in for ComfyUI's own routes that tests can hold and break.
-
-The stand-in keeps ComfyUI's interface (POST /prompt, /queue, /interrupt, GET /queue, /history, /object_info) and draws
-noise. The same tests' counterparts in tests/host run in a real ComfyUI.
-"""
+"""The local API's routes on a real aiohttp server: with any backend, or with ComfyUI's queue on a stand-in for ComfyUI."""
 
 import asyncio
 import base64
 import io
 import json
 import threading
-import time
 import urllib.error
 import urllib.request
 
-import numpy as np
 from aiohttp import web
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from facegen.api.local.routes import add_routes
-from facegen.api.local.server import LocalApi
-from facegen.nodes.host.local_api.comfyui import HostInfo
-from facegen.nodes.host.local_api.graph import FILES
+from comfyui_double import FakeComfy
+from facegen.api.local.place import Place
+from facegen.api.local.routes.add_routes import add_routes
+from facegen.api.local.routes.local_api import LocalApi
+from facegen.nodes.host.local_api.comfy_queue import ComfyQueue
+from facegen.nodes.host.local_api.place import comfyui_place
 from host_server import free_port
 
 KEY = "sk-live-of-a-hosted-account"
@@ -34,126 +29,15 @@ def data_uri(shade=200, size=(40, 50), kind="JPEG"):
 
 
 BODY = {"key": KEY, "prompt": "a sailor", "face_image": data_uri(), "width": 64, "height": 72}
-CHOICES = {
-    "CheckpointLoaderSimple": ["sd15.safetensors"],
-    "CLIPVisionLoader": ["vit_h.safetensors"],
-    "FaceGenLoadFaceAnalyzer": ["buffalo_l"],
-    "FaceGenLoadFaceID": ["plusv2.bin"],
-    "FaceGenLoadSafetyChecker": ["nudenet"],
-    "LoraLoader": ["ink.safetensors"],
-}
-WIDGETS = dict(FILES.values()) | {"LoraLoader": "lora_name"}
 
 
-class FakeComfy:
-    """ComfyUI's queue. While `gate` is clear the prompt at its head keeps running, and while `door` is, none gets in;
-    `break_with` makes prompts fail."""
+class ApiServer:
+    """Serves the API in a thread, on a free loopback port, with a backend of the caller's. Its files are in `base`."""
 
-    def __init__(self, temp):
-        self.temp, self.prompts, self.running, self.pending, self.history = temp, [], [], [], {}
-        self.knocked = 0
-        self.gate, self.break_with, self.interrupted = threading.Event(), None, set()
-        self.door = threading.Event()
-        self.gate.set()
-        self.door.set()
-
-    def routes(self):
-        return [
-            web.post("/prompt", self.post_prompt),
-            web.get("/queue", self.get_queue),
-            web.post("/queue", self.post_queue),
-            web.post("/interrupt", self.post_interrupt),
-            web.get("/history/{id}", self.get_history),
-            web.get("/object_info/{kind}", self.object_info),
-        ]
-
-    def wait_for(self, count):
-        """Until so many prompts are in the queue."""
-        deadline = time.monotonic() + 10
-        while len(self.pending) + len(self.running) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    async def post_prompt(self, request):
-        body = await request.json()
-        self.knocked += 1
-        while not self.door.is_set():
-            await asyncio.sleep(0.01)
-        self.prompts.append(body["prompt"])
-        self.pending.append((body["prompt_id"], body["prompt"]))
-        return web.json_response({"prompt_id": body["prompt_id"]})
-
-    async def get_queue(self, request):
-        return web.json_response(
-            {
-                "queue_running": [[0, i, p] for i, p in self.running],
-                "queue_pending": [[0, i, p] for i, p in self.pending],
-            }
-        )
-
-    async def post_queue(self, request):
-        gone = (await request.json())["delete"]
-        self.pending = [(i, p) for i, p in self.pending if i not in gone]
-        return web.Response()
-
-    async def post_interrupt(self, request):
-        self.interrupted |= {(await request.json())["prompt_id"]} & {i for i, _ in self.running}
-        return web.Response()
-
-    async def get_history(self, request):
-        found = self.history.get(request.match_info["id"])
-        return web.json_response({request.match_info["id"]: found} if found else {})
-
-    async def object_info(self, request):
-        kind = request.match_info["kind"]
-        spec = [CHOICES[kind], {}] if kind.startswith("C") else ["COMBO", {"options": CHOICES[kind]}]
-        return web.json_response({kind: {"input": {"required": {WIDGETS[kind]: spec}}}})
-
-    async def work(self):
-        while True:
-            await asyncio.sleep(0.01)
-            if not self.pending:
-                continue
-            identifier, graph = self.pending.pop(0)
-            self.running.append((identifier, graph))
-            while not self.gate.is_set() and identifier not in self.interrupted:
-                await asyncio.sleep(0.01)
-            self.history[identifier] = self.run(identifier, graph)
-            self.running.clear()
-
-    def run(self, identifier, graph):
-        now = round(time.time() * 1000)
-        messages = [["execution_start", {"timestamp": now - 1500}]]
-        if identifier in self.interrupted:
-            return {"outputs": {}, "status": {"messages": [*messages, ["execution_interrupted", {}]]}}
-        if self.break_with:
-            error = {"node_type": "FaceGenEmbedFace", "exception_message": self.break_with}
-            return {"outputs": {}, "status": {"messages": [*messages, ["execution_error", error]]}}
-        face = next(node for node in graph.values() if node["class_type"] == "LoadImage")["inputs"]["image"]
-        with Image.open(self.temp / face.removesuffix(" [temp]")) as picture:
-            shade = int(np.asarray(picture).mean())
-        sampler = next(node for node in graph.values() if node["class_type"] == "FaceGenSampler")["inputs"]
-        images = []
-        for number in range(sampler["samples"]):
-            name = f"ComfyUI_temp_{identifier}_{number}.png"
-            text = PngInfo()
-            text.add_text("prompt", json.dumps(graph))  # as ComfyUI does
-            Image.new("RGB", (sampler["width"], sampler["height"]), (shade, number, 0)).save(self.temp / name, pnginfo=text)
-            images.append({"filename": name, "subfolder": "", "type": "temp"})
-        node = next(i for i, n in graph.items() if n["class_type"] == "PreviewImage")
-        messages.append(["execution_success", {"timestamp": now}])
-        return {"outputs": {node: {"images": images}}, "status": {"messages": messages}}
-
-
-class LocalServer:
-    """Serves in a thread, on a free loopback port. `listen` is what ComfyUI would have been told."""
-
-    def __init__(self, base, listen=("127.0.0.1",), profiles=tuple, **settings):
-        self.base, self.listen, self.profiles = base, listen, profiles
-        self.config = base / "user" / "facegen" / "local_api.json"
-        self.temp = base / "temp"
-        for folder in (self.config.parent, self.temp):
-            folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, base, backend, **settings):
+        self.base, self.backend = base, backend
+        self.config, self.photos = base / "user" / "facegen" / "local_api.json", base / "photos"
+        self.config.parent.mkdir(parents=True, exist_ok=True)
         if settings:
             self.configure(**settings)
 
@@ -162,7 +46,7 @@ class LocalServer:
         self.config.chmod(0o600)
 
     def __enter__(self):
-        self.port, self.comfy = free_port(), FakeComfy(self.temp)
+        self.port = free_port()
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         self._thread.start()
@@ -174,18 +58,29 @@ class LocalServer:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
+    def make_api(self):
+        words = {"turn_on": "turn it on with the switch.", "set_token": "Set a token."}
+        place = Place("The program", ("127.0.0.1",), self.port, False, self.config.parent, self.photos, **words)
+        return LocalApi(place, self.backend)
+
+    def own_routes(self):
+        """Routes beside the API's."""
+        return []
+
+    async def work(self):
+        """What goes on beside answering."""
+
     async def _serve(self, ready):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app, routes = web.Application(client_max_size=100 << 20), web.RouteTableDef()
-        info = HostInfo(self.listen, self.port, False, self.temp, self.base / "user")
-        add_routes(app, routes, self.config, lambda: LocalApi(info, self.profiles))
+        add_routes(app, routes, self.config, self.make_api)
         app.add_routes([web.route(r.method, "/api" + r.path, r.handler) for r in routes])  # as ComfyUI does
         app.add_routes(routes)
-        app.add_routes(self.comfy.routes())
+        app.add_routes(self.own_routes())
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
-        work = asyncio.create_task(self.comfy.work())
+        work = asyncio.create_task(self.work())
         ready.set()
         await self._stop.wait()
         work.cancel()
@@ -213,3 +108,27 @@ class LocalServer:
         except urllib.error.HTTPError as error:
             status, kind, content = error.code, error.headers["Content-Type"], error.read()
         return status, json.loads(content) if "json" in (kind or "") else content
+
+
+class LocalServer(ApiServer):
+    """The API as ComfyUI serves it, beside the stand-in `comfy`. `listen` is what ComfyUI would have been told."""
+
+    def __init__(self, base, listen=("127.0.0.1",), profiles=tuple, **settings):
+        super().__init__(base, None, **settings)
+        self.listen, self.profiles, self.temp = listen, profiles, base / "temp"
+        self.photos = self.temp / "facegen"
+        self.temp.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self):
+        self.comfy = FakeComfy(self.temp)
+        return super().__enter__()
+
+    def make_api(self):
+        place = comfyui_place(self.listen, self.port, False, self.temp, self.base / "user")
+        return LocalApi(place, ComfyQueue(place.url, self.temp, place.folder / "workflows"), self.profiles)
+
+    def own_routes(self):
+        return self.comfy.routes()
+
+    async def work(self):
+        await self.comfy.work()

@@ -62,6 +62,10 @@ def error(message, **more) -> dict:
     return {"status": "error", "message": message, **more}
 
 
+FAILED = {"status": "failed", "id": "", "message": "Failed, Try Again", "output": ""}
+RATE = error("Rate limit exceeded. Maximum 5 queued requests allowed.")
+
+
 class ModelsLabServer:
     """Runs in a thread while its `with` block does."""
 

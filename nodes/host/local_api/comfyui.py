@@ -1,83 +1,47 @@
-"""ComfyUI as the local API sees it: its own HTTP interface on loopback, and two folders."""
+"""ComfyUI's own HTTP interface, called on loopback: its queue, its history, and the files that its loaders offer."""
 
 import asyncio
-import contextlib
-from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 
+from ....api.local.backend import BackendError
 from .graph import FILES, LORA, Graph
 
 CHOICES = (*FILES.values(), LORA)
 
 
-class HostError(RuntimeError):
-    """ComfyUI refused a graph or can't be reached; the message is what it said."""
+class ComfyUI:
+    """Each call raises BackendError if ComfyUI can't be asked at `url`; what it answers is taken as it comes."""
 
-
-@dataclass(frozen=True)
-class HostInfo:
-    """What nodes/ hands over. `listen`: the addresses ComfyUI listens on; `temp`: its temporary folder, which LoadImage reads
-    and PreviewImage writes; `user`: its user folder."""
-
-    listen: tuple[str, ...]
-    port: int
-    tls: bool
-    temp: Path
-    user: Path
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can call."""
-        return all(_is_loopback(address) for address in self.listen)
-
-    @property
-    def url(self) -> str:
-        """Where ComfyUI can be called from this machine."""
-        address = next(filter(_is_loopback, self.listen), self.listen[0])
-        if address in ("", "0.0.0.0", "::"):
-            address = "127.0.0.1" if address != "::" else "::1"
-        host = f"[{address}]" if ":" in address else address
-        return f"http{'s' if self.tls else ''}://{host}:{self.port}"
-
-
-def _is_loopback(address: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ip_address(address).is_loopback
-    return address == "localhost"
-
-
-class Host:
-    """ComfyUI's queue, history and node choices. Each call raises HostError if ComfyUI can't be asked."""
-
-    def __init__(self, info: HostInfo):
-        self.info = info
-        # It calls itself: a certificate made for another name is no reason to stop.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=False), timeout=aiohttp.ClientTimeout(total=60), trust_env=False
-        )
+    def __init__(self, url: str):
+        self._url = url
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        await self._session.close()
+        if self._session:
+            await self._session.close()
 
     async def queue(self, graph: Graph, prompt_id: str) -> None:
+        """Put a graph into the queue. Raises BackendError with ComfyUI's words if it refuses it."""
         status, answer = await self._call("POST", "/prompt", {"prompt": graph, "prompt_id": prompt_id})
         if status != 200:
-            raise HostError(_reason(answer))
+            raise BackendError(_reason(answer))
 
-    async def queued(self) -> set[str]:
-        """The ids of the prompts that run or wait."""
+    async def queued(self) -> dict[str, bool]:
+        """The ids of the prompts in the queue, and whether each is running (else it waits)."""
         _, answer = await self._call("GET", "/queue")
-        return {entry[1] for part in ("queue_running", "queue_pending") for entry in answer[part]}
+        parts = {"queue_running": True, "queue_pending": False}
+        return {entry[1]: running for part, running in parts.items() for entry in answer[part]}
 
-    async def history(self, prompt_id: str) -> dict[str, Any] | None:
+    async def history(self, prompt_id: str) -> Any:
+        """What ComfyUI remembers of a prompt that has left the queue; None if it doesn't."""
         _, answer = await self._call("GET", f"/history/{prompt_id}")
         return answer.get(prompt_id)
 
     async def cancel(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue, or stop it. Others, and one that isn't there, are left alone."""
         await self._call("POST", "/queue", {"delete": [prompt_id]})
         await self._call("POST", "/interrupt", {"prompt_id": prompt_id})
 
@@ -87,15 +51,19 @@ class Host:
         return {kind: _options(answer, kind, widget) for (kind, widget), (_, answer) in zip(CHOICES, infos, strict=True)}
 
     async def _call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        if self._session is None:
+            # It calls itself: a certificate made for another name is no reason to stop.
+            connector = aiohttp.TCPConnector(ssl=False)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60), trust_env=False)
         try:
-            async with self._session.request(method, self.info.url + path, json=body) as answer:
+            async with self._session.request(method, self._url + path, json=body) as answer:
                 text = await answer.read()
                 return answer.status, await answer.json(content_type=None) if text.strip() else {}
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            raise HostError(f"ComfyUI can't be asked at {self.info.url}{path} ({type(error).__name__}).") from error
+            raise BackendError(f"ComfyUI can't be asked at {self._url}{path} ({type(error).__name__}).") from error
 
 
-def _options(answer: dict, kind: str, widget: str) -> list[str]:
+def _options(answer: Mapping[str, Any], kind: str, widget: str) -> list[str]:
     inputs = answer.get(kind, {}).get("input", {})
     spec = (inputs.get("required", {}) | inputs.get("optional", {})).get(widget, [[]])
     return list(spec[0] if isinstance(spec[0], list) else spec[1].get("options", []))

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ....api.local import NO_FILE
-from ....api.local.config import ConfigError, Flavour
+from ....api.local.backend import BackendError
+from ....api.local.flavours import Flavour
 from ....contract import FaceGenRequest
+from ..combos import NO_FILE
 
 WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows" / "api"
 Graph = dict[str, dict[str, Any]]
@@ -30,30 +31,31 @@ CHECKER, SAMPLER, RESULT, RESIZE = "FaceGenLoadSafetyChecker", "FaceGenSampler",
 
 
 def load_workflow(name: str, own_folder: Path) -> Graph:
-    """NAME.json of the user's folder, else of the pack's workflows/api. Raises ConfigError."""
+    """NAME.json of the user's folder, else of the pack's workflows/api. Raises BackendError."""
     if not name or Path(name).name != name:
-        raise ConfigError(f"workflow is {name!r}: give the name of a file without its folder and .json.")
+        raise BackendError(f"workflow is {name!r}: give the name of a file without its folder and .json.")
     for folder in (own_folder, WORKFLOWS):
         path = folder / f"{name}.json"
         if path.is_file():
             break
     else:
-        raise ConfigError(f"There is no workflow {name}.json in {own_folder} or {WORKFLOWS}.")
+        raise BackendError(f"There is no workflow {name}.json in {own_folder} or {WORKFLOWS}.")
     try:
-        graph = json.loads(path.read_text(encoding="utf-8"))
+        graph: Graph = json.loads(path.read_text(encoding="utf-8"))
         if not all(isinstance(node["class_type"], str) and isinstance(node["inputs"], dict) for node in graph.values()):
             raise TypeError
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path} is not a workflow in API format (Workflow > Export (API)).") from error
+        raise BackendError(f"{path} is not a workflow in API format (Workflow > Export (API)).") from error
     return graph
 
 
 def build_graph(
-    template: Graph, flavour: Flavour, request: FaceGenRequest, seed: int, face: str, choices: Mapping[str, list[str]]
+    template: Graph, flavour: Flavour, request: FaceGenRequest, face: str, choices: Mapping[str, list[str]]
 ) -> Graph:
-    """The graph of one request. `face` is what LoadImage takes; `choices` has the files that each loader's class offers.
+    """The graph of one request, whose seed is set. `face` is what LoadImage takes; `choices` has the files that each loader's
+    class offers.
 
-    Raises ConfigError if the workflow or a file does not fit.
+    Raises BackendError if the workflow or a file does not fit.
     """
     graph = copy.deepcopy(template)
     style = flavour.styles.get(request.style)
@@ -73,7 +75,7 @@ def build_graph(
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
     }
-    _fill_sampler(graph, flavour.render_scale, request, seed)
+    _fill_sampler(graph, flavour.render_scale, request)
     for lora, strength in (style.loras if style else {}).items():
         _insert_lora(graph, _choose("loras", lora, None, choices[LORA[0]]), strength)
     return graph
@@ -84,7 +86,7 @@ def result_node(graph: Graph) -> str:
     return next(number for number, node in graph.items() if node["class_type"] == RESULT)
 
 
-def _fill_sampler(graph: Graph, render_scale: float, request: FaceGenRequest, seed: int) -> None:
+def _fill_sampler(graph: Graph, render_scale: float, request: FaceGenRequest) -> None:
     width, height = request.width, request.height
     if render_scale != 1:
         _only(graph, RESIZE)["inputs"] |= {"width": width, "height": height}
@@ -98,15 +100,15 @@ def _fill_sampler(graph: Graph, render_scale: float, request: FaceGenRequest, se
         "samples": request.samples,
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,
-        "seed": seed,
+        "seed": request.seed,
         "safety_checker_type": request.safety_checker_type,
     }
 
 
-def _only(graph: Graph, kind: str) -> dict:
+def _only(graph: Graph, kind: str) -> dict[str, Any]:
     found = [node for node in graph.values() if node["class_type"] == kind]
     if len(found) != 1:
-        raise ConfigError(f"The workflow of the local API has {len(found)} {kind} nodes; it needs exactly one.")
+        raise BackendError(f"The workflow of the local API has {len(found)} {kind} nodes; it needs exactly one.")
     return found[0]
 
 
@@ -146,4 +148,4 @@ def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str
         return wanted
     have = ", ".join(offered[:10]) or "nothing"
     asked = f"{wanted} is not there" if wanted else f"{usual} is not there and no other is chosen"
-    raise ConfigError(f"{entry}: {asked}; ComfyUI has {have}. Set {entry} of the flavour in the local API's settings.")
+    raise BackendError(f"{entry}: {asked}; ComfyUI has {have}. Set {entry} of the flavour in the local API's settings.")

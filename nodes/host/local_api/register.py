@@ -1,32 +1,37 @@
-"""Hands the local Face Generator API what it needs of ComfyUI: the route table, the addresses, two folders."""
+"""Hands the local Face Generator API what it needs of ComfyUI: the route table, the addresses, the folders, the queue."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import folder_paths
 from comfy.cli_args import args
 
-from ....api.hosted import profiles
-from ....api.local.routes import add_routes
-from ..folders import local_api_file, modelslab_file
+from ....api.local.routes.add_routes import add_routes
+from ..folders import local_api_file
 from ..server import running_server
 
+if TYPE_CHECKING:
+    from ....api.local.routes.local_api import LocalApi
 
-def register_local_api() -> None:
-    """Add the routes to ComfyUI's server, where there is one. They answer that the API is off until a setting turns it on."""
+
+def register_local_api(profiles: Callable[[], Iterable[str]]) -> None:
+    """Add the routes to ComfyUI's server, where there is one. They answer that the API is off until a setting turns it on.
+
+    `profiles` names the ModelsLab profiles, for the settings dialog.
+    """
     server = running_server()
     if server is not None:
-        add_routes(server.app, server.routes, local_api_file(), make_local_api)
+        add_routes(server.app, server.routes, local_api_file(), lambda: make_local_api(profiles))
 
 
-def make_local_api():
-    from ....api.local.server import LocalApi
-    from .comfyui import HostInfo
+def make_local_api(profiles: Callable[[], Iterable[str]]) -> "LocalApi":
+    """The API with ComfyUI's queue as its backend; nothing is in work yet."""
+    from ....api.local.routes.local_api import LocalApi
+    from .comfy_queue import ComfyQueue
+    from .place import comfyui_place
 
-    info = HostInfo(
-        listen=tuple(address.strip() for address in args.listen.split(",")),
-        port=args.port,
-        tls=bool(args.tls_keyfile and args.tls_certfile),
-        temp=Path(folder_paths.get_temp_directory()),
-        user=Path(folder_paths.get_user_directory()),
-    )
-    return LocalApi(info, lambda: profiles.names(modelslab_file()))
+    listen = tuple(address.strip() for address in args.listen.split(","))
+    temp, user = Path(folder_paths.get_temp_directory()), Path(folder_paths.get_user_directory())
+    place = comfyui_place(listen, args.port, bool(args.tls_keyfile and args.tls_certfile), temp, user)
+    return LocalApi(place, ComfyQueue(place.url, temp, place.folder / "workflows"), profiles)

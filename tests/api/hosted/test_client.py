@@ -11,21 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facegen.api.hosted.client import Pace, RemoteError
+from facegen.api.hosted.client import Pace
+from facegen.api.hosted.refusals import RefusedPhotoError, RemoteError
 from facegen.contract import FaceGenRequest
 from local_api_server import LocalServer
 from modelslab_client import FACE, client, generate, is_colour, request
-from modelslab_server import BLUE, KEY, RED, ModelsLabServer, Reply, Reset, b64, error, png, processing, success
-
-FAILED = {"status": "failed", "id": "", "message": "Failed, Try Again", "output": ""}
-RATE = error("Rate limit exceeded. Maximum 5 queued requests allowed.")
-
-
-@pytest.fixture
-def service():
-    with ModelsLabServer() as server:
-        yield server
-
+from modelslab_server import BLUE, FAILED, KEY, RATE, RED, ModelsLabServer, Reply, Reset, b64, error, png, processing, success
 
 # --- from submit to picture
 
@@ -297,6 +288,7 @@ def test_refusals_name_the_cure_and_are_not_sent_again(service, answer, says):
         generate(service)
     assert (service.billed, len(service.bodies), service.connections) == (0, 1, 1)
     assert len(str(raised.value)) < 1200
+    assert isinstance(raised.value, RefusedPhotoError) == ("refuses the picture" in str(raised.value))
 
 
 def test_an_answer_without_end_is_cut_off(service, monkeypatch):

@@ -14,21 +14,12 @@ import pytest
 from PIL import Image
 
 from facegen.api.hosted import face_photo
-from facegen.api.hosted.client import RemoteError
 from facegen.api.hosted.profiles import Profile
-from facegen.api.hosted.result_images import PictureError, from_bytes, from_text, to_batch
+from facegen.api.hosted.refusals import NotFetchedError, RemoteError
+from facegen.api.hosted.result_images import from_bytes, from_text, to_batch
+from facegen.api.picture_bytes import PictureError
 from modelslab_client import client, generate, is_colour, request
-from modelslab_server import KEY, RED, ModelsLabServer, Reply, Reset, b64, error, png, processing, success
-
-FAILED = {"status": "failed", "id": "", "message": "Failed, Try Again", "output": ""}
-RATE = error("Rate limit exceeded. Maximum 5 queued requests allowed.")
-
-
-@pytest.fixture
-def service():
-    with ModelsLabServer() as server:
-        yield server
-
+from modelslab_server import FAILED, KEY, RATE, RED, Reply, Reset, b64, error, png, processing, success
 
 # --- after the work is taken
 
@@ -59,16 +50,16 @@ def test_a_fault_while_fetching_is_outlived(service, fault):
     ("answer", "says"),
     [
         (FAILED, r"could not do this request 123: Failed, Try Again"),
-        (Reply(error("Request not found"), 404), "could not do this.*Request not found.*Set request_id to 123"),
-        (Reply(error("Invalid API key"), 401), "refuses the API key.*Set request_id to 123"),
-        (Reply("<html>", 403), "refuses the API key.*Set request_id to 123"),
-        ({"status": "success", "output": []}, "says success and gives no picture.*Set request_id to 123"),
-        (success("!!! no picture !!!"), "picture 1: This is neither a link nor base64.*Set request_id to 123"),
-        (success(b64(b"not a picture at all")), "is no JPEG, PNG or WebP picture"),
-        (success("data:text/plain,hello"), "neither a link nor base64"),
-        (success(*["http://192.168.0.1/x"] * 17), "names 17 pictures"),
-        (success("http://192.168.0.1/x.png"), "192.168.0.1 is not a public address.*Set request_id to 123"),
-        (success("http://LOCAL/gone"), "answers 404.*Set request_id to 123.*pictures are to be at http"),
+        (Reply(error("Request not found"), 404), "could not do this.*Request not found.*fetched by the id 123"),
+        (Reply(error("Invalid API key"), 401), "refuses the API key.*fetched by the id 123"),
+        (Reply("<html>", 403), "refuses the API key.*fetched by the id 123"),
+        ({"status": "success", "output": []}, "says success and gives no picture.*fetched by the id 123"),
+        (success("!!! no picture !!!"), "picture 1: This is neither a link nor base64.*fetched by the id 123"),
+        (success(b64(b"not a picture at all")), "is no JPEG, PNG or WebP picture.*fetched by the id 123"),
+        (success("data:text/plain,hello"), "neither a link nor base64.*fetched by the id 123"),
+        (success(*["http://192.168.0.1/x"] * 17), "names 17 pictures.*fetched by the id 123"),
+        (success("http://192.168.0.1/x.png"), "192.168.0.1 is not a public address.*fetched by the id 123"),
+        (success("http://LOCAL/gone"), "answers 404.*fetched by the id 123.*pictures are to be at http"),
     ],
 )
 def test_the_id_is_kept_in_the_error(service, answer, says):
@@ -77,13 +68,14 @@ def test_the_id_is_kept_in_the_error(service, answer, says):
     with pytest.raises(RemoteError, match=says) as raised:
         generate(service, ids=ids)
     assert (raised.value.request_id, ids) == (123, [123])
+    assert isinstance(raised.value, NotFetchedError) == ("fetched by the id 123" in str(raised.value))
     assert (service.billed, len(service.bodies)) == (1, 1)
 
 
 def test_work_that_takes_too_long_ends_with_its_id_and_one_last_look(service):
     service.polls = 10**6
     begin = time.monotonic()
-    with pytest.raises(RemoteError, match=r"still in work, after 1 seconds \(timeout\). Set request_id to 123"):
+    with pytest.raises(RemoteError, match=r"still in work, after 1 seconds \(timeout\). They can be fetched by the id 123"):
         generate(service, seconds=1.0)
     assert 1 < time.monotonic() - begin < 3
     service.polls, service.fetched, service.submits = 0, [], [processing(eta=300)]
@@ -136,16 +128,16 @@ def test_a_picture_that_comes_late_is_fetched_again(service, fault):
 )
 def test_a_picture_that_cannot_be_had_is_an_error_with_the_id(service, fault, says):
     service.files["/result/a"], service.patience = [fault], 0.5 if fault_drips(fault) else 10
-    with pytest.raises(RemoteError, match=f"picture 1: .*{says}.*Set request_id to 123"):
+    with pytest.raises(RemoteError, match=f"picture 1: .*{says}.*fetched by the id 123"):
         generate(service)
     assert service.billed == 1
 
 
-def test_the_hosted_service_may_not_lead_to_this_machine(service):
+def test_the_hosted_service_may_not_lead_to_this_machine(service, monkeypatch):
     """Only a server that the user configured may give links to private addresses."""
-    remote = client(service, url="https://modelslab.com")
-    with pytest.raises(Exception, match="127.0.0.1 is not a public address"):
-        asyncio.run(remote._picture(service.link()))
+    monkeypatch.setattr("facegen.api.hosted.client.HOSTED", service.url)
+    with pytest.raises(NotFetchedError, match="127.0.0.1 is not a public address"):
+        generate(service)
     assert service.downloaded == []
 
 

@@ -7,20 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facegen.api.local.paths import CANCEL, FETCH, SUBMIT, UPLOADS
+from facegen.api.local.routes.paths import CANCEL, FETCH, SUBMIT, UPLOADS
 from facegen.contract import FIELDS
-from facegen.nodes.host.local_api.comfyui import HostInfo
+from facegen.nodes.host.local_api.place import comfyui_place
 from local_api_server import BODY, LocalServer
 
 SUBMIT_URL = "/api/v6/image_editing/face_gen"
 TOKEN = "a-token-of-some-length"
 ROUTES = [path.replace("{id}", "4711") for path in (*SUBMIT, *FETCH, *CANCEL, *UPLOADS)]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with LocalServer(tmp_path_factory.mktemp("local"), enabled=True, poll_seconds=0) as running:
-        yield running
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -48,8 +42,8 @@ def test_one_setting_turns_it_on_and_off(tmp_path):
 
 
 @pytest.mark.parametrize("body", [{}, {"local_api": {"enabled": "yes"}}, {"local_api": None}, [], "on"])
-def test_a_settings_body_that_is_none(server, body):
-    status, answer = server.post("/facegen/settings", raw=json.dumps(body).encode())
+def test_a_settings_body_that_is_none(shared_server, body):
+    status, answer = shared_server.post("/facegen/settings", raw=json.dumps(body).encode())
     assert status == 400 and "enabled" in answer["error"]
 
 
@@ -108,8 +102,8 @@ def test_a_short_token_is_refused(tmp_path):
     ],
 )
 def test_where_comfyui_listens(tmp_path, listen, loopback, url):
-    info = HostInfo(listen, 81, False, tmp_path, tmp_path)
-    assert (info.is_loopback, info.url) == (loopback, url)
+    place = comfyui_place(listen, 81, False, tmp_path, tmp_path)
+    assert (place.is_loopback, place.url) == (loopback, url)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +128,14 @@ def test_the_host_header_is_checked(tmp_path, host, status):
         assert got == (status if host else 400) or (not host and got == 403), answer
 
 
-def test_settings_are_not_shown_to_a_rebound_name(server):
-    for call in (server.get, lambda path, **o: server.post(path, {"local_api": {"enabled": False}}, **o)):
+def test_settings_are_not_shown_to_a_rebound_name(shared_server):
+    for call in (shared_server.get, lambda path, **o: shared_server.post(path, {"local_api": {"enabled": False}}, **o)):
         assert call("/facegen/settings", headers={"Host": "evil.example"})[0] == 403
-    assert server.get("/facegen/settings")[1]["local_api"]["enabled"]
+    assert shared_server.get("/facegen/settings")[1]["local_api"]["enabled"]
 
 
-def test_the_links_carry_the_name_that_was_called(server):
-    answer = server.submit(BODY, headers={"Host": "localhost:1234"})
+def test_the_links_carry_the_name_that_was_called(shared_server):
+    answer = shared_server.submit(BODY, headers={"Host": "localhost:1234"})
     assert answer["output"][0].startswith("http://localhost:1234/api/facegen/files/")
 
 
@@ -149,21 +143,21 @@ def test_the_links_carry_the_name_that_was_called(server):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
-def test_only_json_is_read(server, kind):
-    status, answer = server.post(SUBMIT_URL, BODY, headers={"Content-Type": kind})
+def test_only_json_is_read(shared_server, kind):
+    status, answer = shared_server.post(SUBMIT_URL, BODY, headers={"Content-Type": kind})
     assert status == 415 and "application/json" in answer["message"]
 
 
 @pytest.mark.parametrize(
     "raw", [b"{", b"\xff\xfe", b"[" * 200_000, b'{"a":' * 50_000, b'{"seed":' + b"9" * 5000 + b"}", b"nul"]
 )
-def test_bodies_that_are_not_json(server, raw):
-    status, answer = server.post(SUBMIT_URL, raw=raw)
+def test_bodies_that_are_not_json(shared_server, raw):
+    status, answer = shared_server.post(SUBMIT_URL, raw=raw)
     assert status == 400 and answer == {"status": "error", "message": "The body is not valid JSON."}
 
 
-def test_a_body_that_is_too_large(server):
-    status, answer = server.post(SUBMIT_URL, raw=b'{"prompt": "' + b"x" * (33 << 20) + b'"}')
+def test_a_body_that_is_too_large(shared_server):
+    status, answer = shared_server.post(SUBMIT_URL, raw=b'{"prompt": "' + b"x" * (33 << 20) + b'"}')
     assert status == 413 and "32 MB" in answer["message"]
 
 
@@ -190,21 +184,21 @@ PATHS = st.sampled_from(ROUTES) | st.builds(
 
 @settings(max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(path=PATHS, body=BODIES)
-def test_a_thousand_malformed_requests(server, path, body):
+def test_a_thousand_malformed_requests(shared_server, path, body):
     """Each gets an answer in the contract's shape: no 5xx, no traceback, nothing queued, nothing of ours in the answer."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    status, answer = server.post(path, raw=raw)
+    status, answer = shared_server.post(path, raw=raw)
     assert status in (200, 400), (status, answer)
     assert answer["status"] in ("error", "failed"), answer
     text = json.dumps(answer)
-    assert "Traceback" not in text and "site-packages" not in text and str(server.base) not in text
-    assert not server.comfy.prompts[1:]
+    assert "Traceback" not in text and "site-packages" not in text and str(shared_server.base) not in text
+    assert not shared_server.comfy.prompts[1:]
 
 
-def test_nothing_was_logged_as_a_failure(server, caplog):
+def test_nothing_was_logged_as_a_failure(shared_server, caplog):
     """The requests above, once more in one go: an unhandled exception would be logged by aiohttp."""
     with caplog.at_level(logging.ERROR):
         for path in ROUTES:
             for raw in (b"null", b"[]", b'{"prompt": 1, "face_image": []}', b'{"width": 1e999}'):
-                assert server.post(path, raw=raw)[0] == 200
+                assert shared_server.post(path, raw=raw)[0] == 200
     assert not caplog.records

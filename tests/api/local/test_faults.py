@@ -1,36 +1,32 @@
 """The local API when something around it fails: its files, its store, ComfyUI, the caller's connection."""
 
+import functools
 import socket
+import sqlite3
 import time
 
 import pytest
 
 from facegen.api.local import runner as runner_module
-from facegen.api.local.jobs import JobStore, StoreError
-from facegen.api.local.results import Results
+from facegen.api.local.result_files import Results
 from local_api_server import BODY, LocalServer
+from waiting import until
 
 SUBMIT = "/api/v6/image_editing/face_gen"
 
 
-def until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Append to it, and the store can't be written."""
-    full, run = [], JobStore._run
+    """Append to it, and SQLite can't write."""
+    full = []
 
-    def run_or_fail(self, statement, values=()):
-        if full and statement.startswith(("INSERT", "UPDATE", "DELETE")):
-            raise StoreError("database or disk is full")
-        return run(self, statement, values)
+    class Connection(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if full and statement.startswith(("INSERT", "UPDATE", "DELETE")):
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(statement, *values)
 
-    monkeypatch.setattr(JobStore, "_run", run_or_fail)
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Connection))
     return full
 
 
@@ -90,19 +86,20 @@ def test_an_outcome_that_cannot_be_stored(tmp_path, full_disk, end):
 
 
 def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):
-    failed, too_old = [], runner_module.too_old
+    failed, old, too_old = [], [], runner_module.too_old
 
     def once_broken(hours):
         if not failed:
             failed.append(True)
             raise PermissionError("a file that a scanner holds open")
-        return too_old(-1)  # everything is too old
+        return too_old(-1 if old else hours)
 
     monkeypatch.setattr(runner_module, "too_old", once_broken)
     monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.02)
-    monkeypatch.setattr(runner_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(runner_module, "PATIENCE", 0.05)
     with LocalServer(tmp_path, enabled=True) as server:
         identifier = server.submit(BODY)["id"]
+        old.append("everything")
         until(lambda: server.fetch(identifier)["status"] == "error")
     assert failed == [True]
 
@@ -120,25 +117,14 @@ def test_a_file_that_cannot_be_deleted_keeps_no_other(tmp_path):
 
 def test_a_strange_answer_of_comfyui_does_not_end_the_watch(tmp_path, monkeypatch):
     monkeypatch.setattr(runner_module, "PATIENCE", 0.05)
-    queued, broken = runner_module.Host.queued, []
-
-    async def once_broken(self):
-        if not broken:
-            broken.append(True)
-            raise KeyError("queue_running")
-        return await queued(self)
-
-    monkeypatch.setattr(runner_module.Host, "queued", once_broken)
     with LocalServer(tmp_path, enabled=True) as server:
-        assert server.submit(BODY)["status"] == "success" and broken
+        server.comfy.strange = 1
+        assert server.submit(BODY)["status"] == "success" and server.comfy.strange == 0
 
 
-def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path, monkeypatch):
-    async def come_too_late(self, prompt_id):
-        pass
-
-    monkeypatch.setattr(runner_module.Host, "cancel", come_too_late)
+def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path):
     with LocalServer(tmp_path, enabled=True, hold_seconds=0) as server:
+        server.comfy.is_deaf = True
         server.comfy.gate.clear()
         identifier = server.submit({**BODY, "samples": 2})["id"]
         server.comfy.wait_for(1)
@@ -149,32 +135,68 @@ def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path,
         assert "cancelled" in server.fetch(identifier)["message"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"outputs": {}, "status": None}, "ComfyUI's history of the request can't be read (TypeError)."),
+        ({}, "The request was taken out of ComfyUI's queue."),
+        (
+            {"outputs": {"result": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}}},
+            "a Preview Image node.",
+        ),
+        (
+            {"outputs": {"result": {"images": [{"filename": "../a.png", "subfolder": "", "type": "temp"}]}}},
+            "a Preview Image node.",
+        ),
+    ],
+)
+def test_a_history_that_makes_no_sense_fails_its_own_request_alone(server, entry, says):
+    server.comfy.gate.clear()
+    run = server.comfy.run
+    server.comfy.run = lambda identifier, graph: entry if len(server.comfy.history) == 0 else run(identifier, graph)
+    server.configure(enabled=True, hold_seconds=0, poll_seconds=10)
+    broken = server.submit(BODY)["id"]
+    server.comfy.wait_for(1)
+    whole = server.submit(BODY)["id"]
+    server.comfy.wait_for(2)
+    server.comfy.gate.set()
+    assert server.fetch(broken)["message"].endswith(says)
+    assert server.fetch(whole)["status"] == "success"
+
+
+def test_a_picture_of_comfyui_that_is_gone(server):
+    run = server.comfy.run
+
+    def run_and_lose(identifier, graph):
+        entry = run(identifier, graph)
+        for path in server.temp.glob("*.png"):
+            path.unlink()
+        return entry
+
+    server.comfy.run = run_and_lose
+    assert server.submit(BODY)["message"] == "ComfyUI's picture can't be read: No such file or directory."
+
+
 # --- the caller
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with LocalServer(tmp_path_factory.mktemp("local"), enabled=True) as running:
-        yield running
-
-
-def test_a_caller_that_hangs_up(server, caplog):
+def test_a_caller_that_hangs_up(shared_server, caplog):
     head = "POST /v6/images/fetch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+    with socket.create_connection(("127.0.0.1", shared_server.port)) as connection:
         connection.sendall(head.encode())
         time.sleep(0.1)
     time.sleep(0.1)
-    assert server.post("/v6/images/fetch", {})[0] == 200 and not caplog.records
+    assert shared_server.post("/v6/images/fetch", {})[0] == 200 and not caplog.records
 
 
-def test_a_body_that_is_not_packed_as_it_says(server):
-    status, answer = server.post(SUBMIT, raw=b"plain", headers={"Content-Encoding": "gzip"})
+def test_a_body_that_is_not_packed_as_it_says(shared_server):
+    status, answer = shared_server.post(SUBMIT, raw=b"plain", headers={"Content-Encoding": "gzip"})
     assert status == 400 and answer["status"] == "error"
 
 
-def test_a_picture_that_a_request_does_not_have(server):
-    link = server.submit(BODY)["output"][0]
-    status, answer = server.get(link.replace("-0.png", "-1.png"))
+def test_a_picture_that_a_request_does_not_have(shared_server):
+    link = shared_server.submit(BODY)["output"][0]
+    status, answer = shared_server.get(link.replace("-0.png", "-1.png"))
     assert status == 404 and answer["message"] == "There is no such picture."
 
 

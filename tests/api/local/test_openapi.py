@@ -7,10 +7,10 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from facegen.api.local.paths import ROUTES
-from facegen.api.local.server import LocalApi
+from facegen.api.local.routes.local_api import LocalApi
+from facegen.api.local.routes.paths import ROUTES
 from facegen.contract import FIELDS, TYPE_NAMES
-from facegen.nodes.host.local_api.comfyui import HostInfo
+from facegen.nodes.host.local_api.place import comfyui_place
 from local_api_server import BODY, LocalServer
 
 DESCRIPTION = json.loads((Path(__file__).parents[3] / "api" / "openapi.json").read_text(encoding="utf-8"))
@@ -26,7 +26,7 @@ def test_it_is_openapi():
 
 
 def test_it_has_every_route_and_no_other(tmp_path):
-    api = LocalApi(HostInfo(("127.0.0.1",), 8188, False, tmp_path, tmp_path))
+    api = LocalApi(comfyui_place(("127.0.0.1",), 8188, False, tmp_path, tmp_path), backend=None)
     assert described() == set(ROUTES) == set(api.handlers)
 
 

@@ -16,12 +16,7 @@ from PIL import Image
 
 from facegen.api.local import runner as runner_module
 from local_api_server import BODY, KEY, LocalServer, data_uri
-
-
-@pytest.fixture
-def server(tmp_path):
-    with LocalServer(tmp_path, enabled=True, poll_seconds=0.3) as running:
-        yield running
+from waiting import until
 
 
 def picture(server, url):
@@ -40,10 +35,10 @@ def test_a_request_becomes_pictures(server, family):
     answer = server.submit({**BODY, "samples": 2, "seed": 5}, family)
     assert answer["status"] == "success" and isinstance(answer["id"], int)
     assert answer["meta"]["seed"] == 5 and answer["generationTime"] == 1.5
-    drawn = [picture(server, url) for url in answer["output"]]
-    assert [d.size for d in drawn] == [(64, 72)] * 2
-    assert [np.asarray(d)[0, 0].tolist() for d in drawn] == [[200, 0, 0], [200, 1, 0]]
-    assert all(d.info == {} for d in drawn)
+    pictures = [picture(server, url) for url in answer["output"]]
+    assert [p.size for p in pictures] == [(64, 72)] * 2
+    assert [np.asarray(p)[0, 0].tolist() for p in pictures] == [[200, 0, 0], [200, 1, 0]]
+    assert all(p.info == {} for p in pictures)
     again = server.post(f"/{family.rpartition('/')[0]}/fetch/{answer['id']}")[1]
     assert again == answer
 
@@ -74,9 +69,8 @@ def test_a_slow_request_is_processing_then_fetched(server):
     assert server.post(answer["fetch_result"])[1]["status"] == "processing"
     assert 0.25 < time.monotonic() - began < 5
     server.comfy.gate.set()
-    deadline = time.monotonic() + 10
-    while (done := server.fetch(answer["id"]))["status"] == "processing":
-        assert time.monotonic() < deadline
+    until(lambda: server.fetch(answer["id"])["status"] != "processing")
+    done = server.fetch(answer["id"])
     assert done["status"] == "success" and done["output"] == answer["future_links"]
     for path, body in ((f"/v6/images/fetch/{answer['id']}", {}), ("/api/v6/images/fetch", {"request_id": str(answer["id"])})):
         assert server.post(path, body)[1] == done
@@ -150,9 +144,7 @@ def test_cancel_by_id(server, stage):
     assert answer["status"] == "failed" and "cancelled" in answer["message"]
     server.comfy.gate.set()
     assert server.fetch(other, timeout=20)["status"] in ("processing", "success")
-    deadline = time.monotonic() + 10
-    while server.fetch(other)["status"] != "success":
-        assert time.monotonic() < deadline
+    until(lambda: server.fetch(other)["status"] == "success")
     assert server.fetch(target) == answer
     assert len(server.comfy.history) == (2 if stage == "running" else 1)
 
@@ -162,16 +154,11 @@ def test_cancelled_on_its_way_into_the_queue(server):
     server.comfy.gate.clear()
     server.comfy.door.clear()
     identifier = server.submit(BODY)["id"]
-    deadline = time.monotonic() + 10
-    while not server.comfy.knocked:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: server.comfy.knocked)
     answer = server.post(f"/api/v6/image_editing/cancel/{identifier}")[1]
     assert "cancelled" in answer["message"]
     server.comfy.door.set()
-    while any((server.temp / "facegen").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not any((server.temp / "facegen").iterdir()))
     assert len(server.comfy.prompts) == 1 and not server.comfy.pending
     assert not server.comfy.running
     assert server.fetch(identifier) == answer
@@ -216,10 +203,7 @@ def test_beyond_the_bound_requests_are_told_to_come_back(server):
     server.comfy.gate.clear()
     with ThreadPoolExecutor(8) as pool:
         held = [pool.submit(server.post, "/api/v6/image_editing/face_gen", BODY) for _ in range(8)]
-        deadline = time.monotonic() + 20
-        while sum(future.done() for future in held) < 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: sum(future.done() for future in held) >= 5, 20)
         server.comfy.gate.set()
         answers = [future.result() for future in held]
     refused = [answer for status, answer in answers if status == 429]
@@ -322,10 +306,7 @@ def test_old_results_are_deleted(tmp_path, monkeypatch):
         time.sleep(0.3)
         assert server.fetch(answer["id"]) == answer and server.get(upload)[0] == 200
         age[0] = 5.1
-        deadline = time.monotonic() + 10
-        while server.fetch(answer["id"])["status"] == "success" or server.get(upload)[0] == 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: server.fetch(answer["id"])["status"] != "success" and server.get(upload)[0] != 200)
         assert "no request with this id" in server.fetch(answer["id"])["message"]
         assert server.get(answer["output"][0])[0] == 404
         assert not list(server.temp.glob("*.png"))
@@ -351,10 +332,14 @@ def test_every_id_answers_truthfully_after_a_restart(tmp_path):
         assert second.submit(BODY)["id"] == pending + 1
 
 
-def test_two_comfyuis_do_not_share_one_store(server):
+def test_two_processes_do_not_share_one_store(server):
     with LocalServer(server.base) as other:
         status, answer = other.post("/api/v6/image_editing/face_gen", BODY)
-        assert status == 503 and "another ComfyUI" in answer["message"]
+        assert (
+            status == 503
+            and "another process" in answer["message"]
+            and "user/facegen/local_api/jobs.sqlite" in answer["message"]
+        )
     assert server.submit(BODY)["status"] == "success"
 
 
@@ -391,5 +376,7 @@ def test_the_clients_key_and_face_are_stored_nowhere(server, caplog):
 def test_settings_and_store_are_the_owners_alone(server):
     assert server.post("/facegen/settings", {"local_api": {"enabled": True}})[0] == 200
     server.submit(BODY)
-    for path in (server.config, server.config.parent / "local_api" / "jobs.sqlite"):
+    folder = server.config.parent / "local_api"
+    for path in (server.config, folder / "jobs.sqlite"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "results").stat().st_mode) == 0o700

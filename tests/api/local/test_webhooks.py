@@ -11,6 +11,7 @@ import standardwebhooks
 from facegen.api.local import webhooks
 from facegen.api.local.config import new_secret
 from local_api_server import BODY, KEY, LocalServer
+from waiting import until
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -38,10 +39,7 @@ class Receiver(http.server.ThreadingHTTPServer):
         return Handler
 
     def wait(self, count):
-        deadline = time.monotonic() + 10
-        while len(self.calls) < count:
-            assert time.monotonic() < deadline, self.calls
-            time.sleep(0.01)
+        until(lambda: len(self.calls) >= count)
         return [json.loads(body) for body, _ in self.calls]
 
 
@@ -107,10 +105,7 @@ def test_it_is_given_up(server, receiver, statuses, count, caplog):
     receiver.statuses = statuses
     answer = server.submit({**BODY, "webhook": receiver.url})
     receiver.wait(count)
-    deadline = time.monotonic() + 10
-    while "given up" not in caplog.text:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: "given up" in caplog.text)
     assert len(receiver.calls) == count
     assert server.fetch(answer["id"])["status"] == "success"
 
@@ -121,10 +116,7 @@ def test_a_neighbour_is_not_called(tmp_path, receiver, caplog):
         assert answer["status"] == "error" and "not a public address" in answer["message"]["webhook"][0]
         named = receiver.url.replace("127.0.0.1", "localhost")  # found out when the name is resolved
         assert server.submit({**BODY, "webhook": named})["status"] == "success"
-        deadline = time.monotonic() + 10
-        while "is not called" not in caplog.text:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: "is not called" in caplog.text)
     assert not receiver.calls
 
 

@@ -116,9 +116,10 @@ def test_errors_reach_the_graph_without_the_key(server, service, graph):
     service.submits = [Reply(error(f"Invalid API key: {KEY}"), 401)]
     entry = server.run(graph)
     failure = server.messages(entry)["execution_error"]
-    assert failure["node_id"] == "2" and failure["exception_type"].endswith("FaceGenError")
+    assert failure["node_id"] == "2" and failure["exception_type"].endswith("RemoteError")
     assert re.search(
-        r"refuses the API key \(HTTP 401\): Invalid API key: \*\*\*. Correct the key in .*modelslab.json",
+        r"^ModelsLab Face Generator: .* refuses the API key \(HTTP 401\): "
+        r"Invalid API key: \*\*\*. Correct the key in .*modelslab.json",
         failure["exception_message"],
     )
     service.submits = [Reply(f"<html>{KEY}</html>", 502, billed=True)]
@@ -255,6 +256,25 @@ def test_bad_inputs_are_refused_before_anything_is_sent(pack_nodes, service, cha
     with pytest.raises(FaceGenError, match=says):
         asyncio.run(execute(pack_nodes, **changes))
     assert service.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        (
+            {"submits": [error("No face detected")]},
+            r"refuses the picture.*one sharp photo.*Connect such a photo to face_image; the Face Quality node checks it\.$",
+        ),
+        (
+            {"fetches": [Reply(error("Request not found"), 404)]},
+            r"Request 123 was taken.*without paying again, within 24 hours\. Set request_id to 123 and queue again\.$",
+        ),
+    ],
+)
+def test_an_error_of_the_service_ends_with_what_to_do_on_the_node(pack_nodes, service, script, says):
+    vars(service).update(script)
+    with pytest.raises(FaceGenError, match=rf"^ModelsLab Face Generator: .*{says}"):
+        asyncio.run(execute(pack_nodes))
 
 
 def test_two_samples_of_two_sizes_are_one_batch(pack_nodes, service):

@@ -85,10 +85,10 @@ def picture(url):
 
 def check(answer, size=(64, 64), count=1):
     assert answer["status"] == "success", answer
-    drawn = [np.asarray(picture(url), dtype=np.float32) for url in answer["output"]]
-    assert [d.shape for d in drawn] == [(size[1], size[0], 3)] * count
-    assert all(d.std() > 3 for d in drawn)
-    return drawn
+    pictures = [np.asarray(picture(url), dtype=np.float32) for url in answer["output"]]
+    assert [p.shape for p in pictures] == [(size[1], size[0], 3)] * count
+    assert all(p.std() > 3 for p in pictures)
+    return pictures
 
 
 # --- official clients

@@ -23,7 +23,9 @@ def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
     if not isinstance(body, dict):
         raise ContractError({"body": ["The body must be a JSON object."]})
     body = {name.strip(): value for name, value in body.items()}
-    values, errors, tips = {}, {}, []
+    values: dict[str, Any] = {}
+    errors: dict[str, list[str]] = {}
+    tips: list[str] = []
     for name, rule in FIELDS.items():
         try:
             value = _read(rule, body.get(name))

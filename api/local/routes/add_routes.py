@@ -23,10 +23,13 @@ class Served(Protocol):
 
 
 def add_routes(app: "web.Application", routes: "web.RouteTableDef", settings: Path, make: Callable[[], Served]) -> None:
-    """Add the routes to those of ComfyUI's server. `make` is called once, at the latest by the first request."""
+    """Add the routes to a server's. `make` is called once: by the first request, or at the start if the file `settings` exists.
+
+    The caller mirrors each under paths.PREFIX, if its server doesn't.
+    """
     api = functools.cache(make)
 
-    def handler(method: str, path: str):
+    def handler(method: str, path: str) -> "Answering":
         async def handle(request: "web.Request") -> "web.StreamResponse":
             return await api().handlers[method, path](request)
 

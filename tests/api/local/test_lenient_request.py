@@ -3,7 +3,7 @@
 import pytest
 
 from facegen.api.download import Guard
-from facegen.api.local.request import read_request
+from facegen.api.local.lenient_request import read_request
 from facegen.contract import ContractError, FaceGenRequest
 
 MINIMAL = {"prompt": "a sailor", "face_image": "https://example.org/face.jpg"}

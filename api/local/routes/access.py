@@ -9,14 +9,15 @@ from typing import Any
 from aiohttp import web
 from yarl import URL
 
-from ...nodes.host.local_api.comfyui import HostInfo
-from ..response import ERROR, FaceGenResponse
-from .config import TOKEN_VARIABLE, ConfigError, ConfigFile, LocalConfig
+from ....errors import FaceGenError
+from ...response import ERROR, FaceGenResponse
+from ..config import ConfigError, ConfigFile, LocalConfig
+from ..place import Place
 
 MAX_BODY = 32 << 20  # bytes; a photo of 20 MB in base64, and the rest
 
 
-class Refused(Exception):
+class Refused(FaceGenError):
     """A request that is answered with an HTTP status other than 200."""
 
     def __init__(self, status: int, message: str, retry_after: int | None = None):
@@ -29,14 +30,12 @@ class Refused(Exception):
         return web.json_response(body, status=self.status, headers=headers)
 
 
-def why_unavailable(config: LocalConfig, info: HostInfo) -> str | None:
+def why_unavailable(config: LocalConfig, place: Place) -> str | None:
     """Why the API can't be turned on here; None if it can."""
-    if info.is_loopback or config.token:
+    if place.is_loopback or config.token:
         return None
-    return (
-        f"ComfyUI listens on {', '.join(info.listen)}, where others can call it: the local Face Generator API needs a token. "
-        f"Set {TOKEN_VARIABLE}, or token in user/facegen/local_api.json, and restart ComfyUI."
-    )
+    where = f"{place.program} listens on {', '.join(place.listen)}, where others can call it"
+    return f"{where}: the local Face Generator API needs a token. {place.set_token}"
 
 
 def check_host(request: web.Request, config: LocalConfig) -> str:
@@ -99,17 +98,17 @@ async def read_json(request: web.Request) -> Any:
         raise Refused(400, "The body is not valid JSON.") from None
 
 
-def usable_config(request: web.Request, file: ConfigFile, info: HostInfo) -> tuple[LocalConfig, str]:
-    """The settings, if the API is on and may be, and the origin that the client called."""
+def usable_config(request: web.Request, file: ConfigFile, place: Place) -> tuple[LocalConfig, str]:
+    """The settings, if the API is on and may be, and the origin that the client called. Raises Refused."""
     try:
-        config, problem = file.read(), None
+        config, problem = file.read(), ""
     except ConfigError as error:
-        config, problem = file.last, error
+        config, problem = file.last, str(error)
     origin = check_host(request, config)
     if problem:
-        raise Refused(503, f"The local Face Generator API can't run. {problem}") from problem
+        raise Refused(503, f"The local Face Generator API can't run. {problem}")
     if not config.enabled:
-        raise Refused(404, "The local Face Generator API is off: turn it on in ComfyUI's settings, under FaceGen.")
-    if reason := why_unavailable(config, info):
+        raise Refused(404, f"The local Face Generator API is off: {place.turn_on}")
+    if reason := why_unavailable(config, place):
         raise Refused(403, reason)
     return config, origin

@@ -1,4 +1,4 @@
-"""What the routes of the local Face Generator API answer. Described by openapi.json beside this file."""
+"""What the routes of the local Face Generator API answer. Described by openapi.json in the folder api."""
 
 import asyncio
 import base64
@@ -6,43 +6,62 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from ...contract import ContractError
-from ...nodes.host.local_api.comfyui import HostError, HostInfo
-from ..download import Guard
-from ..response import ERROR, SUCCESS, FaceGenResponse
+from ....contract import ContractError
+from ...download import Guard
+from ...response import ERROR, SUCCESS, FaceGenResponse
+from ..backend import Backend, BackendError
+from ..config import ConfigError, ConfigFile, LocalConfig
+from ..face_photos import save_face
+from ..jobs import Job, StoreError
+from ..lenient_request import read_request
+from ..place import Place
+from ..result_files import NAME, UPLOAD, new_name
+from ..runner import QueueFull, Runner
 from .access import Refused, check_host, check_key, read_json, usable_config, why_unavailable
-from .config import ConfigError, ConfigFile, LocalConfig
-from .faces import save_face
-from .jobs import Job, StoreError
-from .paths import CANCEL, FETCH, FILES, SETTINGS, SUBMIT, UPLOADS
-from .request import read_request
-from .results import NAME, UPLOAD, new_name
-from .runner import QueueFull, Runner
+from .paths import CANCEL, FETCH, FILES, PREFIX, SETTINGS, SUBMIT, UPLOADS
 
 NO_PICTURE = "There is no such picture."
 FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
-Handler = Callable[[web.Request, LocalConfig, str, Any], Awaitable[web.Response]]
+Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that passed the checks: the settings that hold for it, the origin that was called, and the decoded body."""
+
+    runner: Runner
+    request: web.Request
+    config: LocalConfig
+    origin: str
+    body: Any
+
+
+Handler = Callable[[Call], Awaitable[web.Response]]
 
 
 class LocalApi:
     """Answers the routes; `handlers` has one for each of paths.ROUTES. Nothing is in work before the settings say so."""
 
-    def __init__(self, info: HostInfo, profiles: Callable[[], Iterable[str]] = tuple):
-        """`profiles` names the ModelsLab profiles, for the settings dialog."""
-        self._info, self._profiles = info, profiles
-        self._config = ConfigFile(info.user / "facegen" / "local_api.json")
+    def __init__(self, place: Place, backend: Backend, profiles: Callable[[], Iterable[str]] = tuple):
+        """`backend` is closed by stop(). `profiles` names the ModelsLab profiles, for the settings dialog."""
+        self._place, self._backend, self._profiles = place, backend, profiles
+        self._config = ConfigFile(place.folder / "local_api.json")
         self._runner: Runner | None = None
 
-        guarded = dict.fromkeys(SUBMIT, self._submit) | dict.fromkeys(FETCH, self._fetch)
+        guarded: dict[str, Handler] = {}
+        guarded |= dict.fromkeys(SUBMIT, self._submit)
+        guarded |= dict.fromkeys(FETCH, self._fetch)
         guarded |= dict.fromkeys(CANCEL, self._cancel)
         guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
-        self.handlers = {("POST", path): self._guarded(handler) for path, handler in guarded.items()} | {
+        self.handlers: dict[tuple[str, str], Answering] = {
+            **{("POST", path): self._guarded(handler) for path, handler in guarded.items()},
             ("GET", f"{FILES}{{name}}"): _answering(self._file),
             ("GET", SETTINGS): self._settings,
             ("POST", SETTINGS): self._change_settings,
@@ -54,7 +73,7 @@ class LocalApi:
         """Begin, if the settings say so; what is in the way is logged."""
         try:
             config = self._config.read()
-            reason = why_unavailable(config, self._info) if config.enabled else None
+            reason = why_unavailable(config, self._place) if config.enabled else None
             if config.enabled and not reason:
                 self._running()
         except (ConfigError, StoreError, OSError) as error:
@@ -69,73 +88,58 @@ class LocalApi:
 
     def _running(self) -> Runner:
         if self._runner is None:
-            runner = Runner(self._info, self._config)
+            runner = Runner(self._place, self._backend, self._config)
             runner.start()
             self._runner = runner
-            logging.info("FaceGen: the local Face Generator API is on, at %s/api%s", self._info.url, SUBMIT[0])
+            logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, SUBMIT[0])
         return self._runner
 
-    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _guarded(self, handler: Handler) -> Answering:
         """The handler behind the checks that all of them share."""
 
         @_answering
         async def handle(request: web.Request) -> web.Response:
-            config, origin = usable_config(request, self._config, self._info)
+            config, origin = usable_config(request, self._config, self._place)
             body = await read_json(request)
             check_key(request, body, config)
-            self._running()
-            return await handler(request, config, origin, body)
+            return await handler(Call(self._running(), request, config, origin, body))
 
         return handle
 
     # --- the contract
 
-    async def _submit(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
+    async def _submit(self, call: Call) -> web.Response:
         began = time.monotonic()
-        wanted, tip = read_request(body, Guard(config.allowed_hosts))
-        job = await self._runner.submit(wanted, tip, config.flavour(body.get("model_id")), origin)
-        left = config.hold_seconds - (time.monotonic() - began)
-        return self._state(await self._runner.wait(job, max(0, left)), config)
+        wanted, tip = read_request(call.body, Guard(call.config.allowed_hosts))
+        job = await call.runner.submit(wanted, tip, call.config.flavour(call.body.get("model_id")), call.origin)
+        left = call.config.hold_seconds - (time.monotonic() - began)
+        return _state(call, await call.runner.wait(job, max(0, left)))
 
-    async def _fetch(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
-        if job := self._asked(request, body):
-            job = await self._runner.wait(job, config.poll_seconds)
-        return self._state(job, config)
+    async def _fetch(self, call: Call) -> web.Response:
+        job = _asked(call)
+        return _state(call, await call.runner.wait(job, call.config.poll_seconds) if job else None)
 
-    async def _cancel(self, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
-        if job := self._asked(request, body):
-            job = await self._runner.cancel(job)
-        return self._state(job, config)
+    async def _cancel(self, call: Call) -> web.Response:
+        job = _asked(call)
+        return _state(call, await call.runner.cancel(job) if job else None)
 
-    async def _upload(self, name: str, request: web.Request, config: LocalConfig, origin: str, body: Any) -> web.Response:
-        picture = body.get(name) if isinstance(body, dict) else None
+    async def _upload(self, name: str, call: Call) -> web.Response:
+        picture = call.body.get(name) if isinstance(call.body, dict) else None
         if not isinstance(picture, str) or not picture or picture.lower().startswith("http"):
             raise ContractError({name: [f"The {name} field must be a picture as base64 or data URI."]})
         secret = new_name()
         try:
-            await save_face(picture, self._runner.results.path(secret, UPLOAD), lambda url: None, ())
+            await save_face(picture, call.runner.results.path(secret, UPLOAD), lambda url: None, ())
         except ContractError as error:
             raise ContractError({name: [text.replace("face_image", name) for text in error.errors["face_image"]]}) from error
-        link = self._runner.results.upload_link(secret, origin)
+        link = call.runner.results.upload_link(secret, call.origin)
         return web.json_response({"status": SUCCESS, "message": "Base64 to URL", "output": [link], "link": link})
-
-    def _asked(self, request: web.Request, body: Any) -> Job | None:
-        identifier = request.match_info.get("id")
-        if identifier is None:
-            identifier = body.get("request_id") if isinstance(body, dict) else None
-        text = str(identifier).strip() if isinstance(identifier, (str, int)) else ""
-        return self._runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
-
-    def _state(self, job: Job | None, config: LocalConfig) -> web.Response:
-        if job is None:
-            return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=config.keep_hours)))
-        return _answer(self._runner.response(job))
 
     # --- pictures
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """A picture, under its unguessable name; while it is in work, the answer waits for it."""
-        usable_config(request, self._config, self._info)
+        usable_config(request, self._config, self._place)
         runner = self._running()
         found = NAME.fullmatch(request.match_info["name"])
         if not found:
@@ -160,7 +164,7 @@ class LocalApi:
         """The settings, or the last that could be read, and why the API can't be on."""
         try:
             config = self._config.read()
-            return config, why_unavailable(config, self._info)
+            return config, why_unavailable(config, self._place)
         except ConfigError as error:
             return self._config.last, str(error)
 
@@ -195,7 +199,22 @@ class LocalApi:
         return await self._settings(request)
 
 
-def _answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]):
+def _asked(call: Call) -> Job | None:
+    """The request whose id is in the path or the body."""
+    identifier = call.request.match_info.get("id")
+    if identifier is None:
+        identifier = call.body.get("request_id") if isinstance(call.body, dict) else None
+    text = str(identifier).strip() if isinstance(identifier, (str, int)) else ""
+    return call.runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _state(call: Call, job: Job | None) -> web.Response:
+    if job is None:
+        return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=call.config.keep_hours)))
+    return _answer(call.runner.response(job))
+
+
+def _answering(handler: Answering) -> Answering:
     """The handler, where what it refuses or can't do becomes an answer in the contract's shape."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -207,7 +226,7 @@ def _answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]):
             return Refused(429, str(full), full.retry_after).answer()
         except ContractError as error:
             return _answer(FaceGenResponse(ERROR, message=error.errors))
-        except (StoreError, HostError) as error:
+        except (StoreError, BackendError) as error:
             return Refused(503, str(error)).answer()
         except OSError as error:
             logging.error("FaceGen: the local Face Generator API can't use its files. %s", error)

@@ -1,4 +1,4 @@
-"""The photo of a request: fetched or decoded, checked, and written where a graph can load it."""
+"""The photo of a request: fetched or decoded, checked, and written where the backend can read it."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -7,12 +7,14 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...atomic_write import atomic_path
 from ...contract import ContractError
 from ..download import DownloadError, Limits, download
-from ..picture_bytes import from_base64, open_rgb
+from ..picture_bytes import PictureError, from_base64, open_rgb
 
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
 MAX_PIXELS = 50_000_000
+MODE = 0o644  # of the file
 DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million pixels takes hundreds of megabytes
 Local = Callable[[str], Path | None]  # one of our own URLs -> its file
 
@@ -20,7 +22,8 @@ Local = Callable[[str], Path | None]  # one of our own URLs -> its file
 async def save_face(source: str, path: Path, local: Local, allow: Iterable[str]) -> None:
     """Write the photo behind `source` (an http(s) URL, a data URI or base64) to `path` as an RGB PNG without metadata.
 
-    Raises ContractError naming face_image if it can't be had or is no picture within the limits.
+    Raises ContractError naming face_image if it can't be had or is no picture within the limits, OSError if it can't be
+    written.
     """
     try:
         content: str | bytes = source
@@ -28,19 +31,13 @@ async def save_face(source: str, path: Path, local: Local, allow: Iterable[str])
             file = local(source)
             content = await download(source, LIMITS, allow) if file is None else file.read_bytes()
         await asyncio.get_running_loop().run_in_executor(DECODERS, _write, content, path)
-    except (DownloadError, ValueError) as error:
+    except (DownloadError, PictureError) as error:
         raise ContractError({"face_image": [f"The face_image field can't be used. {error}"]}) from error
 
 
 def _write(content: str | bytes, path: Path) -> None:
     image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes), MAX_PIXELS)
-    path.parent.mkdir(parents=True, exist_ok=True)
     clean = Image.new("RGB", image.size)  # pixels alone, none of the photo's metadata
     clean.paste(image)
-    temporary = path.with_suffix(".part")
-    try:
-        clean.save(temporary, "PNG", compress_level=1)
-        temporary.replace(path)
-    except OSError:  # such as a full disk
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_path(path, MODE) as part:
+        clean.save(part, "PNG", compress_level=1)

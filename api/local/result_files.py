@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import io
 import re
 import secrets
 import time
@@ -10,11 +11,13 @@ from pathlib import Path
 from PIL import Image
 from yarl import URL
 
+from ...atomic_write import atomic_path
 from .jobs import Job
-from .paths import FILES
+from .routes.paths import FILES, PREFIX
 
 NAME = re.compile(r"([0-9a-f]{32})-(\d|upload)\.(png|base64)")
 UPLOAD = "upload"
+MODE = 0o644  # of the files; their folder is its owner's alone
 
 
 def new_name() -> str:
@@ -22,6 +25,8 @@ def new_name() -> str:
 
 
 class Results:
+    """The files in `folder`, which is made where it lacks. Methods raise OSError."""
+
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -29,15 +34,14 @@ class Results:
     def path(self, secret: str, part: int | str) -> Path:
         return self.folder / f"{secret}-{part}.png"
 
-    def keep(self, job: Job, pictures: list[Path]) -> None:
-        """Copy the pictures of a request, without the graph that ComfyUI writes into them."""
+    def keep(self, job: Job, pictures: list[bytes]) -> None:
+        """Write the pictures of a request, whose files are given, without what a backend may have written into them."""
         for number, picture in enumerate(pictures):
-            target = self.path(job.secret, number)
-            with Image.open(picture) as image:
+            with Image.open(io.BytesIO(picture)) as image:
                 clean = Image.new(image.mode, image.size)
                 clean.paste(image)
-            clean.save(target.with_suffix(".part"), "PNG")
-            target.with_suffix(".part").replace(target)
+            with atomic_path(self.path(job.secret, number), MODE) as part:
+                clean.save(part, "PNG")
 
     def are_there(self, job: Job) -> bool:
         return all(self.path(job.secret, number).is_file() for number in range(job.samples))
@@ -48,10 +52,10 @@ class Results:
     def links(self, job: Job) -> tuple[str, ...]:
         """Where the pictures of a request are, or will be."""
         kind = "base64" if job.as_base64 else "png"
-        return tuple(f"{job.origin}/api{FILES}{job.secret}-{number}.{kind}" for number in range(job.samples))
+        return tuple(f"{job.origin}{PREFIX}{FILES}{job.secret}-{number}.{kind}" for number in range(job.samples))
 
     def upload_link(self, secret: str, origin: str) -> str:
-        return f"{origin}/api{FILES}{secret}-{UPLOAD}.png"
+        return f"{origin}{PREFIX}{FILES}{secret}-{UPLOAD}.png"
 
     def own_file(self, url: str, origin: str) -> Path | None:
         """The file behind one of our own URLs, which the guard would refuse as an address of this machine."""
@@ -61,7 +65,7 @@ class Results:
                 return None
         except ValueError:  # reading the host decodes it
             return None
-        found = NAME.fullmatch(given.path.removeprefix("/api").removeprefix(FILES))
+        found = NAME.fullmatch(given.path.removeprefix(PREFIX).removeprefix(FILES))
         path = self.path(found[1], found[2]) if found and found[3] == "png" else None
         return path if path and path.is_file() else None
 

@@ -1,4 +1,6 @@
-"""The paths of the local Face Generator API, without the /api under which ComfyUI mirrors every route."""
+"""The paths of the local Face Generator API. Each is served under PREFIX, too, and so the answers give them."""
+
+PREFIX = "/api"
 
 FAMILIES = ("/v6/image_editing", "/v1/enterprise/image_editing", "/v1/enterprise/face_gen")
 SUBMIT = ("/v6/image_editing/face_gen", "/v1/enterprise/image_editing/face_gen", "/v1/enterprise/face_gen/make_gen")

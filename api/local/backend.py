@@ -1,0 +1,109 @@
+"""What the local API asks of whoever makes the pictures, and all that it knows of them.
+
+The API saves the photo, starts a work, looks how it stands, takes its pictures over, and answers. All methods of a backend are
+called from the API's event loop, several may be under way at once, and none may block it. Where the work is done (this
+process, another one, other machines) is the backend's own business.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from ...contract import FaceGenRequest
+from ...errors import FaceGenError
+from .flavours import Flavour
+
+CANCELLED = "The request was cancelled."
+
+
+class BackendError(FaceGenError):
+    """A backend can't do something, or can't be asked. Clients read the message: no paths of this machine, no secrets."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One request to a backend.
+
+    `id` is made by the API before anything is started, so that even a work whose start got lost can be cancelled: a UUID,
+    in lower case with hyphens. `request` is complete: its seed is set, and its face_image is a file, see `face`. `flavour`
+    says which files the user has chosen; what it leaves out is the backend's choice.
+    """
+
+    id: str
+    request: FaceGenRequest
+    flavour: Flavour
+
+    @property
+    def face(self) -> Path:
+        """The photo: an upright RGB PNG without metadata on this machine's disk, there until the work has ended."""
+        return Path(self.request.face_image)
+
+
+class Phase(Enum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class State:
+    """How a work stands.
+
+    `message` says what went wrong, in words that a client can do something with (FAILED). `seconds` is how long the pictures
+    took to make, without waiting (DONE); without it the API takes the time since the start. `progress` is from 0 to 1,
+    None where it isn't known; it makes the answers' eta better.
+    """
+
+    phase: Phase
+    message: str = ""
+    seconds: float | None = None
+    progress: float | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.phase in (Phase.DONE, Phase.FAILED)
+
+
+class Backend(Protocol):
+    """Makes the pictures of works. A work that was cancelled is FAILED."""
+
+    async def start(self, work: Work) -> None:
+        """Take a work on. Returns when it waits or runs, and not when it is done. Each work is started once.
+
+        Raises BackendError if it can't be done; nothing of it waits or runs then.
+        """
+        ...
+
+    async def state(self, ids: Collection[str]) -> Mapping[str, State]:
+        """How these works stand, all in one call, which comes several times a second.
+
+        Asked only for works whose start has returned, until they have ended. Every id is in the answer; a work that the
+        backend knows nothing of (any more) is FAILED. Raises BackendError if that can't be said just now: it is asked again
+        some seconds later.
+        """
+        ...
+
+    async def cancel(self, id: str) -> None:
+        """Stop the work if it waits or runs, and delete what is left of it, its pictures included.
+
+        Idempotent, and nothing happens for an id that was never seen. It may come while `start` is under way; it then comes
+        once more after it. A work need not have stopped when this returns: its state is asked for until it has ended, and
+        then this is called again. It is also called for works whose results have become too old.
+        Raises BackendError if the backend can't be told.
+        """
+        ...
+
+    async def pictures(self, id: str) -> list[bytes]:
+        """The pictures of a work that is DONE, in order, each the bytes of a picture file (PNG); `request.samples` of them.
+
+        Bytes and not paths, so that nothing has to be on a disk that both can read. They are few and small: the contract
+        allows two of 512x512 pixels. Raises BackendError if they can't be had; the request has failed then.
+        """
+        ...
+
+    async def close(self) -> None:
+        """The API ends, and with it every work: it is reported as failed when the API is there again. Nothing follows."""
+        ...

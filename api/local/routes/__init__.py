@@ -1,0 +1,1 @@
+"""What is reached over HTTP: the paths, who may call them, and the answers."""

@@ -1,0 +1,114 @@
+"""ComfyUI's queue as the backend of the local API: a work is a prompt, with the work's id."""
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ....api.local.backend import CANCELLED, BackendError, Phase, State, Work
+from .comfyui import ComfyUI
+from .graph import build_graph, load_workflow, result_node
+
+VANISHED = State(Phase.FAILED, "The request was taken out of ComfyUI's queue.")
+
+
+@dataclass
+class Prompt:
+    """What is known of a work. `node` shows the pictures; it is empty until the graph is on its way to ComfyUI."""
+
+    node: str = ""
+    is_cancelled: bool = False
+    has_ended: bool = False
+    pictures: list[Path] = field(default_factory=list)
+
+
+class ComfyQueue:
+    """A Backend, see api/local/backend.py.
+
+    `temp` is ComfyUI's temporary folder, which LoadImage reads and PreviewImage writes: photos have to be in it, and pictures
+    stay there, for ComfyUI's own pages to show, until their work is deleted. `workflows` is the folder of the user's own.
+    """
+
+    def __init__(self, url: str, temp: Path, workflows: Path):
+        self._comfyui = ComfyUI(url)
+        self._temp, self._workflows = temp, workflows
+        self._prompts: dict[str, Prompt] = {}
+
+    async def start(self, work: Work) -> None:
+        prompt = self._prompts[work.id] = Prompt()
+        try:
+            template = load_workflow(work.flavour.workflow, self._workflows)
+            face = f"{work.face.relative_to(self._temp).as_posix()} [temp]"
+            graph = build_graph(template, work.flavour, work.request, face, await self._comfyui.choices())
+            if prompt.is_cancelled:
+                return
+            prompt.node = result_node(graph)
+            await self._comfyui.queue(graph, work.id)
+        except Exception:
+            del self._prompts[work.id]
+            if prompt.node:  # it may have been queued all the same
+                with contextlib.suppress(BackendError):
+                    await self._comfyui.cancel(work.id)
+            raise
+
+    async def state(self, ids: Collection[str]) -> Mapping[str, State]:
+        queued = await self._comfyui.queued()
+        return dict(zip(ids, await asyncio.gather(*(self._state(id, queued) for id in ids)), strict=True))
+
+    async def _state(self, id: str, queued: Mapping[str, bool]) -> State:
+        if id in queued:
+            return State(Phase.RUNNING if queued[id] else Phase.WAITING)
+        if (prompt := self._prompts.get(id)) is None:
+            return VANISHED
+        entry = await self._comfyui.history(id)
+        try:
+            state = self._end(prompt, entry) if entry else VANISHED
+        except BackendError as error:
+            state = State(Phase.FAILED, str(error))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            state = State(Phase.FAILED, f"ComfyUI's history of the request can't be read ({type(error).__name__}).")
+        prompt.has_ended = True
+        return state
+
+    def _end(self, prompt: Prompt, entry: Mapping[str, Any]) -> State:
+        """How a prompt ended, from its entry in ComfyUI's history."""
+        prompt.pictures = [self._picture(image) for image in entry["outputs"].get(prompt.node, {}).get("images", [])]
+        messages = dict(entry["status"]["messages"])
+        if "execution_success" in messages:
+            took = messages["execution_success"]["timestamp"] - messages["execution_start"]["timestamp"]
+            return State(Phase.DONE, seconds=took / 1000)
+        if error := messages.get("execution_error"):
+            return State(Phase.FAILED, f"{error.get('node_type')}: {error.get('exception_message')}".strip())
+        return State(Phase.FAILED, CANCELLED)
+
+    def _picture(self, image: Mapping[str, str]) -> Path:
+        path = (self._temp / image["subfolder"] / image["filename"]).resolve()
+        if image["type"] != "temp" or self._temp.resolve() not in path.parents:
+            raise BackendError("The workflow of the local API has to end in a Preview Image node.")
+        return path
+
+    async def cancel(self, id: str) -> None:
+        prompt = self._prompts.get(id)
+        if prompt is None:
+            return
+        if prompt.has_ended:
+            del self._prompts[id]
+            for path in prompt.pictures:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            return
+        prompt.is_cancelled = True
+        if prompt.node:
+            await self._comfyui.cancel(id)
+
+    async def pictures(self, id: str) -> list[bytes]:
+        paths = self._prompts[id].pictures if id in self._prompts else []
+        try:
+            return await asyncio.to_thread(lambda: [path.read_bytes() for path in paths])
+        except OSError as error:
+            raise BackendError(f"ComfyUI's picture can't be read: {error.strerror or type(error).__name__}.") from error
+
+    async def close(self) -> None:
+        await self._comfyui.close()

@@ -1,0 +1,217 @@
+"""The seam between the API and whoever makes the pictures: real HTTP before it, a backend in memory behind it, no ComfyUI."""
+
+import base64
+import io
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facegen.api.local import runner as runner_module
+from facegen.api.local.backend import BackendError
+from local_api_server import BODY, ApiServer, data_uri
+from memory_backend import MemoryBackend
+from waiting import until
+
+SUBMIT = "/api/v6/image_editing/face_gen"
+
+
+@pytest.fixture
+def backend():
+    return MemoryBackend()
+
+
+@pytest.fixture
+def server(tmp_path, backend, monkeypatch):
+    monkeypatch.setattr(runner_module, "POLL", 0.02)
+    monkeypatch.setattr(runner_module, "PATIENCE", 0.1)
+    with ApiServer(tmp_path, backend, enabled=True, poll_seconds=0.1) as running:
+        yield running
+
+
+@pytest.fixture
+def held(server, backend):
+    """The server while the backend doesn't finish anything."""
+    server.configure(enabled=True, hold_seconds=0, poll_seconds=0, max_queued=50)
+    backend.gate.clear()
+    return server
+
+
+def cancel(server, identifier):
+    return server.post(f"/api/v6/image_editing/cancel/{identifier}")
+
+
+def shade(picture):
+    return np.asarray(Image.open(io.BytesIO(picture)))[0, 0].tolist()
+
+
+# --- what a backend is given and gives
+
+
+def test_a_request_becomes_the_backends_pictures(server, backend):
+    answer = server.submit({**BODY, "samples": 2, "seed": 7, "base64": True, "track_id": "a"})
+    assert answer["status"] == "success" and answer["generationTime"] == 1.5
+    assert [shade(base64.b64decode(text)) for text in answer["output"]] == [[200, 0, 0], [200, 1, 0]]
+    assert server.fetch(answer["id"]) == answer
+
+
+@pytest.mark.parametrize("seed", [7, None])
+def test_a_work_is_complete(server, backend, seed):
+    answer = server.submit({**BODY, "seed": seed, "style": "anime", "model_id": "ai-avatar-generatorface-gen"})
+    (work,) = backend.works.values()
+    assert work.request.seed == answer["meta"]["seed"] and (seed is None or work.request.seed == seed)
+    assert (work.request.style, work.request.width, work.request.prompt) == ("anime", 64, "a sailor")
+    assert work.flavour.workflow == "local_sdxl" and work.request.webhook is None
+    assert work.id == work.id.lower() and len(work.id) == 36
+    assert work.face.parent == server.photos and not work.face.exists(), "the photo is there until the work has ended"
+
+
+def test_without_a_time_of_the_backends_the_api_takes_its_own(server, backend):
+    backend.seconds = None
+    backend.gate.clear()
+    threading.Timer(0.3, backend.gate.set).start()
+    assert 0.05 < server.submit(BODY)["generationTime"] < 10
+
+
+def test_the_state_of_many_is_asked_in_one_call(held, backend):
+    ids = [held.submit(BODY)["id"] for _ in range(5)]
+    until(lambda: any(len(asked) == 5 for asked in backend.asked))
+    backend.gate.set()
+    until(lambda: all(held.fetch(identifier)["status"] == "success" for identifier in ids))
+    time.sleep(0.1)
+    asked = len(backend.asked)
+    time.sleep(0.2)
+    assert len(backend.asked) == asked, "nothing is asked for works that have ended"
+
+
+def test_progress_is_optional_and_makes_the_eta_better(held, backend):
+    (etas := []).append(held.submit(BODY)["eta"])
+    backend.progress = 0.5
+    until(lambda: held.fetch(1)["eta"] < etas[0])
+    assert etas[0] == 30 and held.fetch(1)["eta"] == 15
+
+
+def test_fifty_at_once_are_neither_lost_nor_doubled(server, backend):
+    server.configure(enabled=True, max_queued=50, hold_seconds=60)
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda seed: server.submit({**BODY, "seed": seed}), range(50)))
+    assert [a["status"] for a in answers] == ["success"] * 50
+    assert [a["meta"]["seed"] for a in answers] == list(range(50))
+    assert sorted(work.request.seed for work in backend.works.values()) == list(range(50))
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"refuse": "There is no checkpoint."}, "There is no checkpoint."),
+        ({"fail": "No face found in the 40x50 picture."}, "No face found in the 40x50 picture."),
+        ({"crash": BackendError("The worker is gone.")}, "The worker is gone."),
+        ({"crash": RuntimeError("secret")}, "The request failed (RuntimeError); The program's log says more."),
+        ({"extra": 1}, "2 pictures were made; 1 were asked for."),
+        ({"lose": True}, "The request was lost. Send it again."),
+    ],
+)
+def test_an_error_in_words_reaches_the_client(server, backend, broken, says):
+    vars(backend).update(broken)
+    answer = server.submit(BODY)
+    assert answer == {"status": "failed", "id": answer["id"], "output": "", "message": says}
+    assert server.fetch(answer["id"]) == answer
+    assert not any(server.photos.iterdir())
+
+
+def test_a_backend_that_cannot_be_asked_for_a_while_is_asked_again(server, backend, caplog):
+    backend.away = "The workers can't be reached."
+    server.configure(enabled=True, hold_seconds=0.2, poll_seconds=0)
+    identifier = server.submit(BODY)["id"]
+    until(lambda: "The workers can't be reached." in caplog.text)
+    assert server.fetch(identifier)["status"] == "processing"
+    backend.away = None
+    until(lambda: server.fetch(identifier)["status"] == "success")
+
+
+# --- cancelling
+
+
+def test_a_cancelled_work_is_watched_to_its_end_and_nothing_of_it_stays(held, backend):
+    identifier = held.submit(BODY)["id"]
+    until(lambda: backend.works)
+    (work,) = backend.works.values()
+    status, answer = cancel(held, identifier)
+    assert status == 200 and answer["message"] == "The request was cancelled."
+    assert backend.cancelled == [work.id] and work.face.exists(), "it may be reading the photo still"
+    assert cancel(held, identifier)[1] == answer
+    backend.gate.set()
+    until(lambda: not work.face.exists())
+    assert set(backend.cancelled) == {work.id} and len(backend.cancelled) == 2
+    assert held.fetch(identifier) == answer
+
+
+def test_cancelled_on_its_way_to_the_backend(held, backend):
+    backend.door.clear()
+    identifier = held.submit(BODY)["id"]
+    until(lambda: backend.knocked)
+    assert cancel(held, identifier)[1]["status"] == "failed" and len(backend.cancelled) == 1
+    backend.door.set()
+    until(lambda: len(backend.cancelled) >= 2)
+    backend.gate.set()
+    until(lambda: not any(held.photos.iterdir()))
+    assert set(backend.cancelled) == set(backend.knocked)
+
+
+def test_a_backend_that_cannot_be_told_to_stop(held, backend):
+    identifier = held.submit(BODY)["id"]
+    until(lambda: backend.works)
+    backend.away = "The workers can't be reached."
+    status, answer = cancel(held, identifier)
+    assert status == 503 and answer["message"] == "The workers can't be reached."
+    assert held.fetch(identifier)["message"] == "The request was cancelled."
+
+
+# --- the end
+
+
+def test_what_is_too_old_is_deleted_at_the_backend_too(server, backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.02)
+    with ApiServer(tmp_path / "other", backend, enabled=True) as other:
+        identifier = other.submit(BODY)["id"]
+        assert backend.files
+        monkeypatch.setattr(runner_module, "too_old", lambda hours: time.time() + 1)
+        until(lambda: other.fetch(identifier)["status"] == "error")
+        assert not backend.files
+
+
+def test_what_was_in_work_at_the_end_is_failed_when_the_api_is_there_again(tmp_path, backend):
+    with ApiServer(tmp_path, backend, enabled=True, hold_seconds=0) as first:
+        backend.gate.clear()
+        identifier = first.submit(BODY)["id"]
+        until(lambda: backend.works)
+    assert backend.is_closed
+    with ApiServer(tmp_path, MemoryBackend()) as second:
+        answer = second.fetch(identifier)
+        assert answer["message"] == "The program was stopped while this request was in work. Send it again."
+        assert second.submit(BODY)["status"] in ("processing", "success")
+
+
+def test_the_api_speaks_of_the_program_that_serves_it(tmp_path, backend):
+    with ApiServer(tmp_path, backend) as server:
+        status, answer = server.post(SUBMIT, BODY)
+        assert status == 404
+        assert answer["message"] == "The local Face Generator API is off: turn it on with the switch."
+        backend.fail = "It failed."
+        server.configure(enabled=True)
+        answers = [answer, server.submit(BODY), server.submit({}), server.fetch(99), server.submit({**BODY, "face_image": "x"})]
+        assert "ComfyUI" not in json.dumps(answers)
+
+
+def test_an_uploaded_face_needs_no_backend(server, backend):
+    (link,) = server.post("/v6/base64_to_url", {"base64_string": data_uri(120)})[1]["output"]
+    assert not backend.knocked
+    (url,) = server.submit({**BODY, "face_image": link})["output"]
+    assert shade(server.get(url)[1])[0] == 120

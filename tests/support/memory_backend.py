@@ -1,0 +1,71 @@
+"""A backend of the local API in a few lines, on nothing but memory: tests hold it, break it and read what it was asked."""
+
+import asyncio
+import io
+import threading
+
+from PIL import Image
+
+from facegen.api.local.backend import CANCELLED, BackendError, Phase, State
+
+
+class MemoryBackend:
+    """Makes pictures in the grey of the request's photo, at once.
+
+    While `gate` is clear works keep running, with `progress`, and while `door` is, none is taken on. `refuse` is what start
+    says, `fail` what works end with, `away` what everything says while the backend can't be asked, and `lose` makes it forget
+    works. `seconds` is how long a picture is said to take. An exception in `crash` is raised by pictures().
+    """
+
+    def __init__(self):
+        self.gate, self.door = threading.Event(), threading.Event()
+        self.gate.set()
+        self.door.set()
+        self.refuse = self.fail = self.away = self.crash = self.progress = None
+        self.lose, self.seconds, self.extra = False, 1.5, 0
+        self.works, self.files, self.stopped = {}, {}, set()
+        self.knocked, self.cancelled, self.asked, self.is_closed = [], [], [], False
+
+    async def start(self, work):
+        self.knocked.append(work.id)
+        while not self.door.is_set():
+            await asyncio.sleep(0.01)
+        if self.refuse:
+            raise BackendError(self.refuse)
+        with Image.open(work.face) as photo:
+            shade = photo.getpixel((0, 0))[0]
+        self.works[work.id] = work
+        self.files[work.id] = [self._picture(work, shade, n) for n in range(work.request.samples + self.extra)]
+
+    def _picture(self, work, shade, number):
+        file = io.BytesIO()
+        Image.new("RGB", (work.request.width, work.request.height), (shade, number, 0)).save(file, "PNG")
+        return file.getvalue()
+
+    async def state(self, ids):
+        if self.away:
+            raise BackendError(self.away)
+        self.asked.append(list(ids))
+        return {} if self.lose else {id: self._state(id) for id in ids}
+
+    def _state(self, id):
+        if not self.gate.is_set():
+            return State(Phase.RUNNING, progress=self.progress)
+        if id in self.stopped:
+            return State(Phase.FAILED, CANCELLED)
+        return State(Phase.FAILED, self.fail) if self.fail else State(Phase.DONE, seconds=self.seconds)
+
+    async def cancel(self, id):
+        if self.away:
+            raise BackendError(self.away)
+        self.cancelled.append(id)
+        self.stopped.add(id)
+        self.files.pop(id, None)
+
+    async def pictures(self, id):
+        if self.crash:
+            raise self.crash
+        return self.files[id]
+
+    async def close(self):
+        self.is_closed = True
