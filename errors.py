@@ -95,6 +95,10 @@ class BrokenNudeNetError(FaceGenError):
     """NudeNet is installed, and its model can't be used: damaged, or of another version than is needed."""
 
 
+class BrokenCheckerError(FaceGenError):
+    """The files of a safety checker are damaged, not whole, or of another kind."""
+
+
 class NoVerdictError(FaceGenError):
     """A safety checker couldn't judge a picture, so that none was let through."""
 

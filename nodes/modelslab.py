@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..api.hosted import profiles
 from ..contract import ContractError, FaceGenRequest
-from ..errors import FaceGenError, advise
+from ..errors import Cures, FaceGenError, advise
 from ..models.pictures import require_rgb
 from .host.background_loop import OwnLoop
 from .host.cures import PICTURES
@@ -132,7 +132,7 @@ class FaceGenModelsLab(io.ComfyNode):
                 work = client.generate(request)
             result = await _interruptible(work, client.progress)
         except (RemoteError, profiles.ProfileError, ContractError) as error:
-            cures: dict[type[FaceGenError], str] = {
+            cures: Cures = {
                 RefusedPhotoError: "Connect such a photo to face_image; the Face Quality node checks it.",
                 NotFetchedError: f"Set request_id to {getattr(error, 'request_id', '')} and queue again.",
             }

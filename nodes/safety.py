@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..errors import Cures, UnsafeLabelsError, advise
+from ..errors import BrokenCheckerError, Cures, UnsafeLabelsError, advise
 from ..models import onnx_providers
 from ..models.safety import checking, load, redaction
 from ..models.safety.filter import filter_images
@@ -22,7 +22,11 @@ from .widgets import widget
 MODEL_FOLDER = "safety_checker"
 WANTED = f"{load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"
 
-LOADING: Cures = {**NUDENET, UnsafeLabelsError: "Write the labels that are unsafe into unsafe_labels, separated by commas."}
+LOADING: Cures = {
+    **NUDENET,
+    UnsafeLabelsError: "Write the labels that are unsafe into unsafe_labels, separated by commas.",
+    BrokenCheckerError: "Put all its files there again, as they were published.",
+}
 
 
 def _checkers() -> list[str]:

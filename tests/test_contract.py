@@ -2,7 +2,8 @@
 
 import pytest
 
-from facegen.contract import FIELDS, ContractError, FaceGenRequest
+from facegen.contract import FIELDS, STYLES, ContractError, FaceGenRequest
+from facegen.nodes.widgets import widget
 
 GOOD = {"prompt": "pretty woman", "face_image": "https://example.com/face.jpg"}
 
@@ -84,6 +85,20 @@ def test_outside_the_contract(changes, says):
     with pytest.raises(ContractError, match=says) as error:
         FaceGenRequest(**GOOD | changes)
     assert list(error.value.errors)[-1] in changes
+
+
+def test_a_widget_states_what_the_contract_does():
+    steps, style = FIELDS["num_inference_steps"], FIELDS["style"]
+    assert widget("num_inference_steps", step=10) == {
+        "default": 31,
+        "min": 21,
+        "max": 41,
+        "step": 10,
+        "tooltip": steps.description,
+    }
+    assert widget("style") == {"default": "realistic", "options": list(STYLES), "tooltip": style.description}
+    assert widget("width", max=8192, tooltip="x") == {"default": 512, "min": 64, "max": 8192, "step": 8, "tooltip": "x"}
+    assert widget("prompt") == {"tooltip": FIELDS["prompt"].description}  # it has no default
 
 
 def test_every_problem_is_named_at_once():

@@ -79,15 +79,16 @@ def embed_photos(
     identities = torch.cat([photo.identities for photo in used if photo.identities is not None])
     hidden, zero = (None, None) if encode is None else encode(crops)
     metadata = tuple(face.metadata(face_analysis) for photo in used for face in photo.chosen)
-    faces = FaceEmbeds(identities, hidden, zero, metadata)
+    face_embeds = FaceEmbeds(identities, hidden, zero, metadata)
     owners = [photo.number for photo in used for _ in photo.chosen]
-    report = _report(face_analysis, photos, faces, owners, combine, select)
+    report = _report(face_analysis, photos, face_embeds, owners, combine, select)
     if combine == "one per image" and missing:
-        faces = _with_places(faces, [len(photo.chosen) for photo in photos])
+        face_embeds = _with_places(face_embeds, [len(photo.chosen) for photo in photos])
     for warning in report["warnings"]:
         log.warning("FaceGen: %s", warning)
     mask = torch.stack([face_mask(photo.chosen, *photo.bgr.shape[:2]) for photo in photos])
-    return EmbeddedPhotos(faces.combined(combine), crops, as_batch([photo.annotated for photo in photos]), report, mask)
+    annotated = as_batch([photo.annotated for photo in photos])
+    return EmbeddedPhotos(face_embeds.combined(combine), crops, annotated, report, mask)
 
 
 def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
@@ -101,24 +102,24 @@ def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, select: str
     return _Photo(number, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
 
 
-def _with_places(faces: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
+def _with_places(face_embeds: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
     """`counts` faces for each photo, and one row for nobody where there is none, so that the n-th stays the n-th."""
     rows: list[int] = []
     metadata: list[dict[str, Any]] = []
     at = 0
     for count in counts:
         rows += range(at, at + count) if count else [-1]
-        metadata += faces.faces[at : at + count] if count else [NOBODY]
+        metadata += face_embeds.faces[at : at + count] if count else [NOBODY]
         at += count
-    identity = torch.cat([faces.identity, torch.zeros_like(faces.identity[:1])])[rows]  # -1 is the row of zeros
-    hidden = faces.clip_hidden
-    if hidden is not None and faces.clip_hidden_zero is not None:
-        hidden = torch.cat([hidden, faces.clip_hidden_zero.to(hidden)])[rows]
-    return FaceEmbeds(identity, hidden, faces.clip_hidden_zero, tuple(metadata), per_image=True)
+    identity = torch.cat([face_embeds.identity, torch.zeros_like(face_embeds.identity[:1])])[rows]  # -1 is the row of zeros
+    hidden = face_embeds.clip_hidden
+    if hidden is not None and face_embeds.clip_hidden_zero is not None:
+        hidden = torch.cat([hidden, face_embeds.clip_hidden_zero.to(hidden)])[rows]
+    return FaceEmbeds(identity, hidden, face_embeds.clip_hidden_zero, tuple(metadata), per_image=True)
 
 
 def _report(
-    face_analysis: FaceAnalysis, photos: list[_Photo], faces: FaceEmbeds, owners: list[int], combine: str, select: str
+    face_analysis: FaceAnalysis, photos: list[_Photo], face_embeds: FaceEmbeds, owners: list[int], combine: str, select: str
 ) -> dict[str, Any]:
     warnings: list[str] = []
     pictures = []
@@ -134,7 +135,7 @@ def _report(
             problems = face.get("quality", {}).get("problems", ())
             warnings += [f"picture {photo.number}, face {face['index']}: {problem}" for problem in problems]
     same = combine != "one per image" and select != "all"
-    strangers = outliers(faces.normed_identity) if same else {}
+    strangers = outliers(face_embeds.normed_identity) if same else {}
     for row, cosine in strangers.items():
         warnings.append(
             f"picture {owners[row]} seems to show somebody else: its cosine to the other faces is {cosine:.2f}, and "

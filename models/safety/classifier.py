@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ...errors import FaceGenError, UnsafeLabelsError
+from ...errors import BrokenCheckerError, FaceGenError, UnsafeLabelsError
 from ..pictures import batches, require_rgb
 from .checking import Place, SafetyResult, on_scale, stay
 
@@ -53,9 +53,10 @@ class ClassifierChecker:
 
     preset         one of LIMITS.
     unsafe_labels  the labels that make a picture unsafe; empty: those whose names say so.
-    place          see safety.Place.
+    place          see checking.Place.
 
-    Raises FaceGenError when the folder can't be used, and UnsafeLabelsError when it isn't clear which labels are unsafe.
+    Raises BrokenCheckerError when the folder can't be used, UnsafeLabelsError when it isn't clear which labels are unsafe,
+    FaceGenError on another preset or without transformers.
     """
 
     def __init__(
@@ -129,11 +130,11 @@ def _load(folder: Path) -> tuple[Any, Any]:
             folder, use_safetensors=True, output_loading_info=True, **local
         )
     except Exception as error:  # what transformers raises has no common type
-        raise FaceGenError(
+        raise BrokenCheckerError(
             f"The image classifier in {folder} could not be loaded ({type(error).__name__}: {error}). It needs config.json, "
             "preprocessor_config.json and model.safetensors as published."
         ) from error
     # transformers would fill in random numbers.
     if lacking := sorted(str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]):
-        raise FaceGenError(f"model.safetensors in {folder} lacks {', '.join(lacking[:3])}. Get the file again.")
+        raise BrokenCheckerError(f"model.safetensors in {folder} lacks {', '.join(lacking[:3])}.")
     return processor, model

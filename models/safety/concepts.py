@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ...errors import FaceGenError, NoVerdictError
+from ...errors import BrokenCheckerError, FaceGenError, NoVerdictError
 from ..pictures import batches, require_rgb
 from .checking import DEFAULT_THRESHOLD, Place, SafetyResult, stay
 from .clip_vit import VisionTransformer, preprocess
@@ -46,30 +46,31 @@ class ConceptModel(nn.Module):
 
 
 def load_concept_model(path: Path) -> ConceptModel:
-    """The network in float32 from a safetensors file. Raises FaceGenError when the file isn't a whole safety checker."""
+    """The network in float32 from a safetensors file. Raises BrokenCheckerError when the file isn't a whole safety
+    checker."""
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise FaceGenError(f"{path} can't be read as safetensors: {error}") from error
+        raise BrokenCheckerError(f"{path} can't be read as safetensors: {error}") from error
     named = {n.replace(NESTED, "vision_model."): t for n, t in tensors.items() if not n.endswith("position_ids")}
     wrong = f"{path} is not Stable Diffusion's safety checker: "
     try:
         model = ConceptModel(VisionTransformer.like(named, "vision_model."), {n: t.shape for n, t in named.items()})
         model.load_state_dict({n: t.float() for n, t in named.items()}, assign=True)
     except KeyError as error:
-        raise FaceGenError(f"{wrong}it holds no tensor {error.args[0]}.") from error
+        raise BrokenCheckerError(f"{wrong}it holds no tensor {error.args[0]}.") from error
     except (RuntimeError, ValueError) as error:  # names missing and superfluous tensors, or unexpected sizes
-        raise FaceGenError(f"{wrong}{error}") from error
+        raise BrokenCheckerError(f"{wrong}{error}") from error
     if any(len(getattr(model, f"{name}_weights")) != len(getattr(model, name)) for name in (CONCEPTS, SPECIAL)):
-        raise FaceGenError(f"{wrong}it has not one limit for each concept.")
+        raise BrokenCheckerError(f"{wrong}it has not one limit for each concept.")
     projected, *known = (len(model.visual_projection.weight), model.concept_embeds.shape[1], model.special_care_embeds.shape[1])
     if other := [size for size in known if size != projected]:
-        raise FaceGenError(f"{wrong}it projects to {projected} numbers, and its concepts have {other[0]}.")
+        raise BrokenCheckerError(f"{wrong}it projects to {projected} numbers, and its concepts have {other[0]}.")
     if bad := [n for n, t in model.state_dict().items() if not t.isfinite().all()]:
-        raise FaceGenError(f"{path} is damaged: NaN or infinity in {bad[0]}. Get the file again.")
+        raise BrokenCheckerError(f"{path} is damaged: NaN or infinity in {bad[0]}.")
     # To a concept of zeros nothing is near, so nothing would ever be flagged.
     if not all(c.norm(dim=-1).all() for c in (model.concept_embeds, model.special_care_embeds)):
-        raise FaceGenError(f"{path} is damaged: a concept consists of zeros. Get the file again.")
+        raise BrokenCheckerError(f"{path} is damaged: a concept consists of zeros.")
     return model.eval().requires_grad_(False)
 
 
@@ -77,9 +78,9 @@ class ConceptChecker:
     """Stable Diffusion's safety checker from a safetensors file, with the published decision.
 
     preset  one of STRICTNESS.
-    place   see safety.Place.
+    place   see checking.Place.
 
-    Raises FaceGenError when the file can't be used.
+    Raises BrokenCheckerError when the file can't be used, FaceGenError on another preset.
     """
 
     def __init__(self, path: Path, name: str, preset: str = "default", place: Place = stay):

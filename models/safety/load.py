@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from ...errors import FaceGenError
+from ...errors import BrokenCheckerError, FaceGenError
 from .checking import Place, SafetyChecker, stay
 
 NUDENET = "nudenet"
@@ -38,11 +38,11 @@ def load_checker(
     """The checker `name`: "nudenet", or one of find_checkers(folders).
 
     provider       for NudeNet: a label of onnx_providers.PROVIDERS, or "auto".
-    preset         one of safety.PRESETS.
+    preset         one of checking.PRESETS.
     unsafe_labels  for image classifiers: their unsafe labels, if their names don't say.
-    place          see safety.Place; for the others.
+    place          see checking.Place; for the others.
 
-    Raises FaceGenError when there is none of that name or it can't run.
+    Raises FaceGenError when there is none of that name or it can't run, and as the checkers do.
     """
     if name == NUDENET:
         from .nudenet import NudeNetChecker
@@ -66,11 +66,11 @@ def load_checker(
 def concept_file(entry: Path) -> Path | None:
     """The file of a Stable Diffusion safety checker; None if `entry` is a folder with an image classifier.
 
-    Raises FaceGenError when it is neither.
+    Raises BrokenCheckerError when it is neither.
     """
     if entry.is_file():
         if "concept_embeds" not in _tensor_names(entry):
-            raise FaceGenError(
+            raise BrokenCheckerError(
                 f"{entry} is not Stable Diffusion's safety checker: it holds no tensor concept_embeds. An image classifier "
                 "needs a folder of its own, with its config.json and preprocessor_config.json."
             )
@@ -79,7 +79,7 @@ def concept_file(entry: Path) -> Path | None:
         config = json.loads((entry / "config.json").read_text(encoding="utf-8"))
         architectures = config.get("architectures") or []
     except (OSError, ValueError, AttributeError) as error:
-        raise FaceGenError(f"{entry / 'config.json'} can't be read: {error}") from error
+        raise BrokenCheckerError(f"{entry / 'config.json'} can't be read: {error}") from error
     if "StableDiffusionSafetyChecker" not in architectures:
         return None
     files = sorted(entry.glob("*.safetensors"))
@@ -91,4 +91,4 @@ def _tensor_names(file: Path) -> set[str]:
         with safe_open(file, "pt") as tensors:
             return set(tensors.keys())
     except (OSError, SafetensorError) as error:
-        raise FaceGenError(f"{file} can't be read as safetensors: {error}") from error
+        raise BrokenCheckerError(f"{file} can't be read as safetensors: {error}") from error

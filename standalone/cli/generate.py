@@ -9,7 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...contract import FIELDS, OF_THE_ANSWER, FaceGenRequest
-from ...errors import BrokenNudeNetError, Cures, FaceGenError, MissingNudeNetError, TinyFilesError, advise
+from ...errors import (
+    BrokenModelPackError,
+    BrokenNudeNetError,
+    Cures,
+    FaceGenError,
+    MissingLibraryError,
+    MissingNudeNetError,
+    TinyFilesError,
+    UnreadableFileError,
+    advise,
+)
 from ...models.tiny_files import require_tiny_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +38,9 @@ MODEL_OPTIONS = {
     "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
 }
 CURES: Cures = {
+    MissingLibraryError: 'Run `pip install "insightface>=2.1"` with the Python that runs this.',
+    BrokenModelPackError: "Download the pack again.",
+    UnreadableFileError: "Download the file again.",
     MissingNudeNetError: "Run `pip install -U nudenet` with the Python that runs this.",
     BrokenNudeNetError: "Run `pip install --force-reinstall nudenet` with the Python that runs this.",
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
@@ -140,7 +153,8 @@ def load_engine(weights):
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
-    return Engine(weights)
+    with advise("generate", CURES):
+        return Engine(weights)
 
 
 def choose_weights(options: argparse.Namespace):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from facegen.errors import FaceGenError, NoVerdictError, UnsafeLabelsError
+from facegen.errors import BrokenCheckerError, FaceGenError, NoVerdictError, UnsafeLabelsError
 from facegen.models.safety import checking, classifier
 from facegen.models.safety.classifier import ClassifierChecker, unsafe_among
 from facegen.models.safety.load import find_checkers, load_checker
@@ -190,7 +190,7 @@ def other_size(folder):
 )
 def test_a_folder_that_is_not_whole_is_refused(tmp_path, change, says):
     change(save_classifier(tmp_path / "detector"))
-    with pytest.raises(FaceGenError, match=f"(?s){says}"):
+    with pytest.raises(BrokenCheckerError, match=f"(?s){says}"):
         load_checker("detector", folders=[tmp_path])
 
 
@@ -200,13 +200,13 @@ def test_pickles_and_code_from_the_folder_are_not_run(tmp_path):
     torch.save(tensors, folder / "pytorch_model.bin")
     save_file({"a": torch.zeros(1)}, folder / "other.safetensors")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(FaceGenError, match="could not be loaded"):
+    with pytest.raises(BrokenCheckerError, match="could not be loaded"):
         load_checker("detector", folders=[tmp_path])
     config = json.loads((folder / "config.json").read_text())
     (folder / "code.py").write_text("raise SystemExit('run')")
     code = {"auto_map": {"AutoModelForImageClassification": "code.X", "AutoConfig": "code.Y"}, "model_type": "unknown"}
     (folder / "config.json").write_text(json.dumps(config | code))
-    with pytest.raises(FaceGenError, match="could not be loaded"):
+    with pytest.raises(BrokenCheckerError, match="could not be loaded"):
         load_checker("detector", folders=[tmp_path])
 
 

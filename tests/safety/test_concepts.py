@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facegen.errors import BadPicturesError, FaceGenError, NoVerdictError
+from facegen.errors import BadPicturesError, BrokenCheckerError, FaceGenError, NoVerdictError
 from facegen.models.safety import checking
 from facegen.models.safety import concepts as concepts_module
 from facegen.models.safety.clip_vit import preprocess
@@ -191,17 +191,17 @@ def test_a_file_that_is_not_whole_is_refused(state, tmp_path, change, says):
     broken = {name: tensor.clone() for name, tensor in state.items()}
     change(broken)
     path = save_concepts(broken, tmp_path / "broken.safetensors")
-    with pytest.raises(FaceGenError, match=f"(?s)broken.safetensors.*{says}"):
+    with pytest.raises(BrokenCheckerError, match=f"(?s)broken.safetensors.*{says}"):
         load_checker("broken.safetensors", folders=[tmp_path])
     assert path.is_file()
 
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.safetensors").write_text("not safetensors")
-    with pytest.raises(FaceGenError, match="text.safetensors can't be read as safetensors"):
+    with pytest.raises(BrokenCheckerError, match="text.safetensors can't be read as safetensors"):
         load_checker("text.safetensors", folders=[tmp_path])
     save_concepts({"weight": torch.ones(2)}, tmp_path / "lora.safetensors")
-    with pytest.raises(FaceGenError, match="lora.safetensors is not.*folder of its own"):
+    with pytest.raises(BrokenCheckerError, match="lora.safetensors is not.*folder of its own"):
         load_checker("lora.safetensors", folders=[tmp_path])
 
 

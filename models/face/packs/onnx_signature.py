@@ -1,7 +1,7 @@
 """What an ONNX file takes and gives, read from its outline.
 
 Weights are skipped over, so a file of hundreds of megabytes costs milliseconds, and neither onnx nor onnxruntime is
-imported: a list of choices can be made while ComfyUI starts.
+imported: a host can list its choices while it starts.
 """
 
 from collections.abc import Iterator

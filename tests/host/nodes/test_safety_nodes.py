@@ -169,6 +169,13 @@ def test_without_any_checker_the_loader_says_what_to_do(run, pack_nodes, folder_
         run("FaceGenLoadSafetyChecker", checker="nudenet")
 
 
+def test_a_broken_file_is_named_with_the_cure(run, folder_paths, monkeypatch, tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes(b"no tensors")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "safety_checker", ([str(tmp_path)], set()))
+    with pytest.raises(FaceGenError, match=r"^Load Safety Checker: .*cut\.safetensors can't be read.* as they were published"):
+        run("FaceGenLoadSafetyChecker", checker="cut.safetensors")
+
+
 def test_a_broken_nudenet_is_named_with_the_cure(run, monkeypatch, tmp_path):
     spec = importlib.machinery.ModuleSpec("nudenet", None)
     spec.submodule_search_locations = [str(tmp_path)]

@@ -270,15 +270,15 @@ def load():
     for node in asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list()):
         node.GET_SCHEMA()
     return time.process_time() - begin
-theirs = set(sys.modules)  # a newer ComfyUI imports cv2 itself
+there = set(sys.modules)  # newer ComfyUIs import cv2 themselves
 seconds = [load()]
 folders = [folder_paths.get_folder_paths(n) for n in ("ipadapter", "insightface")]
 for _ in range(4):
     for name in [name for name in sys.modules if name.split(".")[0] == "pack"]:
         del sys.modules[name]
     seconds.append(load())
-ours = set(sys.modules) - theirs
-heavy = [m for m in ("insightface", "onnxruntime", "onnx", "cv2", "diffusers", "nudenet", "skimage") if m in ours]
+libraries = {{"insightface", "onnxruntime", "onnx", "cv2", "diffusers", "nudenet", "skimage"}}
+heavy = sorted(libraries & set(sys.modules) - there)
 print(json.dumps({{"seconds": seconds, "heavy": heavy, "on_path": {str(ROOT)!r} in sys.path, "folders": folders,
                    "set": {folder!r}, "models": folder_paths.models_dir}}))
 """
