@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from torch import Tensor
 
+from ..atomic_write import atomic_path
 from ..errors import FaceGenError
 
 
@@ -54,14 +55,9 @@ def save_png(picture: Tensor, path: Path, parameters: dict) -> None:
     """
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", json.dumps(parameters, ensure_ascii=False))
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            to_image(picture).save(temporary, "PNG", pnginfo=info)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_path(path, mode=0o644) as part:
+            to_image(picture).save(part, "PNG", pnginfo=info)
     except OSError as error:
         raise FaceGenError(f"{path} can't be written: {error}") from error
 

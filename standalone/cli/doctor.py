@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...models import onnx_providers
+from .common import PACK
 from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
 
-ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 10)
 OLDEST_COMFYUI = (0, 3, 64)
 # import name -> (distributions that bring it, oldest version)
@@ -39,7 +39,7 @@ LIBRARIES = {
         (),
     ),
 }
-INSTALL = f'"{sys.executable}" -m pip install -r "{ROOT / "requirements.txt"}"'
+INSTALL = f'"{sys.executable}" -m pip install -r "{PACK / "requirements.txt"}"'
 
 
 def add_command(commands) -> None:
@@ -51,7 +51,7 @@ def add_command(commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the table. Raises SystemExit(1) when something is broken."""
-    folders = ModelFolders.find(options.models, ROOT)
+    folders = ModelFolders.find(options.models)
     rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
     print(table(rows))
     broken = sum(row.state == BROKEN for row in rows)
@@ -73,7 +73,7 @@ def table(rows: list[Row]) -> str:
 
 def version() -> str:
     """The pack's own, from its one place."""
-    found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(r'^version = "(.+)"', (PACK / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else "unknown"
 
 

@@ -9,10 +9,9 @@ from pathlib import Path, PurePosixPath
 from ...errors import FaceGenError
 from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack, megabytes
 from ...models.face.packs.find import find_packs, open_pack
+from .common import comfyui_models, libraries, say
 from .file_download import Bar, download
-from .generate import libraries, say
 
-ROOT = Path(__file__).resolve().parents[2]
 WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unpacked
 
 
@@ -59,8 +58,8 @@ def models_folder(given: Path | None) -> Path:
     """Raises FaceGenError when there is none to be guessed."""
     if given is not None:
         return given
-    folder = ROOT.parent.parent / "models"
-    if ROOT.parent.name == "custom_nodes" and folder.is_dir():
+    folder = comfyui_models()
+    if folder is not None and folder.is_dir():
         return folder
     raise FaceGenError("Say with --models DIR where ComfyUI's models folder is: this pack doesn't lie in its custom_nodes.")
 

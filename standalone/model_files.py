@@ -27,7 +27,7 @@ class MissingFiles(FaceGenError):
 
 
 @dataclass(frozen=True)
-class Weights:
+class ModelFiles:
     """checkpoint: a .safetensors file or a diffusers folder; the others: a file, a file, a folder of ONNX files."""
 
     checkpoint: Path
@@ -36,13 +36,13 @@ class Weights:
     face_pack: Path
 
 
-def find_weights(
+def find_model_files(
     folder: Path,
     checkpoint: str | None = None,
     faceid: str | None = None,
     clip_vision: str | None = None,
     face_pack: str | None = None,
-) -> Weights:
+) -> ModelFiles:
     """The model files in `folder`; the names choose where there are several.
 
     Raises MissingFiles, which lists everything that is missing and where it belongs, or FaceGenError.
@@ -58,7 +58,7 @@ def find_weights(
     if missing:
         raise MissingFiles(f"{folder} lacks {'; '.join(missing)}. It is laid out like ComfyUI's models folder.")
     adapter = _adapter(found["faceid"], faceid)
-    return Weights(
+    return ModelFiles(
         _pick("checkpoint", found["checkpoint"], checkpoint),
         adapter.file.path,
         _clip_vision(found["clip_vision"], clip_vision, adapter),
