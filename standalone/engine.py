@@ -58,8 +58,8 @@ class Engine:
 
     def generate(self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None) -> Result:
         """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""
-        if request.seed is None:
-            request = replace(request, seed=secrets.randbits(32))
+        seed = secrets.randbits(32) if request.seed is None else request.seed
+        request = replace(request, seed=seed)
         style = load_style(style_files()[request.style])
         apply_faceid(
             self.stable_diffusion.unet,
@@ -78,7 +78,7 @@ class Engine:
             steps=request.num_inference_steps,
             guidance=request.guidance_scale,
             samples=request.samples,
-            generator=torch.Generator("cpu").manual_seed(request.seed),
+            generator=torch.Generator("cpu").manual_seed(seed),
             progress=progress,
         )
         images, flagged = self._checked(images, request)

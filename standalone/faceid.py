@@ -1,6 +1,7 @@
 """Our FaceID adapter and attention inside diffusers' UNet."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -68,12 +69,19 @@ class FaceIDProcessor:
     def __init__(self, lora: Mapping[str, Tensor], strength: float, identity: IdentityAttention | None, sides: tuple[int, ...]):
         self.lora, self.strength, self.identity, self.sides = lora, strength, identity, sides
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         q = self._linear("to_q", attn.to_q, hidden_states)
         k, v = self._linear("to_k", attn.to_k, context), self._linear("to_v", attn.to_v, context)
-        heads = [t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v)]
-        out = F.scaled_dot_product_attention(*heads, attn_mask=attention_mask).transpose(1, 2).flatten(2)
+        query, key, value = (t.view(*t.shape[:2], attn.heads, -1).transpose(1, 2) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask).transpose(1, 2).flatten(2)
         if self.identity is not None:
             out = out + self.identity(q, self.sides)
         return self._linear("to_out.0", attn.to_out[0], out)
@@ -81,6 +89,5 @@ class FaceIDProcessor:
     def _linear(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
         """The layer and, beside it, its low-rank addition: less work than changed weights, and the weights stay as they are."""
         down, up = (self.lora.get(f"{name}.lora_{part}.weight") for part in ("down", "up"))
-        if down is None or up is None:
-            return layer(x)
-        return layer(x) + F.linear(F.linear(x, down), up) * self.strength
+        plain: Tensor = layer(x)
+        return plain if down is None or up is None else plain + F.linear(F.linear(x, down), up) * self.strength

@@ -111,7 +111,7 @@ def _pick(kind: str, found: Mapping[str, T], name: str | None) -> T:
     if name is None and len(found) == 1:
         return next(iter(found.values()))
     wanted = PREFERRED.get(kind) if name is None else Path(name).as_posix()
-    if wanted in found:
+    if wanted is not None and wanted in found:
         return found[wanted]
     given = "several were found" if name is None else f"there is no {name!r}"
     option = f"--{kind.replace('_', '-')}"

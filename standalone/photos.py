@@ -2,7 +2,9 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +50,7 @@ def prepare_folder(folder: Path) -> None:
         raise FaceGenError(f"No pictures can be written to {folder}: {error}. Give another folder with -o.") from error
 
 
-def save_png(picture: Tensor, path: Path, parameters: dict) -> None:
+def save_png(picture: Tensor, path: Path, parameters: Mapping[str, Any]) -> None:
     """Write an RGB picture with its parameters as JSON in the PNG text "parameters"; whole, or not at all.
 
     Raises FaceGenError when it can't be written.

@@ -74,13 +74,14 @@ class StableDiffusion:
                 noise = without + guidance * (with_prompt - without)
             latents = self.scheduler.step(noise, t, latents, return_dict=False)[0]
         decoded = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-        return (decoded * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
+        pictures: Tensor = (decoded * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
+        return pictures
 
     def _encode(self, texts: Sequence[str], samples: int) -> Tensor:
         """Text states [texts x samples, 77, width]; what is beyond the 77 tokens is cut off."""
         length = self.tokenizer.model_max_length
         tokens = self.tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        states = self.text_encoder(tokens.input_ids.to(self.text_encoder.device), attention_mask=None)[0]
+        states: Tensor = self.text_encoder(tokens.input_ids.to(self.text_encoder.device), attention_mask=None)[0]
         return states.to(self.unet.dtype).repeat_interleave(samples, 0)
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ...models import onnx_providers
 from .common import PACK
@@ -42,7 +43,7 @@ LIBRARIES = {
 INSTALL = f'"{sys.executable}" -m pip install -r "{PACK / "requirements.txt"}"'
 
 
-def add_command(commands) -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `doctor` to the commands; it sets `run`."""
     parser = commands.add_parser("doctor", help="check versions, model files and settings; say what to do about each problem")
     parser.add_argument("--models", type=Path, help="ComfyUI's models folder. Default: the one the pack is installed beside.")
@@ -112,7 +113,7 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text.split("+")[0])[:3])
 
 
-def library(name: str, distributions: tuple[str, ...], oldest: tuple[int, ...]):
+def library(name: str, distributions: tuple[str, ...], oldest: tuple[int, ...]) -> tuple[Row, Any]:
     """(row, module or None): its version, whether it can be imported, and whether several builds share its folder."""
     found = {}
     for distribution in distributions:
@@ -147,7 +148,7 @@ def several(name: str, found: dict[str, str]) -> str:
     return f"They share one folder, and the last one installed counts. Keep one: pip uninstall {' '.join(list(found)[1:])}"
 
 
-def providers(onnxruntime, torch) -> Row:
+def providers(onnxruntime: Any, torch: Any) -> Row:
     if onnxruntime is None:
         return Row(NOTE, "ONNX providers", "unknown without onnxruntime")
     names = {full: label for label, (full, _) in onnx_providers.PROVIDERS.items()}

@@ -95,7 +95,8 @@ def file_rows(folders: ModelFolders) -> Iterator[Row]:
     yield from faceid(folders, variants)
     yield from clip_vision(folders, variants)
     yield face_packs(folders)
-    yield from writable(folders)
+    if folders.comfyui is not None:
+        yield from writable(folders.models, folders.comfyui)
 
 
 def checkpoints(folders: ModelFolders) -> Row:
@@ -182,11 +183,11 @@ def face_packs(folders: ModelFolders) -> Row:
     return Row(OK, "face model pack", names)
 
 
-def writable(folders: ModelFolders) -> Iterator[Row]:
+def writable(models: Path, comfyui: Path) -> Iterator[Row]:
     for name, folder in (
-        ("output", folders.comfyui / "output"),
-        ("user", folders.comfyui / "user"),
-        ("insightface", folders.models / "insightface"),
+        ("output", comfyui / "output"),
+        ("user", comfyui / "user"),
+        ("insightface", models / "insightface"),
     ):
         place = folder
         while not place.exists() and place != place.parent:

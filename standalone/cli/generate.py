@@ -21,7 +21,7 @@ TINY_NOTICE = (
     "is not for real portraits. For those, give the folder of real files with --models DIR."
 )
 # What the tiny model was trained for, where nothing else is asked.
-TINY_DEFAULTS = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
+TINY_DEFAULTS: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {
     "checkpoint": "Which checkpoint of the models folder to use.",
@@ -63,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Folder with the model files, laid out like ComfyUI's models folder, "
         "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.",
     )
-    for kind, text in MODEL_OPTIONS.items():
-        parser.add_argument(f"--{kind.replace('_', '-')}", metavar="NAME", help=text)
+    for name, text in MODEL_OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
     parser.add_argument(
         "--demo",
         action="store_true",

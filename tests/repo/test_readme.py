@@ -75,7 +75,7 @@ def test_commands_of_dev(arguments, monkeypatch):
     """Each reaches what does it; that has tests of its own."""
     dev = load_dev(ROOT / "dev.py")
     ran = []
-    monkeypatch.setattr(dev.suites, "test", lambda options, pack, host: ran.append("test") or 0)
+    monkeypatch.setattr(dev.suites, "test", lambda options, pack, host, all_hosts: ran.append("test") or 0)
     monkeypatch.setattr(dev.start, "comfyui", lambda options, port, browser: ran.append("comfyui") or 0)
     monkeypatch.setattr(dev, "demo", lambda options: ran.append("demo") or 0)
     monkeypatch.setattr(dev.sys, "argv", ["dev.py", *arguments])

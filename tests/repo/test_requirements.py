@@ -48,7 +48,8 @@ def imported(*folders):
     ids=["standalone", "developers"],
 )
 def test_every_library_that_is_imported_is_required(folders, files):
-    own = {"facegen", "tools", *(path.stem for path in (ROOT / "tests" / "support").glob("*.py"))}
+    scripts = [*(ROOT / "tests" / "support").glob("*.py"), *(ROOT / "tools").rglob("*.py")]  # import their neighbours by name
+    own = {"facegen", *(path.stem for path in scripts)}
     comfyui = {"comfy", "comfy_extras", "folder_paths", "nodes", "execution", "server", "latent_preview"}
     names = {name: where for name, where in imported(*folders).items() if name not in own | comfyui | OPTIONAL}
     lacking = {name: where for name, where in names.items() if DISTRIBUTIONS.get(name, name).lower() not in required(*files)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,10 +40,12 @@ def say(text: str) -> None:
     print(f"-- {text}", flush=True)
 
 
-def quietly(command: list[str | Path], failure: str, env: dict[str, str] | None = None) -> str:
+def quietly(command: Sequence[str | Path], failure: str, env: dict[str, str] | None = None) -> str:
     """Run a command and return its output; if it fails, raise `failure` with the output's last lines."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", env=env)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", env=env
+        )
     except OSError as error:
         raise DevError(f"{failure}: {error}") from error
     if done.returncode:
