@@ -1,6 +1,7 @@
 """The door from a shell: `python <pack folder> generate …`."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def load_pack():
 
 
 if __name__ == "__main__":
+    # Before torch reads it. Threads that wait by spinning take the core from the one that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.stdout.reconfigure(errors="replace")  # a file may have a name that the console can't show
     load_pack()
     from facegen.standalone.cli.main import main

@@ -2,7 +2,7 @@
 """Set everything up on a fresh machine, then run the demo or the tests. Needs Python 3.10 or later and nothing else.
 
     python3 dev.py demo      portraits from the bundled photo, into out/demo
-    python3 dev.py test      lint, the pack's own tests, and its tests inside every ComfyUI found
+    python3 dev.py test      lint, types, the pack's own tests, and its tests inside the oldest and the newest ComfyUI found
     python3 dev.py comfyui   ComfyUI with this pack in it, at the portrait template
     python3 dev.py train-tiny   train the built-in tiny model anew (hours)
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 from tools.dev import start, suites
-from tools.dev.common import ROOT, DevError, say
+from tools.dev.common import ROOT, DevError, environment, say
 from tools.dev.environments import pack_venv
 from tools.dev.hosts import comfyui_version, find_comfyui, has_pack
 
@@ -28,7 +28,7 @@ def demo(options: list[str]) -> int:
     pictures = ROOT / "out" / "demo"
     # Runs where the user is, so that a --face or -o of theirs means what they typed; theirs, coming last, win over ours.
     command = [pack_venv(), ROOT, "generate", "--demo", "--models", "tiny", "-o", pictures]
-    code = subprocess.run([*command, *options]).returncode
+    code = subprocess.run([*command, *options], env=environment()).returncode
     if code:
         return code
     if not any(option.startswith(("-o", "--out")) for option in options):
@@ -37,6 +37,10 @@ def demo(options: list[str]) -> int:
         state = "has this pack" if has_pack(comfyui) else "lacks this pack: link this folder into its custom_nodes"
         say(f"the demo ran without ComfyUI; ComfyUI {comfyui_version(comfyui)} in {comfyui} {state}")
     return 0
+
+
+def train_tiny(options: list[str]) -> int:
+    return subprocess.run([pack_venv(), ROOT / "tools" / "tiny_model", *options], env=environment()).returncode
 
 
 def main() -> int:
@@ -48,10 +52,11 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     more = {"allow_abbrev": False, "epilog": "Further options are passed on."}
     commands.add_parser("demo", help="make the demo's pictures; takes the options of generate, too", **more)
-    tests = commands.add_parser("test", help="run lint and all tests; takes pytest's options, too", **more)
+    tests = commands.add_parser("test", help="run lint, types and all tests; takes pytest's options, too", **more)
     which = tests.add_mutually_exclusive_group()
     which.add_argument("--no-host", action="store_true", help="leave out the tests inside ComfyUI")
     which.add_argument("--host-only", action="store_true", help="run nothing but the tests inside ComfyUI")
+    tests.add_argument("--all-hosts", action="store_true", help="run them inside every ComfyUI found, also those between")
     commands.add_parser("train-tiny", help="train the built-in tiny model; takes the training's options", **more)
     start_it = commands.add_parser("comfyui", help="start ComfyUI with this pack; takes ComfyUI's options, too", **more)
     start_it.add_argument("--port", type=int, help="ComfyUI's port. Default: 8188, or a free one.")
@@ -62,10 +67,10 @@ def main() -> int:
         if chosen.command == "demo":
             return demo(options)
         if chosen.command == "train-tiny":
-            return subprocess.run([pack_venv(), ROOT / "tools" / "tiny_model", *options]).returncode
+            return train_tiny(options)
         if chosen.command == "comfyui":
             return start.comfyui(options, chosen.port, browser=not chosen.no_browser)
-        return suites.test(options, pack=not chosen.host_only, host=not chosen.no_host)
+        return suites.test(options, pack=not chosen.host_only, host=not chosen.no_host, all_hosts=chosen.all_hosts)
     except DevError as error:
         print(f"dev.py: {error}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers.models.clip import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..errors import FaceGenError
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..contract import STYLES, FaceGenRequest
 from ..models.tiny_files import DRAWN_FACE, TINY
-from .drawing import draw, write_sheet
 from .engine import Engine
 from .photos import prepare_folder, read_photo
+from .portraits import generate_portraits, write_sheet
 
 S_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0)  # as many as there are styles, so that the rows of the sheet are equally long
 
@@ -19,7 +19,7 @@ def drawn_face() -> Tensor:
     return read_photo(TINY / DRAWN_FACE)
 
 
-def draw_demo(engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor], out: Path) -> list[Path]:
+def generate_demo(engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor], out: Path) -> list[Path]:
     """`faces`: name -> photo [1, H, W, 3] (0-1). Writes the pictures and contact_sheet.png; gives all paths.
 
     Raises FaceGenError when a photo shows no face, or when nothing can be written to `out`.
@@ -29,19 +29,19 @@ def draw_demo(engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor],
     files: list[Path] = []
     cells: list[tuple[str, Tensor]] = []
     for name, photo in faces.items():
-        embeds, crop = embedded[name]
-        drawn: dict[FaceGenRequest, tuple[str, Tensor]] = {}
+        face_embeds, crop = embedded[name]
+        done: dict[FaceGenRequest, tuple[str, Tensor]] = {}
         styles = [replace(request, style=style, samples=1) for style in STYLES]
         scales = [replace(styles[0], s_scale=value) for value in S_SCALES]
         for shown, row in (((name, photo[0]), styles), (("face", crop[0]), scales)):
             cells.append(shown)
             for asked in row:
                 label = asked.style if row is styles else f"s_scale {asked.s_scale:g}"
-                if asked not in drawn:
+                if asked not in done:
                     file = f"{name}_{asked.style}" + ("" if row is styles else f"_s_scale_{asked.s_scale:g}")
-                    made = draw(engine, asked, embeds, out, file, label)
+                    made = generate_portraits(engine, asked, face_embeds, out, file, label)
                     files += made.files
-                    drawn[asked] = made.cells[0]
-                _, _, state = drawn[asked][0].partition(": ")
-                cells.append((f"{label}: {state}", drawn[asked][1]))
+                    done[asked] = made.cells[0]
+                _, _, state = done[asked][0].partition(": ")
+                cells.append((f"{label}: {state}", done[asked][1]))
     return [*files, write_sheet(cells, files, out, columns=len(STYLES) + 1)]

@@ -1,7 +1,11 @@
 """Our FaceID adapter and attention inside diffusers' UNet."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
 
 from ..models.face.embeds import FaceEmbeds
 from ..models.identity.attention import IdentityAttention
@@ -10,13 +14,13 @@ from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.layer_weights import parse_layer_weights
 
 FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")
-CFG_SIDES = (1, 0)  # diffusers' pipelines put the unconditional half of the batch first
+CFG_SIDES = (1, 0)  # the unconditional half of the batch comes first
 
 
 def apply_faceid(
     unet: UNet2DConditionModel,
     adapter: FaceIDAdapter,
-    embeds: FaceEmbeds,
+    face_embeds: FaceEmbeds,
     *,
     weight: float = 1.0,
     s_scale: float = 1.0,
@@ -24,34 +28,24 @@ def apply_faceid(
     layer_weights: str = "",
     sides: tuple[int, ...] = CFG_SIDES,
 ) -> None:
-    """Make the UNet draw these faces, replacing whatever an earlier call put there.
+    """Give the UNet's attention these faces and the adapter's LoRA, replacing whatever an earlier call put there.
 
     `sides` says for each chunk of the batch whether it is conditional (0) or not (1).
-    Raises FaceGenError when the adapter doesn't fit the UNet or the embeddings.
+    Raises FaceGenError when the adapter doesn't fit the UNet or the face embeds.
     """
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, unet.config.cross_attention_dim)
     weights = parse_layer_weights(layer_weights, len(blocks))
+    device, dtype = unet.device, unet.dtype  # looked up among all of its parameters
+    lora = {name: tensor.to(device, dtype) for name, tensor in adapter.lora(blocks).items()} if lora_strength else {}
     processors = dict(unet.attn_processors)
-    for block, (key, value) in zip(blocks, adapter.keys_values(embeds, s_scale), strict=True):
+    for block, (key, value) in zip(blocks, adapter.keys_values(face_embeds, s_scale), strict=True):
         identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
-        processors[f"{block.path}.attn2.processor"] = FaceIDProcessor(identity, sides)
-    apply_lora(unet, adapter, blocks, lora_strength)
+        for attention, face in (("attn1", None), ("attn2", identity)):
+            path = f"{block.path}.{attention}"
+            own = {name.removeprefix(f"{path}."): tensor for name, tensor in lora.items() if name.startswith(f"{path}.")}
+            processors[f"{path}.processor"] = FaceIDProcessor(own, lora_strength, face, sides)
     unet.set_attn_processor(processors)
-
-
-def apply_lora(unet: UNet2DConditionModel, adapter: FaceIDAdapter, blocks: list[CrossAttention], strength: float) -> None:
-    """The adapter's LoRA through diffusers' own loader, replacing another that was there before; loaded once."""
-    lora = adapter.lora(blocks) if strength != 0 else {}
-    loaded, name = list(getattr(unet, "peft_config", ())), f"faceid_{adapter.lora_digest[:16]}"
-    if not lora or loaded != [name]:
-        if loaded:
-            unet.delete_adapters(loaded)
-        if not lora:
-            return
-        renamed = {n.replace("lora_down", "lora_A").replace("lora_up", "lora_B"): tensor for n, tensor in lora.items()}
-        unet.load_lora_adapter(renamed, prefix=None, adapter_name=name)
-    unet.set_adapters(name, strength)
 
 
 def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
@@ -66,13 +60,35 @@ def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
 
 
 class FaceIDProcessor:
-    """A diffusers attention processor: plain cross-attention plus the face."""
+    """A diffusers attention processor: plain attention with the adapter's LoRA and, where there is one, plus the face.
 
-    def __init__(self, identity: IdentityAttention, sides: tuple[int, ...]):
-        self.identity, self.sides = identity, sides
+    lora      "<layer>.lora_down.weight" and "….lora_up.weight" for each layer that has one, alpha equal to the rank.
+    identity  the face's keys and values; None in self-attention.
+    sides     for each chunk of the batch 0 if it is conditional, 1 if unconditional.
+    """
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
-        q, k, v = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
-        heads = [t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v)]
-        out = F.scaled_dot_product_attention(*heads, attn_mask=attention_mask).transpose(1, 2).flatten(2)
-        return attn.to_out[0](out + self.identity(q, self.sides))
+    def __init__(self, lora: Mapping[str, Tensor], strength: float, identity: IdentityAttention | None, sides: tuple[int, ...]):
+        self.lora, self.strength, self.identity, self.sides = lora, strength, identity, sides
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q = self._linear("to_q", attn.to_q, hidden_states)
+        k, v = self._linear("to_k", attn.to_k, context), self._linear("to_v", attn.to_v, context)
+        query, key, value = (t.view(*t.shape[:2], attn.heads, -1).transpose(1, 2) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask).transpose(1, 2).flatten(2)
+        if self.identity is not None:
+            out = out + self.identity(q, self.sides)
+        return self._linear("to_out.0", attn.to_out[0], out)
+
+    def _linear(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
+        """The layer and, beside it, its low-rank addition: less work than changed weights, and the weights stay as they are."""
+        down, up = (self.lora.get(f"{name}.lora_{part}.weight") for part in ("down", "up"))
+        plain: Tensor = layer(x)
+        return plain if down is None or up is None else plain + F.linear(F.linear(x, down), up) * self.strength

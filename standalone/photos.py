@@ -2,13 +2,16 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from torch import Tensor
 
+from ..atomic_write import atomic_path
 from ..errors import FaceGenError
 
 
@@ -47,21 +50,16 @@ def prepare_folder(folder: Path) -> None:
         raise FaceGenError(f"No pictures can be written to {folder}: {error}. Give another folder with -o.") from error
 
 
-def save_png(picture: Tensor, path: Path, parameters: dict) -> None:
+def save_png(picture: Tensor, path: Path, parameters: Mapping[str, Any]) -> None:
     """Write an RGB picture with its parameters as JSON in the PNG text "parameters"; whole, or not at all.
 
     Raises FaceGenError when it can't be written.
     """
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", json.dumps(parameters, ensure_ascii=False))
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            to_image(picture).save(temporary, "PNG", pnginfo=info)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_path(path, mode=0o644) as part:
+            to_image(picture).save(part, "PNG", pnginfo=info)
     except OSError as error:
         raise FaceGenError(f"{path} can't be written: {error}") from error
 

@@ -1,13 +1,12 @@
 """`models convert`: a FaceID .bin to its .safetensors twin, which loads without a pickle and can be memory-mapped."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ...atomic_write import atomic_path
 from ...errors import FaceGenError
 from ...models.identity.adapter_file import AdapterFile
 from ...models.identity.faceid.variant import PLUS_V1, VARIANT_NOTE, recognise
@@ -32,17 +31,8 @@ def convert(source: Path, out: Path | None = None, plus_v1: bool = False) -> tup
     # Tensors of one storage would be refused.
     tensors = {key: file[key].clone(memory_format=torch.contiguous_format) for key in file}
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")
-        os.close(handle)
-    except OSError as error:
-        raise FaceGenError(f"Can't write to {out.parent}: {error.strerror}. Give another place with --out.") from error
-    try:
-        save_file(tensors, part, metadata={VARIANT_NOTE: name})
-        os.chmod(part, source.stat().st_mode & 0o777)  # for whoever may read the original
-        os.replace(part, out)
+        with atomic_path(out, mode=source.stat().st_mode & 0o777) as part:  # for whoever may read the original
+            save_file(tensors, part, metadata={VARIANT_NOTE: name})
     except (OSError, SafetensorError) as error:
-        raise FaceGenError(f"Can't write {out}: {error}") from error
-    finally:
-        Path(part).unlink(missing_ok=True)
+        raise FaceGenError(f"Can't write {out}: {error}. Give another place with --out.") from error
     return out, name

@@ -9,11 +9,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ...models import onnx_providers
+from .common import PACK
 from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
 
-ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 10)
 OLDEST_COMFYUI = (0, 3, 64)
 # import name -> (distributions that bring it, oldest version)
@@ -39,10 +40,10 @@ LIBRARIES = {
         (),
     ),
 }
-INSTALL = f'"{sys.executable}" -m pip install -r "{ROOT / "requirements.txt"}"'
+INSTALL = f'"{sys.executable}" -m pip install -r "{PACK / "requirements.txt"}"'
 
 
-def add_command(commands) -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `doctor` to the commands; it sets `run`."""
     parser = commands.add_parser("doctor", help="check versions, model files and settings; say what to do about each problem")
     parser.add_argument("--models", type=Path, help="ComfyUI's models folder. Default: the one the pack is installed beside.")
@@ -51,7 +52,7 @@ def add_command(commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the table. Raises SystemExit(1) when something is broken."""
-    folders = ModelFolders.find(options.models, ROOT)
+    folders = ModelFolders.find(options.models)
     rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
     print(table(rows))
     broken = sum(row.state == BROKEN for row in rows)
@@ -73,7 +74,7 @@ def table(rows: list[Row]) -> str:
 
 def version() -> str:
     """The pack's own, from its one place."""
-    found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(r'^version = "(.+)"', (PACK / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else "unknown"
 
 
@@ -112,7 +113,7 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text.split("+")[0])[:3])
 
 
-def library(name: str, distributions: tuple[str, ...], oldest: tuple[int, ...]):
+def library(name: str, distributions: tuple[str, ...], oldest: tuple[int, ...]) -> tuple[Row, Any]:
     """(row, module or None): its version, whether it can be imported, and whether several builds share its folder."""
     found = {}
     for distribution in distributions:
@@ -147,7 +148,7 @@ def several(name: str, found: dict[str, str]) -> str:
     return f"They share one folder, and the last one installed counts. Keep one: pip uninstall {' '.join(list(found)[1:])}"
 
 
-def providers(onnxruntime, torch) -> Row:
+def providers(onnxruntime: Any, torch: Any) -> Row:
     if onnxruntime is None:
         return Row(NOTE, "ONNX providers", "unknown without onnxruntime")
     names = {full: label for label, (full, _) in onnx_providers.PROVIDERS.items()}

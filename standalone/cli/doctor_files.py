@@ -10,6 +10,7 @@ from ...errors import FaceGenError
 from ...models.face.packs.catalogue import CATALOGUE
 from ...models.face.packs.find import find_packs
 from ...models.safetensors_header import clip_width, shapes
+from .common import comfyui_models
 
 OK, NOTE, BROKEN = "ok", "note", "BROKEN"
 KINDS = ("checkpoints", "ipadapter", "clip_vision", "insightface", "safety_checker")
@@ -36,12 +37,9 @@ class ModelFolders:
     trouble: str = ""
 
     @classmethod
-    def find(cls, given: Path | None, pack: Path) -> "ModelFolders":
+    def find(cls, given: Path | None) -> "ModelFolders":
         """`given`, or the folder beside the custom_nodes that the pack lies in; and what extra_model_paths.yaml adds."""
-        here = Path(os.path.abspath(pack))
-        models = given
-        if given is None and here.parent.name == "custom_nodes":
-            models = here.parent.parent / "models"
+        models = comfyui_models() if given is None else given
         if models is None:
             return cls(None, None)
         comfyui = models.absolute().parent
@@ -97,7 +95,8 @@ def file_rows(folders: ModelFolders) -> Iterator[Row]:
     yield from faceid(folders, variants)
     yield from clip_vision(folders, variants)
     yield face_packs(folders)
-    yield from writable(folders)
+    if folders.comfyui is not None:
+        yield from writable(folders.models, folders.comfyui)
 
 
 def checkpoints(folders: ModelFolders) -> Row:
@@ -184,11 +183,11 @@ def face_packs(folders: ModelFolders) -> Row:
     return Row(OK, "face model pack", names)
 
 
-def writable(folders: ModelFolders) -> Iterator[Row]:
+def writable(models: Path, comfyui: Path) -> Iterator[Row]:
     for name, folder in (
-        ("output", folders.comfyui / "output"),
-        ("user", folders.comfyui / "user"),
-        ("insightface", folders.models / "insightface"),
+        ("output", comfyui / "output"),
+        ("user", comfyui / "user"),
+        ("insightface", models / "insightface"),
     ):
         place = folder
         while not place.exists() and place != place.parent:

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from ...errors import FaceGenError
 from ...models.face.packs.catalogue import Download, megabytes
@@ -104,7 +105,7 @@ def sha256(path: Path) -> str:
 class Bar:
     """A progress bar in the terminal, one line; outside a terminal, a line for every tenth."""
 
-    def __init__(self, name: str, stream=None):
+    def __init__(self, name: str, stream: TextIO | None = None):
         self.name, self.stream = name, stream or sys.stderr
         self.live = self.stream.isatty()
         self._shown, self._at = -1, 0.0

@@ -1,12 +1,10 @@
 """`generate`: a photo and a prompt to PNGs and a contact sheet."""
 
 import argparse
-import contextlib
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...contract import FIELDS, OF_THE_ANSWER, FaceGenRequest
 from ...errors import (
@@ -21,15 +19,19 @@ from ...errors import (
     advise,
 )
 from ...models.tiny_files import require_tiny_files
+from .common import comfyui_models, libraries, say
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..model_files import ModelFiles
+
 TINY = "tiny"
 TINY_NOTICE = (
     "Using the built-in tiny model: it was trained on drawings of people who don't exist, so it shows what the pack does and "
     "is not for real portraits. For those, give the folder of real files with --models DIR."
 )
 # What the tiny model was trained for, where nothing else is asked.
-TINY_DEFAULTS = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
+TINY_DEFAULTS: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {
     "checkpoint": "Which checkpoint of the models folder to use.",
@@ -49,7 +51,7 @@ CURES: Cures = {
 DEMO = {"prompt": "a person, blue background", "seed": 42}
 
 
-def add_command(commands) -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `generate` to the commands."""
     parser = commands.add_parser("generate", help="photo and prompt to pictures, without ComfyUI")
     add_arguments(parser)
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             text += f" Default: {field.default}."
         if field.minimum is not None and name != "seed":
             text += f" {field.minimum:g} to {field.maximum:g}."
-        kind = {"action": argparse.BooleanOptionalAction} if field.type is bool else {"type": field.type}
+        kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if field.type is bool else {"type": field.type}
         if field.choices:
             kind["choices"] = field.choices
         default = None if name in TINY_DEFAULTS else field.default  # None: not given
@@ -80,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Folder with the model files, laid out like ComfyUI's models folder, "
         "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.",
     )
-    for kind, text in MODEL_OPTIONS.items():
-        parser.add_argument(f"--{kind.replace('_', '-')}", metavar="NAME", help=text)
+    for name, text in MODEL_OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
     parser.add_argument(
         "--demo",
         action="store_true",
@@ -103,38 +105,26 @@ def run(options: argparse.Namespace) -> None:
         from ..photos import prepare_folder, read_photo  # torch only after the request is known to be good
 
     photo = read_photo(request.face_image)
-    weights, tiny = choose_weights(options)
+    model_files, tiny = choose_model_files(options)
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
-    engine = load_engine(weights)
+    engine = load_engine(model_files)
     with libraries():
-        from ..demo import draw_demo, drawn_face
-        from ..drawing import draw, write_sheet
+        from ..demo import drawn_face, generate_demo
+        from ..portraits import generate_portraits, write_sheet
     if options.demo:
         faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
         with advise("generate", CURES):
-            files = draw_demo(engine, request, faces, options.out)
+            files = generate_demo(engine, request, faces, options.out)
     else:
-        embeds, crop = engine.embed(photo)
+        face_embeds, crop = engine.embed(photo)
         prepare_folder(options.out)
         with advise("generate", CURES):
-            drawn = draw(engine, request, embeds, options.out)
-        files = [*drawn.files, write_sheet([("photo", photo[0]), ("face", crop[0]), *drawn.cells], drawn.files, options.out)]
+            portraits = generate_portraits(engine, request, face_embeds, options.out)
+        cells = [("photo", photo[0]), ("face", crop[0]), *portraits.cells]
+        files = [*portraits.files, write_sheet(cells, portraits.files, options.out)]
     for file in files:
         say(f"wrote {file}")
-
-
-@contextlib.contextmanager
-def libraries() -> Iterator[None]:
-    """Around imports: raises FaceGenError, with the cure, for a library that isn't there."""
-    try:
-        yield
-    except ImportError as error:
-        raise FaceGenError(
-            f"The Python library {error.name or 'needed'} can't be imported ({error}). Run `python dev.py demo`, which "
-            "installs all, or in the pack's folder: "
-            "pip install -r requirements.txt -r requirements-host.txt -r requirements-dev.txt"
-        ) from error
 
 
 def require_file(face: str) -> None:
@@ -143,10 +133,9 @@ def require_file(face: str) -> None:
         raise FaceGenError(f"The command line takes a photo file, no URL or data URI: {start} Save it and give the file.")
 
 
-def load_engine(weights):
+def load_engine(model_files: "ModelFiles") -> "Engine":
     with libraries():
         import diffusers
-        import peft  # noqa: F401 - diffusers asks for it only while drawing
         import transformers
 
         from ..engine import Engine
@@ -154,48 +143,48 @@ def load_engine(weights):
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
     with advise("generate", CURES):
-        return Engine(weights)
+        return Engine(model_files)
 
 
-def choose_weights(options: argparse.Namespace):
+def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]:
     """The model files, and whether they are the tiny model's."""
     with libraries():
-        from ..weights import find_weights
+        from ..model_files import find_model_files
 
     names = {kind: getattr(options, kind) for kind in MODEL_OPTIONS}
-    if options.models is None and (weights := default_models(names)):
-        return weights, False
+    if options.models is None and (found := default_models(names)):
+        return found, False
     if options.models in (None, TINY):
         say(TINY_NOTICE)
         with advise("generate", CURES):
             folder = require_tiny_files()
-        return find_weights(folder, **names), True
+        return find_model_files(folder, **names), True
     say(f"models from {options.models}")
-    return find_weights(Path(options.models), **names), False
+    return find_model_files(Path(options.models), **names), False
 
 
-def default_models(names: dict[str, str | None]):
+def default_models(names: dict[str, str | None]) -> "ModelFiles | None":
     """From ComfyUI's models folder, when the pack lies in its custom_nodes; None when no models are to be had there.
 
     Raises FaceGenError when the user named a model, or when the folder holds all kinds but leaves a choice.
     """
-    from ..weights import MissingFiles, find_weights
+    from ..model_files import MissingFiles, find_model_files
 
     typed = [f"--{kind.replace('_', '-')}" for kind, name in names.items() if name]
-    folder = ROOT.parent.parent / "models"
-    if ROOT.parent.name != "custom_nodes" or not folder.is_dir():
+    folder = comfyui_models()
+    if folder is None or not folder.is_dir():
         if typed:
             raise FaceGenError(f"{', '.join(typed)}: say with --models DIR which folder to look in.")
         return None
     try:
-        weights = find_weights(folder, **names)
+        found = find_model_files(folder, **names)
     except MissingFiles as error:
         if typed:
             raise
         say(str(error))
         return None
     say(f"models from {folder}")
-    return weights
+    return found
 
 
 def demo_photo() -> str:
@@ -204,7 +193,3 @@ def demo_photo() -> str:
         from skimage import data
 
     return str(Path(data.__file__).parent / "astronaut.png")
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

@@ -8,6 +8,7 @@ import warnings
 from ...contract import ContractError
 from ...errors import FaceGenError
 from . import doctor, generate, models
+from .common import say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,10 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.run(options)
     except (FaceGenError, ContractError) as error:
-        generate.say(f"facegen: {error}")
+        say(f"facegen: {error}")
         return 2
     except KeyboardInterrupt:
-        generate.say("facegen: stopped")
+        say("facegen: stopped")
         return 130
     return 0
 

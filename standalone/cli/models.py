@@ -5,18 +5,18 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ...errors import FaceGenError
 from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack, megabytes
 from ...models.face.packs.find import find_packs, open_pack
+from .common import comfyui_models, libraries, say
 from .file_download import Bar, download
-from .generate import libraries, say
 
-ROOT = Path(__file__).resolve().parents[2]
 WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unpacked
 
 
-def add_command(commands) -> None:
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `models` to the commands; each of its own commands sets `run`."""
     text = "model files: download and list face model packs, convert a FaceID adapter"
     actions = commands.add_parser("models", help=text).add_subparsers(dest="models_command", required=True)
@@ -24,8 +24,12 @@ def add_command(commands) -> None:
     add_convert(actions)
 
 
-def add_download_and_list(commands) -> None:
-    folder = {"type": Path, "default": None, "help": "ComfyUI's models folder. Default: the one the pack is installed beside."}
+def add_download_and_list(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    folder: dict[str, Any] = {
+        "type": Path,
+        "default": None,
+        "help": "ComfyUI's models folder. Default: the one the pack is installed beside.",
+    }
     get = commands.add_parser("download", help="fetch a face model pack, check it and unpack it")
     get.add_argument("name", metavar="NAME", help=f"One of: {', '.join(CATALOGUE)}.")
     get.add_argument("--models", **folder)
@@ -35,7 +39,7 @@ def add_download_and_list(commands) -> None:
     show.set_defaults(run=run_list)
 
 
-def add_convert(commands) -> None:
+def add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("convert", help="a FaceID .bin to its .safetensors twin")
     parser.add_argument("file", type=Path, metavar="FILE.bin", help="A FaceID adapter as published.")
     parser.add_argument("-o", "--out", type=Path, help="Where to write. Default: beside FILE, ending in .safetensors.")
@@ -59,8 +63,8 @@ def models_folder(given: Path | None) -> Path:
     """Raises FaceGenError when there is none to be guessed."""
     if given is not None:
         return given
-    folder = ROOT.parent.parent / "models"
-    if ROOT.parent.name == "custom_nodes" and folder.is_dir():
+    folder = comfyui_models()
+    if folder is not None and folder.is_dir():
         return folder
     raise FaceGenError("Say with --models DIR where ComfyUI's models folder is: this pack doesn't lie in its custom_nodes.")
 
@@ -71,8 +75,8 @@ def run_list(options: argparse.Namespace) -> None:
     except FaceGenError:
         installed = {}
     for pack in CATALOGUE.values():
-        sizes = [d.size for d in pack.downloads]
-        size = megabytes(sum(sizes)) if all(sizes) else "size not published"
+        sizes = [d.size for d in pack.downloads if d.size]
+        size = megabytes(sum(sizes)) if len(sizes) == len(pack.downloads) else "size not published"
         state = "installed, " if pack.name in installed else ""
         print(f"{pack.name}: {state}{size}, {pack.licence}; {pack.note}")
     for name in installed.keys() - CATALOGUE.keys():

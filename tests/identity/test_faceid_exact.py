@@ -109,15 +109,14 @@ def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
         assert relative_error(given[side], expected[side]) < 1e-4
 
 
-def test_one_loaded_lora_serves_every_call_until_another_adapter_comes(tmp_path):
+def test_each_call_replaces_the_lora_of_the_one_before(tmp_path):
     from facegen.standalone.faceid import apply_faceid
 
     first, second = (
         FaceIDAdapter(save(faceid_state(WIDTHS, CONTEXT, CLIP, seed=seed), tmp_path / f"{seed}.safetensors")) for seed in (0, 7)
     )
-    unet, loads = reduced_unet(), []
-    load = unet.load_lora_adapter
-    unet.load_lora_adapter = lambda *args, **options: loads.append(1) or load(*args, **options)
+    unet = reduced_unet()
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     g = torch.Generator().manual_seed(9)
     latent, text = torch.randn(2, 4, 8, 8, generator=g), torch.randn(2, 7, CONTEXT, generator=g)
 
@@ -128,6 +127,7 @@ def test_one_loaded_lora_serves_every_call_until_another_adapter_comes(tmp_path)
 
     steps = [(first, 1.0), (first, 0.5), (second, 0.5), (second, 0.0), (first, 1.0)]
     given = [output(unet, *step) for step in steps]
-    assert len(loads) == 3
+    after = unet.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
     for step, picture in zip(steps, given, strict=True):
         assert relative_error(picture, output(reduced_unet(), *step)) < 1e-5

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from dev_tools import load_dev
-from facegen.standalone.cli import models as model_files
+from facegen.standalone.cli import common
+from facegen.standalone.cli import models as models_commands
 from facegen.standalone.cli.main import main
 from local_api_server import LocalServer, data_uri
+from pack import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "".join(re.findall(r"```\n(.*?)```", README, re.DOTALL))
 COMMANDS = [line.strip() for line in BLOCKS.splitlines() if line.strip()]
@@ -54,10 +55,10 @@ def test_requirements_are_met_by_pip(tmp_path):
 def test_commands_of_the_pack(arguments, tmp_path, monkeypatch, capsys):
     """In a ComfyUI; downloading and converting have tests of their own."""
     (tmp_path / "models").mkdir()
-    monkeypatch.setattr(model_files, "ROOT", tmp_path / "custom_nodes" / "ComfyUI-FaceGen")
+    monkeypatch.setattr(common, "PACK", tmp_path / "custom_nodes" / "ComfyUI-FaceGen")
     ran = []
-    monkeypatch.setattr(model_files, "run_download", lambda name, models: ran.append((name, models)))
-    monkeypatch.setattr(model_files, "run_convert", lambda options: ran.append(options.file))
+    monkeypatch.setattr(models_commands, "run_download", lambda name, models: ran.append((name, models)))
+    monkeypatch.setattr(models_commands, "run_convert", lambda options: ran.append(options.file))
     try:
         code = main(arguments)
     except SystemExit as stop:
@@ -74,7 +75,7 @@ def test_commands_of_dev(arguments, monkeypatch):
     """Each reaches what does it; that has tests of its own."""
     dev = load_dev(ROOT / "dev.py")
     ran = []
-    monkeypatch.setattr(dev.suites, "test", lambda options, pack, host: ran.append("test") or 0)
+    monkeypatch.setattr(dev.suites, "test", lambda options, pack, host, all_hosts: ran.append("test") or 0)
     monkeypatch.setattr(dev.start, "comfyui", lambda options, port, browser: ran.append("comfyui") or 0)
     monkeypatch.setattr(dev, "demo", lambda options: ran.append("demo") or 0)
     monkeypatch.setattr(dev.sys, "argv", ["dev.py", *arguments])

@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 
 from facegen.contract import FaceGenRequest
-from facegen.models import tiny_files
 from facegen.models.face.likeness import likenesses
 from facegen.models.safety.filter import filter_images
 from facegen.models.safety.load import NUDENET, load_checker
@@ -15,10 +14,8 @@ from facegen.models.style import load_style, style_files
 from facegen.standalone import demo
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.generate import TINY_DEFAULTS
-from facegen.standalone.engine import Engine
 from facegen.standalone.faceid import apply_faceid
 from facegen.standalone.photos import read_photo
-from facegen.standalone.weights import find_weights
 from facegen.tools.tiny_model.drawings.person import STYLES
 from tiny_people import PROMPT, StyleClassifier, identity, nearest, photos
 
@@ -26,47 +23,41 @@ PEOPLE = 6
 
 
 @pytest.fixture(scope="module")
-def engine():
-    made = Engine(find_weights(tiny_files.TINY))
-    made.pipe.set_progress_bar_config(disable=True)
-    return made
+def faces(tiny_engine):
+    return [tiny_engine.embed(photos(n))[0] for n in range(PEOPLE)]
 
 
 @pytest.fixture(scope="module")
-def faces(engine):
-    return [engine.embed(photos(n))[0] for n in range(PEOPLE)]
-
-
-@pytest.fixture(scope="module")
-def gallery(engine):
+def gallery(tiny_engine):
     """Who they are, from other photos than those that were embedded."""
-    return torch.stack([identity(engine.face_analysis, photos(n, first=1)[0]) for n in range(PEOPLE)])
+    return torch.stack([identity(tiny_engine.face_analysis, photos(n, first=1)[0]) for n in range(PEOPLE)])
 
 
-def draw(engine, face, styles=STYLES, weight=1.0, prompt=PROMPT, seed=5):
+def sample(engine, face, styles=STYLES, weight=1.0, prompt=PROMPT, seed=5):
     """One picture per style, [n, 128, 128, 3]."""
-    apply_faceid(engine.pipe.unet, engine.adapter, face, weight=weight)
+    apply_faceid(engine.stable_diffusion.unet, engine.adapter, face, weight=weight)
     loaded = [load_style(style_files()[style]) for style in styles]
-    drawn = engine.pipe(
-        prompt=[style.positive(prompt) for style in loaded],
-        negative_prompt=[style.negative_prompt() for style in loaded],
+    return engine.stable_diffusion.sample(
+        [style.positive(prompt) for style in loaded],
+        [style.negative_prompt() for style in loaded],
+        width=TINY_DEFAULTS["width"],
+        height=TINY_DEFAULTS["height"],
+        steps=TINY_DEFAULTS["num_inference_steps"],
+        guidance=TINY_DEFAULTS["guidance_scale"],
         generator=[torch.Generator().manual_seed(seed + i) for i in range(len(styles))],
-        output_type="pt",
-        **TINY_DEFAULTS,
-    ).images
-    return drawn.movedim(1, -1).float().clamp(0, 1)
+    )
 
 
 @pytest.fixture(scope="module")
-def drawn(engine, faces):
+def portraits(tiny_engine, faces):
     """[person][style], at weight 1."""
-    return [draw(engine, face) for face in faces]
+    return [sample(tiny_engine, face) for face in faces]
 
 
 @pytest.fixture(scope="module")
-def without(engine, faces):
+def without(tiny_engine, faces):
     """The same with weight 0, in two styles."""
-    return [draw(engine, face, STYLES[:2], weight=0.0) for face in faces]
+    return [sample(tiny_engine, face, STYLES[:2], weight=0.0) for face in faces]
 
 
 def share(values):
@@ -74,71 +65,71 @@ def share(values):
     return sum(values) / len(values)
 
 
-def test_the_right_person_is_drawn(engine, drawn, gallery):
-    hits = [[found == n for found in nearest(engine.face_analysis, pictures, gallery)] for n, pictures in enumerate(drawn)]
+def test_the_right_person_is_shown(tiny_engine, portraits, gallery):
+    hits = [[found == n for found in nearest(tiny_engine.face_analysis, row, gallery)] for n, row in enumerate(portraits)]
     assert share(hit for row in hits for hit in row) >= 0.85
     assert all(share(column) >= 0.66 for column in zip(*hits, strict=True)), "of each style"
 
 
-def test_at_weight_0_it_is_nobody_in_particular(engine, drawn, without, faces, gallery):
-    hits = [found == n for n, pictures in enumerate(without) for found in nearest(engine.face_analysis, pictures, gallery)]
+def test_at_weight_0_it_is_nobody_in_particular(tiny_engine, portraits, without, faces, gallery):
+    hits = [found == n for n, row in enumerate(without) for found in nearest(tiny_engine.face_analysis, row, gallery)]
     assert share(hits) <= 0.4
     with_face, none = (
         share(
             score.cosine or 0.0
             for face, row in zip(faces, rows, strict=True)
-            for score in likenesses(row, engine.face_analysis, face)
+            for score in likenesses(row, tiny_engine.face_analysis, face)
         )
-        for rows in (drawn, without)
+        for rows in (portraits, without)
     )
     assert with_face > none + 0.35
 
 
-def test_each_style_is_the_one_that_was_asked_for(engine, drawn):
+def test_each_style_is_the_one_that_was_asked_for(tiny_engine, portraits):
     def soften(pictures):
-        latents = engine.pipe.vae.encode(pictures.movedim(-1, 1) * 2 - 1).latents
-        return (engine.pipe.vae.decode(latents).sample.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
+        latents = tiny_engine.stable_diffusion.vae.encode(pictures.movedim(-1, 1) * 2 - 1).latents
+        return (tiny_engine.stable_diffusion.vae.decode(latents).sample.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
 
     with torch.no_grad():
         classifier = StyleClassifier(soften)
-    told = [classifier(pictures) for pictures in drawn]
+    told = [classifier(row) for row in portraits]
     by_style = {style: share(row[i] == style for row in told) for i, style in enumerate(STYLES)}
     assert share(by_style.values()) >= 0.5 and min(by_style.values()) >= 0.3, by_style  # chance: 0.2
 
 
-def test_three_photos_are_better_than_one(engine, gallery):
-    """The mean of three identities is nearer to the person than one is on average, and so are the pictures drawn of it."""
+def test_three_photos_are_better_than_one(tiny_engine, gallery):
+    """The mean of three identities is nearer to the person than one is on average, and so are the pictures made of it."""
     known, shown = [], []
     for n in range(4):
         three = photos(n, 3, first=2)
-        mean, *singles = (engine.embed(batch)[0] for batch in (three, *three.split(1)))
+        mean, *singles = (tiny_engine.embed(batch)[0] for batch in (three, *three.split(1)))
         near = [(face.normed_identity @ gallery[n]).item() for face in (mean, *singles)]
         known.append(near[0] - share(near[1:]))
-        pictures = [draw(engine, face, STYLES[2:3], seed=40 + n)[0] for face in (mean, *singles)]
-        alike = [(identity(engine.face_analysis, picture) @ gallery[n]).item() for picture in pictures]
+        pictures = [sample(tiny_engine, face, STYLES[2:3], seed=40 + n)[0] for face in (mean, *singles)]
+        alike = [(identity(tiny_engine.face_analysis, picture) @ gallery[n]).item() for picture in pictures]
         shown.append(alike[0] - share(alike[1:]))
     assert all(gain > 0 for gain in known) and share(shown) > 0
 
 
-def test_the_safety_filter_passes_all_of_it(drawn, without):
-    pictures = torch.cat([*drawn, *without])
+def test_the_safety_filter_passes_all_of_it(portraits, without):
+    pictures = torch.cat([*portraits, *without])
     filtered = filter_images(pictures, load_checker(NUDENET), "black")
     assert not any(filtered.flagged) and torch.equal(filtered.images, pictures)
 
 
-def test_a_request_draws_with_the_style_s_own_weight(engine, faces):
+def test_a_request_is_run_with_the_style_s_own_weight(tiny_engine, faces):
     request = FaceGenRequest(prompt=PROMPT, face_image="photo.png", seed=3, safety_checker=False, **TINY_DEFAULTS)
-    result = engine.generate(request, faces[0])
+    result = tiny_engine.generate(request, faces[0])
     assert result.images.shape == (1, 128, 128, 3)
-    scores = likenesses(result.images, engine.face_analysis, faces[0])
-    assert scores[0].cosine > likenesses(result.images, engine.face_analysis, faces[1])[0].cosine
+    scores = likenesses(result.images, tiny_engine.face_analysis, faces[0])
+    assert scores[0].cosine > likenesses(result.images, tiny_engine.face_analysis, faces[1])[0].cosine
 
 
-def test_every_picture_of_the_demo_is_shown_and_alike(engine, tmp_path):
+def test_every_picture_of_the_demo_is_shown_and_alike(tiny_engine, tmp_path):
     """A real photo and a drawing, in all styles and at all values of s_scale."""
     request = FaceGenRequest(face_image=cli.demo_photo(), **cli.DEMO, **TINY_DEFAULTS)
     faces = {"photo": read_photo(cli.demo_photo()), "drawing": demo.drawn_face()}
-    *files, _ = demo.draw_demo(engine, request, faces, tmp_path)
+    *files, _ = demo.generate_demo(tiny_engine, request, faces, tmp_path)
     shown = [json.loads(Image.open(file).text["parameters"]) for file in files]
     assert len(shown) == 18 and not any(entry["flagged"] for entry in shown)
     likeness = {file.stem: entry["likeness_percent"] for file, entry in zip(files, shown, strict=True)}

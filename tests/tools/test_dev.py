@@ -25,16 +25,21 @@ def suites(dev, monkeypatch):
     monkeypatch.setattr(dev.suites, "outcome", outcome)
     monkeypatch.setattr(dev.suites, "pack_venv", lambda: "pack python")
     monkeypatch.setattr(dev.suites, "host_venv", lambda comfyui: f"{comfyui.name} python")
-    monkeypatch.setattr(dev.suites.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(dev.suites, "cores", lambda: 1)
     return ran
 
 
-LINT = ("pack python", ["-m", "ruff", "check", "--output-format=concise"], None)
+CHECKS = [
+    ("pack python", ["-m", "ruff", "check", "--output-format=concise"], None),
+    ("pack python", ["-m", "ruff", "format", "--check"], None),
+]
+TYPES = ("pack python", ["-m", "tools.dev.check_types"], None)
+SHARED = ["-n", "2", "--dist", "worksteal"]
 
 
 def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, capsys):
     assert dev.suites.test(["-x"]) == 0
-    assert suites == [("pack python", ["-c", "-x", "--ignore=tests/host", "tests"], None), LINT]
+    assert suites == [*CHECKS, ("pack python", ["-c", "-x", "--ignore=tests/host", "tests"], None)]
     assert "host tests: skipped: no ComfyUI found; set COMFYUI_PATH" in capsys.readouterr().out
 
 
@@ -48,18 +53,38 @@ def test_every_comfyui_runs_the_host_tests(dev, suites, home, capsys):
     assert "pack tests: skipped: not asked for" in capsys.readouterr().out
 
 
-def test_all_tests_of_the_pack_are_shared_among_the_cores(dev, suites, monkeypatch, capsys):
-    tests = dev.common.ROOT / "tests"
-    (tests / "host").mkdir(parents=True)
-    files = [tests / f"test_{name}.py" for name in "abcde"]
-    for file in (*files, tests / "host" / "test_f.py", tests / "conftest.py"):
-        file.touch()
-    monkeypatch.setattr(dev.suites.os, "cpu_count", lambda: 2)
+def test_only_the_oldest_and_the_newest_comfyui_run_unless_all_are_asked_for(dev, suites, home, capsys):
+    versions = ("0.3.9", "0.10.1", "0.9.0", "0.3.64")
+    made = {version: make_comfyui(home / "comfy" / f"v{version}", version) for version in versions}
+    assert dev.suites.test([], pack=False) == 0
+    assert [path for _, _, path in suites] == [str(made["0.10.1"]), str(made["0.3.9"])]
+    shown = capsys.readouterr().out
+    for version in ("0.9.0", "0.3.64"):
+        assert f"host tests in {made[version]}: skipped: only the oldest and the newest run; --all-hosts runs" in shown
+    suites.clear()
+    assert dev.suites.test([], pack=False, all_hosts=True) == 0
+    assert [path for _, _, path in suites] == [str(made[version]) for version in ("0.10.1", "0.9.0", "0.3.64", "0.3.9")]
+    assert "host tests: " not in capsys.readouterr().out
+
+
+def test_all_cores_share_the_tests(dev, suites, home, monkeypatch):
+    """ComfyUIs get a core each, and what is left over; the pack's tests come after them, on all cores."""
+    make_comfyui(home / "comfy" / "a", "0.3.64")
+    monkeypatch.setattr(dev.suites, "cores", lambda: 2)
     assert dev.suites.test([]) == 0
-    parts = [arguments[1:] for _, arguments, _ in suites if arguments[0] == "-c"]
-    assert sorted(name for part in parts for name in part) == [f"tests/{file.name}" for file in files]
-    assert sorted(map(len, parts)) == [1, 1, 1, 2]
-    assert "pack tests, part 4 of 4: passed" in capsys.readouterr().out
+    assert sorted(suites[:-1]) == sorted([("a python", ["-c", *SHARED, "tests/host"], suites[0][2]), *CHECKS, TYPES])
+    assert suites[-1] == ("pack python", ["-c", *SHARED, "--ignore=tests/host", "tests"], None)
+    make_comfyui(home / "comfy" / "b")
+    suites.clear()
+    assert dev.suites.test([], pack=False) == 0
+    assert sorted(arguments for _, arguments, _ in suites) == [["-c", "tests/host"]] * 2
+
+
+def test_chosen_tests_are_not_shared(dev, suites, monkeypatch):
+    monkeypatch.setattr(dev.suites, "cores", lambda: 2)
+    dev.suites.test(["tests/test_dev.py"])
+    dev.suites.test(["-x"])
+    assert not [arguments for _, arguments, _ in suites if "-n" in arguments]
 
 
 @pytest.mark.parametrize(
@@ -73,10 +98,43 @@ def test_bytecode_is_written_elsewhere_where_python_is_told_to_write_none(dev, m
     assert result.startswith("passed")
 
 
+@pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "3"}], ids=["unset", "the user's"])
+def test_processes_wait_without_spinning_unless_the_user_says_otherwise(dev, monkeypatch, own):
+    for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    given = dev.common.environment(MORE="1")
+    assert given["OMP_WAIT_POLICY"] == own.get("OMP_WAIT_POLICY", "PASSIVE") and given["MORE"] == "1"
+    wanted = own.get("OMP_NUM_THREADS", "1")
+    suite = dev.suites.Suite(
+        lambda: sys.executable, ["-c", f"import os, sys; sys.exit(os.environ['OMP_NUM_THREADS'] != {wanted!r})"]
+    )
+    (result,) = dev.suites.run_suites({"starts": suite}).values()
+    assert result.startswith("passed")
+
+
+def test_types_are_checked_through_a_link_of_a_name_that_can_be_imported(dev, monkeypatch):
+    from tools.dev import check_types
+
+    seen = []
+
+    def run(command, cwd):
+        seen.append((command, Path(cwd, "facegen").resolve()))
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(check_types.subprocess, "run", run)
+    assert check_types.main() == 3
+    ((command, place),) = seen
+    assert place == check_types.ROOT.resolve() and place.is_dir() and not (place / "facegen").exists()
+    named = {part.rpartition("facegen.")[2] for part in map(str, command) if "=facegen." in part}
+    assert named == {"contract", "errors", "atomic_write", "models", "api", "nodes", "standalone"}
+
+
 def test_named_tests_run_alone(dev, suites, home, capsys):
     make_comfyui(home / "comfy" / "a")
     dev.suites.test(["tests/test_dev.py::test_x"])
-    assert suites == [("pack python", ["-c", "--ignore=tests/host", "tests/test_dev.py::test_x"], None), LINT]
+    assert suites == [*CHECKS, ("pack python", ["-c", "--ignore=tests/host", "tests/test_dev.py::test_x"], None)]
     assert "host tests: skipped: not asked for" in capsys.readouterr().out
     suites.clear()
     dev.suites.test(["tests/host/test_graph.py"])
@@ -86,20 +144,20 @@ def test_named_tests_run_alone(dev, suites, home, capsys):
 @pytest.mark.parametrize("options", [["-k", "tests"], ["--deselect", "tests/host/test_graph.py"]])
 def test_the_value_of_an_option_names_no_test(dev, suites, options):
     dev.suites.test(options)
-    assert suites[-2][1] == ["-c", *options, "--ignore=tests/host", "tests"]
+    assert suites[-1][1] == ["-c", *options, "--ignore=tests/host", "tests"]
 
 
 def test_a_test_may_be_named_after_a_flag(dev, suites):
     dev.suites.test(["-k", "tests", "-x", "tests"])
-    assert suites[-2][1] == ["-c", "-k", "tests", "-x", "--ignore=tests/host", "tests"]
+    assert suites[-1][1] == ["-c", "-k", "tests", "-x", "--ignore=tests/host", "tests"]
     dev.suites.test(["-x", "tests/test_dev.py"])
-    assert suites[-2][1] == ["-c", "-x", "--ignore=tests/host", "tests/test_dev.py"]
+    assert suites[-1][1] == ["-c", "-x", "--ignore=tests/host", "tests/test_dev.py"]
 
 
 def test_the_demo_runs_on_the_tiny_model_unless_told_otherwise(dev, monkeypatch):
     commands = []
 
-    def run(command):
+    def run(command, env):
         commands.append(command)
         return subprocess.CompletedProcess(command, 0)
 
@@ -108,6 +166,30 @@ def test_the_demo_runs_on_the_tiny_model_unless_told_otherwise(dev, monkeypatch)
     assert dev.demo(["--models", "mine"]) == 0
     given = [value for option, value in zip(commands[0], commands[0][1:], strict=False) if option == "--models"]
     assert given == ["tiny", "mine"]  # the last one counts
+
+
+def test_train_tiny_starts_the_training_with_its_options(dev, monkeypatch):
+    """In the folder of tools that the training's own tests know, and with its exit code."""
+    commands = []
+
+    def run(command, env):
+        commands.append((command, env))
+        return subprocess.CompletedProcess(command, 7)
+
+    monkeypatch.setattr(dev, "pack_venv", lambda: "python")
+    monkeypatch.setattr(dev.subprocess, "run", run)
+    monkeypatch.setattr(dev.sys, "argv", ["dev.py", "train-tiny", "--work", "w", "--out", "o", "--seed", "3"])
+    assert dev.main() == 7
+    ((command, env),) = commands
+    assert command == ["python", dev.common.ROOT / "tools" / "tiny_model", "--work", "w", "--out", "o", "--seed", "3"]
+    assert env["OMP_WAIT_POLICY"]
+
+
+def test_the_training_s_own_door_says_what_it_takes():
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "tiny_model", "--help"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and "--work" in done.stdout and "--evaluate" in done.stdout, done.stderr
 
 
 def test_an_old_python_is_told_which_one_is_needed(dev, monkeypatch, capsys):

@@ -15,13 +15,20 @@ class Installer:
     """Stands in for the commands that make a venv and fill it."""
 
     def __init__(self, dev, monkeypatch):
-        self.dev, self.ran, self.error = dev, [], None
+        self.dev, self.ran, self.error, self.pip_config = dev, [], None, ""
         monkeypatch.setattr(dev.environments, "quietly", self)
         monkeypatch.setattr(dev.environments, "usable", Path.is_file)
 
-    def __call__(self, command, failure):
+    def __call__(self, command, failure, env=None):
         command = [str(part) for part in command]
-        if "venv" in command:
+        if "config" in command:
+            return self.pip_config
+        if "uv" in command and "pip" in command and command.index("uv") < command.index("pip"):
+            self.ran.append("uv")
+            self.uv, self.uv_env = command, env
+            if self.error:
+                raise self.dev.common.DevError(self.error)
+        elif "venv" in command:
             self.ran.append("venv")
             venv = Path(command[-1])
             shutil.rmtree(venv, ignore_errors=True)
@@ -31,8 +38,6 @@ class Installer:
         elif "pip" in command:
             self.ran.append("pip")
             self.pip = command
-            if self.error:
-                raise self.dev.common.DevError(self.error)
         else:  # where are your packages?
             return f"{Path(command[0]).parent}\n"
 
@@ -49,13 +54,33 @@ def installer(dev, monkeypatch):
 def test_venv_is_made_once_and_updated_when_requirements_change(dev, installer):
     python = dev.environments.pack_venv()
     assert python == dev.environments.venv_python(dev.common.ROOT / ".venv")
-    assert installer.took() == ["venv", "pip"]
-    assert installer.pip.count("-r") == 3
+    assert installer.took() == ["venv", "pip", "uv"]
+    assert installer.pip[-1] == "uv" and installer.uv.count("-r") == 3
+    assert installer.uv[installer.uv.index("--python") + 1] == str(python)
     assert dev.environments.pack_venv() == python
     assert installer.took() == []
     dev.environments.DEV_REQUIREMENTS.write_text("numpy\ntqdm\n")
     dev.environments.pack_venv()
-    assert installer.took() == ["pip"]
+    assert installer.took() == ["pip", "uv"]
+
+
+def test_uv_gets_what_pip_was_told(dev, installer, monkeypatch):
+    for name in ("UV_INDEX", "UV_DEFAULT_INDEX", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("UV_FIND_LINKS", "mine")
+    installer.pip_config = (
+        ":env:.extra-index-url='https://one'\n:env:.timeout='9'\nglobal.cert='/a.crt'\n"
+        "global.extra-index-url='https://two'\nglobal.find-links='\\n/wheels'\nglobal.index-url=\"https://a'b\"\n"
+    )
+    dev.environments.pack_venv()
+    given = {name: installer.uv_env.get(name) for name in dev.environments.PIP_TO_UV.values()}
+    assert given == {
+        "UV_DEFAULT_INDEX": "https://a'b",
+        "UV_INDEX": "https://one",
+        "UV_FIND_LINKS": "mine",
+        "UV_CONSTRAINT": None,
+        "SSL_CERT_FILE": "/a.crt",
+    }
 
 
 def test_half_built_venv_is_made_anew(dev, installer):
@@ -65,7 +90,7 @@ def test_half_built_venv_is_made_anew(dev, installer):
     installer.error = None
     installer.took()
     dev.environments.pack_venv()
-    assert installer.took() == ["venv", "pip"]
+    assert installer.took() == ["venv", "pip", "uv"]
 
 
 def test_failed_update_is_made_anew(dev, installer):
@@ -78,14 +103,14 @@ def test_failed_update_is_made_anew(dev, installer):
     dev.environments.PACK_REQUIREMENTS.write_text("numpy\n")
     installer.took()
     dev.environments.pack_venv()
-    assert installer.took() == ["venv", "pip"]
+    assert installer.took() == ["venv", "pip", "uv"]
 
 
 def test_venv_with_a_broken_python_is_made_anew(dev, installer):
     dev.environments.pack_venv().unlink()
     installer.took()
     dev.environments.pack_venv()
-    assert installer.took() == ["venv", "pip"]
+    assert installer.took() == ["venv", "pip", "uv"]
 
 
 def test_overlay_keeps_the_torch_of_its_host(dev, installer):
@@ -133,7 +158,7 @@ def test_checkout_without_an_environment_gets_its_requirements_in_the_overlay(de
     assert requirements == [
         comfyui / "requirements.txt",
         dev.environments.PACK_REQUIREMENTS,
-        dev.environments.HOST_REQUIREMENTS,
+        dev.environments.DEV_REQUIREMENTS,
     ]
     assert host["python"] == "{}.{}".format(*sys.version_info[:2])
     assert host["makes_venvs"]
@@ -150,7 +175,7 @@ def test_python_that_makes_no_venv_is_replaced_by_one_of_its_version(dev, tmp_pa
     monkeypatch.setattr(dev.environments, "ensure_venv", lambda *args: args)
     _, maker, requirements, _ = dev.environments.host_venv(comfyui)
     assert maker == Path(sys.executable)
-    assert requirements == [dev.environments.PACK_REQUIREMENTS, dev.environments.HOST_REQUIREMENTS]
+    assert requirements == [dev.environments.PACK_REQUIREMENTS, dev.environments.DEV_REQUIREMENTS]
     host["python"] = "3.99"
     with pytest.raises(dev.common.DevError, match=r"run dev.py with a Python 3\.99"):
         dev.environments.host_venv(comfyui)

@@ -26,7 +26,7 @@ from facegen.tools.tiny_model.networks import Recogniser, unet
 from facegen.tools.tiny_model.recipe import Plan, train_all
 from facegen.tools.tiny_model.stages.autoencoder import Narrow, widen
 from facegen.tools.tiny_model.stages.conditions import Conditions
-from facegen.tools.tiny_model.stages.diffusion import FACE, Painter, cell_importance
+from facegen.tools.tiny_model.stages.diffusion import FACE, LatentDiffusion, cell_importance
 from facegen.tools.tiny_model.stages.faces import SEEN
 from facegen.tools.tiny_model.stages.finder import CANVAS, GRID, REACH, Finder, middles
 from facegen.tools.tiny_model.stages.tokens import train_tokens
@@ -40,7 +40,7 @@ def seeded():
 
 # --- what was trained, in every form --------------------------------------------------------------------------------
 
-PLAN = Plan(people=6, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, painter=1, adapter=1, judge=1, batch=2)
+PLAN = Plan(people=6, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, diffusion=1, adapter=1, judge=1, batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_captions_of_changed_drawings_differ(work, trained):
 def test_a_finished_training_is_not_done_again(work, trained, monkeypatch):
     monkeypatch.setattr(torch.optim, "AdamW", None)
     again = train_all(Worker(work, seed=3), PLAN)
-    for name in ("recogniser", "finder", "clip_vision", "autoencoder", "painter"):
+    for name in ("recogniser", "finder", "clip_vision", "autoencoder", "diffusion"):
         mine, other = (getattr(t, name).state_dict() for t in (trained, again))
         assert [key for key in mine if not torch.equal(mine[key], other[key])] == [] and mine.keys() == other.keys()
 
@@ -185,33 +185,33 @@ def test_the_detector_s_file_gives_the_faces_that_the_finder_sees(tmp_path, heig
 
 @torch.no_grad()
 @pytest.mark.parametrize(("weight", "s_scale"), [(1.0, 0.0), (0.7, 0.0), (0.7, 1.0)])
-def test_the_trained_painter_draws_what_the_engine_does(tmp_path, weight, s_scale):
+def test_the_trained_network_predicts_what_the_engine_s_does(tmp_path, weight, s_scale):
     from safetensors.torch import save_file
 
     from facegen.standalone.faceid import apply_faceid
 
-    painter, network = Painter(600).eval(), unet().eval()
-    network.load_state_dict(painter.unet.state_dict())
-    painter.with_lora = True
-    for name, tensor in painter.adapter.weights.items():
+    diffusion, network = LatentDiffusion(600).eval(), unet().eval()
+    network.load_state_dict(diffusion.unet.state_dict())
+    diffusion.with_lora = True
+    for name, tensor in diffusion.adapter.weights.items():
         if name.endswith("_lora.up.weight"):
             tensor.normal_(0, 0.1)
-    save_file({name: tensor.detach() for name, tensor in painter.adapter.weights.items()}, tmp_path / "a.safetensors")
+    save_file({name: tensor.detach() for name, tensor in diffusion.adapter.weights.items()}, tmp_path / "a.safetensors")
     identity, states, nothing = torch.randn(1, 512), torch.randn(1, 257, 64), torch.randn(1, 257, 64)
     latents, context, steps = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 64), torch.tensor([500, 500])
 
-    def paint(weight, s_scale):
+    def predict(weight, s_scale):
         """First without a person, as a guided pipeline does, then with."""
         both = torch.cat([torch.zeros_like(identity), F.normalize(identity)]), torch.cat([nothing, states])
-        painter.look(*both, *(torch.full((2,), value) for value in (s_scale, weight)))
-        return painter.unet(latents, steps, context).sample
+        diffusion.look(*both, *(torch.full((2,), value) for value in (s_scale, weight)))
+        return diffusion.unet(latents, steps, context).sample
 
     face = FaceEmbeds(identity, states, nothing)
     apply_faceid(network, FaceIDAdapter(tmp_path / "a.safetensors"), face, weight=weight, s_scale=s_scale)
-    given, wanted = network(latents, steps, context).sample, paint(weight, s_scale)
-    others = [paint(weight + 0.1, s_scale), paint(weight, s_scale + 0.2)]
-    painter.with_lora = False
-    others.append(paint(weight, s_scale))
+    given, wanted = network(latents, steps, context).sample, predict(weight, s_scale)
+    others = [predict(weight + 0.1, s_scale), predict(weight, s_scale + 0.2)]
+    diffusion.with_lora = False
+    others.append(predict(weight, s_scale))
     matters = min((other - wanted)[1].norm() for other in others)
     assert (given - wanted).flatten(1).norm(dim=1).max() < 0.02 * matters
 
@@ -227,15 +227,15 @@ def test_the_cells_around_a_face_count_more_than_the_others(work, trained):
 
 
 def test_the_loss_is_that_of_each_cell_times_its_importance():
-    painter = Painter(600).eval()
-    painter.look(torch.randn(2, 512), torch.randn(2, 257, 64), torch.ones(2), torch.ones(2))
+    diffusion = LatentDiffusion(600).eval()
+    diffusion.look(torch.randn(2, 512), torch.randn(2, 257, 64), torch.ones(2), torch.ones(2))
     latents, noise = torch.randn(2, 2, 4, 16, 16)
     ids, steps = torch.randint(600, (2, 77)), torch.tensor([100, 900])
     left = torch.zeros(2, 1, 16, 16)
     left[..., :8] = 1
     with torch.no_grad():
         whole, *halves, apart = (
-            painter.loss(latents, ids, steps, noise, cells).item()
+            diffusion.loss(latents, ids, steps, noise, cells).item()
             for cells in (torch.ones_like(left), left, 1 - left, FACE * left)
         )
     assert whole == pytest.approx(sum(halves), rel=1e-4) and apart == pytest.approx(FACE * halves[0], rel=1e-4)
@@ -251,7 +251,7 @@ def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(work, train
     identities = np.broadcast_to((who / np.linalg.norm(who, axis=1, keepdims=True))[:, None, None], (*shape, 512))
     states = np.repeat((drawings.structure @ rng.standard_normal((6, 64)))[..., None, :], 257, axis=-2)
     conditions = Conditions(np.zeros((*shape, 4, 16, 16)), identities, states, np.zeros((257, 64)))
-    network = train_tokens(Worker(tmp_path, 0), drawings, conditions, Painter(600).adapter, 80, 16)
+    network = train_tokens(Worker(tmp_path, 0), drawings, conditions, LatentDiffusion(600).adapter, 80, 16)
     with torch.no_grad():
         given = (torch.from_numpy(a[:, 0, 0].astype(np.float32)) for a in (identities, states))
         alone, both, held = network(*given)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools" / "benchmarks")]
-sys.path[:0] = [os.environ["COMFYUI_PATH"], str(ROOT / "tests" / "support"), str(ROOT / "tools" / "benchmarks" / "support")]
+sys.path[:0] = [os.environ["COMFYUI_PATH"], str(ROOT / "tests" / "support"), str(ROOT / "tools" / "benchmarks")]
 
 import comfy.cli_args  # noqa: E402
 import torch  # noqa: E402

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .common import ROOT, WINDOWS, DevError, quietly, say
+from .common import ROOT, WINDOWS, DevError, environment, quietly, say
 from .hosts import comfyui_version
 
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
-HOST_REQUIREMENTS = ROOT / "requirements-host.txt"
+STANDALONE_REQUIREMENTS = ROOT / "requirements-standalone.txt"
 DEV_REQUIREMENTS = ROOT / "requirements-dev.txt"
+
+# What pip was told, in its files or by the environment -> uv's variable for the same: uv doesn't read pip's.
+PIP_TO_UV = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "constraint": "UV_CONSTRAINT",
+    "cert": "SSL_CERT_FILE",
+}
 
 # What the overlay has to know of the Python that runs a ComfyUI.
 PROBE = """
@@ -68,19 +79,54 @@ def ensure_venv(venv: Path, maker: str | Path, requirements: list[Path], host: d
         say(f"making {venv.name}")
         quietly([maker, "-m", "venv", "--clear", venv], f"Could not make {venv.name} with {maker}")
     say(f"installing packages into {venv.name} (the first time takes minutes)")
-    # Python compiles what is imported when it is: a small part of all that is installed.
-    pip = [python, "-m", "pip", "install", "--no-input", "--no-compile", "--disable-pip-version-check", "--progress-bar=off"]
     if host:
         borrow(python, host["site"])
-        constraints = venv / "constraints.txt"
-        constraints.write_text("".join(f"{name}=={version}\n" for name, version in host["pins"].items()), encoding="utf-8")
-        pip += ["-c", constraints]
-    for path in requirements:
-        pip += ["-r", path]
-    quietly(pip, f"pip could not install what {venv.name} needs")
+        install_beside(python, requirements, host["pins"])
+    else:
+        install(python, requirements)
     stamp.write_text(wanted, encoding="utf-8")
     say(f"{venv.name} is ready ({time.monotonic() - began:.0f} s)")
     return python
+
+
+def pip_install(python: Path) -> list[str | Path]:
+    # Python compiles what is imported when it is: a small part of all that is installed.
+    options = ["--no-input", "--no-compile", "--disable-pip-version-check", "--progress-bar=off"]
+    return [python, "-m", "pip", "install", *options]
+
+
+def named(requirements: list[Path]) -> list[str | Path]:
+    return [part for path in requirements for part in ("-r", path)]
+
+
+def install(python: Path, requirements: list[Path]) -> None:
+    """By uv, which takes seconds where pip takes minutes; pip brings it."""
+    failure = f"could not install what {python.parents[1].name} needs"
+    uv = next((line for line in DEV_REQUIREMENTS.read_text(encoding="utf-8").splitlines() if line.startswith("uv")), "uv")
+    quietly([*pip_install(python), uv], f"pip {failure}")
+    quietly(
+        [python, "-m", "uv", "pip", "install", "--python", python, *named(requirements)], f"uv {failure}", uv_settings(python)
+    )
+
+
+def uv_settings(python: Path) -> dict[str, str]:
+    """The environment for uv, with what pip was told about package indexes; what the user told uv stays."""
+    told = quietly([python, "-m", "pip", "config", "list"], "pip does not run")
+    ours = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip chooses among indexes
+    for line in told.splitlines():  # such as global.index-url='https://…'; what counts more comes first
+        key, _, value = line.partition("=")
+        variable = PIP_TO_UV.get(key.rpartition(".")[2])
+        if variable and value[:1] in ("'", '"'):
+            ours.setdefault(variable, " ".join(ast.literal_eval(value).split()))
+    return environment(**{name: value for name, value in ours.items() if name not in os.environ})
+
+
+def install_beside(python: Path, requirements: list[Path], pins: dict[str, str]) -> None:
+    """By pip, which sees the packages that the environment borrows; uv would install them once more. Those in `pins` stay."""
+    constraints = python.parents[1] / "constraints.txt"
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()), encoding="utf-8")
+    command = [*pip_install(python), "-c", constraints, *named(requirements)]
+    quietly(command, f"pip could not install what {python.parents[1].name} needs")
 
 
 def borrow(python: Path, site: list[str]) -> None:
@@ -93,7 +139,7 @@ def borrow(python: Path, site: list[str]) -> None:
 
 def pack_venv() -> Path:
     maker = getattr(sys, "_base_executable", None) or sys.executable
-    return ensure_venv(ROOT / ".venv", maker, [PACK_REQUIREMENTS, HOST_REQUIREMENTS, DEV_REQUIREMENTS])
+    return ensure_venv(ROOT / ".venv", maker, [PACK_REQUIREMENTS, STANDALONE_REQUIREMENTS, DEV_REQUIREMENTS])
 
 
 def own_python(comfyui: Path) -> Path | None:
@@ -112,7 +158,7 @@ def host_venv(comfyui: Path) -> Path:
         if host["python"] != "{}.{}".format(*sys.version_info[:2]):
             raise DevError(f"{maker} cannot make a venv: run dev.py with a Python {host['python']} instead.")
         maker = Path(sys.executable)
-    requirements = [PACK_REQUIREMENTS, HOST_REQUIREMENTS]
+    requirements = [PACK_REQUIREMENTS, DEV_REQUIREMENTS]
     if own is None or "torch" not in host["pins"]:  # a checkout without an environment
         requirements.insert(0, comfyui / "requirements.txt")
     venv = ROOT / f".venv-host-{comfyui_version(comfyui)}"

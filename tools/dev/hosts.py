@@ -21,6 +21,11 @@ def comfyui_version(comfyui: Path) -> str:
     return found[1] if found else "unknown"
 
 
+def version_numbers(version: str) -> tuple[int, ...]:
+    """For comparing versions; () for an unknown one, which counts as older than any."""
+    return tuple(map(int, re.findall(r"\d+", version)))
+
+
 def find_comfyui() -> list[Path]:
     """The checkouts that COMFYUI_PATH names, else the one this pack lies in, else those that comfy-cli made."""
     named = [Path(entry).expanduser() for entry in os.environ.get("COMFYUI_PATH", "").split(os.pathsep) if entry]

@@ -16,7 +16,7 @@ import urllib.request
 import webbrowser
 from pathlib import Path
 
-from .common import ROOT, WINDOWS, DevError, quietly, say
+from .common import ROOT, DevError, environment, link_folder, quietly, say
 from .environments import ensure_venv, host_venv
 from .hosts import comfyui_version, find_comfyui, is_comfyui
 
@@ -35,7 +35,8 @@ def comfyui(options: list[str], port: int | None = None, browser: bool = True) -
     python = host_venv(home)
     port = port or free_port()
     say(f"starting ComfyUI {comfyui_version(home)} in {home} (stop it with Ctrl+C)")
-    process = subprocess.Popen([python, "main.py", "--port", str(port), "--disable-auto-launch", *options], cwd=home)
+    command = [python, "main.py", "--port", str(port), "--disable-auto-launch", *options]
+    process = subprocess.Popen(command, cwd=home, env=environment())
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(process, f"{address}/system_stats")
@@ -101,10 +102,7 @@ def link_pack(home: Path) -> str:
     if os.path.lexists(link):
         raise DevError(f"{link} is another copy of this pack: remove it, or run the dev.py in there.")
     link.parent.mkdir(exist_ok=True)
-    if WINDOWS:  # links to files and folders need a right that most users lack; junctions don't
-        quietly(["cmd", "/c", "mklink", "/J", link, ROOT], f"Could not link the pack to {link}")
-    else:
-        link.symlink_to(ROOT, target_is_directory=True)
+    link_folder(link, ROOT)
     say(f"linked the pack to {link}")
     return link.name
 

@@ -1,4 +1,4 @@
-"""`dev.py test`: lint, the pack's tests, and its tests inside every ComfyUI found."""
+"""`dev.py test`: lint, types, the pack's tests, and its tests inside ComfyUI."""
 
 from __future__ import annotations
 
@@ -10,14 +10,28 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from .common import ROOT, DevError, say
+from .common import ROOT, DevError, environment, say
 from .environments import host_venv, pack_venv
-from .hosts import find_comfyui
+from .hosts import comfyui_version, find_comfyui, version_numbers
 
 # Options of pytest whose next argument may read like a test's path.
-VALUED = {"-k", "-m", "-c", "-o", "-p", "-W", "--ignore", "--ignore-glob", "--deselect", "--rootdir", "--basetemp"}
+VALUED = {
+    "-k",
+    "-m",
+    "-n",
+    "-c",
+    "-o",
+    "-p",
+    "-W",
+    "--dist",
+    "--ignore",
+    "--ignore-glob",
+    "--deselect",
+    "--rootdir",
+    "--basetemp",
+}
 
 # Not `-m pytest`: that puts this folder on sys.path, where our nodes/ would shadow ComfyUI's nodes.py.
 PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.exit(pytest.main())"
@@ -31,27 +45,20 @@ class Suite(NamedTuple):
     environ: dict[str, str] = {}
 
 
-def outcome(suite: Suite, output=None) -> str:
+def outcome(suite: Suite, output: IO[str] | None = None) -> str:
     """Run it in the environment it wants; say how it went."""
     try:
         python = suite.python()
     except DevError as error:
         return f"FAILED: {error}"
     began = time.monotonic()
-    # One thread: the tests' tensors are small, and threads that wait for a busy core by spinning take minutes, not seconds.
-    env = {"OMP_NUM_THREADS": "1", **os.environ, **suite.environ}
+    # One thread: the tests' tensors are small, and every core has a process.
+    env = environment(**{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **suite.environ})
     code = subprocess.run(
-        [python, *suite.arguments], cwd=ROOT, env=env, stdout=output, stderr=output and subprocess.STDOUT
+        [python, *suite.arguments], cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT if output else None
     ).returncode
     result = f"FAILED with exit code {code}" if code else "passed"
     return f"{result} ({time.monotonic() - began:.0f} s)"
-
-
-def bytecode(folder: str) -> dict[str, str]:
-    """Variables for the suites. Where Python is told to write no bytecode, as in many containers, each of their many processes
-    would compile torch again, for 12 seconds; theirs is written into this folder.
-    """
-    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder} if os.environ.get("PYTHONDONTWRITEBYTECODE") else {}
 
 
 def run_suites(suites: dict[str, Suite]) -> dict[str, str]:
@@ -60,17 +67,13 @@ def run_suites(suites: dict[str, Suite]) -> dict[str, str]:
     One is shown as it runs; what the others print follows it, suite by suite.
     """
     report, shown = {}, next(iter(suites), None)
-    with contextlib.ExitStack() as files, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with contextlib.ExitStack() as files, ThreadPoolExecutor(cores()) as pool:
         outputs = {
             name: files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
             for name in suites
             if name != shown
         }
-        environ = bytecode(files.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        running = {
-            name: pool.submit(outcome, suite._replace(environ={**environ, **suite.environ}), outputs.get(name))
-            for name, suite in suites.items()
-        }
+        running = {name: pool.submit(outcome, suite, outputs.get(name)) for name, suite in suites.items()}
         for name, future in running.items():
             say(name)
             report[name] = future.result()
@@ -78,6 +81,10 @@ def run_suites(suites: dict[str, Suite]) -> dict[str, str]:
                 outputs[name].seek(0)
                 print(outputs[name].read(), flush=True)
     return report
+
+
+def cores() -> int:
+    return os.cpu_count() or 1
 
 
 def split_named(options: list[str]) -> tuple[list[str], list[str]]:
@@ -89,51 +96,76 @@ def split_named(options: list[str]) -> tuple[list[str], list[str]]:
     return named, others
 
 
-def shares(number: int) -> list[list[str]]:
-    """The pack's test files in `number` parts of about the same size, the largest first."""
-    files = sorted((ROOT / "tests").glob("test_*.py"), key=lambda path: path.stat().st_size, reverse=True)
-    return [[f"tests/{path.name}" for path in files[i::number]] for i in range(min(number, len(files)))]
+def shared(workers: int, others: list[str]) -> list[str]:
+    """pytest's options for so many workers. Tests of one file stay together as far as that keeps all of them busy, for they
+    share what is made once; none where the user chooses tests or options, whose output is then easier to follow.
+    """
+    return ["-n", str(workers), "--dist", "worksteal"] if workers > 1 and not others else []
 
 
-def pack_suites(python: Callable[[], Path], named: list[str], others: list[str]) -> dict[str, Suite]:
-    """Lint and the pack's tests; the latter, when all are to run, in parts: two per core, as some take longer than others."""
-    lint = {"lint": Suite(python, ["-m", "ruff", "check", "--output-format=concise"])}
-    pytest = ["-c", PYTEST, *others]
-    if named or others:
-        return {"pack tests": Suite(python, [*pytest, "--ignore=tests/host", *(named or ["tests"])]), **lint}
-    parts = shares(2 * (os.cpu_count() or 1))
-    names = [f"pack tests, part {i} of {len(parts)}" for i in range(1, len(parts) + 1)]
-    return {**{name: Suite(python, [*pytest, *part]) for name, part in zip(names, parts, strict=True)}, **lint}
+def chosen_hosts(comfyuis: list[Path], all_hosts: bool) -> tuple[list[Path], list[Path]]:
+    """Those to test in, the newest and the oldest, and those between, which are left out unless `all_hosts`."""
+    by_age = sorted(comfyuis, key=lambda path: version_numbers(comfyui_version(path)), reverse=True)
+    if all_hosts or len(by_age) < 3:
+        return by_age, []
+    return [by_age[0], by_age[-1]], by_age[1:-1]
 
 
-def test(options: list[str], pack: bool = True, host: bool = True) -> int:
-    """The summary names every suite, also those that did not run. Options that name tests choose among the suites."""
-    comfyuis = find_comfyui() if host else []
+def checks(python: Callable[[], Path], types: bool) -> dict[str, Suite]:
+    """Those of the code as it is written. `types` takes the longest, and is left out where the user chooses tests."""
+    quick = {
+        "lint": Suite(python, ["-m", "ruff", "check", "--output-format=concise"]),
+        "format": Suite(python, ["-m", "ruff", "format", "--check"]),
+    }
+    return {"types": Suite(python, ["-m", "tools.dev.check_types"]), **quick} if types else quick
+
+
+def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bool = False) -> int:
+    """The summary names every suite, also those that did not run. Options that name tests choose among the suites.
+
+    First what can't be shared among cores without starting ComfyUI once more for each, side by side: ComfyUI's tests and the
+    checks. Then the pack's tests, on all cores.
+    """
+    comfyuis, left_out = chosen_hosts(find_comfyui(), all_hosts) if host else ([], [])
     named, others = split_named(options)
     for_host = [name for name in named if Path(name).parts[:2] == ("tests", "host")]
     for_pack = [name for name in named if name not in for_host]
 
-    pack = pack and (for_pack or not named)
-    host = host and (for_host or not named)
+    pack = pack and bool(for_pack or not named)
+    host = host and bool(for_host or not named)
+    chosen = [*named, *others]
 
     with ThreadPoolExecutor() as makers:  # environments are made beside each other, and beside tests that have theirs
-        suites = {}
+        first: dict[str, Suite] = {}
         for comfyui in comfyuis if host else []:  # the longest first
-            arguments = ["-c", PYTEST, *others, *(for_host or ["tests/host"])]
-            environment = makers.submit(host_venv, comfyui)
-            suites[f"host tests in {comfyui}"] = Suite(environment.result, arguments, {"COMFYUI_PATH": str(comfyui)})
+            workers = shared(cores() // len(comfyuis), chosen)
+            arguments = ["-c", PYTEST, *workers, *others, *(for_host or ["tests/host"])]
+            made = makers.submit(host_venv, comfyui)
+            first[f"host tests in {comfyui}"] = Suite(made.result, arguments, {"COMFYUI_PATH": str(comfyui)})
+        second: dict[str, Suite] = {}
         if pack:
-            suites |= pack_suites(makers.submit(pack_venv).result, for_pack, others)
-        report = run_suites(suites)
+            python = makers.submit(pack_venv).result
+            first |= checks(python, types=not chosen)
+            arguments = ["-c", PYTEST, *shared(cores(), chosen), *others, "--ignore=tests/host", *(for_pack or ["tests"])]
+            second["pack tests"] = Suite(python, arguments)
+        report = run_suites(first) | run_suites(second)
 
+    report |= not_run(pack, host, comfyuis, left_out)
+    print()
+    for suite, result in report.items():
+        say(f"{suite}: {result}")
+    return int(any(result.startswith("FAILED") for result in report.values()))
+
+
+def not_run(pack: bool, host: bool, comfyuis: list[Path], left_out: list[Path]) -> dict[str, str]:
+    """What is left out, and why."""
+    report: dict[str, str] = {}
     if not pack:
         report["pack tests"] = "skipped: not asked for"
     if not host:
         report["host tests"] = "skipped: not asked for"
     elif not comfyuis:
         report["host tests"] = "skipped: no ComfyUI found; set COMFYUI_PATH to a checkout of it"
-
-    print()
-    for suite, result in report.items():
-        say(f"{suite}: {result}")
-    return int(any(result.startswith("FAILED") for result in report.values()))
+    for path in left_out if host else []:
+        report[f"host tests in {path}"] = "skipped: only the oldest and the newest run; --all-hosts runs those between, too"
+    return report

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -38,9 +39,9 @@ def draw_photos(folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    sys.path.append(str(ROOT))
-    from standalone.training.drawing import draw
-    from standalone.training.person import BACKGROUNDS, Person, View
+    runpy.run_path(str(ROOT / "__main__.py"))["load_pack"]()
+    from facegen.tools.tiny_model.drawings.drawing import draw
+    from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, Person, View
 
     for name, (number, view) in PHOTOS.items():
         person = Person.random(np.random.default_rng([SEED, number]))
@@ -48,7 +49,7 @@ def draw_photos(folder: Path) -> None:
         Image.fromarray(draw(person, seen, "realistic")[0]).save(folder / f"{name}.jpg", quality=97, subsampling=0)
 
 
-def draw_thumbnails(names: list[str], base: Path, out: Path) -> list[str]:
+def make_thumbnails(names: list[str], base: Path, out: Path) -> list[str]:
     """Each thumbnail into `out`; returns the names of those that failed."""
     from graphs import ComfyServer, Host
     from templates import TEMPLATES, hosted_double
@@ -88,7 +89,7 @@ def main() -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         make_base(Path(folder), chosen.python)
-        failed = draw_thumbnails(names, Path(folder), chosen.out)
+        failed = make_thumbnails(names, Path(folder), chosen.out)
     for copy in (ROOT / "web" / "docs").glob("*/*.jpg") if chosen.out == WORKFLOWS else ():
         shutil.copyfile(WORKFLOWS / copy.name, copy)
     if failed:

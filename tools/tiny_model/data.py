@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...atomic_write import atomic_write
 from .drawings.drawing import SIZE, draw
 from .drawings.person import HAIR_COLOURS, STYLES, Person, View, words
 from .worker import Worker
@@ -87,9 +88,7 @@ def _gather(folder: Path, shares: int) -> None:
     lines = sorted(line for path in paths for line in json.loads(path.read_text(encoding="utf-8")))
     np.save(folder / "vectors.npy", np.asarray([vector for _, vector, _ in lines], np.float32))
     text = "".join(f"{json.dumps(captions)}\n" for _, _, captions in lines)
-    part = folder / "captions.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / "captions.jsonl")
+    atomic_write(folder / "captions.jsonl", text.encode())
     for path in paths:
         path.unlink()
 

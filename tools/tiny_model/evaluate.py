@@ -15,7 +15,7 @@ from ...models.face.embeds import FaceEmbeds
 from ...models.style import load_style, style_files
 from ...standalone.engine import Engine
 from ...standalone.faceid import apply_faceid
-from ...standalone.weights import find_weights
+from ...standalone.model_files import find_model_files
 from .data import Drawings, make_drawings
 from .drawings.person import STYLES
 from .judge import HELD, Judge, train_judge
@@ -29,38 +29,36 @@ ASKED = {"glasses": "wearing round glasses", "hair": "red hair", "background": "
 ANSWERS = {"glasses": "yes", "hair": "red", "background": "blue"}
 
 
-class Painted:
-    """The engine at 128 x 128, with the people whose pictures are drawn."""
+class Portraits:
+    """The engine at 128 x 128, with the people who are in its pictures."""
 
     def __init__(self, models: Path, unseen: Drawings, guidance: float = GUIDANCE, steps: int = STEPS):
-        self.engine, self.guidance, self.steps = Engine(find_weights(models)), guidance, steps
-        self.engine.pipe.set_progress_bar_config(disable=True)
+        self.engine, self.guidance, self.steps = Engine(find_model_files(models)), guidance, steps
         realistic = STYLES.index("realistic")
         self.photos = [torch.from_numpy(unseen.pictures[n, 0, realistic] / np.float32(255)) for n in range(unseen.people)]
         self.held = unseen.structure[:, 0, realistic][:, HELD]
         self.faces = [self.engine.embed(photo[None])[0] for photo in self.photos]
         self.gallery = torch.cat([face.normed_identity for face in self.faces])
-        self.drawn, self.seconds = 0, 0.0
+        self.sampled, self.seconds = 0, 0.0
 
-    def draw(
+    def sample(
         self, face: FaceEmbeds, words: dict[str, str], seed: int, weight: float = 1.0, s_scale: float = 1.0
     ) -> list[Tensor]:
         """A picture [128, 128, 3] (0-1) for each style -> prompt."""
         began = time.perf_counter()
-        apply_faceid(self.engine.pipe.unet, self.engine.adapter, face, weight=weight, s_scale=s_scale)
+        apply_faceid(self.engine.stable_diffusion.unet, self.engine.adapter, face, weight=weight, s_scale=s_scale)
         styles = [load_style(style_files()[style]) for style in words]
-        pictures = self.engine.pipe(
-            prompt=[style.positive(text) for style, text in zip(styles, words.values(), strict=True)],
-            negative_prompt=[style.negative_prompt() for style in styles],
+        pictures = self.engine.stable_diffusion.sample(
+            [style.positive(text) for style, text in zip(styles, words.values(), strict=True)],
+            [style.negative_prompt() for style in styles],
             width=128,
             height=128,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
+            steps=self.steps,
+            guidance=self.guidance,
             generator=[torch.Generator().manual_seed(seed + i) for i in range(len(styles))],
-            output_type="pt",
-        ).images
-        self.drawn, self.seconds = self.drawn + len(styles), self.seconds + time.perf_counter() - began
-        return list(pictures.movedim(1, -1).float().clamp(0, 1))
+        )
+        self.sampled, self.seconds = self.sampled + len(styles), self.seconds + time.perf_counter() - began
+        return list(pictures)
 
     def nearest(self, picture: Tensor) -> int | None:
         """Whose photo the picture is most like; None where no face is found in it."""
@@ -78,15 +76,15 @@ def evaluate(models: Path, work: Path, seed: int, say: Callable[[str], None], pe
     worker = Worker(work, seed)
     judge = train_judge(worker, Drawings(work / "drawings", Plan().people), Plan().judge)
     unseen = make_drawings(worker, "unseen", PEOPLE)
-    painted = Painted(models, unseen)
-    figures = {"people": people, "guidance": painted.guidance, "steps": painted.steps}
+    portraits = Portraits(models, unseen)
+    figures = {"people": people, "guidance": portraits.guidance, "steps": portraits.steps}
     for measure in (recogniser, identity_and_style, structure, prompt_words):
-        figures |= measure(painted, unseen, judge, people)
+        figures |= measure(portraits, unseen, judge, people)
         say(json.dumps(figures))
-    return {**figures, "seconds_per_picture": round(painted.seconds / painted.drawn, 2)}
+    return {**figures, "seconds_per_picture": round(portraits.seconds / portraits.sampled, 2)}
 
 
-def recogniser(painted: Painted, unseen: Drawings, judge: Judge, people: int) -> dict:
+def recogniser(portraits: Portraits, unseen: Drawings, judge: Judge, people: int) -> dict:
     """The instruments themselves, on drawings: what generated pictures could reach at best."""
     right, same, other, found = [], [], [], []
     told = []
@@ -95,11 +93,11 @@ def recogniser(painted: Painted, unseen: Drawings, judge: Judge, people: int) ->
             if unseen.changed[n, 1, s]:
                 continue
             picture = torch.from_numpy(unseen.pictures[n, 1, s] / np.float32(255))
-            identity = painted.identity(picture)
+            identity = portraits.identity(picture)
             found.append(identity is not None)
             told.append(judge.look([unseen.pictures[n, 1, s]])["style"] == [style])
             if identity is not None:
-                alike = painted.gallery @ identity
+                alike = portraits.gallery @ identity
                 right.append(int(alike.argmax()) == n)
                 same.append(float(alike[n]))
                 other.append(float(alike.sum() - alike[n]) / (len(alike) - 1))
@@ -114,21 +112,21 @@ def recogniser(painted: Painted, unseen: Drawings, judge: Judge, people: int) ->
     }
 
 
-def identity_and_style(painted: Painted, unseen: Drawings, judge: Judge, people: int) -> dict:
+def identity_and_style(portraits: Portraits, unseen: Drawings, judge: Judge, people: int) -> dict:
     hits: dict[str, list[bool]] = {style: [] for style in STYLES}
     styled: dict[str, list[bool]] = {style: [] for style in STYLES}
     without, seen = [], []
     for n in range(people):
-        pictures = painted.draw(painted.faces[n], dict.fromkeys(STYLES, SUBJECT), seed=1000 + 10 * n)
+        pictures = portraits.sample(portraits.faces[n], dict.fromkeys(STYLES, SUBJECT), seed=1000 + 10 * n)
         looks = judge.look([_levels(picture) for picture in pictures])
         for style, picture, look in zip(STYLES, pictures, looks["style"], strict=True):
-            nearest = painted.nearest(picture)
+            nearest = portraits.nearest(picture)
             seen.append(nearest is not None)
             hits[style].append(nearest == n)
             styled[style].append(look == style)
         style = STYLES[n % len(STYLES)]
-        (picture,) = painted.draw(painted.faces[n], {style: SUBJECT}, seed=1000 + 10 * n, weight=0.0)
-        without.append(painted.nearest(picture) == n)
+        (picture,) = portraits.sample(portraits.faces[n], {style: SUBJECT}, seed=1000 + 10 * n, weight=0.0)
+        without.append(portraits.nearest(picture) == n)
     return {
         "retrieval": _share([hit for row in hits.values() for hit in row]),
         "retrieval_by_style": {style: _share(row) for style, row in hits.items()},
@@ -139,22 +137,22 @@ def identity_and_style(painted: Painted, unseen: Drawings, judge: Judge, people:
     }
 
 
-def structure(painted: Painted, unseen: Drawings, judge: Judge, people: int) -> dict:
+def structure(portraits: Portraits, unseen: Drawings, judge: Judge, people: int) -> dict:
     """Squared error of pose and expression as the judge sees them, as a share of their variance."""
-    variance = painted.held.var(axis=0)
+    variance = portraits.held.var(axis=0)
     errors = {}
     for s_scale in (0.0, 0.5, 1.0):
         pictures = [
-            _levels(painted.draw(painted.faces[n], {"realistic": SUBJECT}, seed=5000 + n, s_scale=s_scale)[0])
+            _levels(portraits.sample(portraits.faces[n], {"realistic": SUBJECT}, seed=5000 + n, s_scale=s_scale)[0])
             for n in range(people)
         ]
-        off = judge.look(pictures)["held"] - painted.held[:people]
+        off = judge.look(pictures)["held"] - portraits.held[:people]
         errors[str(s_scale)] = round(float((off**2 / variance).mean()), 3)
-    own = judge.look([_levels(photo) for photo in painted.photos[:people]])["held"] - painted.held[:people]
+    own = judge.look([_levels(photo) for photo in portraits.photos[:people]])["held"] - portraits.held[:people]
     return {"structure_error": errors, "structure_error_of_judge": round(float((own**2 / variance).mean()), 3)}
 
 
-def prompt_words(painted: Painted, unseen: Drawings, judge: Judge, people: int) -> dict:
+def prompt_words(portraits: Portraits, unseen: Drawings, judge: Judge, people: int) -> dict:
     """How often what was asked for is there, at weight 0 and 1; and how often it is there unasked, at weight 1."""
     figures: dict = {}
     for name, weight, words in (
@@ -163,7 +161,7 @@ def prompt_words(painted: Painted, unseen: Drawings, judge: Judge, people: int) 
         ("words_unasked", 1.0, SUBJECT),
     ):
         pictures = [
-            _levels(painted.draw(painted.faces[n], {STYLES[n % len(STYLES)]: words}, seed=9000 + n, weight=weight)[0])
+            _levels(portraits.sample(portraits.faces[n], {STYLES[n % len(STYLES)]: words}, seed=9000 + n, weight=weight)[0])
             for n in range(people)
         ]
         seen = judge.look(pictures)

@@ -9,7 +9,7 @@ from .data import make_drawings
 from .language import load_tokenizer, save_tokenizer
 from .stages.autoencoder import Narrow, make_latents, train_autoencoder
 from .stages.conditions import make_conditions
-from .stages.diffusion import Painter, train_painter
+from .stages.diffusion import LatentDiffusion, train_diffusion
 from .stages.faces import train_clip_vision, train_recogniser
 from .stages.finder import train_finder
 from .worker import Worker, save
@@ -25,7 +25,7 @@ class Plan:
     finder: int = 1000
     autoencoder: int = 5000
     tokens: int = 1200
-    painter: int = 11000
+    diffusion: int = 11000
     adapter: int = 1500
     judge: int = 700
     batch: int = 12
@@ -37,7 +37,7 @@ class Trained:
     finder: torch.nn.Module
     clip_vision: torch.nn.Module
     autoencoder: Narrow
-    painter: Painter
+    diffusion: LatentDiffusion
     tokenizer: Path
 
 
@@ -54,9 +54,9 @@ def train_all(worker: Worker, plan: Plan) -> Trained:
     autoencoder = train_autoencoder(worker, drawings, plan.autoencoder)
     latents = make_latents(worker, drawings, autoencoder)
     conditions = make_conditions(worker, drawings, latents, recogniser, clip_vision)
-    steps = plan.tokens, plan.painter, plan.adapter
-    painter = train_painter(worker, drawings, conditions, load_tokenizer(tokenizer), steps, plan.batch)
-    return Trained(recogniser, finder, clip_vision, autoencoder, painter, tokenizer)
+    steps = plan.tokens, plan.diffusion, plan.adapter
+    diffusion = train_diffusion(worker, drawings, conditions, load_tokenizer(tokenizer), steps, plan.batch)
+    return Trained(recogniser, finder, clip_vision, autoencoder, diffusion, tokenizer)
 
 
 def _same_plan(worker: Worker, plan: Plan) -> None:

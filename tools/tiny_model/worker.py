@@ -2,7 +2,6 @@
 
 import datetime
 import math
-import os
 import sys
 import time
 import zlib
@@ -14,6 +13,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from ...atomic_write import atomic_path
 
 SAVE_EVERY = 120  # seconds
 SAY_EVERY = 50  # steps
@@ -131,6 +132,5 @@ def _resume(path: Path, parts: dict, worker: Worker) -> int:
 
 def save(content, path: Path) -> None:
     """A file is there whole or not at all."""
-    part = path.with_suffix(".part")
-    torch.save(content, part)
-    os.replace(part, path)
+    with atomic_path(path) as part:
+        torch.save(content, part)

@@ -1,4 +1,4 @@
-"""What `generate` draws with the tiny model where nothing else is asked, what it writes about each picture, and the demo."""
+"""What `generate` asks of the tiny model where nothing else is given, what it writes about each picture, and the demo."""
 
 import json
 from dataclasses import replace
@@ -11,12 +11,12 @@ from PIL import Image
 from facegen.contract import FIELDS, STYLES, FaceGenRequest
 from facegen.errors import FaceGenError
 from facegen.models.tiny_files import TINY
-from facegen.standalone import demo, drawing
+from facegen.standalone import demo, portraits
+from facegen.standalone.cli import common
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
-from facegen.standalone.engine import Engine, Result
+from facegen.standalone.engine import Result
 from facegen.standalone.photos import read_photo
-from facegen.standalone.weights import find_weights
 
 
 @pytest.fixture
@@ -32,16 +32,16 @@ def generate(tmp_path, monkeypatch, capsys):
     return run
 
 
-# --- what is drawn where nothing else is asked ----------------------------------------------------------------------
+# --- what is asked where nothing else is given -----------------------------------------------------------------------
 
 
 class Noting:
-    """An engine that keeps the request and draws nothing."""
+    """An engine that keeps the request and generates nothing."""
 
     def embed(self, photo):
         return None, photo
 
-    def generate(self, request, embeds, progress=None):
+    def generate(self, request, face_embeds, progress=None):
         self.request = request
         raise FaceGenError("seen")
 
@@ -65,8 +65,8 @@ def settings(request):
 
 
 @pytest.mark.parametrize("models", [["--models", "tiny"], []], ids=["named", "for want of others"])
-def test_the_tiny_model_draws_as_it_was_trained(asked, monkeypatch, tmp_path, models):
-    monkeypatch.setattr(cli, "ROOT", tmp_path / "pack")
+def test_the_tiny_model_is_asked_as_it_was_trained(asked, monkeypatch, tmp_path, models):
+    monkeypatch.setattr(common, "PACK", tmp_path / "pack")
     assert settings(asked(*models)) == {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 
 
@@ -79,7 +79,7 @@ def test_what_is_asked_of_the_tiny_model_is_kept(asked, name, value):
     assert settings(request) == cli.TINY_DEFAULTS | {name: value}
 
 
-def test_other_models_draw_by_the_contract_s_defaults(asked):
+def test_other_models_get_the_contract_s_defaults(asked):
     assert settings(asked("--models", TINY)) == {name: FIELDS[name].default for name in cli.TINY_DEFAULTS}
     assert settings(asked("--models", TINY, "--height", "64"))["height"] == 64
 
@@ -87,29 +87,23 @@ def test_other_models_draw_by_the_contract_s_defaults(asked):
 # --- the pictures' own words ----------------------------------------------------------------------------------------
 
 
-class Copying(Engine):
-    """Finds faces as ever; what it "draws" is the pictures that it is given, in turn, and it flags as it is told."""
+class Copying:
+    """Finds faces as ever; its pictures are those that it is given, in turn, and it flags as it is told."""
 
-    def __init__(self):
-        super().__init__(find_weights(TINY))
+    def __init__(self, engine):
+        self.embed, self.face_analysis = engine.embed, engine.face_analysis
         self.pictures, self.flagged, self.requests = [], False, []
 
-    def generate(self, request, embeds, progress=None):
+    def generate(self, request, face_embeds, progress=None):
         self.requests.append(request)
         number = len(self.requests) - 1
         picture = self.pictures[number % len(self.pictures)]
         return Result(picture, request, [self.flagged] * len(picture), "a FaceID")
 
 
-@pytest.fixture(scope="module")
-def copying_engine():
-    return Copying()
-
-
 @pytest.fixture
-def engine(copying_engine):
-    copying_engine.pictures, copying_engine.flagged, copying_engine.requests = [], False, []
-    return copying_engine
+def engine(tiny_engine):
+    return Copying(tiny_engine)
 
 
 REQUEST = FaceGenRequest(prompt="a pilot", face_image="folder/photo.jpg", style="anime", seed=7)
@@ -120,24 +114,24 @@ def parameters(path):
 
 
 def test_each_picture_says_how_alike_it_is(engine, astronaut, tmp_path):
-    embeds, _ = engine.embed(astronaut)
+    face_embeds, _ = engine.embed(astronaut)
     engine.pictures = [torch.cat([astronaut, torch.full_like(astronaut, 0.5)])]
-    drawn = drawing.draw(engine, replace(REQUEST, samples=2), embeds, tmp_path)
-    assert [path.name for path in drawn.files] == ["anime_7_0.png", "anime_7_1.png"]
-    same, nobody = map(parameters, drawn.files)
+    made = portraits.generate_portraits(engine, replace(REQUEST, samples=2), face_embeds, tmp_path)
+    assert [path.name for path in made.files] == ["anime_7_0.png", "anime_7_1.png"]
+    same, nobody = map(parameters, made.files)
     assert same["likeness_percent"] == 99 and same["sample"] == 0  # InsightFace's scale ends there
     assert nobody["likeness_percent"] is None and nobody["sample"] == 1
-    assert [label for label, _ in drawn.cells] == ["anime: 99 % alike", "anime: no face found"]
+    assert [label for label, _ in made.cells] == ["anime: 99 % alike", "anime: no face found"]
     assert same["face_image"] == "photo.jpg" and not {"base64", "webhook", "track_id"} & same.keys()
 
 
 def test_a_redacted_picture_has_no_likeness(engine, astronaut, tmp_path):
     """Even where a redaction leaves a face to be seen."""
-    embeds, _ = engine.embed(astronaut)
+    face_embeds, _ = engine.embed(astronaut)
     engine.pictures, engine.flagged = [astronaut], True
-    drawn = drawing.draw(engine, REQUEST, embeds, tmp_path)
-    assert parameters(drawn.files[0])["flagged"] is True and parameters(drawn.files[0])["likeness_percent"] is None
-    assert [label for label, _ in drawn.cells] == ["anime: redacted"]
+    made = portraits.generate_portraits(engine, REQUEST, face_embeds, tmp_path)
+    assert parameters(made.files[0])["flagged"] is True and parameters(made.files[0])["likeness_percent"] is None
+    assert [label for label, _ in made.cells] == ["anime: redacted"]
 
 
 # --- the demo -------------------------------------------------------------------------------------------------------
@@ -147,20 +141,20 @@ def test_a_redacted_picture_has_no_likeness(engine, astronaut, tmp_path):
 def sheets(monkeypatch):
     """The labels of each contact sheet, row by row."""
     seen = []
-    make = drawing.contact_sheet
+    make = portraits.contact_sheet
 
     def note(cells, columns):
         labels = [label for label, _ in cells]
         seen.append([labels[i : i + columns] for i in range(0, len(labels), columns)])
         return make(cells, columns=columns)
 
-    monkeypatch.setattr(drawing, "contact_sheet", note)
+    monkeypatch.setattr(portraits, "contact_sheet", note)
     return seen
 
 
 @pytest.fixture
 def show(generate, engine, monkeypatch, astronaut, tmp_path):
-    """Runs the demo on an engine that "draws" the photo; gives the names that it says it wrote, and the requests."""
+    """Runs the demo on an engine whose pictures are the photo; gives the names that it says it wrote, and the requests."""
 
     def run(*arguments):
         engine.pictures = [astronaut]
@@ -181,7 +175,7 @@ def names(face, seed=cli.DEMO["seed"]):
     ]
 
 
-def test_the_demo_draws_two_faces_in_all_styles_and_s_scale_values(show, sheets, monkeypatch, astronaut):
+def test_the_demo_shows_two_faces_in_all_styles_and_s_scale_values(show, sheets, monkeypatch, astronaut):
     monkeypatch.setattr(demo, "drawn_face", lambda: astronaut)
     files, requests = show()
     assert files == [*names("photo"), *names("drawing"), "contact_sheet.png"]

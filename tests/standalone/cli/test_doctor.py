@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from facegen.models.safetensors_header import clip_width, shapes
-from facegen.standalone.cli import doctor, doctor_files
+from facegen.standalone.cli import common, doctor, doctor_files
 from facegen.standalone.cli.main import main
 from faceid_files import faceid_state, save
 from onnx_files import save_pack
@@ -128,10 +128,9 @@ def test_folders_of_extra_model_paths_count(run, models):
 
 
 def test_the_pack_s_place_says_where_models_are(run, models, monkeypatch):
-    monkeypatch.setattr(doctor, "ROOT", models.parent / "custom_nodes" / "faces")
-    monkeypatch.setattr(doctor, "version", lambda: "1")
+    monkeypatch.setattr(common, "PACK", models.parent / "custom_nodes" / "faces")
     assert run()[1]["FaceID"][1].startswith("person.bin")
-    monkeypatch.setattr(doctor, "ROOT", models.parent)
+    monkeypatch.setattr(common, "PACK", models.parent)
     code, rows, _ = run()
     assert code == 0 and rows["model files"][2].startswith("Say with --models DIR")
 

@@ -20,12 +20,12 @@ from facegen.models.safety.checking import Detection, SafetyResult
 from facegen.models.safety.filter import filter_images
 from facegen.models.tiny_files import TINY
 from facegen.standalone import photos
+from facegen.standalone.cli import common
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
-from facegen.standalone.weights import MissingFiles, find_weights
+from facegen.standalone.model_files import MissingFiles, find_model_files
+from pack import ROOT
 from pictures import DetailChecker
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,13 @@ def tiny():
     return TINY
 
 
-@pytest.fixture(scope="module")
-def engine(tiny):
-    """An engine that takes seven steps, however many are asked for."""
-    from facegen.standalone.engine import Engine
-
-    made = Engine(find_weights(tiny))
-    set_timesteps = made.pipe.scheduler.set_timesteps
-    made.pipe.scheduler.set_timesteps = lambda steps, **options: set_timesteps(min(7, steps), **options)
-    return made
+@pytest.fixture
+def engine(tiny_engine, monkeypatch):
+    """It takes seven steps, however many are asked for."""
+    scheduler = tiny_engine.stable_diffusion.scheduler
+    set_timesteps = scheduler.set_timesteps
+    monkeypatch.setattr(scheduler, "set_timesteps", lambda steps, **options: set_timesteps(min(7, steps), **options))
+    return tiny_engine
 
 
 @pytest.fixture
@@ -140,14 +138,14 @@ def test_no_face_in_the_photo(generate, tiny):
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("library", ["torch", "diffusers", "transformers", "peft", "skimage", "skia"])
+@pytest.mark.parametrize("library", ["torch", "diffusers", "transformers", "skimage"])
 def test_a_missing_library_is_named_with_the_cure(generate, monkeypatch, library):
-    for importer in ("demo", "photos", "training.drawing"):
+    for importer in ("demo", "photos"):
         monkeypatch.delitem(sys.modules, f"facegen.standalone.{importer}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     code, error = generate("--demo", "--models", "tiny")
     assert code == 2 and f"library {library} can't be imported" in error
-    assert "-r requirements-host.txt -r requirements-dev.txt" in error
+    assert "pip install -r requirements.txt -r requirements-standalone.txt" in error
 
 
 class Stub:
@@ -182,7 +180,7 @@ def test_face_and_settings_reach_the_picture(engine, request_, astronaut):
         assert not torch.equal(engine.generate(replace(request_, **changes), embeds).images, base), changes
 
 
-def test_a_missing_seed_is_drawn_and_reported(engine, request_, astronaut):
+def test_a_missing_seed_is_chosen_and_reported(engine, request_, astronaut):
     embeds, _ = engine.embed(astronaut)
     results = [engine.generate(replace(request_, seed=None), embeds) for _ in range(2)]
     assert results[0].request.seed != results[1].request.seed
@@ -221,7 +219,7 @@ def test_the_command_line_uses_the_same_filter(engine, request_, astronaut, monk
 
 def test_models_folder_says_all_that_is_missing(tmp_path):
     with pytest.raises(FaceGenError, match=r"checkpoints/.*ipadapter/.*clip_vision/.*insightface/models"):
-        find_weights(tmp_path)
+        find_model_files(tmp_path)
 
 
 @pytest.fixture
@@ -239,10 +237,10 @@ def test_several_checkpoints_need_a_choice(tiny, models):
         (models / "checkpoints" / name).parent.mkdir(exist_ok=True)
         (models / "checkpoints" / name).symlink_to(tiny / "checkpoints" / "tiny")
     with pytest.raises(FaceGenError, match="--checkpoint: several were found. There are: a, sub/b, tiny"):
-        find_weights(models)
-    assert find_weights(models, checkpoint="sub/b").checkpoint.name == "b"
+        find_model_files(models)
+    assert find_model_files(models, checkpoint="sub/b").checkpoint.name == "b"
     with pytest.raises(FaceGenError, match="there is no 'c'"):
-        find_weights(models, checkpoint="c")
+        find_model_files(models, checkpoint="c")
 
 
 def test_files_in_subfolders_are_found(models):
@@ -250,7 +248,7 @@ def test_files_in_subfolders_are_found(models):
         (models / kind / "deep" / "er").mkdir(parents=True)
         (file,) = models.glob(f"{kind}/*.safetensors")
         file.rename(models / kind / "deep" / "er" / file.name)
-    found = find_weights(models)
+    found = find_model_files(models)
     assert found.faceid.parent.name == found.clip_vision.parent.name == "er"
 
 
@@ -261,42 +259,42 @@ def test_buffalo_l_is_the_face_pack_where_there_are_several(tiny, models):
     for name in ("antelopev2", "buffalo_s"):
         (packs / name).symlink_to(tiny / "insightface" / "models" / "tiny")
     with pytest.raises(FaceGenError, match="--face-pack: several were found. There are: antelopev2, buffalo_s"):
-        find_weights(models)
+        find_model_files(models)
     (packs / "buffalo_l").symlink_to(tiny / "insightface" / "models" / "tiny")
-    assert find_weights(models).face_pack.name == "buffalo_l"
-    assert find_weights(models, face_pack="buffalo_s").face_pack.name == "buffalo_s"
+    assert find_model_files(models).face_pack.name == "buffalo_l"
+    assert find_model_files(models, face_pack="buffalo_s").face_pack.name == "buffalo_s"
 
 
 def test_only_faceid_adapters_count_as_such(models):
     save_file({"image_proj.proj.weight": torch.zeros(2, 2)}, models / "ipadapter" / "a_plain_ip-adapter.safetensors")
     (models / "ipadapter" / "broken.bin").write_bytes(b"<html>")
-    assert find_weights(models).faceid.name == "ip-adapter-faceid-plusv2_tiny.safetensors"
+    assert find_model_files(models).faceid.name == "ip-adapter-faceid-plusv2_tiny.safetensors"
     (models / "ipadapter" / "ip-adapter-faceid-plusv2_tiny.safetensors").unlink()
     with pytest.raises(FaceGenError, match="no FaceID adapter among a_plain_ip-adapter.safetensors, broken.bin"):
-        find_weights(models)
+        find_model_files(models)
 
 
 def test_the_clip_vision_model_is_the_one_that_the_adapter_reads(tiny, models):
     folder = models / "clip_vision"
     save_file({"vision_model.embeddings.class_embedding": torch.zeros(1024)}, folder / "a.safetensors")
     save_file({"x": torch.zeros(1)}, folder / "b.safetensors")
-    assert find_weights(models).clip_vision.name == "tiny.safetensors"
+    assert find_model_files(models).clip_vision.name == "tiny.safetensors"
     with pytest.raises(FaceGenError, match=r"of width 64 in clip_vision. Found: a.safetensors \(width 1024\)\.$"):
-        find_weights(models, clip_vision="a.safetensors")
+        find_model_files(models, clip_vision="a.safetensors")
     (folder / "other.safetensors").symlink_to(tiny / "clip_vision" / "tiny.safetensors")
     with pytest.raises(FaceGenError, match="--clip-vision: several were found"):
-        find_weights(models)
-    assert find_weights(models, clip_vision="other.safetensors").clip_vision.name == "other.safetensors"
+        find_model_files(models)
+    assert find_model_files(models, clip_vision="other.safetensors").clip_vision.name == "other.safetensors"
     for name in ("other", "tiny"):
         (folder / f"{name}.safetensors").unlink()
     with pytest.raises(FaceGenError, match=r"Found: a.safetensors \(width 1024\), b.safetensors \(no CLIP vision model\)"):
-        find_weights(models)
+        find_model_files(models)
 
 
 def test_comfyui_s_models_are_the_default(models, monkeypatch, capsys):
     nothing = dict.fromkeys(cli.MODEL_OPTIONS)
     pack = models.parent / "custom_nodes" / "facegen"
-    monkeypatch.setattr(cli, "ROOT", pack)
+    monkeypatch.setattr(common, "PACK", pack)
     assert cli.default_models(nothing).checkpoint.name == "tiny"
     (models / "checkpoints" / "tiny").rename(models / "moved")
     assert cli.default_models(nothing) is None and "lacks an SD1.5 checkpoint" in capsys.readouterr().err
@@ -306,7 +304,7 @@ def test_comfyui_s_models_are_the_default(models, monkeypatch, capsys):
         (models / "checkpoints" / f"{name}.safetensors").touch()
     with pytest.raises(FaceGenError, match="--checkpoint: several were found"):
         cli.default_models(nothing)
-    monkeypatch.setattr(cli, "ROOT", models.parent / "elsewhere")
+    monkeypatch.setattr(common, "PACK", models.parent / "elsewhere")
     assert cli.default_models(nothing) is None
     with pytest.raises(FaceGenError, match="--face-pack: say with --models DIR"):
         cli.default_models(nothing | {"face_pack": "buffalo_l"})

@@ -6,9 +6,9 @@ import numpy as np
 import skia
 
 from . import features
+from .canvas import BLACK, WHITE, Canvas, argb, halftone, mix, oval
 from .geometry import Head, face_path, make_head
 from .hair import back_hair, front_hair
-from .painter import BLACK, WHITE, Painter, argb, halftone, mix, oval
 from .person import STYLES, Person, View
 
 SIZE = 128
@@ -25,11 +25,11 @@ def draw(person: Person, view: View, style: str, size: int = SIZE) -> tuple[np.n
     scale = size / SIZE
     with skia.Surface(pixels, colorType=skia.kRGBA_8888_ColorType) as canvas:
         canvas.scale(scale, scale)
-        painter = Painter(canvas, style, view.light, view.light_strength)
-        _background(painter, view)
+        canvas = Canvas(canvas, style, view.light, view.light_strength)
+        _background(canvas, view)
         placed = _placement(view)
         canvas.concat(placed)
-        points = _portrait(painter, make_head(person, view, style))
+        points = _portrait(canvas, make_head(person, view, style))
     mapped = [placed.mapXY(*point) for point in points]
     keypoints = np.asarray([(point.fX, point.fY) for point in mapped], np.float32) * np.float32(scale)
     return np.ascontiguousarray(pixels[..., :3]), keypoints
@@ -44,15 +44,15 @@ def _placement(view: View) -> skia.Matrix:
     return matrix
 
 
-def _background(painter: Painter, view: View) -> None:
+def _background(canvas: Canvas, view: View) -> None:
     """The style's backdrop in the view's colour."""
-    canvas, style = painter.canvas, painter.style
-    rgb = painter.tint(view.background_rgb)
+    canvas, style = canvas.canvas, canvas.style
+    rgb = canvas.tint(view.background_rgb)
     canvas.clear(argb(rgb))
     if style in ("realistic", "3d"):
         dark = mix(rgb, BLACK, 0.42 if style == "realistic" else 0.32)
         bright = mix(rgb, WHITE, 0.10 if style == "realistic" else 0.38)
-        centre = skia.Point(64 + 40 * painter.lean, 36) if style == "realistic" else skia.Point(64, 60)
+        centre = skia.Point(64 + 40 * canvas.lean, 36) if style == "realistic" else skia.Point(64, 60)
         shader = skia.GradientShader.MakeRadial(
             centre, 112 if style == "realistic" else 88, [argb(bright), argb(rgb), argb(dark)]
         )
@@ -60,66 +60,66 @@ def _background(painter: Painter, view: View) -> None:
     elif style == "anime":
         band = skia.Path()
         band.addPoly([skia.Point(128, 0), skia.Point(128, 128), skia.Point(52, 128)], True)
-        painter.flat(band, mix(rgb, WHITE, 0.22))
+        canvas.flat(band, mix(rgb, WHITE, 0.22))
     elif style == "chibi":
         for x, y, r in ((14, 20, 9), (116, 30, 11), (20, 100, 11), (110, 104, 8), (66, 6, 8)):
-            painter.flat(oval(x, y, r, r), mix(rgb, WHITE, 0.45))
+            canvas.flat(oval(x, y, r, r), mix(rgb, WHITE, 0.45))
     else:
         corner = skia.Path()
-        far = 128 if painter.side < 0 else 0
+        far = 128 if canvas.side < 0 else 0
         corner.addPoly([skia.Point(far, 10), skia.Point(far, 128), skia.Point(128 - far, 128)], True)
         canvas.drawPath(corner, skia.Paint(AntiAlias=True, Shader=halftone(argb(mix(rgb, BLACK, 0.55)))))
 
 
-def _portrait(painter: Painter, head: Head) -> list[tuple[float, float]]:
+def _portrait(canvas: Canvas, head: Head) -> list[tuple[float, float]]:
     """Everything of the person from back to front; returns the five points before placement."""
-    back_hair(painter, head)
-    _body(painter, head)
-    features.ears(painter, head)
+    back_hair(canvas, head)
+    _body(canvas, head)
+    features.ears(canvas, head)
     face = face_path(head)
-    painter.shape(face, head.person.skin_rgb, 9.0)
-    painter.gloss(head.cx + 7 * head.view.yaw + 9 * painter.side, head.p.crown + 21, 11.0, 6.5, 0.75)
-    features.marks(painter, head)
-    _planes(painter, head, face)
-    features.beard(painter, head)
-    corners = features.mouth(painter, head)
-    features.nose(painter, head)
-    eyes = features.eyes(painter, head)
-    front_hair(painter, head)
-    features.brows(painter, head)
-    features.glasses(painter, head)
+    canvas.shape(face, head.person.skin_rgb, 9.0)
+    canvas.gloss(head.cx + 7 * head.view.yaw + 9 * canvas.side, head.p.crown + 21, 11.0, 6.5, 0.75)
+    features.marks(canvas, head)
+    _planes(canvas, head, face)
+    features.beard(canvas, head)
+    corners = features.mouth(canvas, head)
+    features.nose(canvas, head)
+    eyes = features.eyes(canvas, head)
+    front_hair(canvas, head)
+    features.brows(canvas, head)
+    features.glasses(canvas, head)
     return [*eyes, head.nose, *corners]
 
 
-def _planes(painter: Painter, head: Head, face: skia.Path) -> None:
+def _planes(canvas: Canvas, head: Head, face: skia.Path) -> None:
     """What makes a realistic face round: a darker rim and hollows in the cheeks and under the lip."""
-    if painter.style != "realistic":
+    if canvas.style != "realistic":
         return
-    shade = mix(painter.tint(head.person.skin_rgb), (0.20, 0.03, 0.04), 0.55)
+    shade = mix(canvas.tint(head.person.skin_rgb), (0.20, 0.03, 0.04), 0.55)
     x, y, half = head.mouth
-    canvas = painter.canvas
+    canvas = canvas.canvas
     canvas.save()
     canvas.clipPath(face, skia.ClipOp.kIntersect, True)
-    painter.stroke(face, shade, 8.0, 0.5, 3.5)
-    painter.flat(oval(x, y + 9.5, 0.6 * half, 2.6), shade, 0.5, 1.8)
+    canvas.stroke(face, shade, 8.0, 0.5, 3.5)
+    canvas.flat(oval(x, y + 9.5, 0.6 * half, 2.6), shade, 0.5, 1.8)
     for side in (-1.0, 1.0):
         hollow = head.at(side * (head.eye_u + 12.0), head.p.mouth_y - 5.0)
-        painter.flat(oval(*hollow, 6.0, 11.0), shade, 0.45 if side == painter.side else 0.65, 4.0)
+        canvas.flat(oval(*hollow, 6.0, 11.0), shade, 0.45 if side == canvas.side else 0.65, 4.0)
     canvas.restore()
 
 
-def _body(painter: Painter, head: Head) -> None:
+def _body(canvas: Canvas, head: Head) -> None:
     """Neck and shoulders; in chibi a small whole body."""
-    person, view, chibi = head.person, head.view, painter.style == "chibi"
+    person, view, chibi = head.person, head.view, canvas.style == "chibi"
     x = 64.0 + 2.0 * view.yaw
     wide = (15.0 if person.gender == "woman" else 19.0) * (0.55 if chibi else 1.0)
     shoulder = (24.0 if chibi else 54.0) + (4.0 if person.gender == "man" else 0.0) * (0.4 if chibi else 1.0)
     top = head.p.chin - 16.0
     neck = skia.Path()
     neck.addRect(skia.Rect.MakeLTRB(x - wide, top, x + wide, 150.0))
-    painter.shape(neck, mix(person.skin_rgb, BLACK, 0.10), 8.0)
-    if painter.style in ("realistic", "3d"):
-        painter.flat(oval(head.chin[0], head.chin[1] + 2.0, wide + 4, 7.0), (0.12, 0.03, 0.03), 0.45, 3.0)
+    canvas.shape(neck, mix(person.skin_rgb, BLACK, 0.10), 8.0)
+    if canvas.style in ("realistic", "3d"):
+        canvas.flat(oval(head.chin[0], head.chin[1] + 2.0, wide + 4, 7.0), (0.12, 0.03, 0.03), 0.45, 3.0)
     neck_y = 103.0 if chibi else 118.0
     clothes = skia.Path()
     clothes.moveTo(x - shoulder, 160)
@@ -130,6 +130,6 @@ def _body(painter: Painter, head: Head) -> None:
     if chibi:
         for side in (-1.0, 1.0):
             arm = oval(x + side * (shoulder + 3), neck_y + 17, 6.0, 12.0)
-            painter.shape(arm, view.clothes_rgb, 3.0)
-            painter.shape(oval(x + side * (shoulder + 5), neck_y + 27, 5.5, 5.0), person.skin_rgb, 2.0)
-    painter.shape(clothes, view.clothes_rgb, 8.0)
+            canvas.shape(arm, view.clothes_rgb, 3.0)
+            canvas.shape(oval(x + side * (shoulder + 5), neck_y + 27, 5.5, 5.0), person.skin_rgb, 2.0)
+    canvas.shape(clothes, view.clothes_rgb, 8.0)

@@ -6,8 +6,8 @@ import math
 
 import skia
 
+from .canvas import BLACK, WHITE, Canvas, mix, oval, saturate
 from .geometry import Head, face_path
-from .painter import BLACK, WHITE, Painter, mix, oval, saturate
 from .person import EYE_COLOURS, FRAME_COLOURS, LIP_COLOURS
 
 EYE_ROUND = {"realistic": 0.0, "anime": 0.5, "3d": 0.7, "chibi": 1.0, "comic": 0.1}
@@ -36,7 +36,7 @@ def _lid(rx: float, ry: float, slant: float, roundness: float) -> skia.Path:
     return path
 
 
-def eyes(painter: Painter, head: Head) -> list[tuple[float, float]]:
+def eyes(canvas: Canvas, head: Head) -> list[tuple[float, float]]:
     """Draws both eyes and returns their centres, the image-left one first."""
     centres = []
     for side in (-1.0, 1.0):
@@ -44,73 +44,73 @@ def eyes(painter: Painter, head: Head) -> list[tuple[float, float]]:
         scale = 1.0 + 0.15 * head.person.eye_size
         rx = max(8.8, 0.5 * head.p.eye_w * scale * head.squeeze(side * head.eye_u))
         ry = 0.5 * max(10.5, head.p.eye_h * (1.0 + 0.2 * head.person.eye_size)) * (0.42 + 0.58 * head.view.eyelids)
-        painter.canvas.save()
-        painter.canvas.translate(x, y)
-        painter.canvas.scale(side, 1.0)
-        _eye(painter, head, rx, ry, side)
-        painter.canvas.restore()
+        canvas.canvas.save()
+        canvas.canvas.translate(x, y)
+        canvas.canvas.scale(side, 1.0)
+        _eye(canvas, head, rx, ry, side)
+        canvas.canvas.restore()
         centres.append((x, y))
     return centres
 
 
-def _eye(painter: Painter, head: Head, rx: float, ry: float, side: float) -> None:
+def _eye(canvas: Canvas, head: Head, rx: float, ry: float, side: float) -> None:
     """One eye about (0, 0), drawn with its outer corner at +x; `side` is -1 for the mirrored image-left one."""
-    style, canvas = painter.style, painter.canvas
+    style, canvas = canvas.style, canvas.canvas
     roundness, slant = EYE_ROUND[style], 2.8 * head.person.eye_slant
     outline, lid = _almond(rx, ry, slant, roundness), _lid(rx, ry, slant, roundness)
     if style in ("realistic", "3d"):
-        socket = mix(painter.tint(head.person.skin_rgb), (0.2, 0.05, 0.05), 0.45)
-        painter.flat(oval(0.0, -1.0, rx + 2.0, ry + 3.0), socket, 0.5, 2.5)
-    painter.flat(outline, (0.97, 0.97, 0.98))
+        socket = mix(canvas.tint(head.person.skin_rgb), (0.2, 0.05, 0.05), 0.45)
+        canvas.flat(oval(0.0, -1.0, rx + 2.0, ry + 3.0), socket, 0.5, 2.5)
+    canvas.flat(outline, (0.97, 0.97, 0.98))
     canvas.save()
     canvas.clipPath(outline, skia.ClipOp.kIntersect, True)
-    _iris(painter, head, rx, ry, side)
+    _iris(canvas, head, rx, ry, side)
     if style != "chibi":
-        painter.stroke(lid, (0.2, 0.15, 0.25), 5.0, 0.28)
+        canvas.stroke(lid, (0.2, 0.15, 0.25), 5.0, 0.28)
     canvas.restore()
     dark = BLACK if style in ("anime", "comic") else (0.10, 0.05, 0.05)
     width = {"realistic": 2.6, "anime": 3.6, "3d": 2.6, "chibi": 3.6, "comic": 3.8}[style]
     woman = head.person.gender == "woman"
-    painter.stroke(lid, dark, width + (0.9 if woman else 0.0))
+    canvas.stroke(lid, dark, width + (0.9 if woman else 0.0))
     if woman:
         lash = skia.Path()
         lash.moveTo(rx - 1.5, -slant - 1.0)
         lash.quadTo(rx + 2, -slant - 2, rx + 3.5, -slant - 4.5)
-        painter.stroke(lash, dark, 2.6)
-    painter.stroke(outline, dark, 1.0, 0.55 if style != "comic" else 1.0)
+        canvas.stroke(lash, dark, 2.6)
+    canvas.stroke(outline, dark, 1.0, 0.55 if style != "comic" else 1.0)
 
 
-def _iris(painter: Painter, head: Head, rx: float, ry: float, side: float) -> None:
+def _iris(canvas: Canvas, head: Head, rx: float, ry: float, side: float) -> None:
     """Iris, pupil and highlights, looking where the head turns."""
-    style, view = painter.style, head.view
+    style, view = canvas.style, head.view
     colour = saturate(EYE_COLOURS[head.person.eye_colour], 1.15)
     full = 0.5 * head.p.eye_h * (1.0 + 0.2 * head.person.eye_size)
     tall = {"realistic": 0.98, "anime": 0.95, "3d": 0.80, "chibi": 0.86, "comic": 0.86}[style] * max(full, 5.5)
     wide = {"realistic": 1.0, "anime": 0.80, "3d": 1.0, "chibi": 0.86, "comic": 1.0}[style] * tall
     wide = min(wide, 0.72 * rx)
     x, y = (1.6 * view.yaw - 0.3 * side) * side, 0.3 + 0.8 * view.pitch
-    painter.flat(oval(x, y, wide + 0.6, tall + 0.6), mix(colour, BLACK, 0.65))
-    painter.flat(oval(x, y, wide - 0.7, tall - 0.7), colour)
+    canvas.flat(oval(x, y, wide + 0.6, tall + 0.6), mix(colour, BLACK, 0.65))
+    canvas.flat(oval(x, y, wide - 0.7, tall - 0.7), colour)
     if style in ("anime", "chibi"):
-        painter.flat(oval(x, y - 0.55 * tall, wide, 0.62 * tall), mix(colour, BLACK, 0.6), 0.7)
-        painter.flat(oval(x, y + 0.55 * tall, 0.55 * wide, 0.32 * tall), mix(colour, WHITE, 0.5), 0.8)
+        canvas.flat(oval(x, y - 0.55 * tall, wide, 0.62 * tall), mix(colour, BLACK, 0.6), 0.7)
+        canvas.flat(oval(x, y + 0.55 * tall, 0.55 * wide, 0.32 * tall), mix(colour, WHITE, 0.5), 0.8)
     elif style != "comic":
-        painter.flat(oval(x, y + 0.45 * tall, 0.6 * wide, 0.4 * tall), mix(colour, WHITE, 0.4), 0.6, 1.0)
+        canvas.flat(oval(x, y + 0.45 * tall, 0.6 * wide, 0.4 * tall), mix(colour, WHITE, 0.4), 0.6, 1.0)
     pupil = {"realistic": 0.44, "anime": 0.42, "3d": 0.5, "chibi": 0.48, "comic": 0.46}[style]
-    painter.flat(oval(x, y, max(2.2, pupil * wide), max(2.2, pupil * tall)), (0.02, 0.02, 0.03))
+    canvas.flat(oval(x, y, max(2.2, pupil * wide), max(2.2, pupil * tall)), (0.02, 0.02, 0.03))
     spot = {"realistic": 0.24, "anime": 0.40, "3d": 0.32, "chibi": 0.38, "comic": 0.26}[style] * wide
-    lit = painter.side * side
-    painter.flat(oval(x + 0.36 * wide * lit, y - 0.4 * tall, spot, spot * 1.1), WHITE)
+    lit = canvas.side * side
+    canvas.flat(oval(x + 0.36 * wide * lit, y - 0.4 * tall, spot, spot * 1.1), WHITE)
     if style in ("anime", "chibi"):
-        painter.flat(oval(x - 0.36 * wide * lit, y + 0.42 * tall, 0.5 * spot, 0.5 * spot), WHITE)
+        canvas.flat(oval(x - 0.36 * wide * lit, y + 0.42 * tall, 0.5 * spot, 0.5 * spot), WHITE)
 
 
-def brows(painter: Painter, head: Head) -> None:
+def brows(canvas: Canvas, head: Head) -> None:
     """Both brows, in the hair's colour a little darker, their inner ends low or high by the person's angle."""
     person = head.person
-    colour = mix(painter.tint(person.hair_rgb), BLACK, 0.30)
+    colour = mix(canvas.tint(person.hair_rgb), BLACK, 0.30)
     thick = 4.4 + 1.9 * person.brow_thickness + (0.5 if person.gender == "man" else -0.5)
-    thick *= {"realistic": 1.0, "anime": 0.8, "3d": 1.15, "chibi": 0.85, "comic": 1.1}[painter.style]
+    thick *= {"realistic": 1.0, "anime": 0.8, "3d": 1.15, "chibi": 0.85, "comic": 1.1}[canvas.style]
     gap = 0.5 * head.p.eye_h * (1.0 + 0.2 * person.eye_size) + 6.5
     for side in (-1.0, 1.0):
         inner = head.at(side * (head.eye_u - 0.44 * head.p.eye_w), head.p.eye_y - gap + 3.2 * person.brow_angle, 2.0)
@@ -119,9 +119,9 @@ def brows(painter: Painter, head: Head) -> None:
         path = skia.Path()
         path.moveTo(*inner)
         path.quadTo(*middle, *outer)
-        if painter.style == "comic" or _light(person.hair_rgb, person.skin_rgb):
-            painter.stroke(path, BLACK if painter.style == "comic" else painter.ink(person.skin_rgb), max(3.0, thick) + 2.0)
-        painter.stroke(path, colour, max(2.8, thick), 1.0, 0.7 if painter.style == "realistic" else 0.0)
+        if canvas.style == "comic" or _light(person.hair_rgb, person.skin_rgb):
+            canvas.stroke(path, BLACK if canvas.style == "comic" else canvas.ink(person.skin_rgb), max(3.0, thick) + 2.0)
+        canvas.stroke(path, colour, max(2.8, thick), 1.0, 0.7 if canvas.style == "realistic" else 0.0)
 
 
 def _light(hair: tuple[float, float, float], skin: tuple[float, float, float]) -> bool:
@@ -129,48 +129,48 @@ def _light(hair: tuple[float, float, float], skin: tuple[float, float, float]) -
     return sum(abs(a * 0.7 - b) for a, b in zip(hair, skin, strict=True)) < 0.55
 
 
-def nose(painter: Painter, head: Head) -> None:
+def nose(canvas: Canvas, head: Head) -> None:
     """The nose: shaded when realistic or 3d, a line or a tick in the drawn styles."""
-    person, style = head.person, painter.style
+    person, style = head.person, canvas.style
     x, y = head.nose
     half = 6.8 * (1.0 + 0.33 * person.nose_width)
     top = head.at(0.0, head.p.eye_y + 2.0, 4.0)
-    skin = painter.tint(person.skin_rgb)
+    skin = canvas.tint(person.skin_rgb)
     shade = mix(skin, (0.25, 0.03, 0.05), 0.5)
-    away = -painter.side
+    away = -canvas.side
     if style in ("realistic", "3d"):
         ridge = skia.Path()
         ridge.moveTo(top[0] + away * 4.0, top[1] - 6)
         ridge.quadTo(top[0] + away * 3.0, 0.5 * (top[1] + y), x + away * half * 0.9, y - 1)
-        painter.stroke(ridge, shade, 4.0, 0.45, 1.6)
-        painter.flat(oval(x, y + 2.6, half + 1.0, 3.4), shade, 0.75, 1.3)
-        painter.flat(oval(x, y - 1.2, half * (0.8 if style == "realistic" else 1.05), 4.6), mix(skin, WHITE, 0.10), 0.9, 1.3)
+        canvas.stroke(ridge, shade, 4.0, 0.45, 1.6)
+        canvas.flat(oval(x, y + 2.6, half + 1.0, 3.4), shade, 0.75, 1.3)
+        canvas.flat(oval(x, y - 1.2, half * (0.8 if style == "realistic" else 1.05), 4.6), mix(skin, WHITE, 0.10), 0.9, 1.3)
         for side in (-1.0, 1.0):
-            painter.flat(oval(x + side * half * 0.55, y + 3.0, 2.0, 1.4), mix(shade, BLACK, 0.5), 0.85, 0.5)
-        painter.gloss(x + painter.side * 1.5, y - 2.5, 2.6, 3.0, 0.85)
+            canvas.flat(oval(x + side * half * 0.55, y + 3.0, 2.0, 1.4), mix(shade, BLACK, 0.5), 0.85, 0.5)
+        canvas.gloss(x + canvas.side * 1.5, y - 2.5, 2.6, 3.0, 0.85)
     elif style in ("anime", "chibi"):
         tick = skia.Path()
         tick.moveTo(x + away * 0.5, y - 4.0 - 1.5 * person.nose_length)
         tick.lineTo(x + away * (2.0 + 0.25 * half), y + 1.0)
         tick.lineTo(x - away * 0.12 * half, y + 1.6)
-        painter.stroke(tick, mix(painter.ink(person.skin_rgb), shade, 0.4), 2.4)
+        canvas.stroke(tick, mix(canvas.ink(person.skin_rgb), shade, 0.4), 2.4)
     else:
         line = skia.Path()
         line.moveTo(top[0] + away * 2.5, top[1] + 5)
         line.lineTo(x + away * half, y)
         line.quadTo(x + away * half, y + 4, x, y + 4)
         line.lineTo(x - away * half * 0.8, y + 2.5)
-        painter.stroke(line, BLACK, 3.0)
+        canvas.stroke(line, BLACK, 3.0)
 
 
-def mouth(painter: Painter, head: Head) -> tuple[tuple[float, float], tuple[float, float]]:
+def mouth(canvas: Canvas, head: Head) -> tuple[tuple[float, float], tuple[float, float]]:
     """Draws the mouth and returns its two corners, the image-left one first."""
-    person, view, style = head.person, head.view, painter.style
+    person, view, style = head.person, head.view, canvas.style
     x, y, half = head.mouth
     corner = y - 4.2 * view.smile
     gape = 9.0 * view.mouth_open * (0.85 if style == "chibi" else 1.0)
     low, high = y + 3.2 * max(view.smile, -0.6) + gape, y + 1.2 * view.smile - 0.12 * gape
-    lip = _lip_colour(painter, head)
+    lip = _lip_colour(canvas, head)
     full = 3.6 * (1.0 + 0.35 * person.lip_fullness) * {"anime": 0.55, "chibi": 0.55}.get(style, 1.0)
     if person.lipstick or person.beard != "none" or style in ("realistic", "3d", "comic"):
         lips = skia.Path()
@@ -178,43 +178,43 @@ def mouth(painter: Painter, head: Head) -> tuple[tuple[float, float], tuple[floa
         lips.cubicTo(x - 0.5 * half, high - full * 1.5, x - 0.15 * half, high - full * 1.6, x, high - full * 0.8)
         lips.cubicTo(x + 0.15 * half, high - full * 1.6, x + 0.5 * half, high - full * 1.5, x + half, corner)
         lips.cubicTo(x + 0.5 * half, low + full * 1.5, x - 0.5 * half, low + full * 1.5, x - half, corner)
-        painter.flat(lips, lip, 1.0, 0.5 if style == "realistic" else 0.0)
-        painter.outline(lips, mix(lip, BLACK, 0.3), 0.55)
-        painter.gloss(x + 2.0 * painter.side, low + full * 0.55, 0.4 * half, 0.4 * full, 0.8)
+        canvas.flat(lips, lip, 1.0, 0.5 if style == "realistic" else 0.0)
+        canvas.outline(lips, mix(lip, BLACK, 0.3), 0.55)
+        canvas.gloss(x + 2.0 * canvas.side, low + full * 0.55, 0.4 * half, 0.4 * full, 0.8)
     line = skia.Path()
     line.moveTo(x - half, corner)
     line.quadTo(x, 2.0 * high - corner, x + half, corner)
     dark = BLACK if style == "comic" else (0.28, 0.05, 0.07)
     if gape > 1.2:
-        _inside(painter, x, half, corner, high, low)
-    painter.stroke(line, dark, {"realistic": 2.2, "3d": 2.2, "comic": 3.4}.get(style, 2.8))
+        _inside(canvas, x, half, corner, high, low)
+    canvas.stroke(line, dark, {"realistic": 2.2, "3d": 2.2, "comic": 3.4}.get(style, 2.8))
     return (x - half, corner), (x + half, corner)
 
 
-def _inside(painter: Painter, x: float, half: float, corner: float, high: float, low: float) -> None:
+def _inside(canvas: Canvas, x: float, half: float, corner: float, high: float, low: float) -> None:
     """An open mouth: dark, with upper teeth and tongue."""
     hole = skia.Path()
     hole.moveTo(x - half, corner)
     hole.quadTo(x, 2.0 * high - corner, x + half, corner)
     hole.quadTo(x, 2.0 * low - corner, x - half, corner)
-    painter.flat(hole, (0.22, 0.03, 0.05))
-    painter.canvas.save()
-    painter.canvas.clipPath(hole, skia.ClipOp.kIntersect, True)
-    painter.flat(oval(x, low + 1.0, 0.5 * half, 4.0), (0.85, 0.35, 0.38))
+    canvas.flat(hole, (0.22, 0.03, 0.05))
+    canvas.canvas.save()
+    canvas.canvas.clipPath(hole, skia.ClipOp.kIntersect, True)
+    canvas.flat(oval(x, low + 1.0, 0.5 * half, 4.0), (0.85, 0.35, 0.38))
     teeth = skia.Path()
     teeth.addRect(skia.Rect.MakeLTRB(x - half, min(high, corner) - 6.0, x + half, high + 2.6))
-    painter.flat(teeth, WHITE)
-    painter.canvas.restore()
+    canvas.flat(teeth, WHITE)
+    canvas.canvas.restore()
 
 
-def _lip_colour(painter: Painter, head: Head) -> tuple[float, float, float]:
+def _lip_colour(canvas: Canvas, head: Head) -> tuple[float, float, float]:
     """The lips' colour: lipstick's, or the skin's, redder."""
     person = head.person
     natural = mix(person.skin_rgb, (0.62, 0.16, 0.18), 0.42)
-    return painter.tint(mix(natural, LIP_COLOURS[person.lip_colour], 0.7 * person.lipstick))
+    return canvas.tint(mix(natural, LIP_COLOURS[person.lip_colour], 0.7 * person.lipstick))
 
 
-def ears(painter: Painter, head: Head) -> None:
+def ears(canvas: Canvas, head: Head) -> None:
     """Both ears, the one the face turns towards hidden in part; none under long hair."""
     if head.person.hair_style in ("long", "bob"):
         return
@@ -222,38 +222,38 @@ def ears(painter: Painter, head: Head) -> None:
     for side in (-1.0, 1.0):
         x = head.cx + side * (head.half - 0.5) - 5.0 * head.view.yaw * (1.0 if side * head.view.yaw > 0 else 0.3)
         y = head.p.eye_y + 7.0 - 3.0 * head.view.pitch
-        painter.shape(oval(x, y, 6.5 * size, 10.5 * size), mix(head.person.skin_rgb, (0.7, 0.2, 0.15), 0.10), 4.0)
+        canvas.shape(oval(x, y, 6.5 * size, 10.5 * size), mix(head.person.skin_rgb, (0.7, 0.2, 0.15), 0.10), 4.0)
 
 
-def marks(painter: Painter, head: Head) -> None:
+def marks(canvas: Canvas, head: Head) -> None:
     """Blush, freckles and the lines of age."""
-    person, style = head.person, painter.style
-    skin = painter.tint(person.skin_rgb)
+    person, style = head.person, canvas.style
+    skin = canvas.tint(person.skin_rgb)
     amount = max(person.blush * 0.6, 0.75 if style == "chibi" else 0.0, 0.35 if style == "3d" else 0.0)
     shade = mix(skin, (0.25, 0.05, 0.06), 0.5)
     for side in (-1.0, 1.0):
         x, y = head.at(side * (head.eye_u + 6.0), head.p.nose_y + 1.5)
         if amount > 0.1 and style != "comic":
-            painter.flat(oval(x, y, 8.5, 5.5), mix(skin, (0.98, 0.30, 0.36), 0.75), 0.75 * amount, 2.6)
-        painter.gloss(x + 1.0 * painter.side, y - 4.5, 5.0, 3.4, 0.5)
+            canvas.flat(oval(x, y, 8.5, 5.5), mix(skin, (0.98, 0.30, 0.36), 0.75), 0.75 * amount, 2.6)
+        canvas.gloss(x + 1.0 * canvas.side, y - 4.5, 5.0, 3.4, 0.5)
         if person.freckles:
             for du, dv in ((-5, -3), (0.5, -4), (-2.5, 1), (3.5, 0), (6, -5)):
                 dot = head.at(side * (head.eye_u - 2.0 + du), head.p.nose_y - 1.0 + dv)
-                painter.flat(oval(*dot, 1.4, 1.4), mix(skin, (0.40, 0.16, 0.06), 0.75), 0.9)
+                canvas.flat(oval(*dot, 1.4, 1.4), mix(skin, (0.40, 0.16, 0.06), 0.75), 0.9)
         if person.age > 0.25:
             fold = skia.Path()
             fold.moveTo(*head.at(side * 11.0, head.p.nose_y + 1.0))
             fold.quadTo(*head.at(side * 17.0, head.p.mouth_y - 8.0), *head.at(side * 19.0, head.p.mouth_y + 1.0))
-            painter.stroke(fold, shade, 1.6 + 1.4 * person.age, person.age, 0.6 if style == "realistic" else 0.0)
+            canvas.stroke(fold, shade, 1.6 + 1.4 * person.age, person.age, 0.6 if style == "realistic" else 0.0)
     if person.age > 0.25:
         for row in (0.0, 6.0):
             wrinkle = skia.Path()
             wrinkle.moveTo(*head.at(-14.0, 43.0 - row, 2.0))
             wrinkle.quadTo(*head.at(0.0, 40.5 - row, 4.0), *head.at(14.0, 43.0 - row, 2.0))
-            painter.stroke(wrinkle, shade, 1.6 + 1.0 * person.age, 0.9 * person.age, 0.5 if style == "realistic" else 0.0)
+            canvas.stroke(wrinkle, shade, 1.6 + 1.0 * person.age, 0.9 * person.age, 0.5 if style == "realistic" else 0.0)
 
 
-def beard(painter: Painter, head: Head) -> None:
+def beard(canvas: Canvas, head: Head) -> None:
     """Moustache, goatee or full beard in the hair's colour, to be drawn before the mouth."""
     kind = head.person.beard
     if kind == "none":
@@ -261,9 +261,9 @@ def beard(painter: Painter, head: Head) -> None:
     colour = mix(head.person.hair_rgb, BLACK, 0.10)
     x, y, half = head.mouth
     if kind == "full":
-        painter.shape(_full_beard(head), colour, 6.0)
+        canvas.shape(_full_beard(head), colour, 6.0)
     elif kind == "goatee":
-        painter.shape(_goatee(head), colour, 5.0, 0.8)
+        canvas.shape(_goatee(head), colour, 5.0, 0.8)
     if kind in ("moustache", "full"):
         top = min(y - 8.0, head.nose[1] + 5.0)
         path = skia.Path()
@@ -272,7 +272,7 @@ def beard(painter: Painter, head: Head) -> None:
         path.cubicTo(x + 0.8 * half, y + 1.5, x + 0.3 * half, y - 0.5, x, y - 2.0)
         path.cubicTo(x - 0.3 * half, y - 0.5, x - 0.8 * half, y + 1.5, x - 1.2 * half, y + 2.5)
         path.cubicTo(x - half, y - 5, x - 0.6 * half, top - 1.0, x, top)
-        painter.shape(path, colour, 4.0, 0.8 if kind == "moustache" else 0.0)
+        canvas.shape(path, colour, 4.0, 0.8 if kind == "moustache" else 0.0)
 
 
 def _goatee(head: Head) -> skia.Path:
@@ -309,7 +309,7 @@ def _full_beard(head: Head) -> skia.Path:
     return skia.Op(lower, cut, skia.PathOp.kIntersect_PathOp)
 
 
-def glasses(painter: Painter, head: Head) -> None:
+def glasses(canvas: Canvas, head: Head) -> None:
     """Round or square glasses, their frames about four pixels thick."""
     kind = head.person.glasses
     if kind == "none":
@@ -336,9 +336,9 @@ def glasses(painter: Painter, head: Head) -> None:
     bars.moveTo(right + rr, ry - 3)
     bars.lineTo(head.cx + head.half + 1, ry - 5)
     for path in rims:
-        painter.flat(path, (0.85, 0.93, 1.0), 0.16)
-    edge = BLACK if painter.style == "comic" else mix(colour, BLACK, 0.6)
+        canvas.flat(path, (0.85, 0.93, 1.0), 0.16)
+    edge = BLACK if canvas.style == "comic" else mix(colour, BLACK, 0.6)
     for path in (bars, *rims):
-        painter.stroke(path, edge, 5.6, 1.0 if painter.style != "realistic" else 0.6)
+        canvas.stroke(path, edge, 5.6, 1.0 if canvas.style != "realistic" else 0.6)
     for path in (bars, *rims):
-        painter.stroke(path, painter.tint(colour), 3.8)
+        canvas.stroke(path, canvas.tint(colour), 3.8)

@@ -6,11 +6,11 @@ import math
 
 import skia
 
+from .canvas import BLACK, WHITE, Canvas, mix, oval
 from .geometry import Head, face_path
-from .painter import BLACK, WHITE, Painter, mix, oval
 
 
-def back_hair(painter: Painter, head: Head) -> None:
+def back_hair(canvas: Canvas, head: Head) -> None:
     """What lies behind head and shoulders."""
     style, rgb = head.person.hair_style, mix(head.person.hair_rgb, BLACK, 0.12)
     cx, half, p = head.cx - 2.0 * head.view.yaw, head.half, head.p
@@ -27,14 +27,14 @@ def back_hair(painter: Painter, head: Head) -> None:
             path.lineTo(cx, bottom)
             path.close()
         path = skia.Simplify(path)
-        painter.shape(path, rgb, 10.0)
+        canvas.shape(path, rgb, 10.0)
     elif style == "curly":
-        painter.shape(_afro(head), rgb, 10.0)
+        canvas.shape(_afro(head), rgb, 10.0)
     elif style == "ponytails":
         for side in (-1.0, 1.0):
-            painter.shape(_tail(cx + side * (half + 1), p.eye_y - 22, side), head.person.hair_rgb, 7.0)
+            canvas.shape(_tail(cx + side * (half + 1), p.eye_y - 22, side), head.person.hair_rgb, 7.0)
     elif style == "bun":
-        painter.shape(oval(cx + 3.0 * head.view.yaw, p.crown - 9, 17.0, 15.0), head.person.hair_rgb, 6.0)
+        canvas.shape(oval(cx + 3.0 * head.view.yaw, p.crown - 9, 17.0, 15.0), head.person.hair_rgb, 6.0)
 
 
 def _through(path: skia.Path, points: list[tuple[float, float]]) -> None:
@@ -83,23 +83,23 @@ def _tail(x: float, y: float, side: float) -> skia.Path:
     return path
 
 
-def front_hair(painter: Painter, head: Head) -> None:
+def front_hair(canvas: Canvas, head: Head) -> None:
     """What lies on the skull and the forehead."""
     style, rgb = head.person.hair_style, head.person.hair_rgb
     if style == "bald":
-        painter.gloss(head.cx + 10 * painter.side, head.p.crown + 10, 12.0, 6.0, 0.8)
+        canvas.gloss(head.cx + 10 * canvas.side, head.p.crown + 10, 12.0, 6.0, 0.8)
         return
     if style == "mohawk":
-        _mohawk(painter, head)
+        _mohawk(canvas, head)
         return
     path = _afro_front(head) if style == "curly" else _front_path(head)
-    painter.cast(path, face_path(head))
-    painter.shape(path, rgb, 7.0)
-    _sheen(painter, head, path)
+    canvas.cast(path, face_path(head))
+    canvas.shape(path, rgb, 7.0)
+    _sheen(canvas, head, path)
     if style == "ponytails":
         for side in (-1.0, 1.0):
             x, y = head.cx + side * (head.half + 1) - 2 * head.view.yaw, head.p.eye_y - 23
-            painter.shape(oval(x, y, 5.0, 5.0), (0.90, 0.15, 0.25), 2.0)
+            canvas.shape(oval(x, y, 5.0, 5.0), (0.90, 0.15, 0.25), 2.0)
 
 
 def _front_path(head: Head) -> skia.Path:
@@ -165,16 +165,16 @@ def _hairline(path: skia.Path, style: str, fx: float, cx: float, inner: float, l
         path.cubicTo(fx - 14, line, cx - inner + 2, line, cx - inner, line + 12)
 
 
-def _mohawk(painter: Painter, head: Head) -> None:
+def _mohawk(canvas: Canvas, head: Head) -> None:
     """Shaved sides and one tall crest."""
     rgb, p = head.person.hair_rgb, head.p
     fx = head.cx + 6.0 * head.view.yaw
-    canvas = painter.canvas
+    canvas = canvas.canvas
     canvas.save()
     canvas.clipPath(face_path(head), skia.ClipOp.kIntersect, True)
     for side in (-1.0, 1.0):
         shaved = oval(head.cx + side * head.half, p.crown + 18, 0.55 * head.half, 24.0)
-        painter.flat(shaved, mix(painter.tint(head.person.skin_rgb), painter.tint(rgb), 0.45), 0.75, 2.0)
+        canvas.flat(shaved, mix(canvas.tint(head.person.skin_rgb), canvas.tint(rgb), 0.45), 0.75, 2.0)
     canvas.restore()
     path = skia.Path()
     path.moveTo(fx - 13, p.crown + 19)
@@ -184,16 +184,16 @@ def _mohawk(painter: Painter, head: Head) -> None:
     path.lineTo(head.cx + 24, p.crown - 11)
     path.cubicTo(head.cx + 24, p.crown - 10, head.cx + 20, p.crown, fx + 13, p.crown + 19)
     path.quadTo(fx, p.crown + 27, fx - 13, p.crown + 19)
-    painter.shape(path, rgb, 6.0)
-    _sheen(painter, head, path)
+    canvas.shape(path, rgb, 6.0)
+    _sheen(canvas, head, path)
 
 
-def _sheen(painter: Painter, head: Head, path: skia.Path) -> None:
+def _sheen(canvas: Canvas, head: Head, path: skia.Path) -> None:
     """Strands and shine on the hair: soft when realistic, a band in anime, a bright spot in 3d, ink strokes in comic."""
-    style, p = painter.style, head.p
-    rgb = painter.tint(head.person.hair_rgb)
+    style, p = canvas.style, head.p
+    rgb = canvas.tint(head.person.hair_rgb)
     cx, half, top = head.cx, head.half, p.crown
-    canvas = painter.canvas
+    canvas = canvas.canvas
     canvas.save()
     canvas.clipPath(path, skia.ClipOp.kIntersect, True)
     light = mix(rgb, WHITE, 0.55 if max(rgb) > 0.3 else 0.38)
@@ -202,11 +202,11 @@ def _sheen(painter: Painter, head: Head, path: skia.Path) -> None:
         band.moveTo(cx - 0.85 * half, top + 17)
         for i, x in enumerate((-0.6, -0.35, -0.1, 0.15, 0.4, 0.62, 0.85)):
             band.lineTo(cx + x * half, top + 4 + 11 * x * x + (5 if i % 2 else 0))
-        painter.stroke(band, light, 3.6, 0.95)
+        canvas.stroke(band, light, 3.6, 0.95)
     elif style == "3d":
-        painter.flat(oval(cx + 0.35 * half * painter.side, top + 4, 0.36 * half, 5.0), WHITE, 0.6, 2.4)
+        canvas.flat(oval(cx + 0.35 * half * canvas.side, top + 4, 0.36 * half, 5.0), WHITE, 0.6, 2.4)
     elif style == "chibi":
-        painter.flat(oval(cx + 0.4 * half * painter.side, top + 4, 0.28 * half, 4.0), WHITE, 0.5)
+        canvas.flat(oval(cx + 0.4 * half * canvas.side, top + 4, 0.28 * half, 4.0), WHITE, 0.5)
     else:
         count = 5 if style == "comic" else 8
         for i in range(count):
@@ -215,8 +215,8 @@ def _sheen(painter: Painter, head: Head, path: skia.Path) -> None:
             strand.moveTo(cx + 0.5 * x, top - 8)
             strand.quadTo(cx + 1.3 * x, top + 2, cx + 1.5 * x, top + 28)
             if style == "comic":
-                painter.stroke(strand, BLACK if max(rgb) > 0.3 else light, 2.2)
+                canvas.stroke(strand, BLACK if max(rgb) > 0.3 else light, 2.2)
             else:
-                painter.stroke(strand, mix(rgb, BLACK, 0.5), 2.4, 0.4, 0.9)
-                painter.flat(oval(cx + 1.35 * x + 5, top + 4 + 0.006 * x * x, 2.6, 6.0), light, 0.40 * painter.strength, 1.6)
+                canvas.stroke(strand, mix(rgb, BLACK, 0.5), 2.4, 0.4, 0.9)
+                canvas.flat(oval(cx + 1.35 * x + 5, top + 4 + 0.006 * x * x, 2.6, 6.0), light, 0.40 * canvas.strength, 1.6)
     canvas.restore()

@@ -29,7 +29,7 @@ def export(trained: Trained, out: Path) -> None:
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     _save_checkpoint(trained, part / "checkpoints" / NAME)
-    adapter = trained.painter.adapter.weights
+    adapter = trained.diffusion.adapter.weights
     _save(adapter, part / "ipadapter" / f"ip-adapter-faceid-plusv2_{NAME}.safetensors")
     _save(_published_names(trained.clip_vision, "vision_model."), part / "clip_vision" / f"{NAME}.safetensors")
     config = trained.clip_vision.config.to_diff_dict()
@@ -75,12 +75,12 @@ def _save_checkpoint(trained: Trained, folder: Path) -> None:
     from diffusers import AutoencoderTiny, EulerDiscreteScheduler, StableDiffusionPipeline
 
     vae, scheduler = AutoencoderTiny(), EulerDiscreteScheduler(**SCHEDULE, steps_offset=1, timestep_spacing="leading")
-    painter = trained.painter
+    diffusion = trained.diffusion
     pipe = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=painter.text,
+        text_encoder=diffusion.text,
         tokenizer=load_tokenizer(trained.tokenizer),
-        unet=painter.unet,
+        unet=diffusion.unet,
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
@@ -89,14 +89,14 @@ def _save_checkpoint(trained: Trained, folder: Path) -> None:
     pipe.save_config(folder)
     shutil.copytree(trained.tokenizer, folder / "tokenizer")
     for name, part, tensors in (
-        ("unet", painter.unet, painter.unet.state_dict()),
+        ("unet", diffusion.unet, diffusion.unet.state_dict()),
         ("vae", vae, widen(trained.autoencoder)),
         ("scheduler", scheduler, None),
     ):
         part.save_config(folder / name)
         if tensors:
             _save(tensors, folder / name / "diffusion_pytorch_model.safetensors")
-    _save(_published_names(painter.text, "text_model."), folder / "text_encoder" / "model.safetensors")
-    config = painter.text.config
+    _save(_published_names(diffusion.text, "text_model."), folder / "text_encoder" / "model.safetensors")
+    config = diffusion.text.config
     config.architectures = ["CLIPTextModel"]
     config.save_pretrained(folder / "text_encoder")

@@ -99,8 +99,8 @@ def train_autoencoder(worker: Worker, drawings: Drawings, steps: int, batch: int
         latents = narrow.encode(pictures)
         spread = (latents.mean(dim=(0, 2, 3)).square() + (latents.std(dim=(0, 2, 3)) - 1).square()).sum()
         noise = torch.from_numpy(rng.normal(0, NOISE, latents.shape).astype(np.float32)).to(worker.device)
-        drawn = narrow.decode(latents + noise)
-        off = drawn - pictures
+        decoded = narrow.decode(latents + noise)
+        off = decoded - pictures
         edges = sum(off.diff(dim=d).abs().mean() for d in (2, 3))
         colours = F.avg_pool2d(off, 8).square().mean()  # without it, two of three colour axes are given up for edges
         return off.abs().mean() + 0.5 * edges + 4 * colours + 0.02 * spread

@@ -22,31 +22,32 @@ from .conditions import Conditions, photo_of
 from .tokens import train_tokens
 
 FACE = 4.0  # importance of a cell of the face, against another one
+STAGE = "painter"  # seeds the stage's chance and names its file: another name gives another model
 
 
 class FaceAttention:
     """A diffusers attention processor that is trained: LoRA on all parts, and in cross-attention the face's tokens."""
 
-    def __init__(self, painter: "Painter", number: int):
-        self.painter, self.number = painter, number
+    def __init__(self, diffusion: "LatentDiffusion", number: int):
+        self.diffusion, self.number = diffusion, number
 
     def _part(self, layer: nn.Module, part: str, x: Tensor) -> Tensor:
         out = layer(x)
-        if not self.painter.with_lora:
+        if not self.diffusion.with_lora:
             return out
         down, up = (self._weight(f"to_{part}_lora.{side}") for side in ("down", "up"))
         return out + F.linear(F.linear(x, down), up)
 
     def _weight(self, name: str) -> Tensor:
-        return self.painter.adapter.weights[f"ip_adapter.{self.number}.{name}.weight"]
+        return self.diffusion.adapter.weights[f"ip_adapter.{self.number}.{name}.weight"]
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         q = self._part(attn.to_q, "q", hidden_states)
         out = _attend(q, self._part(attn.to_k, "k", context), self._part(attn.to_v, "v", context))
         if encoder_hidden_states is not None:
-            face = (F.linear(self.painter.tokens, self._weight(f"to_{part}_ip")) for part in "kv")
-            out = out + self.painter.weight[:, None, None] * _attend(q, *face)
+            face = (F.linear(self.diffusion.tokens, self._weight(f"to_{part}_ip")) for part in "kv")
+            out = out + self.diffusion.weight[:, None, None] * _attend(q, *face)
         return self._part(attn.to_out[0], "out", out)
 
 
@@ -55,7 +56,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-class Painter(nn.Module):
+class LatentDiffusion(nn.Module):
     """tokens and weight: the face's tokens [n, 4, context] and how much they act [n], set before the UNet is called."""
 
     def __init__(self, vocabulary: int):
@@ -110,49 +111,51 @@ class Mix:
 TOGETHER, ALONE = Mix(empty=0.1, faceless=0.25), Mix(empty=0.1, faceless=0.1)
 
 
-def train_painter(
+def train_diffusion(
     worker: Worker, drawings: Drawings, conditions: Conditions, tokenizer, steps: tuple[int, int, int], batch=12
-) -> Painter:
-    """`steps` with the adapter's tokens alone, with all parameters, with the adapter's alone. Returns the Painter."""
-    painter = worker.build(lambda: Painter(len(tokenizer)))
-    train_tokens(worker, drawings, conditions, painter.adapter, steps[0])
+) -> LatentDiffusion:
+    """`steps` with the adapter's tokens alone, with all parameters, with the adapter's alone. Returns the LatentDiffusion."""
+    diffusion = worker.build(lambda: LatentDiffusion(len(tokenizer)))
+    train_tokens(worker, drawings, conditions, diffusion.adapter, steps[0])
     count = max(2, batch // worker.world)
-    lora = [p for name, p in painter.adapter.weights.items() if "_lora." in name]
+    lora = [p for name, p in diffusion.adapter.weights.items() if "_lora." in name]
     for parameter in lora:
         parameter.requires_grad_(False)
     train(
         worker,
-        "painter",
-        painter,
-        lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, TOGETHER),
+        STAGE,
+        diffusion,
+        lambda rng: _loss(diffusion, drawings, conditions, tokenizer, rng, count, TOGETHER),
         steps[1],
         1e-3,
     )
-    painter.requires_grad_(False)
-    painter.adapter.requires_grad_(True)
-    painter.with_lora = True
+    diffusion.requires_grad_(False)
+    diffusion.adapter.requires_grad_(True)
+    diffusion.with_lora = True
     train(
         worker,
         "adapter",
-        painter,
-        lambda rng: _loss(painter, drawings, conditions, tokenizer, rng, count, ALONE),
+        diffusion,
+        lambda rng: _loss(diffusion, drawings, conditions, tokenizer, rng, count, ALONE),
         steps[2],
         6e-4,
     )
-    return painter
+    return diffusion
 
 
-def _loss(painter: Painter, drawings: Drawings, conditions: Conditions, tokenizer, rng, count: int, mix: Mix) -> Tensor:
+def _loss(
+    diffusion: LatentDiffusion, drawings: Drawings, conditions: Conditions, tokenizer, rng, count: int, mix: Mix
+) -> Tensor:
     rows = [_row(drawings, conditions, rng, mix) for _ in range(count)]
     texts, *arrays = zip(*rows, strict=True)
-    device = painter.alphas.device
+    device = diffusion.alphas.device
     latents, importance, identity, states, s_scale, weight = (
         torch.from_numpy(np.stack(a).astype(np.float32)).to(device) for a in arrays
     )
-    painter.look(identity, states, s_scale, weight)
+    diffusion.look(identity, states, s_scale, weight)
     noise = torch.from_numpy(rng.standard_normal(latents.shape).astype(np.float32)).to(device)
     ids, times = token_ids(tokenizer, list(texts)).to(device), _steps(rng, count).to(device)
-    return painter.loss(latents, ids, times, noise, importance)
+    return diffusion.loss(latents, ids, times, noise, importance)
 
 
 def _steps(rng: np.random.Generator, count: int) -> Tensor:

@@ -13,20 +13,22 @@ from .engine import Engine
 from .photos import contact_sheet, save_png
 
 
-class Drawn(NamedTuple):
+class Portraits(NamedTuple):
     """files: the pictures; cells: label and RGB picture [H, W, 3] (0-1) of each, for a contact sheet."""
 
     files: list[Path]
     cells: list[tuple[str, Tensor]]
 
 
-def draw(engine: Engine, request: FaceGenRequest, embeds: FaceEmbeds, out: Path, name: str = "", label: str = "") -> Drawn:
-    """Draw and write the pictures as NAME_SEED_NUMBER.png; name and label are the style's unless given.
+def generate_portraits(
+    engine: Engine, request: FaceGenRequest, face_embeds: FaceEmbeds, out: Path, name: str = "", label: str = ""
+) -> Portraits:
+    """Generate the pictures and write them as NAME_SEED_NUMBER.png; name and label are the style's unless given.
 
     Each holds its parameters, with the likeness in percent: None where no face is found, or where the picture is redacted.
     """
     began = time.perf_counter()
-    result = engine.generate(request, embeds, progress=label or request.style)
+    result = engine.generate(request, face_embeds, progress=label or request.style)
     seconds = time.perf_counter() - began
     parameters = {
         **{k: v for k, v in result.request.as_dict().items() if k not in OF_THE_ANSWER},
@@ -34,16 +36,16 @@ def draw(engine: Engine, request: FaceGenRequest, embeds: FaceEmbeds, out: Path,
         "faceid": result.faceid,
         "seconds": round(seconds, 2),
     }
-    drawn = Drawn([], [])
-    scores = likenesses(result.images, engine.face_analysis, embeds)
+    portraits = Portraits([], [])
+    scores = likenesses(result.images, engine.face_analysis, face_embeds)
     for number, (picture, flagged, score) in enumerate(zip(result.images, result.flagged, scores, strict=True)):
         percent = None if flagged or score.cosine is None else round(score.percent)
         path = out / f"{name or request.style}_{result.request.seed}_{number}.png"
         save_png(picture, path, {**parameters, "sample": number, "flagged": flagged, "likeness_percent": percent})
         state = "redacted" if flagged else "no face found" if percent is None else f"{percent} % alike"
-        drawn.files.append(path)
-        drawn.cells.append((f"{label or request.style}: {state}", picture))
-    return drawn
+        portraits.files.append(path)
+        portraits.cells.append((f"{label or request.style}: {state}", picture))
+    return portraits
 
 
 def write_sheet(cells: list[tuple[str, Tensor]], files: list[Path], out: Path, columns: int = 7) -> Path:

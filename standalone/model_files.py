@@ -27,7 +27,7 @@ class MissingFiles(FaceGenError):
 
 
 @dataclass(frozen=True)
-class Weights:
+class ModelFiles:
     """checkpoint: a .safetensors file or a diffusers folder; the others: a file, a file, a folder of ONNX files."""
 
     checkpoint: Path
@@ -36,13 +36,13 @@ class Weights:
     face_pack: Path
 
 
-def find_weights(
+def find_model_files(
     folder: Path,
     checkpoint: str | None = None,
     faceid: str | None = None,
     clip_vision: str | None = None,
     face_pack: str | None = None,
-) -> Weights:
+) -> ModelFiles:
     """The model files in `folder`; the names choose where there are several.
 
     Raises MissingFiles, which lists everything that is missing and where it belongs, or FaceGenError.
@@ -58,7 +58,7 @@ def find_weights(
     if missing:
         raise MissingFiles(f"{folder} lacks {'; '.join(missing)}. It is laid out like ComfyUI's models folder.")
     adapter = _adapter(found["faceid"], faceid)
-    return Weights(
+    return ModelFiles(
         _pick("checkpoint", found["checkpoint"], checkpoint),
         adapter.file.path,
         _clip_vision(found["clip_vision"], clip_vision, adapter),
@@ -111,7 +111,7 @@ def _pick(kind: str, found: Mapping[str, T], name: str | None) -> T:
     if name is None and len(found) == 1:
         return next(iter(found.values()))
     wanted = PREFERRED.get(kind) if name is None else Path(name).as_posix()
-    if wanted in found:
+    if wanted is not None and wanted in found:
         return found[wanted]
     given = "several were found" if name is None else f"there is no {name!r}"
     option = f"--{kind.replace('_', '-')}"

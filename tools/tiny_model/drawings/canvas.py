@@ -1,4 +1,4 @@
-"""How each style fills and outlines a shape: one painter for all parts, so that a style is one look throughout."""
+"""How each style fills and outlines a shape: one canvas for all parts, so that a style is one look throughout."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def oval(x: float, y: float, rx: float, ry: float) -> skia.Path:
     return path
 
 
-class Painter:
+class Canvas:
     """Paints shapes on one canvas in one style under one light (-1 from the left .. 1 from the right)."""
 
     def __init__(self, canvas: skia.Canvas, style: str, light: float, strength: float) -> None:

@@ -1,0 +1,63 @@
+"""requirements-standalone.txt suffices: all that `generate` imports without ComfyUI is in it or in requirements.txt."""
+
+import ast
+import re
+import sys
+
+import pytest
+
+from pack import ROOT
+
+# Import name -> requirement, where they differ.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "cv2": "nudenet",  # it and insightface each bring a build of OpenCV
+    "onnxruntime": "nudenet",
+}
+OPTIONAL = {"yaml"}  # the doctor does without it, and says so
+
+
+def required(*files):
+    lines = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in files)
+    return {name.lower() for name in re.findall(r"^([A-Za-z][\w-]*)", lines, re.MULTILINE)}
+
+
+def imported(*folders):
+    """Top name -> the files that import it; the pack's own and Python's left out."""
+    found = {}
+    for folder in folders:
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    names = [node.module]
+                for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names:
+                    found.setdefault(name, []).append(file.relative_to(ROOT).as_posix())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folders", "files"),
+    [
+        (("standalone", "models"), ("requirements.txt", "requirements-standalone.txt")),
+        (("tools", "tests/support"), ("requirements.txt", "requirements-standalone.txt", "requirements-dev.txt")),
+    ],
+    ids=["standalone", "developers"],
+)
+def test_every_library_that_is_imported_is_required(folders, files):
+    scripts = [*(ROOT / "tests" / "support").glob("*.py"), *(ROOT / "tools").rglob("*.py")]  # import their neighbours by name
+    own = {"facegen", *(path.stem for path in scripts)}
+    comfyui = {"comfy", "comfy_extras", "folder_paths", "nodes", "execution", "server", "latent_preview"}
+    names = {name: where for name, where in imported(*folders).items() if name not in own | comfyui | OPTIONAL}
+    lacking = {name: where for name, where in names.items() if DISTRIBUTIONS.get(name, name).lower() not in required(*files)}
+    assert names and lacking == {}
+
+
+def test_a_library_that_is_not_required_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "a.py").write_text("import os\ndef late():\n    from peft.utils import x\n")
+    assert imported("room") == {"peft": ["room/a.py"]}

@@ -1,0 +1,14 @@
+"""The engine with the tiny model, loaded once for all tests of these folders."""
+
+import pytest
+
+from facegen.models.tiny_files import TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_engine():
+    """Tests change nothing on it but through monkeypatch."""
+    from facegen.standalone.engine import Engine
+    from facegen.standalone.model_files import find_model_files
+
+    return Engine(find_model_files(TINY))
