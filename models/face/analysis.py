@@ -62,10 +62,12 @@ class Face:
 
     @property
     def area(self) -> float:
+        """Of the box, in square pixels."""
         return float((self.bbox[2] - self.bbox[0]) * (self.bbox[3] - self.bbox[1]))
 
     @property
     def centre(self) -> np.ndarray:
+        """Of the box, x and y in pixels."""
         middle: np.ndarray = (self.bbox[:2] + self.bbox[2:]) / 2
         return middle
 

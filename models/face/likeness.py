@@ -38,6 +38,7 @@ class Likeness:
         return 0.0 if self.cosine is None else percentage(self.cosine)
 
     def as_dict(self) -> dict[str, Any]:
+        """As plain values, rounded."""
         cosine = None if self.cosine is None else round(self.cosine, 4)
         return {"picture": self.picture, "cosine": cosine, "percent": round(self.percent, 1)}
 
@@ -53,7 +54,7 @@ def likenesses(images: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmb
     """One for each picture of the RGB batch [B, H, W, 3] (0-1), in its order.
 
     Of several faces in a picture the one most like the person counts. With one face per image, the n-th picture is compared
-    with the n-th face, as FaceID draws it; a picture that belongs to nobody counts as one without a face.
+    with the n-th face, as FaceID generates it; a picture that belongs to nobody counts as one without a face.
     Raises WrongRecogniserError when the person was embedded with another recogniser.
     """
     face_embeds.require_recogniser(face_analysis.recogniser, face_analysis.pack.name)

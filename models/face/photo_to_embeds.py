@@ -37,6 +37,7 @@ class EmbeddedPhotos:
 
     @property
     def warnings(self) -> list[str]:
+        """What the user should know, a sentence or two each; also in the report."""
         said: list[str] = self.report["warnings"]
         return said
 

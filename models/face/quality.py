@@ -43,6 +43,7 @@ class Mark:
     advice: str
 
     def score(self, value: float) -> float:
+        """0 to 1: linear between the three marks, and level beyond them."""
         points = sorted(zip((self.poor, self.needed, self.good), (0.0, 0.5, 1.0), strict=True))
         values, scores = zip(*points, strict=True)
         return float(np.interp(value, values, scores))
@@ -71,6 +72,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether it reaches what is needed."""
         return self.score >= 0.5
 
 
@@ -85,9 +87,11 @@ class PortraitQuality:
 
     @property
     def problems(self) -> list[str]:
+        """The sentences of the checks that fail."""
         return [check.sentence for check in self.checks if not check.passed]
 
     def as_dict(self) -> dict[str, Any]:
+        """As plain values, rounded."""
         checks = {
             c.name: {"value": round(c.value, 2), "needed": c.needed, "score": round(c.score, 3), "says": c.sentence}
             for c in self.checks

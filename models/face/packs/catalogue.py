@@ -20,6 +20,7 @@ class Download:
 
     @property
     def name(self) -> str:
+        """Of the file."""
         return self.url.rsplit("/", 1)[-1]
 
 
@@ -35,6 +36,7 @@ class CataloguedPack:
 
     @property
     def source(self) -> str:
+        """The addresses that it is fetched from, in words."""
         return " and ".join(download.url for download in self.downloads)
 
     def files_in_words(self) -> str:
@@ -43,6 +45,7 @@ class CataloguedPack:
 
 
 def megabytes(size: int) -> str:
+    """Bytes in words, such as 17 MB."""
     return f"{size / 1e6:.0f} MB"
 
 

@@ -30,6 +30,7 @@ class FacePack:
 
     @property
     def name(self) -> str:
+        """The folder's."""
         return self.folder.name
 
     @property

@@ -42,6 +42,7 @@ class FaceIDAdapter:
 
     @cached_property
     def blocks(self) -> int:
+        """How many cross-attention blocks it was trained for."""
         return count_blocks(self.file)
 
     @torch.no_grad()

@@ -47,10 +47,12 @@ class Variant:
 
     @property
     def base(self) -> str:
+        """The base model that it was made for, in words."""
         return base_name(self.context_dim)
 
 
 def base_name(context_dim: int) -> str:
+    """The base model with a text context of that width, in words."""
     return BASES.get(context_dim, "of another base")
 
 
