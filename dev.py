@@ -12,8 +12,11 @@ Every package goes into a virtual environment beside this file; a ComfyUI that i
 from __future__ import annotations
 
 import argparse
+import io
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 from tools.dev import start, suites
 from tools.dev.common import ROOT, DevError, environment, say
@@ -27,7 +30,7 @@ def demo(options: list[str]) -> int:
     comfyuis = find_comfyui()
     pictures = ROOT / "out" / "demo"
     # Runs where the user is, so that a --face or -o of theirs means what they typed; theirs, coming last, win over ours.
-    command = [pack_venv(), ROOT, "generate", "--demo", "--models", "tiny", "-o", pictures]
+    command: list[str | Path] = [pack_venv(), ROOT, "generate", "--demo", "--models", "tiny", "-o", pictures]
     code = subprocess.run([*command, *options], env=environment()).returncode
     if code:
         return code
@@ -50,7 +53,7 @@ def main() -> int:
         return 1
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    more = {"allow_abbrev": False, "epilog": "Further options are passed on."}
+    more: dict[str, Any] = {"allow_abbrev": False, "epilog": "Further options are passed on."}
     commands.add_parser("demo", help="make the demo's pictures; takes the options of generate, too", **more)
     tests = commands.add_parser("test", help="run lint, types and all tests; takes pytest's options, too", **more)
     which = tests.add_mutually_exclusive_group()
@@ -62,7 +65,8 @@ def main() -> int:
     start_it.add_argument("--port", type=int, help="ComfyUI's port. Default: 8188, or a free one.")
     start_it.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
     chosen, options = parser.parse_known_args()
-    sys.stdout.reconfigure(errors="replace")  # what the tests print may not fit the console's encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what the tests print may not fit the console's encoding
     try:
         if chosen.command == "demo":
             return demo(options)

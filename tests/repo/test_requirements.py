@@ -12,6 +12,7 @@ from pack import ROOT
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "skimage": "scikit-image",
+    "skia": "skia-python",
     "cv2": "nudenet",  # it and insightface each bring a build of OpenCV
     "onnxruntime": "nudenet",
 }

@@ -23,7 +23,7 @@ def main() -> int:
         link_folder(link, ROOT)
         try:
             what = [f"--module=facegen.{name}" for name in MODULES] + [f"--package=facegen.{name}" for name in PACKAGES]
-            options = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
+            options: list[str | Path] = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
             return subprocess.run([sys.executable, "-m", "mypy", *options, *what], cwd=folder).returncode
         finally:
             link.unlink() if link.is_symlink() else link.rmdir()  # a junction is a folder to Python

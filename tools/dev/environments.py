@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from .common import ROOT, WINDOWS, DevError, environment, quietly, say
 from .hosts import comfyui_version
@@ -56,12 +57,12 @@ def usable(python: Path) -> bool:
         return False
 
 
-def fingerprint(requirements: list[Path], host: dict | None) -> str:
+def fingerprint(requirements: list[Path], host: dict[str, Any] | None) -> str:
     content = "".join(f"{path.name}\n{path.read_text(encoding='utf-8')}\n" for path in requirements)
     return hashlib.sha256((content + json.dumps(host)).encode()).hexdigest()
 
 
-def ensure_venv(venv: Path, maker: str | Path, requirements: list[Path], host: dict | None = None) -> Path:
+def ensure_venv(venv: Path, maker: str | Path, requirements: list[Path], host: dict[str, Any] | None = None) -> Path:
     """The Python of a venv that holds `requirements`, made or brought up to date where needed.
 
     With `host` it is an overlay: what it lacks itself it finds in the host's site-packages, whose torch it must keep.

@@ -35,7 +35,7 @@ def comfyui(options: list[str], port: int | None = None, browser: bool = True) -
     python = host_venv(home)
     port = port or free_port()
     say(f"starting ComfyUI {comfyui_version(home)} in {home} (stop it with Ctrl+C)")
-    command = [python, "main.py", "--port", str(port), "--disable-auto-launch", *options]
+    command: list[str | Path] = [python, "main.py", "--port", str(port), "--disable-auto-launch", *options]
     process = subprocess.Popen(command, cwd=home, env=environment())
     try:
         address = f"http://127.0.0.1:{port}"
@@ -50,7 +50,7 @@ def comfyui(options: list[str], port: int | None = None, browser: bool = True) -
         stop(process)
 
 
-def stop(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(10)
@@ -67,7 +67,7 @@ def install(folder: Path) -> Path:
     maker = getattr(sys, "_base_executable", None) or sys.executable
     python = ensure_venv(ROOT / ".venv-comfy-cli", maker, [CLI_REQUIREMENTS])
     say(f"installing ComfyUI into {folder} with comfy-cli (this downloads gigabytes)")
-    comfy = [python, "-m", "comfy_cli", "--skip-prompt", "--workspace", folder]
+    comfy: list[str | Path] = [python, "-m", "comfy_cli", "--skip-prompt", "--workspace", folder]
     quietly([*comfy, "tracking", "disable"], "comfy-cli does not run")
     quietly([*comfy, "install", graphics(), "--skip-manager"], "comfy-cli could not install ComfyUI")
     if not is_comfyui(folder):
@@ -112,11 +112,11 @@ def free_port() -> int:
     for port in (PORT, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return probe.getsockname()[1]
+            return int(probe.getsockname()[1])
     raise DevError("No free port on 127.0.0.1.")
 
 
-def wait_for(process: subprocess.Popen, address: str) -> None:
+def wait_for(process: subprocess.Popen[bytes], address: str) -> None:
     """Until ComfyUI answers. Raises DevError when it ends, or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:

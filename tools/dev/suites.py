@@ -89,7 +89,8 @@ def cores() -> int:
 
 def split_named(options: list[str]) -> tuple[list[str], list[str]]:
     """The options that name tests, and the others."""
-    named, others = [], []
+    named: list[str] = []
+    others: list[str] = []
     for before, option in zip(["", *options], options, strict=False):
         is_path = Path(option).parts[:1] == ("tests",) and before not in VALUED
         (named if is_path else others).append(option)

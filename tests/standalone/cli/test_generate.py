@@ -1,6 +1,7 @@
 """The command line, from photo to PNG, on the tiny model."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -101,6 +102,26 @@ def test_a_wrong_photo_is_told_before_the_engine_s_libraries_are_loaded(tmp_path
     assert "There is no photo nowhere.jpg" in told
     imported = set(re.findall(r"\| +([\w.]+)$", told, re.MULTILINE))
     assert "torch" in imported and not imported & {"diffusers", "transformers", "insightface", "onnxruntime"}
+
+
+RUN_AS_MAIN = """
+import os, runpy, sys
+sys.argv[1:] = ["models", "list"]
+try:
+    runpy.run_path({root!r}, run_name="__main__")
+finally:
+    print("waits:", os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("own", [None, "active"], ids=["unset", "the user's"])
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(own):
+    """Settled before torch, which reads it, is imported."""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    env |= {"OMP_WAIT_POLICY": own} if own else {}
+    command = [sys.executable, "-c", RUN_AS_MAIN.format(root=str(ROOT))]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
+    assert done.stdout.splitlines()[-1] == f"waits: {own or 'PASSIVE'} False", done.stderr
 
 
 @pytest.mark.parametrize(

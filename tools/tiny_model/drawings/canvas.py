@@ -62,10 +62,10 @@ def oval(x: float, y: float, rx: float, ry: float) -> skia.Path:
 
 
 class Canvas:
-    """Paints shapes on one canvas in one style under one light (-1 from the left .. 1 from the right)."""
+    """Paints shapes on one of skia's canvases, in one style under one light (-1 from the left .. 1 from the right)."""
 
-    def __init__(self, canvas: skia.Canvas, style: str, light: float, strength: float) -> None:
-        self.canvas, self.style, self.look = canvas, style, LOOKS[style]
+    def __init__(self, skia_canvas: skia.Canvas, style: str, light: float, strength: float) -> None:
+        self.skia_canvas, self.style, self.look = skia_canvas, style, LOOKS[style]
         # A light from straight ahead would leave no shadow side to draw, so it always leans to one side.
         self.side = 1.0 if light >= 0 else -1.0
         self.lean = self.side * max(0.35, abs(light))
@@ -86,7 +86,7 @@ class Canvas:
         paint = skia.Paint(AntiAlias=True, Color=argb(rgb, alpha))
         if soft > 0:
             paint.setMaskFilter(blur(soft))
-        self.canvas.drawPath(path, paint)
+        self.skia_canvas.drawPath(path, paint)
 
     def stroke(self, path: skia.Path, rgb: RGB, width: float, alpha: float = 1.0, soft: float = 0.0) -> None:
         """Draws the path as a round-ended line of that width."""
@@ -95,7 +95,7 @@ class Canvas:
         paint.setStrokeJoin(skia.Paint.kRound_Join)
         if soft > 0:
             paint.setMaskFilter(blur(soft))
-        self.canvas.drawPath(path, paint)
+        self.skia_canvas.drawPath(path, paint)
 
     def outline(self, path: skia.Path, rgb: RGB, scale: float = 1.0) -> None:
         """The style's outline, where it has one."""
@@ -131,13 +131,13 @@ class Canvas:
             bright = mix(colour, (1.0, 0.97, 0.9), 0.12 + 0.12 * self.strength)
             colours = [argb(bright), argb(colour), argb(mix(colour, dark, 0.35)), argb(dark)]
             shader = skia.GradientShader.MakeLinear([start, end], colours, [0.0, 0.35, 0.68, 1.0])
-        self.canvas.drawPath(path, skia.Paint(AntiAlias=True, Shader=shader))
+        self.skia_canvas.drawPath(path, skia.Paint(AntiAlias=True, Shader=shader))
 
     def _hard_shadow(self, path: skia.Path, colour: RGB, depth: float) -> None:
         """The crescent that the light does not reach: cel shade, soft pastel shade, or ink and halftone."""
-        canvas = self.canvas
-        canvas.save()
-        canvas.clipPath(path, skia.ClipOp.kIntersect, True)
+        skia_canvas = self.skia_canvas
+        skia_canvas.save()
+        skia_canvas.clipPath(path, skia.ClipOp.kIntersect, True)
         wide = depth * (0.7 + 0.5 * self.strength)
         if self.style == "comic":
             dots = skia.Paint(AntiAlias=True, Shader=halftone(argb(mix(colour, BLACK, 0.62))))
@@ -148,25 +148,25 @@ class Canvas:
         else:
             shade = mix(colour, (0.25, 0.05, 0.35), 0.34 if self.style == "anime" else 0.13)
             self._outside(path, wide * self.side, -0.35 * wide, skia.Paint(AntiAlias=True, Color=argb(shade)))
-        canvas.restore()
+        skia_canvas.restore()
 
     def _outside(self, path: skia.Path, dx: float, dy: float, paint: skia.Paint) -> None:
         """Paints what lies outside the path moved by (dx, dy); an inverse fill is much cheaper than a second clip."""
         moved = skia.Path(path)
         moved.offset(dx, dy)
         moved.toggleInverseFillType()
-        self.canvas.drawPath(moved, paint)
+        self.skia_canvas.drawPath(moved, paint)
 
     def cast(self, path: skia.Path, onto: skia.Path) -> None:
         """The soft shadow of a shape on the one below it, in the lit styles."""
         if self.style not in ("realistic", "3d"):
             return
-        self.canvas.save()
-        self.canvas.clipPath(onto, skia.ClipOp.kIntersect, True)
+        self.skia_canvas.save()
+        self.skia_canvas.clipPath(onto, skia.ClipOp.kIntersect, True)
         moved = skia.Path(path)
         moved.offset(-1.5 * self.side, 3.0)
         self.flat(moved, (0.10, 0.03, 0.03), 0.45, 2.2)
-        self.canvas.restore()
+        self.skia_canvas.restore()
 
     def gloss(self, x: float, y: float, rx: float, ry: float, amount: float = 0.7) -> None:
         """A soft white highlight, strong in 3d, faint when realistic, absent elsewhere."""
@@ -180,11 +180,11 @@ class Canvas:
 def halftone(colour: int) -> skia.Shader:
     """Dots of the colour on nothing, a 5-pixel grid turned by 45 degrees."""
     surface = skia.Surface(20, 20)
-    with surface as canvas:
-        canvas.clear(0)
+    with surface as skia_canvas:
+        skia_canvas.clear(0)
         paint = skia.Paint(AntiAlias=True, Color=colour)
         for x, y in ((0, 0), (20, 0), (0, 20), (20, 20), (10, 10)):
-            canvas.drawCircle(x, y, 6.2, paint)
+            skia_canvas.drawCircle(x, y, 6.2, paint)
     sampling = skia.SamplingOptions(skia.FilterMode.kLinear)
     matrix = skia.Matrix.Scale(0.34, 0.34)
     return surface.makeImageSnapshot().makeShader(skia.TileMode.kRepeat, skia.TileMode.kRepeat, sampling, matrix)

@@ -23,12 +23,12 @@ def draw(person: Person, view: View, style: str, size: int = SIZE) -> tuple[np.n
         raise ValueError(f"unknown style {style!r}; one of {', '.join(STYLES)}")
     pixels = np.zeros((size, size, 4), np.uint8)
     scale = size / SIZE
-    with skia.Surface(pixels, colorType=skia.kRGBA_8888_ColorType) as canvas:
-        canvas.scale(scale, scale)
-        canvas = Canvas(canvas, style, view.light, view.light_strength)
+    with skia.Surface(pixels, colorType=skia.kRGBA_8888_ColorType) as skia_canvas:
+        skia_canvas.scale(scale, scale)
+        canvas = Canvas(skia_canvas, style, view.light, view.light_strength)
         _background(canvas, view)
         placed = _placement(view)
-        canvas.concat(placed)
+        skia_canvas.concat(placed)
         points = _portrait(canvas, make_head(person, view, style))
     mapped = [placed.mapXY(*point) for point in points]
     keypoints = np.asarray([(point.fX, point.fY) for point in mapped], np.float32) * np.float32(scale)
@@ -46,9 +46,9 @@ def _placement(view: View) -> skia.Matrix:
 
 def _background(canvas: Canvas, view: View) -> None:
     """The style's backdrop in the view's colour."""
-    canvas, style = canvas.canvas, canvas.style
+    skia_canvas, style = canvas.skia_canvas, canvas.style
     rgb = canvas.tint(view.background_rgb)
-    canvas.clear(argb(rgb))
+    skia_canvas.clear(argb(rgb))
     if style in ("realistic", "3d"):
         dark = mix(rgb, BLACK, 0.42 if style == "realistic" else 0.32)
         bright = mix(rgb, WHITE, 0.10 if style == "realistic" else 0.38)
@@ -56,7 +56,7 @@ def _background(canvas: Canvas, view: View) -> None:
         shader = skia.GradientShader.MakeRadial(
             centre, 112 if style == "realistic" else 88, [argb(bright), argb(rgb), argb(dark)]
         )
-        canvas.drawPaint(skia.Paint(Shader=shader))
+        skia_canvas.drawPaint(skia.Paint(Shader=shader))
     elif style == "anime":
         band = skia.Path()
         band.addPoly([skia.Point(128, 0), skia.Point(128, 128), skia.Point(52, 128)], True)
@@ -68,7 +68,7 @@ def _background(canvas: Canvas, view: View) -> None:
         corner = skia.Path()
         far = 128 if canvas.side < 0 else 0
         corner.addPoly([skia.Point(far, 10), skia.Point(far, 128), skia.Point(128 - far, 128)], True)
-        canvas.drawPath(corner, skia.Paint(AntiAlias=True, Shader=halftone(argb(mix(rgb, BLACK, 0.55)))))
+        skia_canvas.drawPath(corner, skia.Paint(AntiAlias=True, Shader=halftone(argb(mix(rgb, BLACK, 0.55)))))
 
 
 def _portrait(canvas: Canvas, head: Head) -> list[tuple[float, float]]:
@@ -97,15 +97,15 @@ def _planes(canvas: Canvas, head: Head, face: skia.Path) -> None:
         return
     shade = mix(canvas.tint(head.person.skin_rgb), (0.20, 0.03, 0.04), 0.55)
     x, y, half = head.mouth
-    canvas = canvas.canvas
-    canvas.save()
-    canvas.clipPath(face, skia.ClipOp.kIntersect, True)
+    skia_canvas = canvas.skia_canvas
+    skia_canvas.save()
+    skia_canvas.clipPath(face, skia.ClipOp.kIntersect, True)
     canvas.stroke(face, shade, 8.0, 0.5, 3.5)
     canvas.flat(oval(x, y + 9.5, 0.6 * half, 2.6), shade, 0.5, 1.8)
     for side in (-1.0, 1.0):
         hollow = head.at(side * (head.eye_u + 12.0), head.p.mouth_y - 5.0)
         canvas.flat(oval(*hollow, 6.0, 11.0), shade, 0.45 if side == canvas.side else 0.65, 4.0)
-    canvas.restore()
+    skia_canvas.restore()
 
 
 def _body(canvas: Canvas, head: Head) -> None:

@@ -44,30 +44,30 @@ def eyes(canvas: Canvas, head: Head) -> list[tuple[float, float]]:
         scale = 1.0 + 0.15 * head.person.eye_size
         rx = max(8.8, 0.5 * head.p.eye_w * scale * head.squeeze(side * head.eye_u))
         ry = 0.5 * max(10.5, head.p.eye_h * (1.0 + 0.2 * head.person.eye_size)) * (0.42 + 0.58 * head.view.eyelids)
-        canvas.canvas.save()
-        canvas.canvas.translate(x, y)
-        canvas.canvas.scale(side, 1.0)
+        canvas.skia_canvas.save()
+        canvas.skia_canvas.translate(x, y)
+        canvas.skia_canvas.scale(side, 1.0)
         _eye(canvas, head, rx, ry, side)
-        canvas.canvas.restore()
+        canvas.skia_canvas.restore()
         centres.append((x, y))
     return centres
 
 
 def _eye(canvas: Canvas, head: Head, rx: float, ry: float, side: float) -> None:
     """One eye about (0, 0), drawn with its outer corner at +x; `side` is -1 for the mirrored image-left one."""
-    style, canvas = canvas.style, canvas.canvas
+    style, skia_canvas = canvas.style, canvas.skia_canvas
     roundness, slant = EYE_ROUND[style], 2.8 * head.person.eye_slant
     outline, lid = _almond(rx, ry, slant, roundness), _lid(rx, ry, slant, roundness)
     if style in ("realistic", "3d"):
         socket = mix(canvas.tint(head.person.skin_rgb), (0.2, 0.05, 0.05), 0.45)
         canvas.flat(oval(0.0, -1.0, rx + 2.0, ry + 3.0), socket, 0.5, 2.5)
     canvas.flat(outline, (0.97, 0.97, 0.98))
-    canvas.save()
-    canvas.clipPath(outline, skia.ClipOp.kIntersect, True)
+    skia_canvas.save()
+    skia_canvas.clipPath(outline, skia.ClipOp.kIntersect, True)
     _iris(canvas, head, rx, ry, side)
     if style != "chibi":
         canvas.stroke(lid, (0.2, 0.15, 0.25), 5.0, 0.28)
-    canvas.restore()
+    skia_canvas.restore()
     dark = BLACK if style in ("anime", "comic") else (0.10, 0.05, 0.05)
     width = {"realistic": 2.6, "anime": 3.6, "3d": 2.6, "chibi": 3.6, "comic": 3.8}[style]
     woman = head.person.gender == "woman"
@@ -198,13 +198,13 @@ def _inside(canvas: Canvas, x: float, half: float, corner: float, high: float, l
     hole.quadTo(x, 2.0 * high - corner, x + half, corner)
     hole.quadTo(x, 2.0 * low - corner, x - half, corner)
     canvas.flat(hole, (0.22, 0.03, 0.05))
-    canvas.canvas.save()
-    canvas.canvas.clipPath(hole, skia.ClipOp.kIntersect, True)
+    canvas.skia_canvas.save()
+    canvas.skia_canvas.clipPath(hole, skia.ClipOp.kIntersect, True)
     canvas.flat(oval(x, low + 1.0, 0.5 * half, 4.0), (0.85, 0.35, 0.38))
     teeth = skia.Path()
     teeth.addRect(skia.Rect.MakeLTRB(x - half, min(high, corner) - 6.0, x + half, high + 2.6))
     canvas.flat(teeth, WHITE)
-    canvas.canvas.restore()
+    canvas.skia_canvas.restore()
 
 
 def _lip_colour(canvas: Canvas, head: Head) -> tuple[float, float, float]:

@@ -169,13 +169,13 @@ def _mohawk(canvas: Canvas, head: Head) -> None:
     """Shaved sides and one tall crest."""
     rgb, p = head.person.hair_rgb, head.p
     fx = head.cx + 6.0 * head.view.yaw
-    canvas = canvas.canvas
-    canvas.save()
-    canvas.clipPath(face_path(head), skia.ClipOp.kIntersect, True)
+    skia_canvas = canvas.skia_canvas
+    skia_canvas.save()
+    skia_canvas.clipPath(face_path(head), skia.ClipOp.kIntersect, True)
     for side in (-1.0, 1.0):
         shaved = oval(head.cx + side * head.half, p.crown + 18, 0.55 * head.half, 24.0)
         canvas.flat(shaved, mix(canvas.tint(head.person.skin_rgb), canvas.tint(rgb), 0.45), 0.75, 2.0)
-    canvas.restore()
+    skia_canvas.restore()
     path = skia.Path()
     path.moveTo(fx - 13, p.crown + 19)
     path.cubicTo(head.cx - 20, p.crown, head.cx - 24, p.crown - 10, head.cx - 24, p.crown - 11)
@@ -193,9 +193,9 @@ def _sheen(canvas: Canvas, head: Head, path: skia.Path) -> None:
     style, p = canvas.style, head.p
     rgb = canvas.tint(head.person.hair_rgb)
     cx, half, top = head.cx, head.half, p.crown
-    canvas = canvas.canvas
-    canvas.save()
-    canvas.clipPath(path, skia.ClipOp.kIntersect, True)
+    skia_canvas = canvas.skia_canvas
+    skia_canvas.save()
+    skia_canvas.clipPath(path, skia.ClipOp.kIntersect, True)
     light = mix(rgb, WHITE, 0.55 if max(rgb) > 0.3 else 0.38)
     if style == "anime":
         band = skia.Path()
@@ -219,4 +219,4 @@ def _sheen(canvas: Canvas, head: Head, path: skia.Path) -> None:
             else:
                 canvas.stroke(strand, mix(rgb, BLACK, 0.5), 2.4, 0.4, 0.9)
                 canvas.flat(oval(cx + 1.35 * x + 5, top + 4 + 0.006 * x * x, 2.6, 6.0), light, 0.40 * canvas.strength, 1.6)
-    canvas.restore()
+    skia_canvas.restore()
