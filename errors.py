@@ -16,14 +16,15 @@ Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
 
 @contextmanager
 def advise(where: str, cures: Cures | None = None) -> Iterator[None]:
-    """Around calls of the engine, or as a decorator: `where` (a node, a command) opens each FaceGenError that comes out, and
-    the cure of the first entry that it is an instance of closes it. The error keeps its class and its cause.
+    """Around calls of the engine, or as a decorator: `where` (the node's name; "" for a command, which the shell shows anyway)
+    opens each FaceGenError that comes out, and the cure of the first entry that it is an instance of closes it. The error
+    keeps its class and its cause.
     """
     try:
         yield
     except FaceGenError as error:
         cure = next((text for kind, text in (cures or {}).items() if isinstance(error, kind)), "")
-        error.args = (f"{where}: {error}{cure and ' '}{cure}", *error.args[1:])
+        error.args = (f"{where}{where and ': '}{error}{cure and ' '}{cure}", *error.args[1:])
         raise
 
 

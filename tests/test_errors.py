@@ -21,6 +21,14 @@ def test_an_error_without_a_cure_only_says_where():
         raise FaceGenError("Something else.")
 
 
+def test_a_command_adds_its_cure_alone():
+    with (
+        pytest.raises(NoPhoto, match=r"^There is no photo\. Give one with --face\.$"),
+        advise("", {NoPhoto: "Give one with --face."}),
+    ):
+        raise NoPhoto("There is no photo.")
+
+
 def test_errors_of_another_kind_are_left_alone():
     with pytest.raises(ValueError, match="^no$"), advise("Embed Face"):
         raise ValueError("no")

@@ -114,12 +114,12 @@ def run(options: argparse.Namespace) -> None:
         from ..portraits import generate_portraits, write_sheet
     if options.demo:
         faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
-        with advise("generate", CURES):
+        with advise("", CURES):
             files = generate_demo(engine, request, faces, options.out)
     else:
         face_embeds, crop = engine.embed(photo)
         prepare_folder(options.out)
-        with advise("generate", CURES):
+        with advise("", CURES):
             portraits = generate_portraits(engine, request, face_embeds, options.out)
         cells = [("photo", photo[0]), ("face", crop[0]), *portraits.cells]
         files = [*portraits.files, write_sheet(cells, portraits.files, options.out)]
@@ -142,7 +142,7 @@ def load_engine(model_files: "ModelFiles") -> "Engine":
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
-    with advise("generate", CURES):
+    with advise("", CURES):
         return Engine(model_files)
 
 
@@ -156,7 +156,7 @@ def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]
         return found, False
     if options.models in (None, TINY):
         say(TINY_NOTICE)
-        with advise("generate", CURES):
+        with advise("", CURES):
             folder = require_tiny_files()
         return find_model_files(folder, **names), True
     say(f"models from {options.models}")
