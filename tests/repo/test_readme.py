@@ -53,9 +53,9 @@ def test_requirements_are_met_by_pip(tmp_path):
 
 @pytest.mark.parametrize("arguments", [c for c in of_pack() if c[0] in ("models", "doctor")], ids=" ".join)
 def test_commands_of_the_pack(arguments, tmp_path, monkeypatch, capsys):
-    """In a ComfyUI; downloading and converting have tests of their own."""
+    """Models in a ComfyUI; downloading and converting have tests of their own."""
     (tmp_path / "models").mkdir()
-    if arguments[0] == "models":  # the doctor would miss the model files
+    if arguments[0] == "models":  # the doctor would find models lacking
         monkeypatch.setattr(common, "PACK", tmp_path / "custom_nodes" / "ComfyUI-FaceGen")
     ran = []
     monkeypatch.setattr(models_commands, "run_download", lambda name, models: ran.append((name, models)))

@@ -383,7 +383,7 @@ def test_one_process_that_fails_ends_the_others(tmp_path, monkeypatch):
             super().__init__(*arguments, **options)
             started.append(self)
 
-    monkeypatch.setattr(run, "ROOT", pack)
+    monkeypatch.setattr(run, "HERE", pack)
     monkeypatch.setattr(run.subprocess, "Popen", Noted)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     began = time.monotonic()
