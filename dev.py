@@ -63,7 +63,7 @@ def main() -> int:
     commands.add_parser("train-tiny", help="train the built-in tiny model; takes the training's options", **more)
     start_it = commands.add_parser("comfyui", help="start ComfyUI with this pack; takes ComfyUI's options, too", **more)
     start_it.add_argument("--port", type=int, help="ComfyUI's port. Default: 8188, or a free one.")
-    start_it.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    start_it.add_argument("--no-browser", action="store_true", help="print the address, but don't open a browser")
     chosen, options = parser.parse_known_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what the tests print may not fit the console's encoding

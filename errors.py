@@ -1,4 +1,4 @@
-"""What goes wrong in a way that a user can mend, and how a node or a command adds what to do there."""
+"""What goes wrong in a way that a user can fix, and how a node or a command adds what to do there."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -63,7 +63,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                     "provider",
                     options=onnx_providers.available(),
                     default="auto",
-                    tooltip="Where ONNX Runtime computes. auto takes the fastest; only installed ones are listed.",
+                    tooltip="What ONNX Runtime runs on. auto picks the fastest. Only installed providers are listed.",
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -71,7 +71,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                     min=0.05,
                     max=0.99,
                     step=0.01,
-                    tooltip="Detections below this confidence are ignored. Lower it for faces that aren't found.",
+                    tooltip="Detections below this confidence are ignored. Lower it if a face isn't found.",
                 ),
             ],
             outputs=[types.FaceAnalysis.Output(display_name="face_analysis")],
@@ -117,13 +117,15 @@ class FaceGenEmbedFace(io.ComfyNode):
                     "combine",
                     options=list(COMBINE),
                     default="average",
-                    tooltip="Several faces: average and concat make one person; one per image: the n-th latent gets the n-th.",
+                    tooltip="How several faces are combined. average and concat make one person; with one per image, the n-th "
+                    "latent gets the n-th face.",
                 ),
                 io.Combo.Input(
                     "on_no_face",
                     options=["error", "skip"],
                     default="error",
-                    tooltip="A photo without a face stops the run, or is left out with a line in the log and the report.",
+                    tooltip="error: a photo without a face stops the run. skip: it is left out, and the log and the report "
+                    "say so.",
                 ),
             ],
             outputs=[
@@ -135,7 +137,8 @@ class FaceGenEmbedFace(io.ComfyNode):
                 io.Int.Output(display_name="faces", tooltip="How many faces were embedded."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="JSON: the faces of each photo, what it took to find them, how good they are, who is not alike.",
+                    tooltip="JSON: the faces of each photo, how they were found, how good they are, and which seem to be "
+                    "someone else.",
                 ),
                 io.Mask.Output(
                     display_name="face_mask",
@@ -211,7 +214,9 @@ class FaceGenFaceQuality(io.ComfyNode):
                 io.Image.Output(
                     display_name="annotated", tooltip="The photos with all faces marked; the judged ones in green."
                 ),
-                io.String.Output(display_name="report", tooltip="JSON: each figure with its threshold and a sentence."),
+                io.String.Output(
+                    display_name="report", tooltip="JSON: each figure with its threshold, and the problems in sentences."
+                ),
             ],
         )
 

@@ -52,13 +52,14 @@ class FaceGenCombineFaces(io.ComfyNode):
             display_name="Combine Faces (FaceGen)",
             category="FaceGen/face",
             description="Makes one person out of up to four face embeddings: a weighted mean, all of them side by side, or the "
-            "first less the others.",
+            "first minus the others.",
             inputs=[
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default="average",
-                    tooltip="average: weighted mean; concat: each keeps its tokens; subtract: the first, away from the others.",
+                    tooltip="average: weighted mean; concat: each keeps its tokens; subtract: moves the first away from the "
+                    "others.",
                 ),
                 types.FaceEmbeds.Input("face_embeds_1", **FACE),
                 io.Float.Input("weight_1", **WEIGHT),
@@ -99,11 +100,11 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
             node_id="FaceGenSaveFaceEmbeds",
             display_name="Save Face Embeds (FaceGen)",
             category="FaceGen/face",
-            description="Writes face embeddings to ComfyUI's user folder, under facegen/faces. They are biometric data: keep "
-            "them like the photo, and delete them when they are no longer needed.",
+            description="Writes face embeddings to ComfyUI's user folder, under facegen/faces. They are biometric data: "
+            "protect them like the photo, and delete them when they are no longer needed.",
             inputs=[
                 types.FaceEmbeds.Input("face_embeds", tooltip="From Embed Face or Combine Faces."),
-                io.String.Input("filename_prefix", default="face", tooltip="Name of the file, to which a number is added."),
+                io.String.Input("filename_prefix", default="face", tooltip="Name of the file. A number is added."),
             ],
             outputs=[],
             is_output_node=True,
@@ -130,7 +131,7 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
             node_id="FaceGenLoadFaceEmbeds",
             display_name="Load Face Embeds (FaceGen)",
             category="FaceGen/face",
-            description="Reads face embeddings that Save Face Embeds wrote, so that no photo is needed any more.",
+            description="Reads face embeddings that Save Face Embeds wrote, so that you no longer need the photo.",
             inputs=[
                 io.Combo.Input(
                     "face_file",
@@ -142,7 +143,7 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                     options=[FACEID_RECOGNISER, ANY],
                     default=FACEID_RECOGNISER,
                     tooltip="The recogniser that the adapter expects: w600k_r50 (buffalo_l) for all published FaceID adapters. "
-                    "Faces of another one are refused; any turns this check off.",
+                    "Faces from another recogniser are refused. any turns this check off.",
                 ),
             ],
             outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],

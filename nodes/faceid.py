@@ -55,8 +55,8 @@ class FaceGenLoadFaceID(io.ComfyNode):
             node_id="FaceGenLoadFaceID",
             display_name="Load FaceID (FaceGen)",
             category="FaceGen/face",
-            description="Opens a FaceID adapter from models/ipadapter. What kind it is shows in its tensors, so the file "
-            "may have any name. Its LoRA is in the same file; no second file is needed.",
+            description="Opens a FaceID adapter from models/ipadapter. Its kind is recognised by its tensors, so the file may "
+            "have any name. Its LoRA is inside; no second file is needed.",
             inputs=[
                 io.Combo.Input(
                     "faceid_file",
@@ -85,7 +85,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
             node_id="FaceGenApplyFaceID",
             display_name="Apply FaceID (FaceGen)",
             category="FaceGen/face",
-            description="Makes the model draw this person. Returns a copy; the model that came in is left as it was.",
+            description="Makes the model generate this person. Returns a copy; the model that came in is left as it was.",
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model that fits the FaceID file."),
                 types.FaceID.Input("faceid", tooltip="From Load FaceID."),
@@ -96,7 +96,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
                     min=0.0,
                     max=3.0,
                     step=0.01,
-                    tooltip="How strongly the person shows. 0 leaves only the LoRA; stylised pictures like 0.7 to 0.9.",
+                    tooltip="How strongly the person shows. 0 leaves only the LoRA; use 0.7 to 0.9 for stylised pictures.",
                 ),
                 io.Float.Input(
                     "s_scale",
@@ -116,7 +116,8 @@ class FaceGenApplyFaceID(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.001,
-                    tooltip="Where in the sampling the face sets in. Later keeps more of the prompt's composition.",
+                    tooltip="When in the sampling the face begins to act. A later start keeps more of the prompt's "
+                    "composition.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -124,7 +125,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.001,
-                    tooltip="Where in the sampling the face ends.",
+                    tooltip="When in the sampling the face stops acting.",
                 ),
                 io.String.Input(
                     "layer_weights",

@@ -28,14 +28,16 @@ class FaceGenLikeness(io.ComfyNode):
             description="Measures how much the face in each picture is like the person, and sorts the pictures best first.",
             inputs=[
                 io.Image.Input("image", tooltip="The pictures to judge, one batch."),
-                types.FaceAnalysis.Input("face_analysis", tooltip="From Load Face Analyzer; the pack that made face_embeds."),
+                types.FaceAnalysis.Input(
+                    "face_analysis", tooltip="From Load Face Analyzer. Use the same model pack that made face_embeds."
+                ),
                 types.FaceEmbeds.Input("face_embeds", tooltip="The person, from Embed Face."),
                 io.Int.Input(
                     "keep",
                     default=1,
                     min=1,
                     max=4096,
-                    tooltip="How many of the best pictures go out; all if there are no more.",
+                    tooltip="How many of the best pictures are kept.",
                 ),
             ],
             outputs=[

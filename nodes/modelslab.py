@@ -34,15 +34,15 @@ class FaceGenModelsLab(io.ComfyNode):
             node_id="FaceGenModelsLab",
             display_name="ModelsLab Face Generator (FaceGen)",
             category="FaceGen/remote",
-            description="Has portraits drawn by the hosted Face Generator. The photo of the face and the prompts leave this "
-            "machine, and each request is billed to your account there. Needs an API key of your own: until there is one, it "
-            "sends nothing.",
+            description="Generates portraits with the hosted Face Generator. The photo of the face and the prompts leave this "
+            "machine, and each request is billed to your account there. It needs your own API key and sends nothing without "
+            "one.",
             inputs=[
                 io.String.Input("prompt", multiline=True, dynamic_prompts=True, **widget("prompt", default="")),
                 io.Image.Input(
                     "face_image",
                     tooltip="One photo of the face, clear and visible down to the shoulders. It is sent to the service, as a "
-                    "fresh JPEG of at most 2048 pixels without any data of the file.",
+                    "new JPEG of at most 2048 pixels, without the file's metadata.",
                 ),
                 io.String.Input("negative_prompt", multiline=True, dynamic_prompts=True, **widget("negative_prompt")),
                 io.Int.Input("width", **widget("width")),
@@ -59,14 +59,19 @@ class FaceGenModelsLab(io.ComfyNode):
                     **widget(
                         "base64",
                         default=True,
-                        tooltip="The service wants this on for photos sent as base64, as this node sends them; the pictures "
-                        "come back in the answer then. Off asks for links, from which they are fetched.",
+                        tooltip="The service wants this on if the photo is sent as base64, which this node does. The pictures "
+                        "then come back in the answer. Off: as links, from which they are fetched.",
                     ),
                 ),
                 io.Int.Input(
                     "seed",
                     control_after_generate=True,
-                    **widget("seed", default=0, tooltip="Seed of the noise. For another picture each time, let it randomize."),
+                    **widget(
+                        "seed",
+                        default=0,
+                        tooltip="Seed of the noise. For a different picture each time, set control after generate to "
+                        "randomize.",
+                    ),
                 ),
                 io.String.Input("webhook", optional=True, **widget("webhook", default="")),
                 io.String.Input("track_id", optional=True, **widget("track_id", default="")),
@@ -74,7 +79,7 @@ class FaceGenModelsLab(io.ComfyNode):
                     "profile",
                     options=profiles.names(modelslab_file()),
                     default=profiles.DEFAULT,
-                    tooltip=f"Whose key and which server: default is the key in {profiles.KEY_VARIABLE}; others are in "
+                    tooltip=f"Which key and server to use. default is the key in {profiles.KEY_VARIABLE}; others are in "
                     "user/facegen/modelslab.json. The key itself is never in the workflow.",
                 ),
                 io.Int.Input(
@@ -82,7 +87,8 @@ class FaceGenModelsLab(io.ComfyNode):
                     default=300,
                     min=10,
                     max=3600,
-                    tooltip="Seconds until the node gives up waiting. What was begun can be fetched later by its request_id.",
+                    tooltip="Seconds until the node gives up waiting. A request that was begun can be fetched later by its "
+                    "request_id.",
                 ),
                 io.String.Input(
                     "request_id",

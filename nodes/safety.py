@@ -50,8 +50,8 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
             node_id="FaceGenLoadSafetyChecker",
             display_name="Load Safety Checker (FaceGen)",
             category="FaceGen/safety",
-            description="Loads a checker of pictures for the Safety Filter node: NudeNet, Stable Diffusion's safety checker or "
-            "an image classifier.",
+            description="Loads a safety checker for the Safety Filter node: NudeNet, Stable Diffusion's safety checker or an "
+            "image classifier.",
             inputs=[
                 io.Combo.Input(
                     "checker",
@@ -64,8 +64,8 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                     "provider",
                     options=onnx_providers.available(),
                     default="auto",
-                    tooltip="What nudenet runs on. auto is the GPU if the installed ONNX Runtime can use it. The others run "
-                    "where ComfyUI runs its models.",
+                    tooltip="What nudenet runs on. auto is the GPU if the installed ONNX Runtime can use it. Other "
+                    "checkers run where ComfyUI runs its models.",
                 ),
                 io.Combo.Input(
                     "preset",
@@ -78,8 +78,8 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                     "unsafe_labels",
                     default="",
                     optional=True,
-                    tooltip="For image classifiers: the labels that make a picture unsafe, separated by commas. Left empty, "
-                    "those whose names say so, such as nsfw or porn.",
+                    tooltip="For image classifiers: the labels that make a picture unsafe, separated by commas. If empty, "
+                    "labels with names such as nsfw or porn count as unsafe.",
                 ),
             ],
             outputs=[
@@ -107,7 +107,7 @@ class FaceGenCombineSafetyCheckers(io.ComfyNode):
             node_id="FaceGenCombineSafetyCheckers",
             display_name="Combine Safety Checkers (FaceGen)",
             category="FaceGen/safety",
-            description="Makes one safety checker of several: a picture is unsafe when any, or when all of them say so.",
+            description="Combines several safety checkers into one: a picture is unsafe if any, or if all, of them say so.",
             inputs=[
                 types.SafetyChecker.Input("safety_checker_1", tooltip=several),
                 types.SafetyChecker.Input("safety_checker_2", tooltip=several),
@@ -117,8 +117,8 @@ class FaceGenCombineSafetyCheckers(io.ComfyNode):
                     "unsafe_when",
                     options=list(checking.COMBINE),
                     default=checking.ANY,
-                    tooltip="any: one alarm is enough, the safe choice. all: only what every checker flags, for fewer false "
-                    "alarms.",
+                    tooltip="any: one alarm is enough; this is the safe choice. all: only what every checker flags, for fewer "
+                    "false alarms.",
                 ),
             ],
             outputs=[types.SafetyChecker.Output(display_name="safety_checker", tooltip="For the Safety Filter node.")],
@@ -164,7 +164,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
                     options=list(redaction.REGIONS),
                     default=redaction.WHOLE,
                     tooltip="Hide the whole unsafe picture (safest), or only the areas found in it, with a margin: "
-                    "something beside them that the checker overlooked then stays visible.",
+                    "anything else that the checker overlooked stays visible.",
                 ),
                 io.String.Input(
                     "notice",
@@ -174,7 +174,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The batch, with what is unsafe hidden."),
+                io.Image.Output(display_name="image", tooltip="The batch, with unsafe content hidden."),
                 io.Mask.Output(display_name="flagged", tooltip="White where pixels were hidden, a mask per picture."),
                 io.Boolean.Output(display_name="any_flagged", tooltip="Whether any picture of the batch was unsafe."),
                 io.String.Output(display_name="report", tooltip="Scores and boxes of each picture as JSON, no pixels."),

@@ -31,7 +31,7 @@ class FaceGenSampler(io.ComfyNode):
             node_id="FaceGenSampler",
             display_name="Face Portrait Sampler (FaceGen)",
             category="FaceGen",
-            description="Draws portraits of a person: encodes prompt and style, applies FaceID, samples and decodes. "
+            description="Generates portraits of a person: encodes prompt and style, applies FaceID, samples and decodes. "
             "For full control, use Apply FaceID with the stock nodes instead.",
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model that fits the FaceID file."),
@@ -74,7 +74,7 @@ class FaceGenSampler(io.ComfyNode):
                 ),
                 io.Int.Input("width", **widget("width", max=8192, tooltip="In pixels; unused with a latent.")),
                 io.Int.Input("height", **widget("height", max=8192, tooltip="In pixels; unused with a latent.")),
-                io.Int.Input("samples", **widget("samples", max=64, tooltip="How many pictures, drawn as one batch.")),
+                io.Int.Input("samples", **widget("samples", max=64, tooltip="How many pictures to generate, as one batch.")),
                 io.Int.Input(
                     "num_inference_steps",
                     **widget("num_inference_steps", min=1, max=200, tooltip="Denoising steps. Usual: 21 to 41."),
@@ -108,7 +108,7 @@ class FaceGenSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="With a latent: how much of it is drawn anew. 1 keeps nothing.",
+                    tooltip="With a latent: how much of it is generated anew. 1 keeps nothing.",
                 ),
                 types.FaceAnalysis.Input(
                     "face_analysis",
@@ -121,12 +121,13 @@ class FaceGenSampler(io.ComfyNode):
                     default=1,
                     min=1,
                     max=256,
-                    tooltip="How many pictures are drawn, of which the samples most like the person are kept.",
+                    tooltip="How many pictures to generate. The samples most like the person are kept.",
                 ),
                 types.SafetyChecker.Input(
                     "safety_checker",
                     optional=True,
-                    tooltip="From Load Safety Checker: unsafe pictures never leave this node, nor do latents or previews.",
+                    tooltip="From Load Safety Checker: unsafe pictures, their latents and their previews never leave this "
+                    "node.",
                 ),
                 io.Combo.Input(
                     "safety_checker_type",

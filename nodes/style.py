@@ -32,7 +32,7 @@ class FaceGenStyle(io.ComfyNode):
                     multiline=True,
                     default="",
                     dynamic_prompts=True,
-                    tooltip="What the picture should show, e.g. a woman in a red coat. The style's template is put around it.",
+                    tooltip="What the picture should show, e.g. a woman in a red coat. It is put into the style's template.",
                 ),
                 io.String.Input(
                     "negative_prompt",

@@ -1,4 +1,4 @@
-"""The model that ships with the pack, from its files to what ComfyUI's own loaders would have given."""
+"""The model that comes with the pack, from its files to what ComfyUI's own loaders would have given."""
 
 from pathlib import Path
 
@@ -28,17 +28,15 @@ class FaceGenLoadTinyModel(io.ComfyNode):
             node_id="FaceGenLoadTinyModel",
             display_name="Load Tiny Model (FaceGen)",
             category="FaceGen",
-            description="A demonstration: loads the small model that ships with the pack, so that graphs can be tried "
-            "without a download. It was trained by this project on its own drawings, at 128x128; it is not for real portraits.",
+            description="For demonstration: loads the small model that comes with the pack, so that you can try graphs without "
+            "a download. It was trained by this project on its own drawings, at 128x128; it can't make real portraits.",
             inputs=[],
             outputs=[
-                io.Model.Output(
-                    display_name="model", tooltip="A model of SD1.5's kind, much smaller, for pictures of 128x128."
-                ),
+                io.Model.Output(display_name="model", tooltip="A model like SD1.5, but much smaller, for pictures of 128x128."),
                 io.Clip.Output(display_name="clip", tooltip="Its text encoder."),
                 io.Vae.Output(display_name="vae", tooltip="Its VAE."),
                 io.ClipVision.Output(display_name="clip_vision", tooltip="For Embed Face: the adapter reads this one."),
-                types.FaceID.Output(display_name="faceid", tooltip="A PlusV2 adapter that fits this model alone."),
+                types.FaceID.Output(display_name="faceid", tooltip="A PlusV2 adapter that fits only this model."),
                 types.FaceAnalysis.Output(
                     display_name="face_analysis", tooltip="For Embed Face: a small detector and a small recogniser."
                 ),

@@ -115,7 +115,9 @@ def _checked_key(key: str, source: str, file: Path) -> str:
             f'program, or write {{"{DEFAULT}": {{"key": "…"}}}} into {file} and run chmod 600 on it.'
         )
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-        raise ProfileError(f"The API key from {source} is no key: at least {SHORTEST_KEY} plain characters without spaces.")
+        raise ProfileError(
+            f"The API key from {source} is not valid. A key has at least {SHORTEST_KEY} plain characters and no spaces."
+        )
     return key
 
 

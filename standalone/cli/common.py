@@ -28,5 +28,5 @@ def libraries() -> Iterator[None]:
 
 
 def comfyui_models() -> Path | None:
-    """ComfyUI's models folder, there or not, when the pack lies in its custom_nodes; None elsewhere."""
+    """ComfyUI's models folder, there or not, when the pack is in its custom_nodes; None elsewhere."""
     return PACK.parent.parent / "models" if PACK.parent.name == "custom_nodes" else None

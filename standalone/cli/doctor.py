@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
     print(table(rows))
     broken = sum(row.state == BROKEN for row in rows)
-    print(f"\n{broken} to mend." if broken else "\nNothing is broken.")
+    print(f"\n{broken} to fix." if broken else "\nNothing is broken.")
     if broken:
         raise SystemExit(1)
 

@@ -1,4 +1,4 @@
-"""The doctor's look at files: where models may lie, which are there and fit each other, folders, settings."""
+"""The doctor's look at files: where models may be, which are there and fit each other, folders, settings."""
 
 import os
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class ModelFolders:
 
     @classmethod
     def find(cls, given: Path | None) -> "ModelFolders":
-        """`given`, or the folder beside the custom_nodes that the pack lies in; and what extra_model_paths.yaml adds."""
+        """`given`, or the folder beside the custom_nodes that the pack is in; and what extra_model_paths.yaml adds."""
         models = comfyui_models() if given is None else given
         if models is None:
             return cls(None, None)
@@ -80,7 +80,7 @@ def file_rows(folders: ModelFolders) -> Iterator[Row]:
         yield Row(
             NOTE,
             "model files",
-            "not looked for: the pack doesn't lie in ComfyUI's custom_nodes",
+            "not looked for: the pack isn't in ComfyUI's custom_nodes",
             "Say with --models DIR where ComfyUI's models folder is.",
         )
         return

@@ -80,19 +80,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         default=None,
         help="Folder with the model files, laid out like ComfyUI's models folder, "
-        "or 'tiny'. Default: ComfyUI's own, if the pack lies in its custom_nodes; else tiny.",
+        "or 'tiny'. Default: ComfyUI's own, if the pack is in its custom_nodes; else tiny.",
     )
     for name, text in MODEL_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
     parser.add_argument(
         "--demo",
         action="store_true",
-        help="All styles and s_scale values, of a bundled photo and a drawn face if no --face is given.",
+        help="All styles and s_scale values, from --face, or from a bundled photo and a drawing of a face.",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises FaceGenError or ContractError for what the user can mend."""
+    """Raises FaceGenError or ContractError for what the user can fix."""
     given = {name: getattr(options, name) for name in FIELDS if name not in OF_THE_ANSWER}
     own_face = given["face_image"]
     if options.demo:
@@ -164,7 +164,7 @@ def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]
 
 
 def default_models(names: dict[str, str | None]) -> "ModelFiles | None":
-    """From ComfyUI's models folder, when the pack lies in its custom_nodes; None when no models are to be had there.
+    """From ComfyUI's models folder, when the pack is in its custom_nodes; None when no models are to be had there.
 
     Raises FaceGenError when the user named a model, or when the folder holds all kinds but leaves a choice.
     """

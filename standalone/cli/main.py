@@ -12,7 +12,7 @@ from .common import say
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit code: 0, 2 for what the user can mend, 130 when stopped."""
+    """Run a command; its exit code: 0, 2 for what the user can fix, 130 when stopped."""
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other

@@ -40,13 +40,13 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
 
 
 def add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("convert", help="a FaceID .bin to its .safetensors twin")
+    parser = commands.add_parser("convert", help="convert a FaceID .bin to .safetensors")
     parser.add_argument("file", type=Path, metavar="FILE.bin", help="A FaceID adapter as published.")
     parser.add_argument("-o", "--out", type=Path, help="Where to write. Default: beside FILE, ending in .safetensors.")
     parser.add_argument(
         "--plus-v1",
         action="store_true",
-        help="FILE is FaceID-Plus v1 in another form than the published one. Nothing in its tensors tells it from v2.",
+        help="FILE is FaceID-Plus v1, but not the published file. Its tensors can't tell it from v2.",
     )
     parser.set_defaults(run=run_convert)
 
@@ -66,7 +66,7 @@ def models_folder(given: Path | None) -> Path:
     folder = comfyui_models()
     if folder is not None and folder.is_dir():
         return folder
-    raise FaceGenError("Say with --models DIR where ComfyUI's models folder is: this pack doesn't lie in its custom_nodes.")
+    raise FaceGenError("Say with --models DIR where ComfyUI's models folder is: this pack isn't in its custom_nodes.")
 
 
 def run_list(options: argparse.Namespace) -> None:

@@ -138,7 +138,7 @@ class LocalApi:
     # --- pictures
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        """A picture, under its unguessable name; while it is in work, the answer waits for it."""
+        """A picture, under a name that can't be guessed. If it isn't done yet, the answer waits for it."""
         usable_config(request, self._config, self._place)
         runner = self._running()
         found = NAME.fullmatch(request.match_info["name"])
