@@ -1,11 +1,11 @@
 """The project's own pages: every link in them leads to a file, a folder or a heading that is there."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from pack import ROOT
+
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("", "docs", "tools/benchmarks", "models/tiny")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from pack import ROOT
+
 PACKS = json.loads((Path(__file__).parents[1] / "data" / "packs_requirements.json").read_text(encoding="utf-8"))["packs"]
 OURS = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
 

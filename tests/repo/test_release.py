@@ -1,9 +1,9 @@
 """What a release is made of: one version, a changelog in its form, and a package that lacks nothing."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from pack import ROOT
+
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 VERSION = re.search(r'^version = "(.+)"', PROJECT, re.MULTILINE)[1]
 HEADINGS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

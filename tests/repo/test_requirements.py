@@ -49,7 +49,7 @@ def imported(*folders):
     ids=["standalone", "developers"],
 )
 def test_every_library_that_is_imported_is_required(folders, files):
-    scripts = [*(ROOT / "tests" / "support").glob("*.py"), *(ROOT / "tools").rglob("*.py")]  # import their neighbours by name
+    scripts = [*(ROOT / "tests" / "support").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]  # import their neighbours by name
     own = {"facegen", *(path.stem for path in scripts)}
     comfyui = {"comfy", "comfy_extras", "folder_paths", "nodes", "execution", "server", "latent_preview"}
     names = {name: where for name, where in imported(*folders).items() if name not in own | comfyui | OPTIONAL}

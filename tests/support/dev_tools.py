@@ -5,7 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from pack import ROOT
+
 MODULES = ("common", "hosts", "environments", "suites", "start")
 
 

@@ -5,9 +5,9 @@ import json
 import re
 from collections import Counter
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from pack import ROOT
+
 LOCALES = ROOT / "locales"
 LANGUAGES = ("zh", "ja")  # English is the code's own: the front end takes it where it finds no text of its language
 

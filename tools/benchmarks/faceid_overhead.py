@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools" / "benchmarks")]
-sys.path[:0] = [os.environ["COMFYUI_PATH"], str(ROOT / "tests" / "support"), str(ROOT / "tools" / "benchmarks")]
+SUPPORT = [str(ROOT / "tests" / "support" / folder) for folder in ("", "comfyui")]
+sys.path[:0] = [os.environ["COMFYUI_PATH"], *SUPPORT, str(ROOT / "tools" / "benchmarks")]
 
 import comfy.cli_args  # noqa: E402
 import torch  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests" / "support"))
+sys.path += [str(ROOT / "tests" / "support" / folder) for folder in ("", "api", "comfyui")]
 
 import workflows  # noqa: E402
 from host_server import ComfyServer  # noqa: E402

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +15,8 @@ from facegen.standalone.cli import common, doctor, doctor_files
 from facegen.standalone.cli.main import main
 from faceid_files import faceid_state, save
 from onnx_files import save_pack
+from pack import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 KEY = "secret-key-0123456789"
 
 

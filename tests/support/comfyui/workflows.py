@@ -1,9 +1,9 @@
 """Saved workflows as the front end would queue them."""
 
 import json
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from pack import ROOT
+
 WORKFLOWS = ROOT / "workflows"
 BLUEPRINT = ROOT / "subgraphs" / "Portrait from a face.json"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

@@ -11,7 +11,6 @@ import urllib.request
 from pathlib import Path
 
 COMFYUI = os.environ.get("COMFYUI_PATH", "")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
