@@ -22,6 +22,8 @@ def load_pack():
 if __name__ == "__main__":
     # Before torch reads it. Threads that wait by spinning take the core from the one that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # diffusers imports peft where it is installed, which takes a second; nothing here uses it. None: it isn't to be found.
+    sys.modules["peft"] = None
     sys.stdout.reconfigure(errors="replace")  # a file may have a name that the console can't show
     load_pack()
     from facegen.standalone.cli.main import main

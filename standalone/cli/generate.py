@@ -1,6 +1,7 @@
 """`generate`: a photo and a prompt to PNGs and a contact sheet."""
 
 import argparse
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,7 @@ def run(options: argparse.Namespace) -> None:
     model_files, tiny = choose_model_files(options)
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
+        use_one_thread()
     engine = load_engine(model_files)
     with libraries():
         from ..demo import drawn_face, generate_demo
@@ -131,6 +133,14 @@ def require_file(face: str) -> None:
     if re.match(r"data:|[a-z][a-z0-9+.-]+://", face, re.IGNORECASE):
         start = face if len(face) <= 40 else f"{face[:40]}…"
         raise FaceGenError(f"The command line takes a photo file, no URL or data URI: {start} Save it and give the file.")
+
+
+def use_one_thread() -> None:
+    """Unless the user says how many: the tiny model's layers are so small that sharing one takes longer than computing it."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def load_engine(model_files: "ModelFiles") -> "Engine":

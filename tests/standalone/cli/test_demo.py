@@ -79,6 +79,20 @@ def test_what_is_asked_of_the_tiny_model_is_kept(asked, name, value):
     assert settings(request) == cli.TINY_DEFAULTS | {name: value}
 
 
+@pytest.mark.parametrize(("models", "own", "threads"), [("tiny", None, 1), ("tiny", "2", 3), (TINY, None, 3)])
+def test_the_tiny_model_gets_one_thread_unless_the_user_says_how_many(asked, monkeypatch, models, own, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        asked("--models", models)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_other_models_get_the_contract_s_defaults(asked):
     assert settings(asked("--models", TINY)) == {name: FIELDS[name].default for name in cli.TINY_DEFAULTS}
     assert settings(asked("--models", TINY, "--height", "64"))["height"] == 64
