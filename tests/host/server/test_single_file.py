@@ -104,7 +104,7 @@ def models(tmp_path):
 
 
 def test_generate_from_a_single_file(models, tmp_path):
-    from facegen.standalone.cli.main import demo_photo
+    from facegen.standalone.cli.generate import demo_photo
 
     command = [
         sys.executable,
