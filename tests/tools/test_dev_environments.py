@@ -89,7 +89,7 @@ def test_packages_are_compiled_at_once_where_python_would_not_keep_what_it_compi
 ):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told)
     dev.environments.pack_venv()
-    assert ("--compile-bytecode" in installer.uv) is compiled
+    assert ("--compile-bytecode" in installer.uv) is compiled and "PYTHONPYCACHEPREFIX" not in installer.uv_env
 
 
 def test_half_built_venv_is_made_anew(dev, installer):

@@ -123,7 +123,9 @@ def uv_settings(python: Path) -> dict[str, str]:
         variable = PIP_TO_UV.get(key.rpartition(".")[2])
         if variable and value[:1] in ("'", '"'):
             ours.setdefault(variable, " ".join(ast.literal_eval(value).split()))
-    return environment(**{name: value for name, value in ours.items() if name not in os.environ})
+    settings = environment(**{name: value for name, value in ours.items() if name not in os.environ})
+    settings.pop("PYTHONPYCACHEPREFIX", None)  # packages are compiled where they lie, for whatever runs them later
+    return settings
 
 
 def install_beside(python: Path, requirements: list[Path], pins: dict[str, str]) -> None:
