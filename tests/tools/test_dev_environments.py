@@ -83,6 +83,15 @@ def test_uv_gets_what_pip_was_told(dev, installer, monkeypatch):
     }
 
 
+@pytest.mark.parametrize(("told", "compiled"), [("1", True), ("", False)])
+def test_packages_are_compiled_at_once_where_python_would_not_keep_what_it_compiles(
+    dev, installer, monkeypatch, told, compiled
+):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told)
+    dev.environments.pack_venv()
+    assert ("--compile-bytecode" in installer.uv) is compiled and "PYTHONPYCACHEPREFIX" not in installer.uv_env
+
+
 def test_half_built_venv_is_made_anew(dev, installer):
     installer.error = "no network"
     with pytest.raises(dev.common.DevError, match="no network"):

@@ -103,10 +103,14 @@ def named(requirements: list[Path]) -> list[str | Path]:
 def install(python: Path, requirements: list[Path]) -> None:
     """By uv, which takes seconds where pip takes minutes; pip brings it."""
     failure = f"could not install what {python.parents[1].name} needs"
+    # Python compiles what is imported when it is, unless it is told not to: then each process would do it again.
+    compiled = ["--compile-bytecode"] if os.environ.get("PYTHONDONTWRITEBYTECODE") else []
     uv = next((line for line in DEV_REQUIREMENTS.read_text(encoding="utf-8").splitlines() if line.startswith("uv")), "uv")
     quietly([*pip_install(python), uv], f"pip {failure}")
     quietly(
-        [python, "-m", "uv", "pip", "install", "--python", python, *named(requirements)], f"uv {failure}", uv_settings(python)
+        [python, "-m", "uv", "pip", "install", "--python", python, *compiled, *named(requirements)],
+        f"uv {failure}",
+        uv_settings(python),
     )
 
 
@@ -119,7 +123,9 @@ def uv_settings(python: Path) -> dict[str, str]:
         variable = PIP_TO_UV.get(key.rpartition(".")[2])
         if variable and value[:1] in ("'", '"'):
             ours.setdefault(variable, " ".join(ast.literal_eval(value).split()))
-    return environment(**{name: value for name, value in ours.items() if name not in os.environ})
+    settings = environment(**{name: value for name, value in ours.items() if name not in os.environ})
+    settings.pop("PYTHONPYCACHEPREFIX", None)  # packages are compiled where they lie, for whatever runs them later
+    return settings
 
 
 def install_beside(python: Path, requirements: list[Path], pins: dict[str, str]) -> None:
