@@ -8,10 +8,12 @@ import importlib.util
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..errors import FaceGenError
 
 log = logging.getLogger(__name__)
+QUIET = 3  # ONNX Runtime's severity "error": its warnings are about the files' age
 
 # label -> (ONNX Runtime's name, what its library file is called)
 PROVIDERS = {
@@ -55,3 +57,15 @@ def resolve(label: str) -> list[str]:
         log.warning("FaceGen: ONNX Runtime offers no %s provider (it has: %s); using the CPU.", label, ", ".join(offered))
     cpu = PROVIDERS["CPU"][0]
     return [*(n for n in names if n != cpu), cpu]
+
+
+def session_options() -> Any:
+    """ONNX Runtime's options for our sessions: its threads sleep while they wait. By default they spin, which takes the cores
+    from whatever else runs on the machine and, beside other work, makes a picture three times slower.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = QUIET
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

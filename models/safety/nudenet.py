@@ -191,7 +191,7 @@ def _load(providers: list[str]) -> Any:
     if not path.is_file():
         raise BrokenNudeNetError(f"NudeNet's model file is missing: {path}.")
     try:
-        return onnxruntime.InferenceSession(str(path), providers=providers)
+        return onnxruntime.InferenceSession(str(path), onnx_providers.session_options(), providers=providers)
     except Exception as error:  # ONNX Runtime's errors have no common type
         raise BrokenNudeNetError(
             f"NudeNet's model file {path} could not be loaded on {providers[0]} ({type(error).__name__}: {error})."

@@ -41,7 +41,7 @@ def model(monkeypatch):
     model, real = Model(), onnxruntime.InferenceSession
 
     class Session:
-        def __init__(self, path, providers):
+        def __init__(self, path, options, providers):
             model.providers.append(providers)
             self.real = real(path, providers=["CPUExecutionProvider"])
 

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ....errors import BrokenModelPackError, MissingLibraryError
+from ... import onnx_providers
 from .find import FacePack
 
 log = logging.getLogger(__name__)
 CPU = "CPUExecutionProvider"
-QUIET = 3  # ONNX Runtime's severity "error": its warnings are about the files' age
 Models = Sequence[Any]  # InsightFace's detector and recogniser
 T = TypeVar("T")
 
@@ -114,12 +114,9 @@ def _provider(models: Models) -> str:
 
 
 def _load(pack: FacePack, providers: list[str]) -> Models:
-    import onnxruntime
     from insightface.model_zoo import model_zoo
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = QUIET
-    common = {"providers": providers, "sess_options": options}
+    common = {"providers": providers, "sess_options": onnx_providers.session_options()}
     if pack.manifest:
         package = model_zoo.load_model_package(pack.folder)
         tasks = [package.task(task) for task in ("detection", "recognition")]
