@@ -10,7 +10,8 @@ from collections import Counter
 
 import pytest
 
-from node_source import LANGUAGES, ROOT, first_sentence, labels, locale, nodes_in_source, numbers, of_schema, sockets
+from node_source import LANGUAGES, first_sentence, labels, locale, nodes_in_source, numbers, of_schema, sockets
+from pack import ROOT
 
 DOCS = ROOT / "web" / "docs"
 GIVEN = re.compile(r"\S*[\d_]\S*")  # such as faceid-plusv2_sdxl in an example of a message

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from node_source import LANGUAGES, LOCALES, ROOT, inputs, leaves, locale, nodes_in_source, of_schema, outputs
+from node_source import LANGUAGES, LOCALES, inputs, leaves, locale, nodes_in_source, of_schema, outputs
+from pack import ROOT
 
 SCRIPT = (ROOT / "web" / "js" / "facegen.js").read_text(encoding="utf-8")
 LETTERS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]"}

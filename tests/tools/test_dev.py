@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dev_tools import ROOT, make_comfyui
+from dev_tools import make_comfyui
+from pack import ROOT
 
 pytestmark = pytest.mark.usefixtures("home")
 

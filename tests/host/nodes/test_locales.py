@@ -6,7 +6,8 @@ import urllib.request
 
 import pytest
 
-from node_source import LANGUAGES, ROOT, locale, numbers
+from node_source import LANGUAGES, locale, numbers
+from pack import ROOT
 
 FOLDER = "my-faces"  # what the user called the pack's folder
 
