@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 OWNER, USUAL = 0o600, 0o666  # modes: for the owner alone; as every new file, of which the user's umask takes something away
 
 
