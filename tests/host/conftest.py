@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from host_server import COMFYUI, ROOT, ComfyServer
+from host_server import COMFYUI, ComfyServer
+from pack import ROOT
 
 
 def pytest_collection_modifyitems(items):

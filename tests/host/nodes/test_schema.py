@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from host_server import COMFYUI, ROOT
+from host_server import COMFYUI
+from pack import ROOT
 
 REQUIRED = object()
 SEED = {"seed": ("INT", 0)}

@@ -7,9 +7,9 @@ import pytest
 
 import workflows
 from front_end import ALONE, CHROMIUM, FLAGS, NOISE, SETTINGS, open_help, open_template, shot, show_error
-from host_server import ROOT
 from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
+from pack import ROOT
 from tiny_people import photos
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome on PATH")

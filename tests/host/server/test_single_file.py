@@ -16,7 +16,7 @@ import comfy_unets
 from facegen.models.tiny_files import TINY
 from faceid_files import faceid_state, save
 from host_models import randomize
-from host_server import ROOT
+from pack import ROOT
 
 REPOSITORY = "models--stable-diffusion-v1-5--stable-diffusion-v1-5"  # where diffusers looks for SD1.5's configuration
 VAE = {

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from host_server import ROOT
+from pack import ROOT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARTEFACTS = ROOT / "test-artifacts"
