@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @advise("", CURES)
 def run(options: argparse.Namespace) -> None:
-    """Raises FaceGenError or ContractError for what the user can fix."""
+    """Raises FaceGenError for what the user can fix."""
     given = {name: getattr(options, name) for name in FIELDS if name not in OF_THE_ANSWER}
     own_face = given["face_image"]
     if options.demo:
