@@ -1,33 +1,32 @@
 """Files that appear whole or not at all: nothing half-written stays under its name, whatever stops the writing."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+OWNER, USUAL = 0o600, 0o666  # modes: for the owner alone; as every new file, of which the user's umask takes something away
+
 
 @contextmanager
-def atomic_path(target: Path, mode: int | None = None) -> Iterator[Path]:
+def atomic_path(target: Path, mode: int = OWNER) -> Iterator[Path]:
     """A path beside `target` to write to; at the end it takes target's place, and after an error it is deleted.
 
-    The folder is made where it lacks. The file is readable by its owner alone; `mode` (such as 0o644) says otherwise.
-    Raises OSError when it can't be written; what the block raises is passed on.
+    The folder is made where it lacks. The file has `mode`, less the user's umask. Raises OSError when it can't be written;
+    what the block raises is passed on.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
         yield part
-        if mode is not None:
-            part.chmod(mode)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def atomic_write(target: Path, data: bytes, mode: int | None = None) -> None:
+def atomic_write(target: Path, data: bytes, mode: int = OWNER) -> None:
     """Write `data` to `target`, whole or not at all; see atomic_path."""
     with atomic_path(target, mode) as part:
         part.write_bytes(data)

@@ -60,6 +60,10 @@ class UnreadableFileError(FaceGenError):
     """A file that is missing, empty, cut short or of another kind."""
 
 
+class NewerFileError(FaceGenError):
+    """A file of a version that this release can't read."""
+
+
 class BrokenModelPackError(FaceGenError):
     """An InsightFace model pack that is gone, not whole, or fails."""
 

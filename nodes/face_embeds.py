@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..errors import (
     Cures,
     FaceGenError,
+    NewerFileError,
     NoFaceError,
     SeveralPeopleError,
     UnreadableFileError,
@@ -39,6 +40,7 @@ COMBINE_CURES: Cures = {
 }
 LOAD_CURES: Cures = {
     UnreadableFileError: "Embed the photo again with Embed Face, and keep it with Save Face Embeds.",
+    NewerFileError: "Update this pack, or embed the photo again.",
     WrongRecogniserError: f"Embed the photo again with a model pack that holds the recogniser FaceID needs, or set recogniser "
     f"to {ANY}.",
 }

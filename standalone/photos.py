@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from torch import Tensor
 
-from ..atomic_write import atomic_path
+from ..atomic_write import USUAL, atomic_path
 from ..errors import FaceGenError
 
 
@@ -58,7 +58,7 @@ def save_png(picture: Tensor, path: Path, parameters: Mapping[str, Any]) -> None
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", json.dumps(parameters, ensure_ascii=False))
     try:
-        with atomic_path(path, mode=0o644) as part:
+        with atomic_path(path, USUAL) as part:
             to_image(picture).save(part, "PNG", pnginfo=info)
     except OSError as error:
         raise FaceGenError(f"{path} can't be written: {error}") from error

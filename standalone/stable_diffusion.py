@@ -55,7 +55,7 @@ class StableDiffusion:
         prompts, negative_prompts  one of each for every kind of picture.
         width, height              multiples of 8.
         guidance                   scale of classifier-free guidance; at 1 or less the negative prompts are left out.
-        generator                  of the noise: one for all pictures, or one for each.
+        generator                  of all noise: one for all pictures, or one for each.
         progress                   label of a progress bar; None shows none.
         """
         device, dtype = self.unet.device, self.unet.dtype  # looked up among all of its parameters
@@ -72,7 +72,7 @@ class StableDiffusion:
             if guided:
                 without, with_prompt = noise.chunk(2)
                 noise = without + guidance * (with_prompt - without)
-            latents = self.scheduler.step(noise, t, latents, return_dict=False)[0]
+            latents = self.scheduler.step(noise, t, latents, generator=generator, return_dict=False)[0]
         decoded = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
         pictures: Tensor = (decoded * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
         return pictures

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from facegen.atomic_write import atomic_path, atomic_write
+from facegen.atomic_write import USUAL, atomic_path, atomic_write
 
 
 def test_a_new_file_is_its_owner_s_and_makes_its_folder(tmp_path):
@@ -17,9 +17,17 @@ def test_a_new_file_is_its_owner_s_and_makes_its_folder(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has other rights")
-def test_a_mode_may_be_given(tmp_path):
-    atomic_write(tmp_path / "file", b"", mode=0o644)
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_usual_file_is_as_private_as_the_user_s_others(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        atomic_write(tmp_path / "file", b"", USUAL)
+        (tmp_path / "other").write_bytes(b"")
+        atomic_write(tmp_path / "own", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert stat.S_IMODE((tmp_path / "own").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()], ids=["OSError", "KeyboardInterrupt"])

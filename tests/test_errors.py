@@ -1,8 +1,11 @@
 """A node's or a command's advice around an engine's error."""
 
+import ast
+
 import pytest
 
 from facegen.errors import FaceGenError, advise
+from pack import ROOT
 
 
 class NoPhoto(FaceGenError):
@@ -45,3 +48,18 @@ def test_it_decorates_a_function_for_every_call():
     for _ in range(2):
         with pytest.raises(FaceGenError, match=r"^Embed Face: There is no photo\.$"):
             embed(0)
+
+
+def test_it_decorates_no_function_that_raises_only_later():
+    """A coroutine or a generator has not begun when the decorator is left, so its errors would get no advice."""
+    files = [*(ROOT / "nodes").rglob("*.py"), *(ROOT / "standalone").rglob("*.py")]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    decorated = [
+        function
+        for tree in trees
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        and any("advise" in ast.unparse(decorator) for decorator in function.decorator_list)
+    ]
+    later = (ast.AsyncFunctionDef, ast.Yield, ast.YieldFrom)
+    assert decorated and [f.name for f in decorated if any(isinstance(part, later) for part in ast.walk(f))] == []

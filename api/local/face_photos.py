@@ -7,14 +7,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...atomic_write import atomic_path
+from ...atomic_write import USUAL, atomic_path
 from ...contract import ContractError
 from ..download import DownloadError, Limits, download
 from ..picture_bytes import PictureError, from_base64, open_rgb
 
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
 MAX_PIXELS = 50_000_000
-MODE = 0o644  # of the file
 DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million pixels takes hundreds of megabytes
 Local = Callable[[str], Path | None]  # one of our own URLs -> its file
 
@@ -39,5 +38,5 @@ def _write(content: str | bytes, path: Path) -> None:
     image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes), MAX_PIXELS)
     clean = Image.new("RGB", image.size)  # pixels alone, none of the photo's metadata
     clean.paste(image)
-    with atomic_path(path, MODE) as part:
+    with atomic_path(path, USUAL) as part:
         clean.save(part, "PNG", compress_level=1)

@@ -11,13 +11,12 @@ from pathlib import Path
 from PIL import Image
 from yarl import URL
 
-from ...atomic_write import atomic_path
+from ...atomic_write import USUAL, atomic_path
 from .jobs import Job
 from .routes.paths import FILES, PREFIX
 
 NAME = re.compile(r"([0-9a-f]{32})-(\d|upload)\.(png|base64)")
 UPLOAD = "upload"
-MODE = 0o644  # of the files; their folder is its owner's alone
 
 
 def new_name() -> str:
@@ -40,7 +39,7 @@ class Results:
             with Image.open(io.BytesIO(picture)) as image:
                 clean = Image.new(image.mode, image.size)
                 clean.paste(image)
-            with atomic_path(self.path(job.secret, number), MODE) as part:
+            with atomic_path(self.path(job.secret, number), USUAL) as part:
                 clean.save(part, "PNG")
 
     def are_there(self, job: Job) -> bool:

@@ -60,9 +60,9 @@ def _stack(faces: list[FaceEmbeds]) -> FaceEmbeds:
 def _check(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method: str) -> None:
     if several := [name for name, each in face_embeds.items() if each.per_image]:
         raise SeveralPeopleError(f"{', '.join(several)} holds one face per image, which are several people; one is needed.")
-    widths = {name: None if each.clip_hidden is None else each.clip_hidden.shape[-1] for name, each in face_embeds.items()}
-    if len(set(widths.values())) > 1:
-        given = ", ".join(f"{name}: {'none' if width is None else f'width {width}'}" for name, width in widths.items())
+    states = {name: _states_in_words(each) for name, each in face_embeds.items()}
+    if len(set(states.values())) > 1:
+        given = ", ".join(f"{name}: {words}" for name, words in states.items())
         raise WrongClipVisionError(f"The CLIP vision states differ ({given}). All faces need those of one model, or none.")
     recognisers = {name: each.recognisers for name, each in face_embeds.items() if each.recognisers}
     if len(set[str]().union(*recognisers.values())) > 1:
@@ -73,6 +73,13 @@ def _check(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method
             f"concat knows the weights 1 and 0 (left out) only; {partly[0]} has {weights[partly[0]]:g}. "
             "average takes weights in between."
         )
+
+
+def _states_in_words(face_embeds: FaceEmbeds) -> str:
+    if face_embeds.clip_hidden is None:
+        return "none"
+    count, width = face_embeds.clip_hidden.shape[1:]
+    return f"{count} states of width {width}"
 
 
 def outliers(identities: Tensor) -> dict[int, float]:

@@ -11,7 +11,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ...atomic_write import atomic_write
-from ...errors import FaceGenError, UnreadableFileError, WrongRecogniserError
+from ...errors import FaceGenError, NewerFileError, UnreadableFileError, WrongRecogniserError
 
 COMBINE = ("average", "concat", "one per image")
 WIDTH = 512
@@ -124,8 +124,8 @@ class FaceEmbeds:
 
     @staticmethod
     def load(path: str | Path) -> "FaceEmbeds":
-        """Read a file that save() wrote. Raises UnreadableFileError when it is missing or damaged, FaceGenError when it holds
-        something else."""
+        """Read a file that save() wrote. Raises UnreadableFileError when it is missing or damaged, NewerFileError when it
+        is of another version, FaceGenError when it holds something else."""
         return _load(Path(path))
 
 
@@ -170,7 +170,7 @@ def _check_format(path: Path, metadata: dict[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise FaceGenError(f"{path} holds no face embeddings of this pack (format {metadata.get('format')!r}, not {FORMAT!r}).")
     if metadata.get("version") != VERSION:
-        raise FaceGenError(f"{path} has version {metadata.get('version')!r}; this release reads version {VERSION}.")
+        raise NewerFileError(f"{path} has version {metadata.get('version')!r}; this release reads version {VERSION}.")
 
 
 def _check_content(path: Path, tensors: dict[str, torch.Tensor], faces: object) -> None:

@@ -31,8 +31,9 @@ def convert(source: Path, out: Path | None = None, plus_v1: bool = False) -> tup
     # Tensors of one storage would be refused.
     tensors = {key: file[key].clone(memory_format=torch.contiguous_format) for key in file}
     try:
-        with atomic_path(out, mode=source.stat().st_mode & 0o777) as part:  # for whoever may read the original
+        with atomic_path(out) as part:
             save_file(tensors, part, metadata={VARIANT_NOTE: name})
+            part.chmod(source.stat().st_mode & 0o777)  # for whoever may read the original
     except (OSError, SafetensorError) as error:
         raise FaceGenError(f"Can't write {out}: {error}. Give another place with --out.") from error
     return out, name

@@ -15,8 +15,11 @@ from ...errors import (
     FaceGenError,
     MissingLibraryError,
     MissingNudeNetError,
+    NotAnAdapterError,
     TinyFilesError,
     UnreadableFileError,
+    WrongBaseModelError,
+    WrongClipVisionError,
     advise,
 )
 from ...models.tiny_files import require_tiny_files
@@ -44,6 +47,9 @@ CURES: Cures = {
     MissingLibraryError: 'Run `pip install "insightface>=2.1"` with the Python that runs this.',
     BrokenModelPackError: "Download the pack again.",
     UnreadableFileError: "Download the file again.",
+    NotAnAdapterError: "Choose another file with --faceid.",
+    WrongBaseModelError: "Choose other files with --faceid or --checkpoint.",
+    WrongClipVisionError: "Choose another file with --clip-vision.",
     MissingNudeNetError: "Run `pip install -U nudenet` with the Python that runs this.",
     BrokenNudeNetError: "Run `pip install --force-reinstall nudenet` with the Python that runs this.",
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
@@ -92,12 +98,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@advise("", CURES)
 def run(options: argparse.Namespace) -> None:
-    """Raises FaceGenError or ContractError for what the user can fix."""
+    """Raises FaceGenError for what the user can fix."""
     given = {name: getattr(options, name) for name in FIELDS if name not in OF_THE_ANSWER}
     own_face = given["face_image"]
     if options.demo:
-        given |= {name: value for name, value in (DEMO | {"face_image": demo_photo()}).items() if given[name] is None}
+        given |= {name: value for name, value in DEMO.items() if given[name] is None}
+        given["face_image"] = own_face or demo_photo()
     asked = {name for name in TINY_DEFAULTS if given[name] is not None}
     request = FaceGenRequest(**{name: value for name, value in given.items() if name not in TINY_DEFAULTS or name in asked})
     require_file(request.face_image)
@@ -116,13 +124,11 @@ def run(options: argparse.Namespace) -> None:
         from ..portraits import generate_portraits, write_sheet
     if options.demo:
         faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
-        with advise("", CURES):
-            files = generate_demo(engine, request, faces, options.out)
+        files = generate_demo(engine, request, faces, options.out)
     else:
         face_embeds, crop = engine.embed(photo)
         prepare_folder(options.out)
-        with advise("", CURES):
-            portraits = generate_portraits(engine, request, face_embeds, options.out)
+        portraits = generate_portraits(engine, request, face_embeds, options.out)
         cells = [("photo", photo[0]), ("face", crop[0]), *portraits.cells]
         files = [*portraits.files, write_sheet(cells, portraits.files, options.out)]
     for file in files:
@@ -152,8 +158,7 @@ def load_engine(model_files: "ModelFiles") -> "Engine":
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
-    with advise("", CURES):
-        return Engine(model_files)
+    return Engine(model_files)
 
 
 def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]:
@@ -166,9 +171,7 @@ def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]
         return found, False
     if options.models in (None, TINY):
         say(TINY_NOTICE)
-        with advise("", CURES):
-            folder = require_tiny_files()
-        return find_model_files(folder, **names), True
+        return find_model_files(require_tiny_files(), **names), True
     say(f"models from {options.models}")
     return find_model_files(Path(options.models), **names), False
 

@@ -5,7 +5,6 @@ import logging
 import os
 import warnings
 
-from ...contract import ContractError
 from ...errors import FaceGenError
 from . import doctor, generate, models
 from .common import say
@@ -19,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     try:
         options.run(options)
-    except (FaceGenError, ContractError) as error:
+    except FaceGenError as error:
         say(f"facegen: {error}")
         return 2
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ import os
 import random
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +32,12 @@ def person(seed, rows=1, clip=True, spread=0.2, recogniser="w600k_r50", length=2
     hidden, zero = torch.randn(rows, 257, 16, generator=g), torch.randn(1, 257, 16, generator=g)
     faces = tuple({"bbox": [0.0, 0.0, 1.0, 1.0], "model_pack": "p", "recogniser": recogniser} for _ in range(rows))
     return FaceEmbeds(identity, hidden if clip else None, zero if clip else None, faces)
+
+
+def finer(faces):
+    """The same faces, seen by a CLIP vision model of the same width and more patches."""
+    hidden = torch.randn(len(faces), 577, faces.clip_hidden.shape[-1])
+    return replace(faces, clip_hidden=hidden, clip_hidden_zero=hidden[:1])
 
 
 def weights(*values):
@@ -103,6 +110,7 @@ def test_what_does_not_go_together_is_named(given, scales, method, says):
     [
         ([], NoFaceError, "no faces to combine"),
         ([person(1), person(2, clip=False)], WrongClipVisionError, "face_embeds_2: none"),
+        ([person(1), finer(person(2))], WrongClipVisionError, r"257 states of width 16, face_embeds_2: 577 states of width 16"),
         ([person(1), person(2, recogniser="glintr100")], WrongRecogniserError, "face_embeds_2: glintr100"),
         ([person(1, rows=2).combined("one per image")], SeveralPeopleError, "one face per image"),
     ],

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from facegen.errors import FaceGenError, NoFaceError, WrongRecogniserError
+from facegen.models.face import embeds
 
 
 @pytest.fixture
@@ -92,7 +93,9 @@ def test_saving_stays_in_its_folder(run, face_analysis, astronaut, prefix, faces
     assert outside == []
 
 
-def test_loading_refuses_what_the_adapter_does_not_expect(run, face_analysis, astronaut, faces_folder, base_directory):
+def test_loading_refuses_what_the_adapter_does_not_expect(
+    run, face_analysis, astronaut, faces_folder, base_directory, monkeypatch
+):
     faces = embed(run, face_analysis, astronaut)
     other = replace(faces, faces=({**faces.faces[0], "recogniser": "glintr100", "model_pack": "antelopev2"},))
     other.save(faces_folder / "other.safetensors")
@@ -105,6 +108,11 @@ def test_loading_refuses_what_the_adapter_does_not_expect(run, face_analysis, as
         assert len(run("FaceGenLoadFaceEmbeds", face_file=f"{name}.safetensors", recogniser="any")[0]) == 1
     with pytest.raises(FaceGenError, match="no face embeddings at.*keep it with Save Face Embeds"):
         run("FaceGenLoadFaceEmbeds", face_file="gone.safetensors")
+    with monkeypatch.context() as later:
+        later.setattr(embeds, "VERSION", "2")
+        faces.save(faces_folder / "newer.safetensors")
+    with pytest.raises(FaceGenError, match=r"version '2'; this release reads version 1\. Update this pack, or"):
+        run("FaceGenLoadFaceEmbeds", face_file="newer.safetensors")
     faces.save(base_directory / "user" / "secret.safetensors")
     with pytest.raises(FaceGenError, match="lies outside"):
         run("FaceGenLoadFaceEmbeds", face_file="../../secret.safetensors")

@@ -11,7 +11,10 @@ from facegen.errors import (
     BrokenNudeNetError,
     MissingLibraryError,
     MissingNudeNetError,
+    NotAnAdapterError,
     UnreadableFileError,
+    WrongBaseModelError,
+    WrongClipVisionError,
 )
 from facegen.models import tiny_files
 from facegen.standalone.cli import generate as cli
@@ -23,8 +26,10 @@ def run(tmp_path, monkeypatch, capsys):
     """Runs `generate` with the tiny model in a folder of its own; gives its exit code and what it wrote."""
     monkeypatch.chdir(tmp_path)
 
-    def run():
-        code = main(["generate", "--models", "tiny", "--face", cli.demo_photo(), "--prompt", "a person"])
+    face = cli.demo_photo()
+
+    def run(*more):
+        code = main(["generate", "--models", "tiny", "--face", face, "--prompt", "a person", *more])
         return code, capsys.readouterr().err
 
     return run
@@ -45,9 +50,11 @@ def test_a_missing_file_of_the_tiny_model(run, tmp_path, monkeypatch):
     [
         (MissingNudeNetError("none"), "none Run `pip install -U nudenet`"),
         (BrokenNudeNetError("bad"), "bad .*--force-reinstall"),
+        (WrongBaseModelError("other"), "other Choose other files .*--faceid .*--checkpoint"),
+        (WrongClipVisionError("other"), "other Choose another .*--clip-vision"),
     ],
 )
-def test_a_safety_checker_that_cannot_be_loaded(run, monkeypatch, error, cure):
+def test_what_shows_while_the_pictures_are_made(run, monkeypatch, error, cure):
     class Engine:
         def embed(self, photo):
             return None, torch.zeros(1, 224, 224, 3)
@@ -66,6 +73,7 @@ def test_a_safety_checker_that_cannot_be_loaded(run, monkeypatch, error, cure):
         (MissingLibraryError("none"), 'none Run `pip install "insightface>=2.1"`'),
         (BrokenModelPackError("bad"), "bad Download the pack again"),
         (UnreadableFileError("cut"), "cut Download the file again"),
+        (NotAnAdapterError("other"), "other Choose another file with --faceid"),
     ],
 )
 def test_models_that_cannot_be_loaded(run, monkeypatch, error, cure):
@@ -77,3 +85,35 @@ def test_models_that_cannot_be_loaded(run, monkeypatch, error, cure):
     monkeypatch.setattr(engine, "FaceIDAdapter", fail)
     code, told = run()
     assert code == 2 and cure in told
+
+
+@pytest.mark.parametrize("more", [(), ("--demo",)], ids=["one photo", "demo"])
+def test_models_that_fail_on_the_photo(run, monkeypatch, more):
+    class Engine:
+        def embed(self, photo):
+            raise BrokenModelPackError("failed")
+
+    monkeypatch.setattr(cli, "load_engine", lambda files: Engine())
+    code, told = run(*more)
+    assert code == 2 and "failed Download the pack again" in told
+
+
+def test_a_file_that_was_named_and_cannot_be_used(run, tmp_path):
+    folder = tmp_path / "models"
+    shutil.copytree(tiny_files.TINY, folder)
+    for name, says in (("cut.safetensors", "Download the file again."), ("other.safetensors", "another file with --faceid.")):
+        other = (folder / tiny_files.CLIP_VISION).read_bytes()
+        (folder / "ipadapter" / name).write_bytes(other if name == "other.safetensors" else other[:100])
+        code, told = run("--models", str(folder), "--faceid", name)
+        assert code == 2 and name in told and told.rstrip().endswith(says)
+
+
+def test_a_demo_of_one_s_own_photo_needs_no_other(run, monkeypatch):
+    monkeypatch.setattr(cli, "demo_photo", lambda: pytest.fail("asked for"))
+
+    class Engine:
+        def embed(self, photo):
+            raise BrokenModelPackError("failed")
+
+    monkeypatch.setattr(cli, "load_engine", lambda files: Engine())
+    assert run("--demo")[0] == 2
