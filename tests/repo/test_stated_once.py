@@ -1,4 +1,6 @@
-"""What contract.py states stands nowhere else in the shipped code: styles, redactions, their defaults, the range of s_scale."""
+"""What contract.py states stands nowhere else in the shipped code: styles, redactions, their defaults, the range of s_scale,
+the usual sizes, steps and guidance.
+"""
 
 import ast
 
@@ -15,13 +17,14 @@ LISTS = {"style": set(STYLES), "safety_checker_type": set(SAFETY_CHECKER_TYPES)}
 DEFAULTS = {name: FIELDS[name].default for name in LISTS}
 # The renderer of drawings has a look for each style, in tables by the style's name.
 LOOKS = "tools/tiny_model/drawings/"
+SIZES = ("width", "height", "num_inference_steps", "guidance_scale")
 LIMITS = {"min", "max", "minimum", "maximum", "low", "high", "lowest", "highest"}
 
 
 def restated(tree, where=""):
     """(line, what) of each second spelling in a module."""
     for node in ast.walk(tree):
-        for what in (*_lists(node, where), *_defaults(node), *_ranges(node)):
+        for what in (*_lists(node, where), *_defaults(node), *_ranges(node), *_sizes(node)):
             yield getattr(node, "lineno", 0), what
 
 
@@ -39,6 +42,27 @@ def _lists(node, where):
 
 def _defaults(node):
     """A default in quotes: of a parameter, a dataclass's field, an argument, an entry of a table, or a constant on its own."""
+    if isinstance(node, ast.AnnAssign | ast.Assign):
+        # BLACK = "black" is the contract's own.
+        yield from (f"{name} in quotes" for name, default in DEFAULTS.items() if _text(node.value) == default)
+        return
+    for name, default in DEFAULTS.items():
+        if any(_text(value) == default and (given == name or given == "default") for given, value in _pairs(node)):
+            yield f"{name}'s default in quotes"
+
+
+def _sizes(node):
+    """The default of a size, of the steps or of the guidance as a number, beside its name."""
+    pairs = _pairs(node)
+    if isinstance(node, ast.Call) and node.args and _text(node.args[0]) in SIZES:
+        pairs += [(_text(node.args[0]), keyword.value) for keyword in node.keywords if keyword.arg in {"default", *LIMITS}]
+    for name, value in pairs:
+        if name in SIZES and isinstance(value, ast.Constant) and value.value == FIELDS[name].default:
+            yield f"the default of {name} as a number"
+
+
+def _pairs(node):
+    """(name, value) of a parameter's default, a field's, an argument, an entry of a table."""
     pairs = []
     if isinstance(node, ast.arguments):
         last = [*node.posonlyargs, *node.args]
@@ -47,16 +71,11 @@ def _defaults(node):
     elif isinstance(node, ast.AnnAssign | ast.Assign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         pairs += [(getattr(target, "id", getattr(target, "attr", "")), node.value) for target in targets]
-        # BLACK = "black" is the contract's own.
-        yield from (f"{name} in quotes" for name, default in DEFAULTS.items() if _text(node.value) == default)
-        return
     elif isinstance(node, ast.Dict):
         pairs += [(_text(key), value) for key, value in zip(node.keys, node.values, strict=True)]
     elif isinstance(node, ast.Call):
         pairs += [(keyword.arg, keyword.value) for keyword in node.keywords]
-    for name, default in DEFAULTS.items():
-        if any(_text(value) == default and (given == name or given == "default") for given, value in pairs):
-            yield f"{name}'s default in quotes"
+    return pairs
 
 
 def _ranges(node):
@@ -107,6 +126,10 @@ def test_the_code_states_nothing_of_the_contract_again():
         ('def redact(images, *, safety_checker_type="black"): pass', "safety_checker_type's default"),
         ('class Request:\n    style: str = "realistic"', "style in quotes"),
         ('generate(style="realistic")', "style's default"),
+        ('io.Int.Input("width", default=512, min=64)', "the default of width"),
+        ("def generate(prompt, height=512): pass", "the default of height"),
+        ('USUAL = {"num_inference_steps": 31}', "the default of num_inference_steps"),
+        ("class Request:\n    guidance_scale: float = 7.5", "the default of guidance_scale"),
         ('DEMO = {"style": "realistic"}', "style's default"),
         ('BLACK = "black"', "safety_checker_type in quotes"),
         ("S_SCALE_RANGE = (0.0, 2.0)", "s_scale"),
