@@ -36,6 +36,7 @@ CHECKS = [
 ]
 TYPES = ("pack python", ["-m", "tools.dev.check_types"], None)
 SHARED = ["-n", "2", "--dist", "worksteal"]
+NOT_NEWEST = ["-m", "not network and not newest"]
 
 
 def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, capsys):
@@ -48,10 +49,21 @@ def test_every_comfyui_runs_the_host_tests(dev, suites, home, capsys):
     old, new = make_comfyui(home / "comfy" / "a", "0.3.64"), make_comfyui(home / "comfy" / "b")
     assert dev.suites.test([], pack=False) == 0
     assert sorted(suites) == [
-        ("a python", ["-c", "tests/host"], str(old)),
+        ("a python", ["-c", *NOT_NEWEST, "tests/host"], str(old)),
         ("b python", ["-c", "tests/host"], str(new)),
     ]
-    assert "pack tests: skipped: not asked for" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "pack tests: skipped: not asked for" in shown
+    assert f"host tests marked `newest` in {old}: skipped: they ask nothing of ComfyUI's version" in shown
+
+
+@pytest.mark.parametrize(("options", "more"), [([], {"all_hosts": True}), (["-x"], {}), (["tests/host/server"], {})])
+def test_all_hosts_and_chosen_tests_leave_nothing_out(dev, suites, home, capsys, options, more):
+    for name, version in (("a", "0.3.64"), ("b", "0.8.0")):
+        make_comfyui(home / "comfy" / name, version)
+    assert dev.suites.test(options, pack=False, **more) == 0
+    assert len(suites) == 2 and not [arguments for _, arguments, _ in suites if "-m" in arguments]
+    assert "newest" not in capsys.readouterr().out
 
 
 def test_only_the_oldest_and_the_newest_comfyui_run_unless_all_are_asked_for(dev, suites, home, capsys):
@@ -69,7 +81,7 @@ def test_only_the_oldest_and_the_newest_comfyui_run_unless_all_are_asked_for(dev
 
 
 def test_all_cores_share_the_tests(dev, suites, home, monkeypatch):
-    """ComfyUIs get a core each, and what is left over; the pack's tests come after them, on all cores."""
+    """ComfyUIs get a core each, and what is left over; the pack's tests come last, with a process for each core."""
     make_comfyui(home / "comfy" / "a", "0.3.64")
     monkeypatch.setattr(dev.suites, "cores", lambda: 2)
     assert dev.suites.test([]) == 0
@@ -78,7 +90,7 @@ def test_all_cores_share_the_tests(dev, suites, home, monkeypatch):
     make_comfyui(home / "comfy" / "b")
     suites.clear()
     assert dev.suites.test([], pack=False) == 0
-    assert sorted(arguments for _, arguments, _ in suites) == [["-c", "tests/host"]] * 2
+    assert sorted(arguments for _, arguments, _ in suites) == [["-c", *NOT_NEWEST, "tests/host"], ["-c", "tests/host"]]
 
 
 def test_chosen_tests_are_not_shared(dev, suites, monkeypatch):

@@ -37,6 +37,10 @@ VALUED = {
 PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.exit(pytest.main())"
 
 
+# Of hosts but the newest; pytest's own option would be replaced by this one.
+NOT_NEWEST = ["-m", "not network and not newest"]
+
+
 class Suite(NamedTuple):
     """`python` makes the environment where it is needed, and gives its Python."""
 
@@ -125,7 +129,7 @@ def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bo
     """The summary names every suite, also those that did not run. Options that name tests choose among the suites.
 
     First what can't be shared among cores without starting ComfyUI once more for each, side by side: ComfyUI's tests and the
-    checks. Then the pack's tests, on all cores.
+    checks. The pack's tests take every core that gets free.
     """
     comfyuis, left_out = chosen_hosts(find_comfyui(), all_hosts) if host else ([], [])
     named, others = split_named(options)
@@ -137,25 +141,34 @@ def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bo
     chosen = [*named, *others]
 
     with ThreadPoolExecutor() as makers:  # environments are made beside each other, and beside tests that have theirs
-        first: dict[str, Suite] = {}
+        suites: dict[str, Suite] = {}
         for comfyui in comfyuis if host else []:  # the longest first
             workers = shared(cores() // len(comfyuis), chosen)
-            arguments = ["-c", PYTEST, *workers, *others, *(for_host or ["tests/host"])]
+            some = NOT_NEWEST if left_out_of(comfyui, comfyuis, all_hosts, chosen) else []
+            arguments = ["-c", PYTEST, *workers, *some, *others, *(for_host or ["tests/host"])]
             made = makers.submit(host_venv, comfyui)
-            first[f"host tests in {comfyui}"] = Suite(made.result, arguments, {"COMFYUI_PATH": str(comfyui)})
-        second: dict[str, Suite] = {}
+            suites[f"host tests in {comfyui}"] = Suite(made.result, arguments, {"COMFYUI_PATH": str(comfyui)})
         if pack:
             python = makers.submit(pack_venv).result
-            first |= checks(python, types=not chosen)
+            suites |= checks(python, types=not chosen)
             arguments = ["-c", PYTEST, *shared(cores(), chosen), *others, "--ignore=tests/host", *(for_pack or ["tests"])]
-            second["pack tests"] = Suite(python, arguments)
-        report = run_suites(first) | run_suites(second)
+            suites["pack tests"] = Suite(python, arguments)
+        report = run_suites(suites)
 
     report |= not_run(pack, host, comfyuis, left_out)
+    for comfyui in comfyuis if host else []:
+        if left_out_of(comfyui, comfyuis, all_hosts, chosen):
+            why = "skipped: they ask nothing of ComfyUI's version and run in the newest; --all-hosts runs them here, too"
+            report[f"host tests marked `newest` in {comfyui}"] = why
     print()
     for suite, result in report.items():
         say(f"{suite}: {result}")
     return int(any(result.startswith("FAILED") for result in report.values()))
+
+
+def left_out_of(comfyui: Path, comfyuis: list[Path], all_hosts: bool, chosen: list[str]) -> bool:
+    """Whether this ComfyUI is spared the tests that are marked `newest`; one that the user chooses tests for isn't."""
+    return comfyui != comfyuis[0] and not all_hosts and not chosen
 
 
 def not_run(pack: bool, host: bool, comfyuis: list[Path], left_out: list[Path]) -> dict[str, str]:

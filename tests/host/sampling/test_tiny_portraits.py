@@ -10,6 +10,8 @@ from tiny_people import PROMPT, identity, nearest, photos
 SIZE = {"width": 128, "height": 128, "num_inference_steps": 20, "guidance_scale": 2.0}
 PEOPLE = 6
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture(scope="module")
 def tiny(run):

@@ -94,6 +94,7 @@ def check(answer, size=(64, 64), count=1):
 # --- official clients
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("enterprise", [False, True])
 def test_the_python_sdk(api, face, enterprise):
     from modelslab_py.core.apis.image_editing import Image_editing
@@ -144,6 +145,7 @@ def test_curl(api, face_url):
     check(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
 
 
+@pytest.mark.newest
 def test_python_requests(api, face_url):
     import requests
 
@@ -156,6 +158,7 @@ def test_python_requests(api, face_url):
     assert requests.get(answer["proxy_links"][0]).text == answer["output"][0]
 
 
+@pytest.mark.newest
 @needs_node
 def test_javascript_fetch(api, face_url):
     script = f"""fetch("{api}/v1/enterprise/image_editing/face_gen", {{
@@ -165,6 +168,7 @@ def test_javascript_fetch(api, face_url):
     check(json.loads(subprocess.run(["node", "-e", script], check=True, capture_output=True).stdout))
 
 
+@pytest.mark.newest
 @needs_node
 def test_a_polling_javascript_client(server, api, face):
     configure(server.base, hold_seconds=0.1, poll_seconds=2)
@@ -209,6 +213,7 @@ def running(server):
     return queue
 
 
+@pytest.mark.newest
 def test_fifty_at_once_are_in_comfyuis_queue_and_can_be_cancelled(server, face, quick):
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda seed: submit(server, face, seed=seed), range(50)))
@@ -248,6 +253,7 @@ def test_a_photo_without_a_face(server, api):
     assert answer["status"] == "failed" and "No face found in the 300x200 picture" in answer["message"]
 
 
+@pytest.mark.newest
 def test_neither_key_nor_face_is_left_anywhere(server, api, face):
     """After all of the above: not in ComfyUI's history, log, output or user folder, nor in its temporary files."""
     check(submit(server, face, key=KEY))

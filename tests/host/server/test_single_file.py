@@ -103,6 +103,7 @@ def models(tmp_path):
     return tmp_path / "models"
 
 
+@pytest.mark.newest
 def test_generate_from_a_single_file(models, tmp_path):
     from facegen.standalone.cli.generate import demo_photo
 

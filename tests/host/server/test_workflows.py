@@ -321,6 +321,7 @@ def test_headshot_sdxl(draw, sdxl):
     assert all_differ([done.picture(), with_photo(draw, "headshot_sdxl", done).picture()])
 
 
+@pytest.mark.newest
 def test_the_local_api_draws_headshots_with_sdxl(server, sdxl):
     """Asked for by model_id, drawn at twice the size, and scaled down to what was asked for."""
     flavour = {"checkpoint": "sdxl.ckpt", "faceid": "ip-adapter-faceid-plusv2_sdxl.bin"}
