@@ -35,7 +35,7 @@ CHECKS = [
     ("pack python", ["-m", "ruff", "format", "--check"], None),
 ]
 TYPES = ("pack python", ["-m", "tools.dev.check_types"], None)
-SHARED = ["-n", "2", "--dist", "worksteal"]
+SHARED = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 NOT_NEWEST = ["-m", "not network and not newest"]
 
 

@@ -102,10 +102,11 @@ def split_named(options: list[str]) -> tuple[list[str], list[str]]:
 
 
 def shared(workers: int, others: list[str]) -> list[str]:
-    """pytest's options for so many workers. Tests of one file stay together as far as that keeps all of them busy, for they
-    share what is made once; none where the user chooses tests or options, whose output is then easier to follow.
+    """pytest's options for so many workers. Tests of one file stay together, for they share what is made once.
+
+    None where the user chooses tests or options, whose output is then easier to follow.
     """
-    return ["-n", str(workers), "--dist", "worksteal"] if workers > 1 and not others else []
+    return ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 and not others else []
 
 
 def chosen_hosts(comfyuis: list[Path], all_hosts: bool) -> tuple[list[Path], list[Path]]:
