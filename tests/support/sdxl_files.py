@@ -10,21 +10,11 @@ from pathlib import Path
 import torch
 
 from faceid_files import faceid_state, save
-from host_models import clip_text, randomize
+from host_models import XL_TOPOLOGY, clip_text, randomize
 
 UNET = {
-    "image_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "num_head_channels": 64,
-    "use_spatial_transformer": True,
-    "legacy": False,
-    "context_dim": 2048,
-    "use_linear_in_transformer": True,
-    "num_classes": "sequential",
-    "adm_in_channels": 2816,
+    **XL_TOPOLOGY,
     "model_channels": 320,
-    "num_res_blocks": [2] * 3,
     "channel_mult": (1, 1, 1),
     "transformer_depth": [0, 0, 1, 1, 2, 2],
     "transformer_depth_middle": -1,

@@ -8,7 +8,7 @@ import comfy.supported_models
 import comfy.utils
 import torch
 
-from host_models import TOPOLOGY, randomize
+from host_models import TOPOLOGY, XL_TOPOLOGY, randomize
 
 CHANNELS = 32
 SD15 = {
@@ -20,18 +20,8 @@ SD15 = {
     "transformer_depth_output": [1] * 9 + [0] * 3,
 }
 SDXL = {
-    "image_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "num_head_channels": 64,
-    "use_spatial_transformer": True,
-    "legacy": False,
-    "context_dim": 2048,
-    "use_linear_in_transformer": True,
-    "num_classes": "sequential",
-    "adm_in_channels": 2816,
+    **XL_TOPOLOGY,
     "model_channels": CHANNELS,
-    "num_res_blocks": [2] * 3,
     "channel_mult": (1, 2, 4),
     "transformer_depth": [0, 0, 2, 2, 10, 10],
     "transformer_depth_middle": 10,

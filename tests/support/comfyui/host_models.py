@@ -26,6 +26,19 @@ TOPOLOGY = {
     "use_linear_in_transformer": False,
     "transformer_depth_middle": 1,
 }
+XL_TOPOLOGY = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_head_channels": 64,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+    "num_classes": "sequential",
+    "adm_in_channels": 2816,
+    "num_res_blocks": [2] * 3,
+}
 ONE_LEVEL = {
     **TOPOLOGY,
     "model_channels": 320,
