@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 
 class FaceGenError(ValueError):
@@ -9,6 +10,15 @@ class FaceGenError(ValueError):
 
     What to click or type isn't said here: that is known to the node or command, which adds it with `advise`.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the class with `args`, which is the message alone where an __init__ takes something else.
+        return _again, (type(self), self.args), vars(self)
+
+
+def _again(kind: type[FaceGenError], args: tuple[Any, ...]) -> FaceGenError:
+    """An error out of a pickle or for a copy, as it was when it was made into one; its __init__ isn't called again."""
+    return kind.__new__(kind, *args)
 
 
 Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it

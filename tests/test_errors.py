@@ -1,9 +1,14 @@
 """A node's or a command's advice around an engine's error."""
 
 import ast
+import copy
+import importlib
+import pickle
+from pathlib import Path
 
 import pytest
 
+import facegen
 from facegen.errors import FaceGenError, advise
 from pack import ROOT
 
@@ -63,3 +68,52 @@ def test_it_decorates_no_function_that_raises_only_later():
     ]
     later = (ast.AsyncFunctionDef, ast.Yield, ast.YieldFrom)
     assert decorated and [f.name for f in decorated if any(isinstance(part, later) for part in ast.walk(f))] == []
+
+
+# For each class that is made of something other than its message: what it is made of.
+MADE_OF = {
+    "ContractError": ({"seed": ["The seed field is required."], "width": ["The width field is too large."]},),
+    "QueueFull": (3, 20),
+    "Refused": (429, "Too many.", 7),
+    "RemoteError": ("Not here.", 5),
+    "RefusedPhotoError": ("Not here.", 5),
+    "NotFetchedError": ("Not here.", 5),
+    "StoreError": (Path("user", "facegen", "jobs.db"), OSError("disk full")),
+}
+
+
+def error_classes():
+    """Every FaceGenError of the pack, found in its source: name -> class."""
+    bases, files = {}, {}
+    for folder in ("api", "models", "standalone", "nodes", "."):
+        for file in (ROOT / folder).glob("*.py" if folder == "." else "**/*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    bases[node.name], files[node.name] = {ast.unparse(base) for base in node.bases}, file
+    found, more = set(), {"FaceGenError"}
+    while more:
+        found |= more
+        more = {name for name, of in bases.items() if of & found} - found
+    parts = {name: files[name].relative_to(ROOT).with_suffix("").parts for name in sorted(found)}
+    return {name: getattr(importlib.import_module(".".join(("facegen", *path))), name) for name, path in parts.items()}
+
+
+CLASSES = error_classes()
+
+
+def test_the_classes_are_found():
+    assert len(CLASSES) > 30 and {"FaceGenError", "NoFaceError", "AlphaChannelError", *MADE_OF} <= set(CLASSES)
+    assert facegen.errors.FaceGenError is CLASSES["FaceGenError"]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize(
+    "way", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deep"]
+)
+def test_an_error_comes_whole_out_of_another_process(name, way):
+    """With its class, its words (the advice in them), and what else it knows: an engine may run elsewhere."""
+    with pytest.raises(FaceGenError) as told, advise("The node", {FaceGenError: "Change it."}):
+        raise CLASSES[name](*MADE_OF.get(name, ("There is no photo.",)))
+    again = way(told.value)
+    assert type(again) is CLASSES[name] and str(again) == str(told.value) and str(again).startswith("The node: ")
+    assert again.args == told.value.args and vars(again) == vars(told.value)
