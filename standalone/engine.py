@@ -33,16 +33,20 @@ class Result:
 
 
 class Engine:
-    """Models loaded once; `generate` may be called many times. Raises FaceGenError when a file can't be used."""
+    """Models loaded once; `generate` may be called many times. Raises FaceGenError when a file can't be used.
 
-    def __init__(self, files: ModelFiles):
+    With `checks`, the safety checker is loaded before all else, so that a missing one is told before the work begins;
+    without, it is loaded by the first request that wants it, before its pictures are made.
+    """
+
+    def __init__(self, files: ModelFiles, checks: bool = False):
+        self.checker: SafetyChecker | None = load_checker(NUDENET) if checks else None
         cuda = torch.cuda.is_available()
         self.device, self.dtype = torch.device("cuda" if cuda else "cpu"), torch.float16 if cuda else torch.float32
         self.adapter = FaceIDAdapter(files.faceid)
         self.face_analysis = FaceAnalysis(files.face_pack)
         self.clip_vision = ClipVision(files.clip_vision, self.device, self.dtype)
         self.stable_diffusion = open_checkpoint(files.checkpoint).to(self.device, self.dtype)
-        self.checker: SafetyChecker | None = None
 
     def embed(self, photo: Tensor) -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]."""
@@ -60,6 +64,7 @@ class Engine:
         """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""
         seed = secrets.randbits(32) if request.seed is None else request.seed
         request = replace(request, seed=seed)
+        checker = self._checker_for(request)
         style = load_style(style_files()[request.style])
         apply_faceid(
             self.stable_diffusion.unet,
@@ -81,12 +86,14 @@ class Engine:
             generator=torch.Generator("cpu").manual_seed(seed),
             progress=progress,
         )
-        images, flagged = self._checked(images, request)
-        return Result(images, request, flagged, self.adapter.variant.name)
+        if checker is None:
+            return Result(images, request, [False] * len(images), self.adapter.variant.name)
+        filtered = filter_images(images, checker, request.safety_checker_type)
+        return Result(filtered.images, request, filtered.flagged, self.adapter.variant.name)
 
-    def _checked(self, images: Tensor, request: FaceGenRequest) -> tuple[Tensor, list[bool]]:
+    def _checker_for(self, request: FaceGenRequest) -> SafetyChecker | None:
+        """None only if the request wants none."""
         if not request.safety_checker:
-            return images, [False] * len(images)
+            return None
         self.checker = self.checker or load_checker(NUDENET)
-        filtered = filter_images(images, self.checker, request.safety_checker_type)
-        return filtered.images, filtered.flagged
+        return self.checker

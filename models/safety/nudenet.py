@@ -179,14 +179,14 @@ def keep(scores: np.ndarray, order: np.ndarray, boxes: np.ndarray) -> list[int]:
 
 def _load(providers: list[str]) -> Any:
     """An ONNX Runtime session of the model in NudeNet's wheel."""
-    import onnxruntime
-
     spec = importlib.util.find_spec("nudenet")
     if spec is None or not spec.submodule_search_locations:
         raise MissingNudeNetError(
             "The safety checker needs NudeNet's model, but NudeNet is not installed. It comes with the Python library nudenet, "
             f"{NEEDED}."
         )
+    import onnxruntime
+
     path = Path(next(iter(spec.submodule_search_locations))) / "320n.onnx"
     if not path.is_file():
         raise BrokenNudeNetError(f"NudeNet's model file is missing: {path}.")

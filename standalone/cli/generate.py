@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
         use_one_thread()
-    engine = load_engine(model_files)
+    engine = load_engine(model_files, request.safety_checker)
     with libraries():
         from ..demo import drawn_face, generate_demo
         from ..portraits import generate_portraits, write_sheet
@@ -149,7 +149,7 @@ def use_one_thread() -> None:
         torch.set_num_threads(1)
 
 
-def load_engine(model_files: "ModelFiles") -> "Engine":
+def load_engine(model_files: "ModelFiles", checks: bool) -> "Engine":
     with libraries():
         import diffusers
         import transformers
@@ -158,7 +158,7 @@ def load_engine(model_files: "ModelFiles") -> "Engine":
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
-    return Engine(model_files)
+    return Engine(model_files, checks)
 
 
 def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]:

@@ -1,11 +1,13 @@
 """What the command line adds to the engine's errors: what to type."""
 
+import importlib.util
 import re
 import shutil
 
 import pytest
 import torch
 
+from facegen.contract import FaceGenRequest
 from facegen.errors import (
     BrokenModelPackError,
     BrokenNudeNetError,
@@ -62,7 +64,7 @@ def test_what_shows_while_the_pictures_are_made(run, monkeypatch, error, cure):
         def generate(self, *_, **__):
             raise error
 
-    monkeypatch.setattr(cli, "load_engine", lambda weights: Engine())
+    monkeypatch.setattr(cli, "load_engine", lambda *_: Engine())
     code, told = run()
     assert code == 2 and re.search(cure, told)
 
@@ -87,13 +89,36 @@ def test_models_that_cannot_be_loaded(run, monkeypatch, error, cure):
     assert code == 2 and cure in told
 
 
+def without_nudenet(monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "nudenet" else find_spec(name, *rest))
+
+
+@pytest.mark.parametrize("more", [(), ("--demo",)], ids=["one photo", "demo"])
+def test_a_missing_safety_checker_is_told_before_the_models_are_loaded(run, monkeypatch, more):
+    from facegen.standalone import engine
+
+    without_nudenet(monkeypatch)
+    monkeypatch.setattr(engine, "FaceIDAdapter", lambda file: pytest.fail("loaded"))
+    code, told = run(*more)
+    assert code == 2 and "NudeNet is not installed" in told and "pip install -U nudenet" in told
+
+
+def test_a_missing_safety_checker_is_told_before_the_pictures_are_made(tiny_engine, monkeypatch):
+    without_nudenet(monkeypatch)
+    monkeypatch.setattr(tiny_engine, "checker", None)
+    monkeypatch.setattr(tiny_engine.stable_diffusion, "sample", lambda *_, **__: pytest.fail("sampled"))
+    with pytest.raises(MissingNudeNetError):
+        tiny_engine.generate(FaceGenRequest("a pilot", "photo.jpg"), None)
+
+
 @pytest.mark.parametrize("more", [(), ("--demo",)], ids=["one photo", "demo"])
 def test_models_that_fail_on_the_photo(run, monkeypatch, more):
     class Engine:
         def embed(self, photo):
             raise BrokenModelPackError("failed")
 
-    monkeypatch.setattr(cli, "load_engine", lambda files: Engine())
+    monkeypatch.setattr(cli, "load_engine", lambda *_: Engine())
     code, told = run(*more)
     assert code == 2 and "failed Download the pack again" in told
 
@@ -115,5 +140,5 @@ def test_a_demo_of_one_s_own_photo_needs_no_other(run, monkeypatch):
         def embed(self, photo):
             raise BrokenModelPackError("failed")
 
-    monkeypatch.setattr(cli, "load_engine", lambda files: Engine())
+    monkeypatch.setattr(cli, "load_engine", lambda *_: Engine())
     assert run("--demo")[0] == 2
