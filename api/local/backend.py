@@ -5,6 +5,7 @@ called from the API's event loop, several may be under way at once, and none may
 process, another one, other machines) is the backend's own business.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +17,16 @@ from ...errors import FaceGenError
 from .flavours import Flavour
 
 CANCELLED = "The request was cancelled."
+# The folders of an absolute path; not those of a URL or a relative path.
+FOLDERS = re.compile(r"(?<![\w:/.\\-])(?:[A-Za-z]:[/\\]|[/\\]{1,2})(?:[^\s/\\'\"]+[/\\])*(?=[^\s/\\'\"])")
+
+
+def without_folders(text: str) -> str:
+    """A message for clients, in which a file of this machine is named without its folder."""
+    home = Path.home()
+    if len(home.parts) > 1:  # whose name may have a space in it
+        text = re.sub(re.escape(str(home)) + r"[/\\]", "", text)
+    return FOLDERS.sub("", text)
 
 
 class BackendError(FaceGenError):

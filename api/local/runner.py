@@ -13,7 +13,7 @@ from ...contract import FaceGenRequest
 from ...errors import FaceGenError
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from . import jobs, webhooks
-from .backend import CANCELLED, Backend, BackendError, Phase, State, Work
+from .backend import CANCELLED, Backend, BackendError, Phase, State, Work, without_folders
 from .config import ConfigFile
 from .face_photos import save_face
 from .flavours import Flavour
@@ -196,7 +196,7 @@ class Runner:
     def _finish(self, job: jobs.Job, state: str, message: str = "", seconds: float | None = None) -> jobs.Job:
         event = self._done.pop(job.id, None)
         try:
-            job = self.store.finish(job.id, state, message, seconds) or job
+            job = self.store.finish(job.id, state, without_folders(message), seconds) or job
         except jobs.StoreError as error:
             logging.error("FaceGen: what became of request %s is lost. %s", job.id, error)
         if event:

@@ -11,6 +11,7 @@ from yarl import URL
 
 from ....errors import FaceGenError
 from ...response import ERROR, FaceGenResponse
+from ..backend import without_folders
 from ..config import ConfigError, ConfigFile, LocalConfig
 from ..place import Place
 
@@ -26,7 +27,7 @@ class Refused(FaceGenError):
 
     def answer(self) -> web.Response:
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        body = FaceGenResponse(ERROR, message=str(self), retry_after=self.retry_after).as_dict()
+        body = FaceGenResponse(ERROR, message=without_folders(str(self)), retry_after=self.retry_after).as_dict()
         return web.json_response(body, status=self.status, headers=headers)
 
 

@@ -27,26 +27,35 @@ FILES = {
     "safety_checker": ("FaceGenLoadSafetyChecker", "checker"),
 }
 LORA = ("LoraLoader", "lora_name")
+SETTINGS = "user/facegen/local_api.json"
+SET_WORKFLOW = f"Set workflow of the flavour in {SETTINGS}."
 CHECKER, SAMPLER, RESULT, RESIZE = "FaceGenLoadSafetyChecker", "FaceGenSampler", "PreviewImage", "ImageScale"
 
 
 def load_workflow(name: str, own_folder: Path) -> Graph:
-    """NAME.json of the user's folder, else of the pack's workflows/api. Raises BackendError."""
+    """NAME.json of the user's folder, else of the pack's workflows/api. Raises BackendError, which names no other folder."""
     if not name or Path(name).name != name:
-        raise BackendError(f"workflow is {name!r}: give the name of a file without its folder and .json.")
+        raise BackendError(f"{name!r} is no name of a file without its folder and .json. {SET_WORKFLOW}")
     for folder in (own_folder, WORKFLOWS):
         path = folder / f"{name}.json"
         if path.is_file():
             break
     else:
-        raise BackendError(f"There is no workflow {name}.json in {own_folder} or {WORKFLOWS}.")
+        raise BackendError(
+            f"There is no workflow {name}.json in {_shown(own_folder)} or the pack's workflows/api. {SET_WORKFLOW}"
+        )
     try:
         graph: Graph = json.loads(path.read_text(encoding="utf-8"))
         if not all(isinstance(node["class_type"], str) and isinstance(node["inputs"], dict) for node in graph.values()):
             raise TypeError
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BackendError(f"{path} is not a workflow in API format (Workflow > Export (API)).") from error
+        raise BackendError(f"{_shown(path)} is not a workflow in API format (Workflow > Export (API)).") from error
     return graph
+
+
+def _shown(path: Path) -> str:
+    """A path of the user's folder as the documentation writes it; clients read it."""
+    return "/".join(path.parts[-4:] if path.suffix else path.parts[-3:])
 
 
 def build_graph(
@@ -148,4 +157,4 @@ def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str
         return wanted
     have = ", ".join(offered[:10]) or "nothing"
     asked = f"{wanted} is not there" if wanted else f"{usual} is not there and no other is chosen"
-    raise BackendError(f"{entry}: {asked}; ComfyUI has {have}. Set {entry} of the flavour in the local API's settings.")
+    raise BackendError(f"{entry}: {asked}; ComfyUI has {have}. Set {entry} of the flavour in {SETTINGS}.")

@@ -10,6 +10,7 @@ from facegen.api.local.backend import BackendError
 from facegen.api.local.flavours import Flavour, StyleFiles
 from facegen.contract import FaceGenRequest
 from facegen.nodes.host.local_api.graph import build_graph, load_workflow, result_node
+from pack import ROOT
 
 REQUEST = FaceGenRequest("a sailor", "x", width=512, height=768, seed=5)
 SD15 = Flavour("local_sd15")
@@ -75,17 +76,25 @@ def test_the_users_own_workflow_wins(tmp_path):
     assert load_workflow("local_sd15", tmp_path)["sampler"]["inputs"]["candidates"] == 4
 
 
+def own_workflows(base, content):
+    folder = base / "user" / "facegen" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "own.json").write_text(content)
+    return folder
+
+
 @pytest.mark.parametrize("content", ["{", '{"nodes": [], "version": 1}', '{"1": {"class_type": 1}}'])
 def test_a_file_that_is_no_workflow(tmp_path, content):
-    (tmp_path / "own.json").write_text(content)
-    with pytest.raises(BackendError, match="not a workflow in API format"):
-        load_workflow("own", tmp_path)
+    with pytest.raises(BackendError, match=r"^user/facegen/workflows/own\.json is not a workflow in API format") as error:
+        load_workflow("own", own_workflows(tmp_path, content))
+    assert str(tmp_path) not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["", "../local_sd15", "missing", "a/b"])
 def test_a_workflow_that_is_not_there(tmp_path, name):
-    with pytest.raises(BackendError):
+    with pytest.raises(BackendError, match=r"Set workflow of the flavour in user/facegen/local_api\.json\.$") as error:
         load_workflow(name, tmp_path)
+    assert str(tmp_path) not in str(error.value) and str(ROOT) not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["LoadImage", "FaceGenSampler", "PreviewImage", "FaceGenStyle", "CheckpointLoaderSimple"])

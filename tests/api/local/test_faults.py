@@ -4,10 +4,12 @@ import functools
 import socket
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
 from facegen.api.local import runner as runner_module
+from facegen.api.local.backend import without_folders
 from facegen.api.local.result_files import Results
 from local_api_server import BODY, LocalServer
 from waiting import until
@@ -49,6 +51,35 @@ def test_state_that_cannot_be_used_does_not_keep_comfyui_from_starting(tmp_path,
         status, answer = server.post(SUBMIT, BODY)
         assert status == 503 and answer["status"] == "error" and str(tmp_path) not in answer["message"]
         assert "can't be used" in answer["message"] or "can't use its files" in answer["message"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"default": "none"}', '{"token": "short"}', '{"nosuch": 1}'])
+def test_settings_that_cannot_be_used_are_named_without_their_folder(tmp_path, content):
+    with LocalServer(tmp_path, enabled=True) as server:
+        server.config.write_text(content)
+        status, answer = server.post(SUBMIT, BODY)
+        assert status == 503 and "local_api.json" in answer["message"] and str(tmp_path) not in answer["message"]
+
+
+def test_a_node_that_fails_on_a_file_names_it_without_its_folder(tmp_path):
+    with LocalServer(tmp_path, enabled=True) as server:
+        server.comfy.break_with = f"Load FaceID: {tmp_path}/models/ipadapter/cut.bin is cut short."
+        answer = server.submit(BODY)
+        assert answer["status"] == "failed" and answer["message"].endswith("Load FaceID: cut.bin is cut short.")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/srv/ui/models/a.bin is cut short; see /srv/log.", "a.bin is cut short; see log."),
+        (r"C:\ui\models\a.bin and 'D:/b/c.bin' differ.", "a.bin and 'c.bin' differ."),
+        (r"\\server\share\a.bin is gone.", "a.bin is gone."),
+        (f"{Path.home()}/my files/a.bin is gone.", "my files/a.bin is gone."),
+        ("Put it into models/ipadapter, see https://example.org/a/b or 1/2 of api/local.", None),
+    ],
+)
+def test_folders_of_this_machine_are_left_out(text, shown):
+    assert without_folders(text) == (text if shown is None else shown)
 
 
 def test_a_photo_that_cannot_be_written(tmp_path):
