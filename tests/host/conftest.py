@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from host_server import COMFYUI, ComfyServer
-from pack import ROOT
+from shipped import unpack
 
 
 def pytest_collection_modifyitems(items):
@@ -36,14 +36,15 @@ def inference_mode():
 
 @pytest.fixture(scope="session")
 def base_directory(tmp_path_factory):
-    """A ComfyUI base folder with small models in the real formats, and the pack in custom_nodes under another name."""
+    """A ComfyUI base folder with small models in the real formats, and in custom_nodes, under another name, the pack
+    as the registry ships it: without the rest of the repository."""
     from host_models import build_models_folder
 
     base = tmp_path_factory.mktemp("comfyui")
     build_models_folder(base / "models")
     for name in ("input", "output", "temp", "user", "custom_nodes"):
         (base / name).mkdir()
-    (base / "custom_nodes" / "my-faces").symlink_to(ROOT, target_is_directory=True)
+    unpack(base / "custom_nodes" / "my-faces")
     return base
 
 

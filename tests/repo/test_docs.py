@@ -5,31 +5,13 @@ import re
 import pytest
 
 from pack import ROOT
+from pages import broken
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("", "docs", "tools/benchmarks", "models/tiny")
     for path in (ROOT / folder).glob("*.md")
 )
-FENCE = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
-
-
-def text_of(path):
-    return FENCE.sub("", path.read_text(encoding="utf-8"))
-
-
-def anchors(path):
-    """The headings of a page as GitHub's links name them."""
-    headings = re.findall(r"^#+ (.*)$", text_of(path), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def broken(page):
-    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text_of(page)):
-        name, _, heading = target.partition("#")
-        file = (page.parent / name).resolve() if name else page
-        if not file.exists() or (heading and heading not in anchors(file)):
-            yield target
 
 
 def test_the_pages_are_found():
@@ -39,6 +21,15 @@ def test_the_pages_are_found():
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     assert list(broken(ROOT / page)) == []
+
+
+def test_links_into_the_repository_lead_somewhere():
+    """What the registry ships names the rest of the repository by its address, and so do the icon and the banner."""
+    repository = re.search(r'^Repository = "https://github.com/(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+    address = re.compile(rf"{repository}/(?:(?:blob|raw|tree)/)?main/([^)#\s\"']+)")
+    named = {file: address.findall((ROOT / file).read_text(encoding="utf-8")) for file in (*PAGES, "pyproject.toml")}
+    assert len(named["README.md"]) >= 3
+    assert {(file, name) for file, names in named.items() for name in names if not (ROOT / name).exists()} == set()
 
 
 def test_a_broken_link_is_seen(tmp_path):

@@ -228,3 +228,12 @@ def test_nothing_failed_while_loading(server):
     assert "IMPORT FAILED" not in server.log.read_text()
     assert urllib.request.urlopen(f"http://127.0.0.1:{server.port}/system_stats").status == 200
     assert COMFYUI
+
+
+def test_the_registry_s_archive_is_all_that_it_takes(server):
+    """Every test on this server runs the files that are shipped; so are all nodes there, each from these files."""
+    pack = server.base / "custom_nodes" / "my-faces"
+    assert not pack.is_symlink() and not (pack / "tests").exists() and not (pack / "tools").exists()
+    offered = server.get("/object_info")
+    ours = {name for name, node in offered.items() if node["python_module"] == "custom_nodes.my-faces"}
+    assert ours == set(json.loads((pack / "node_list.json").read_text(encoding="utf-8")))
