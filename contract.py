@@ -5,7 +5,8 @@ Nodes, command line, local server and remote client read them from here. Source:
 """
 
 import math
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from dataclasses import Field as DataclassField
 from typing import Any, get_args
 
@@ -29,7 +30,10 @@ class ContractError(FaceGenError):
 
 @dataclass(frozen=True)
 class Field:
-    """What the contract says of one field; `type` is str, int, float, bool or a tuple of these."""
+    """What the contract says of one field; `type` is str, int, float, bool or a tuple of these.
+
+    `choices` are the documented values. Where `is_open`, whoever makes the pictures may know others, and checks that.
+    """
 
     name: str
     type: type | tuple[type, ...]
@@ -41,6 +45,7 @@ class Field:
     maximum: float | None = None
     multiple_of: int | None = None
     choices: tuple[str, ...] = ()
+    is_open: bool = False
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with `value`, as a sentence; None when it is within the contract."""
@@ -48,9 +53,9 @@ class Field:
             return None if self.nullable else f"The {self.name} field is required."
         if not self._fits_type(value):
             return f"The {self.name} field must be of type {self._type_name()}, got {_shown(value)}."
-        if self.required and not value.strip():
+        if (self.required or self.is_open) and not value.strip():
             return f"The {self.name} field is required."
-        if self.choices and value not in self.choices:
+        if self.choices and not self.is_open and value not in self.choices:
             return f"The {self.name} field must be one of {', '.join(self.choices)}, got {_shown(value)}."
         if self.minimum is not None and self.maximum is not None and not self.minimum <= value <= self.maximum:
             low, high = (int(limit) if limit == int(limit) else limit for limit in (self.minimum, self.maximum))
@@ -96,7 +101,7 @@ class FaceGenRequest:
     height: int = _field("Height in pixels.", 512, minimum=64, maximum=768, multiple_of=8)
     num_inference_steps: int = _field("Denoising steps; the service accepts 21, 31 and 41.", 31, minimum=21, maximum=41)
     guidance_scale: float = _field("Scale of classifier-free guidance.", 7.5, minimum=1, maximum=20)
-    style: str = _field("Style of the picture.", "realistic", choices=STYLES)
+    style: str = _field("Style of the picture.", "realistic", choices=STYLES, is_open=True)
     s_scale: float = _field("Weight of the face's structure.", 1.0, minimum=0, maximum=2)
     samples: int = _field("Number of pictures; only one if larger than 512x512 pixels.", 1, minimum=1, maximum=2)
     safety_checker: bool = _field("Check the pictures and redact unsafe ones.", True)
@@ -127,3 +132,8 @@ def _describe(f: "DataclassField[Any]") -> Field:
 
 
 FIELDS: dict[str, Field] = {f.name: _describe(f) for f in fields(FaceGenRequest)}
+
+
+def known_styles(styles: Iterable[str] = STYLES) -> Field:
+    """The style field, of which nothing but these is taken: the service's, or those that there are files of."""
+    return replace(FIELDS["style"], choices=tuple(styles), is_open=False)

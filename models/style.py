@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contract import FIELDS, STYLES, Field
+from ..contract import FIELDS, STYLES, Field, known_styles
 from ..errors import FaceGenError
 from .identity.layer_weights import parse_layer_weights
 
@@ -52,11 +52,20 @@ PLAIN = FaceStyle(name="", prompt="{prompt}")
 
 
 def style_files(*folders: str | Path) -> dict[str, Path]:
-    """Style name -> file: the contract's in its order, then the user's; a user's file replaces a built-in of its name."""
+    """Style name -> file: the contract's in its order, the pack's others, then the user's. A user's file replaces one of the
+    pack of its name."""
     found = {name: BUILT_IN / f"{name}.json" for name in STYLES}
-    for folder in folders:
+    for folder in (BUILT_IN, *folders):
         found |= {path.stem: path for path in sorted(Path(folder).glob("*.json"))}
     return found
+
+
+def find_style(name: str, *folders: str | Path) -> FaceStyle:
+    """The style of that name. Raises FaceGenError if there is none, or if its file is wrong."""
+    files = style_files(*folders)
+    if problem := known_styles(files).problem(name):
+        raise FaceGenError(problem)
+    return load_style(files[name])
 
 
 def load_style(path: str | Path) -> FaceStyle:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..errors import advise
-from ..models.style import load_style, style_files
+from ..models.style import find_style, style_files
 from . import types
 from .host.folders import styles_folder
 
@@ -58,7 +58,7 @@ class FaceGenStyle(io.ComfyNode):
     @classmethod
     @advise("Face Style")
     def execute(cls, style: str, prompt: str, negative_prompt: str) -> io.NodeOutput:
-        face_style = replace(load_style(_styles()[style]), user_prompt=prompt, user_negative=negative_prompt)
+        face_style = replace(find_style(style, styles_folder()), user_prompt=prompt, user_negative=negative_prompt)
         return io.NodeOutput(face_style, face_style.positive(), face_style.negative_prompt())
 
 

@@ -15,7 +15,7 @@ from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
 from ..models.safety.load import NUDENET, load_checker
-from ..models.style import load_style, style_files
+from ..models.style import find_style
 from .clip_vision import ClipVision
 from .faceid import CFG_SIDES, apply_faceid
 from .model_files import ModelFiles
@@ -65,7 +65,7 @@ class Engine:
         seed = secrets.randbits(32) if request.seed is None else request.seed
         request = replace(request, seed=seed)
         checker = self._checker_for(request)
-        style = load_style(style_files()[request.style])
+        style = find_style(request.style)
         apply_faceid(
             self.stable_diffusion.unet,
             self.adapter,

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from ...contract import FaceGenRequest
+from ...contract import ContractError, FaceGenRequest, known_styles
 from ..download import DownloadError, Limits, RefusedURL, download
 from ..picture_bytes import PictureError
 from ..response import ERROR, FAILED, PROCESSING, SUCCESS, FaceGenResponse
@@ -100,7 +100,9 @@ class FaceGenClient:
         self._deadline = self.progress.started + seconds
 
     async def generate(self, request: FaceGenRequest) -> Result:
-        """Have pictures made: this is billed, at most once."""
+        """Have pictures made: this is billed, at most once. Raises ContractError for a style that isn't the service's."""
+        if problem := known_styles().problem(request.style):
+            raise ContractError({"style": [problem]})
         body = json.dumps({"key": self.profile.key, **request.as_dict()}).encode()
         if len(body) > MAX_BODY:
             raise RemoteError(f"The request has {len(body)} bytes; {MAX_BODY} are taken. Shorten the prompts.")

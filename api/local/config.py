@@ -25,11 +25,14 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...atomic_write import atomic_write
+from ...contract import STYLES
 from .config_values import ConfigError as ConfigError
 from .config_values import build
 from .flavours import FLAVOURS, Flavour, read_flavours
@@ -64,10 +67,10 @@ class LocalConfig:
 
 
 class ConfigFile:
-    """The file, read anew whenever it has changed. `last` is what could be read last."""
+    """The file, read anew whenever it has changed. `last` is what could be read last; `styles` names those that there are."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, styles: Callable[[], Collection[str]] = lambda: STYLES):
+        self.path, self._styles = path, styles
         self.last = LocalConfig()
         self._seen: tuple[int, int, str | None] | None = None
 
@@ -80,7 +83,7 @@ class ConfigFile:
             return self.last
         seen = (found.st_mtime_ns, found.st_size, os.environ.get(TOKEN_VARIABLE))
         if seen != self._seen:
-            config = _parse(self._load(), self.path)
+            config = self._parse(self._load())
             if config.token and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
                 raise ConfigError(f"{self.path} holds a token and can be read by others: chmod 600 it.")
             self.last, self._seen = _with_token(config, self.path), seen
@@ -92,9 +95,12 @@ class ConfigFile:
         content["enabled"] = enabled
         if enabled:
             content.setdefault("webhook_secret", new_secret())
-        _parse(content, self.path)
+        self._parse(content)
         atomic_write(self.path, json.dumps(content, indent=2).encode())  # 0600
         return self.read()
+
+    def _parse(self, content: dict[str, Any]) -> LocalConfig:
+        return _parse(content, self.path, self._styles())
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -120,8 +126,8 @@ def _with_token(config: LocalConfig, path: Path) -> LocalConfig:
     return replace(config, token=token or None)
 
 
-def _parse(content: dict[str, Any], path: Path) -> LocalConfig:
-    config = build(LocalConfig, content, str(path), {dict[str, Flavour]: read_flavours})
+def _parse(content: dict[str, Any], path: Path, styles: Collection[str]) -> LocalConfig:
+    config = build(LocalConfig, content, str(path), {dict[str, Flavour]: partial(read_flavours, styles=styles)})
     if config.default not in config.flavours:
         raise ConfigError(f"{path}: default is {config.default!r}; flavours has {', '.join(config.flavours)}.")
     for name, least in LEAST.items():

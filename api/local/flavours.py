@@ -1,6 +1,8 @@
 """Which files a request is made with. The API picks a flavour by its name or model_id; the rest of it is for the backend."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from ...contract import STYLES
@@ -40,24 +42,24 @@ FLAVOURS = {
 }
 
 
-def read_flavours(value: Any, where: str) -> dict[str, Flavour]:
+def read_flavours(value: Any, where: str, styles: Collection[str] = STYLES) -> dict[str, Flavour]:
     """The built-in flavours and those of a JSON object, which may change single entries of the built-in ones.
 
-    `where` is the file and the entry that messages name. Raises ConfigError.
+    `where` is the file and the entry that messages name, `styles` are those that there are. Raises ConfigError.
     """
-    return FLAVOURS | {name: _flavour(name, entry, where) for name, entry in read_object(value, where).items()}
+    return FLAVOURS | {name: _flavour(name, entry, where, styles) for name, entry in read_object(value, where).items()}
 
 
-def _flavour(name: str, entry: Any, where: str) -> Flavour:
+def _flavour(name: str, entry: Any, where: str, styles: Collection[str]) -> Flavour:
     where = f"{where}.{name}"
     if name in FLAVOURS:
         builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
         entry = {**builtin, **read_object(entry, where)}
-    return build(Flavour, entry, where, {dict[str, StyleFiles]: _styles})
+    return build(Flavour, entry, where, {dict[str, StyleFiles]: partial(_styles, styles=styles)})
 
 
-def _styles(value: Any, where: str) -> dict[str, StyleFiles]:
+def _styles(value: Any, where: str, styles: Collection[str]) -> dict[str, StyleFiles]:
     entries = read_object(value, where)
-    if unknown := set(entries) - set(STYLES):
-        raise ConfigError(f"{where} has {', '.join(sorted(unknown))}; the styles are {', '.join(STYLES)}.")
+    if unknown := set(entries) - set(styles):
+        raise ConfigError(f"{where} has {', '.join(sorted(unknown))}; the styles are {', '.join(styles)}.")
     return {style: build(StyleFiles, entry, f"{where}.{style}") for style, entry in entries.items()}

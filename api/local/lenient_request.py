@@ -3,10 +3,10 @@
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...contract import FIELDS, MAX_SAMPLES_PIXELS, ContractError, FaceGenRequest, Field
+from ...contract import FIELDS, MAX_SAMPLES_PIXELS, STYLES, ContractError, FaceGenRequest, Field, known_styles
 from ..download import DownloadError, Guard
 
 NONE = {"", "null", "none", "undefined"}
@@ -15,8 +15,9 @@ MAX_TEXT = {"prompt": 10_000, "negative_prompt": 10_000, "webhook": 2_048, "trac
 NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", re.IGNORECASE)
 
 
-def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
-    """The request in a decoded JSON body, and a tip that says which values were moved into range ("" if none).
+def read_request(body: Any, guard: Guard, styles: Iterable[str] = STYLES) -> tuple[FaceGenRequest, str]:
+    """The request in a decoded JSON body, and a tip that says which values were moved into range ("" if none). `styles` are
+    those that there are.
 
     Raises ContractError, naming every field that can't be read.
     """
@@ -26,7 +27,7 @@ def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     tips: list[str] = []
-    for name, rule in FIELDS.items():
+    for name, rule in (FIELDS | {"style": known_styles(styles)}).items():
         try:
             value = _read(rule, body.get(name))
             if value is not None:
@@ -63,7 +64,7 @@ def _read(rule: Field, value: Any) -> Any:
     else:
         result = value if isinstance(value, kinds) and not isinstance(value, bool) else None
     if isinstance(result, str) and rule.choices:
-        result = result.lower()
+        result = next((choice for choice in rule.choices if choice.lower() == result.lower()), result)
     if result is None or (rule.choices and result not in rule.choices):
         raise ValueError(rule.problem(value) or f"The {rule.name} field can't be {_shown(value)}.")
     return result

@@ -204,6 +204,7 @@ def writable(models: Path, comfyui: Path) -> Iterator[Row]:
 def settings_rows(folders: ModelFolders) -> Iterator[Row]:
     from ...api.hosted.profiles import KEY_VARIABLE, ProfileError, load
     from ...api.local.config import ConfigError, ConfigFile
+    from ...models.style import style_files
 
     user = (folders.comfyui or Path("nowhere")) / "user" / "facegen"
     keys = user / "modelslab.json"
@@ -215,7 +216,7 @@ def settings_rows(folders: ModelFolders) -> Iterator[Row]:
         else:
             yield Row(OK, "ModelsLab key", "not configured (only the ModelsLab node needs one)")
     try:
-        enabled = ConfigFile(user / "local_api.json").read().enabled
+        enabled = ConfigFile(user / "local_api.json", lambda: style_files(user / "styles")).read().enabled
         yield Row(OK, "local API", "on" if enabled else "off")
     except ConfigError as error:
         yield Row(BROKEN, "local API", "settings can't be used", str(error))

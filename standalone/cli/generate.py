@@ -22,6 +22,7 @@ from ...errors import (
     WrongClipVisionError,
     advise,
 )
+from ...models.style import style_files
 from ...models.tiny_files import require_tiny_files
 from .common import comfyui_models, libraries, say
 
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             text += f" {field.minimum:g} to {field.maximum:g}."
         kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if field.type is bool else {"type": field.type}
         if field.choices:
-            kind["choices"] = field.choices
+            kind["choices"] = tuple(style_files()) if name == "style" else field.choices
         default = None if name in TINY_DEFAULTS else field.default  # None: not given
         parser.add_argument(*names, dest=name, default=default, help=text, **kind)
     parser.add_argument("-o", "--out", type=Path, default=Path("out"), help="Folder for the pictures. Default: out.")

@@ -1,29 +1,94 @@
 """Styles: the built-in ones, the user's, and prompts made of them."""
 
+import argparse
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import pytest
 
-from facegen.contract import STYLES
+from facegen.contract import STYLES, FaceGenRequest
 from facegen.errors import FaceGenError
+from facegen.models import style
 from facegen.models.identity.layer_weights import parse_layer_weights
-from facegen.models.style import PLAIN, load_style, style_files
+from facegen.models.style import PLAIN, find_style, load_style, style_files
+from facegen.standalone.cli.generate import add_arguments
+from pack import ROOT
+
+HELP = {"English": "FaceGenStyle.md", "Chinese": "FaceGenStyle/zh.md", "Japanese": "FaceGenStyle/ja.md"}
 
 
-def test_built_in_styles_are_the_contract_s():
-    assert tuple(style_files()) == STYLES
+def lacking(name, path):
+    """What a style of the pack still needs, as sentences for whoever adds it."""
+    style = load_style(path)
+    words = len(style.positive("word").split())
+    yield from (f"{path.name} has no {part}" for part in ("negative", "description") if not getattr(style, part))
+    if words >= 60:
+        yield f"the prompt of {path.name} has {words} words: CLIP reads 77 tokens, and the user's words need some of them"
+    for language, page in HELP.items():
+        text = (ROOT / "web" / "docs" / page).read_text(encoding="utf-8")
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+        if not any(row[0].startswith("`style`") and name in re.split(r"[^A-Za-z0-9_-]+", row[1]) for row in rows):
+            yield f"the {language} help ({page}) doesn't list {name} among the values of style"
+        (told,) = [row for row in rows if row[0] == name] or [None]
+        if told is None:
+            yield f"the {language} help ({page}) lacks the row of {name} in its table of weights"
+        elif [float(number) for number in told[1:3]] != [style.weight, style.s_scale]:
+            yield f"the {language} help ({page}) gives {name} {told[1:3]}, its file {style.weight} and {style.s_scale}"
+        elif style.layer_weights not in ("", told[3]):
+            yield f"the {language} help ({page}) gives {name} other layer_weights than its file"
+    (row,) = re.findall(r"^.*\[Face Style\].*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    if not re.search(rf"\b{re.escape(name)}\b", row):
+        yield f"README.md doesn't name {name} at Face Style"
 
 
-@pytest.mark.parametrize("name", STYLES)
-def test_every_built_in_style_is_complete(name):
+@pytest.fixture
+def with_a_sixth(tmp_path, monkeypatch):
+    """The pack with one more style, of which there is nothing but the JSON file."""
+    folder = shutil.copytree(style.BUILT_IN, tmp_path / "styles")
+    data = {"prompt": "watercolour painting of {prompt}, soft washes", "negative": "photo", "description": "Wet on wet."}
+    (folder / "watercolour.json").write_text(json.dumps(data | {"faceid": {"weight": 0.8, "s_scale": 0.4}}))
+    monkeypatch.setattr(style, "BUILT_IN", folder)
+    return folder
+
+
+def test_the_contract_s_styles_come_first_in_its_order():
+    assert tuple(style_files())[: len(STYLES)] == STYLES
+
+
+@pytest.mark.parametrize("name", style_files())
+def test_every_style_of_the_pack_is_complete(name):
+    assert list(lacking(name, style_files()[name])) == []
+
+
+@pytest.mark.parametrize("name", style_files())
+def test_every_style_of_the_pack_makes_prompts(name):
     style = load_style(style_files()[name])
     text = style.positive("a man with a hat")
     assert "a man with a hat" in text and len(text) > 60
     assert len(style.negative) > 40 and style.description
     assert 0.5 <= style.weight <= 1.2 and 0 <= style.s_scale <= 2
     assert len(parse_layer_weights(style.layer_weights, 16)) == 16
-    assert len(style.positive("word").split()) < 60  # CLIP reads 77 tokens
+
+
+def test_one_more_style_needs_one_file_and_its_words(with_a_sixth):
+    assert list(style_files()) == [*STYLES, "watercolour"]
+    assert find_style("watercolour").positive("a cat") == "watercolour painting of a cat, soft washes"
+    told = list(lacking("watercolour", style_files()["watercolour"]))
+    assert len(told) == 7 and [language for language in HELP if sum(language in line for line in told) != 2] == []
+
+
+def test_one_more_style_is_offered_by_the_command_line(with_a_sixth):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = parser.parse_args(["--face", "f.jpg", "--prompt", "x", "--style", "watercolour"])
+    assert FaceGenRequest(given.prompt, given.face_image, style=given.style).style == "watercolour"
+
+
+def test_a_style_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(FaceGenError, match=r"one of realistic, .*comic.*, got 'oil'"):
+        find_style("oil")
 
 
 def test_prompts_are_joined_without_stray_commas():
@@ -44,7 +109,7 @@ def test_a_user_s_file_adds_or_replaces_a_style(tmp_path):
     (tmp_path / "anime.json").write_text(json.dumps({"prompt": "{prompt}, my anime"}))
     (tmp_path / "oil.json").write_text(json.dumps({"prompt": "oil {prompt}"}))
     files = style_files(tmp_path, tmp_path / "nowhere")
-    assert list(files) == [*STYLES, "oil"]
+    assert list(files) == [*style_files(), "oil"]
     assert load_style(files["anime"]).positive("x") == "x, my anime"
 
 

@@ -25,7 +25,9 @@ def test_links_lead_somewhere(page):
 
 def test_links_into_the_repository_lead_somewhere():
     """What the registry ships names the rest of the repository by its address, and so do the icon and the banner."""
-    repository = re.search(r'^Repository = "https://github.com/(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+    repository = re.search(
+        r'^Repository = "https://github.com/(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M
+    )[1]
     address = re.compile(rf"{repository}/(?:(?:blob|raw|tree)/)?main/([^)#\s\"']+)")
     named = {file: address.findall((ROOT / file).read_text(encoding="utf-8")) for file in (*PAGES, "pyproject.toml")}
     assert len(named["README.md"]) >= 3

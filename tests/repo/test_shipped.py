@@ -39,13 +39,13 @@ SHIPPED = shipped_files()
 # The registry's scanner, by the names that its findings have (they are given out with each version's status_reason), and the
 # rules that its standards and comfy-cli state. It reads text without parsing it: docstrings and JavaScript count as well.
 NEVER = {
-    "python_command_injection_risk": r"\bsubprocess\b|\bos\s*\.\s*(system|popen|exec\w*|spawn\w*|startfile)\b|create_subprocess",
+    "python_command_injection_risk": r"subprocess|\bos\s*\.\s*(system|popen|exec\w*|spawn\w*|startfile)\b",
     "python_bytecode_manipulation": r"__import__|\bmarshal\b|(?<![.\w])compile\s*\(|types\.(Code|Function)Type",
     "eval and exec (S102, S307)": r"(?<![.\w])(eval|exec)\s*\(|new Function\s*\(",
     "pip at run time": r"pip\s*\.\s*(main|_internal)|\bensurepip\b|easy_install",
     "obfuscated code": r"(\\x[0-9a-fA-F]{2}){8}|(\\u[0-9a-fA-F]{4}){40}|\brot.?13\b|zlib\.decompress|\batob\s*\(|fromCharCode",
-    "unsafe deserialisation": r"pickle\s*\.\s*(load|loads|Unpickler)\b|yaml\s*\.\s*(load|unsafe_load)\s*\(|\bdill\b|weights_only\s*=\s*False",
-    "sockets and servers": r"socket\s*\.\s*socket\b|\.(bind|listen|accept)\s*\(|http\.server|socketserver|run_app|TCPSite|AppRunner",
+    "unsafe deserialisation": r"(pickle|yaml|dill)\s*\.\s*(loads?|unsafe_load|Unpickler)\b|weights_only\s*=\s*False",
+    "sockets and servers": r"socket\s*\.\s*socket\b|\.(bind|listen|accept)\s*\(|http\.server|socketserver|TCPSite|AppRunner",
     "windows_process_manipulation": r"\bctypes\b|\bwinreg\b|OpenProcess",
     "contains_rm_rf": r"\brm -(rf|fr)\b",
     "imports_cryptography_py": r"\bcryptography\b|\bCrypto\.",

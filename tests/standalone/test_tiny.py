@@ -12,13 +12,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from facegen.contract import STYLES
 from facegen.errors import TinyFilesError
 from facegen.models import tiny_files
 from facegen.models.style import load_style, style_files
 from facegen.models.tiny_files import TINY
 from facegen.tools.tiny_model.drawings.drawing import draw as draw_portrait
-from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, HAIR_COLOURS, Person, View, words
+from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, HAIR_COLOURS, STYLES, Person, View, words
 from facegen.tools.tiny_model.stages.finder import face_box
 
 UNLISTED = {"SHA256SUMS", "README.md"}
@@ -259,7 +258,7 @@ def test_any_text_can_be_tokenised(pipe, text):
 def test_each_word_of_a_caption_is_one_token(pipe):
     rng = np.random.default_rng(5)
     texts = [phrase for _ in range(100) for phrase in words(Person.random(rng), View.random(rng)).values()]
-    for style in map(load_style, style_files().values()):
+    for style in (load_style(style_files()[name]) for name in STYLES):
         texts += [style.positive(""), style.negative_prompt()]
     said = set(re.findall("[a-z]+", " ".join(texts).lower()))
     assert {*HAIR_COLOURS, *BACKGROUNDS, "woman", "glasses", "anime"} <= said

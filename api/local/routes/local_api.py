@@ -5,13 +5,13 @@ import base64
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from ....contract import ContractError
+from ....contract import STYLES, ContractError
 from ...download import Guard
 from ...response import ERROR, SUCCESS, FaceGenResponse
 from ..backend import Backend, BackendError
@@ -49,10 +49,17 @@ Handler = Callable[[Call], Awaitable[web.Response]]
 class LocalApi:
     """Answers the routes; `handlers` has one for each of paths.ROUTES. Nothing is in work before the settings say so."""
 
-    def __init__(self, place: Place, backend: Backend, profiles: Callable[[], Iterable[str]] = tuple):
-        """`backend` is closed by stop(). `profiles` names the ModelsLab profiles, for the settings dialog."""
-        self._place, self._backend, self._profiles = place, backend, profiles
-        self._config = ConfigFile(place.folder / "local_api.json")
+    def __init__(
+        self,
+        place: Place,
+        backend: Backend,
+        profiles: Callable[[], Iterable[str]] = tuple,
+        styles: Callable[[], Collection[str]] = lambda: STYLES,
+    ):
+        """`backend` is closed by stop(). `profiles` names the ModelsLab profiles, for the settings dialog, and `styles` those
+        that the backend knows."""
+        self._place, self._backend, self._profiles, self._styles = place, backend, profiles, styles
+        self._config = ConfigFile(place.folder / "local_api.json", styles)
         self._runner: Runner | None = None
 
         guarded: dict[str, Handler] = {}
@@ -110,7 +117,7 @@ class LocalApi:
 
     async def _submit(self, call: Call) -> web.Response:
         began = time.monotonic()
-        wanted, tip = read_request(call.body, Guard(call.config.allowed_hosts))
+        wanted, tip = read_request(call.body, Guard(call.config.allowed_hosts), self._styles())
         job = await call.runner.submit(wanted, tip, call.config.flavour(call.body.get("model_id")), call.origin)
         left = call.config.hold_seconds - (time.monotonic() - began)
         return _state(call, await call.runner.wait(job, max(0, left)))

@@ -8,7 +8,8 @@ from comfy.cli_args import args
 
 from ....api.hosted import profiles
 from ....api.local.routes.add_routes import add_routes
-from ..folders import local_api_file, modelslab_file
+from ....models.style import style_files
+from ..folders import local_api_file, modelslab_file, styles_folder
 from ..server import running_server
 
 if TYPE_CHECKING:
@@ -31,4 +32,5 @@ def make_local_api() -> "LocalApi":
     listen = tuple(address.strip() for address in args.listen.split(","))
     temp, user = Path(folder_paths.get_temp_directory()), Path(folder_paths.get_user_directory())
     place = comfyui_place(listen, args.port, bool(args.tls_keyfile and args.tls_certfile), temp, user)
-    return LocalApi(place, ComfyQueue(place.url, temp, place.folder / "workflows"), lambda: profiles.names(modelslab_file()))
+    queue = ComfyQueue(place.url, temp, place.folder / "workflows")
+    return LocalApi(place, queue, lambda: profiles.names(modelslab_file()), lambda: style_files(styles_folder()))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from facegen.api.hosted.client import Pace
 from facegen.api.hosted.refusals import RefusedPhotoError, RemoteError
-from facegen.contract import FaceGenRequest
+from facegen.contract import ContractError, FaceGenRequest
 from local_api_server import LocalServer
 from modelslab_client import FACE, client, generate, is_colour, request
 from modelslab_server import BLUE, FAILED, KEY, RATE, RED, ModelsLabServer, Reply, Reset, b64, error, png, processing, success
@@ -145,6 +145,12 @@ def test_the_local_api_speaks_the_same_contract(tmp_path, family, as_base64):
         assert result.response["meta"]["seed"] == 9 and len(server.comfy.prompts) == 1
         again = asyncio.run(client(None, 10, url=f"http://127.0.0.1:{server.port}", family=family).fetch(str(ids[0])))
         assert np.array_equal(again.pictures, result.pictures) and len(server.comfy.prompts) == 1
+
+
+def test_a_style_that_the_service_does_not_know_is_not_sent(service):
+    with pytest.raises(ContractError, match="must be one of realistic, anime, 3d, chibi, comic, got 'oil'"):
+        generate(service, style="oil")
+    assert (service.bodies, service.billed) == ([], 0)
 
 
 @pytest.mark.parametrize("bad", ["a/b", "../x", "1?key=2", "", "x" * 101, "1 2", "é"])

@@ -90,6 +90,13 @@ def test_a_mistake_names_the_file_and_the_entry(tmp_path, content, message):
     assert message in str(error.value) and "local_api.json" in str(error.value)
 
 
+def test_a_style_of_one_s_own_may_have_files_of_its_own(tmp_path):
+    path = tmp_path / "local_api.json"
+    path.write_text(json.dumps({"flavours": {"sd15": {"styles": {"oil": {"checkpoint": "oil.safetensors"}}}}}))
+    styles = ConfigFile(path, lambda: ["realistic", "oil"]).read().flavours["sd15"].styles
+    assert styles == {"oil": StyleFiles("oil.safetensors")}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
 def test_a_token_that_others_can_read(tmp_path):
     path = tmp_path / "local_api.json"

@@ -116,6 +116,13 @@ def test_values_that_cannot_be_read(given, name):
     assert list(error.value.errors) == [name] and name in error.value.errors[name][0]
 
 
+def test_styles_of_one_s_own_are_taken_and_named():
+    styles = ["realistic", "anime", "Oil on canvas"]
+    assert read_request({**MINIMAL, "style": " oil ON canvas"}, Guard(), styles)[0].style == "Oil on canvas"
+    with pytest.raises(ContractError, match=r"style field must be one of realistic, anime, Oil on canvas, got 'comic'"):
+        read_request({**MINIMAL, "style": "comic"}, Guard(), styles)
+
+
 def test_every_bad_field_is_named_at_once():
     with pytest.raises(ContractError) as error:
         read_request({"width": "x", "style": "oil", "face_image": "f"}, Guard())

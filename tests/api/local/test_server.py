@@ -43,6 +43,15 @@ def test_a_request_becomes_pictures(server, family):
     assert again == answer
 
 
+def test_a_style_of_the_user_s_own_is_drawn_as_soon_as_its_file_is_there(server):
+    refused = server.submit({**BODY, "style": "oil"})
+    assert refused["message"] == {"style": ["The style field must be one of realistic, anime, 3d, chibi, comic, got 'oil'."]}
+    server.styles.append("oil")
+    assert server.submit({**BODY, "style": "oil"})["status"] == "success"
+    (graph,) = server.comfy.prompts
+    assert [n["inputs"]["style"] for n in graph.values() if n["class_type"] == "FaceGenStyle"] == ["oil"]
+
+
 def test_the_graph_has_the_requests_values(server):
     server.submit({**BODY, "style": "anime", "negative_prompt": "blurry", "s_scale": 0.3, "guidance_scale": 4, "seed": 3})
     (graph,) = server.comfy.prompts

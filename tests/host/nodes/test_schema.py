@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from facegen.models.style import style_files
 from host_server import COMFYUI
 from pack import ROOT
 
@@ -238,7 +239,7 @@ def test_combos_offer_what_is_in_the_folders(server):
     assert options("FaceGenLoadFaceAnalyzer", "model_pack") == ["buffalo_l"]
     assert options("FaceGenLoadFaceAnalyzer", "provider")[:2] == ["auto", "CPU"]
     assert options("FaceGenLoadFaceID", "faceid_file") == ["ip-adapter-faceid-plusv2_sd15.bin"]
-    assert options("FaceGenStyle", "style") == ["realistic", "anime", "3d", "chibi", "comic"]
+    assert options("FaceGenStyle", "style") == list(style_files())
     checkers = ["nudenet", "concepts.safetensors", "detector"]
     assert options("FaceGenLoadSafetyChecker", "checker") == checkers
     assert options("FaceGenLoadSafetyChecker", "preset") == ["default", "strict", "lenient"]

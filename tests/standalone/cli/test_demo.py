@@ -52,7 +52,7 @@ def asked(generate, monkeypatch):
 
     def run(*arguments):
         noting = Noting()
-        monkeypatch.setattr(cli, "load_engine", lambda _: noting)
+        monkeypatch.setattr(cli, "load_engine", lambda *_: noting)
         code, text = generate("--face", cli.demo_photo(), "--prompt", "a pilot", *arguments)
         assert code == 2 and "facegen: seen" in text, text
         return noting.request
@@ -172,7 +172,7 @@ def show(generate, engine, monkeypatch, astronaut, tmp_path):
 
     def run(*arguments):
         engine.pictures = [astronaut]
-        monkeypatch.setattr(cli, "load_engine", lambda _: engine)
+        monkeypatch.setattr(cli, "load_engine", lambda *_: engine)
         code, text = generate("--demo", "--models", "tiny", *arguments)
         assert code == 0, text
         files = [Path(line.removeprefix("wrote ")) for line in text.splitlines() if line.startswith("wrote ")]

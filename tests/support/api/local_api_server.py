@@ -15,6 +15,7 @@ from comfyui_double import FakeComfy
 from facegen.api.local.place import Place
 from facegen.api.local.routes.add_routes import add_routes
 from facegen.api.local.routes.local_api import LocalApi
+from facegen.contract import STYLES
 from facegen.nodes.host.local_api.comfy_queue import ComfyQueue
 from facegen.nodes.host.local_api.place import comfyui_place
 from host_server import free_port
@@ -115,7 +116,7 @@ class LocalServer(ApiServer):
 
     def __init__(self, base, listen=("127.0.0.1",), profiles=tuple, **settings):
         super().__init__(base, None, **settings)
-        self.listen, self.profiles, self.temp = listen, profiles, base / "temp"
+        self.listen, self.profiles, self.temp, self.styles = listen, profiles, base / "temp", [*STYLES]
         self.photos = self.temp / "facegen"
         self.temp.mkdir(parents=True, exist_ok=True)
 
@@ -125,7 +126,8 @@ class LocalServer(ApiServer):
 
     def make_api(self):
         place = comfyui_place(self.listen, self.port, False, self.temp, self.base / "user")
-        return LocalApi(place, ComfyQueue(place.url, self.temp, place.folder / "workflows"), self.profiles)
+        queue = ComfyQueue(place.url, self.temp, place.folder / "workflows")
+        return LocalApi(place, queue, self.profiles, lambda: self.styles)
 
     def own_routes(self):
         return self.comfy.routes()
