@@ -112,6 +112,19 @@ def test_the_python_sdk(api, face, enterprise):
     assert editing.fetch(str(answer["id"])) == answer
 
 
+def test_a_style_of_the_user_s_own(server, api, face):
+    file = server.base / "user" / "facegen" / "styles" / "oil.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"prompt": "oil painting of {prompt}"}))
+    try:
+        body = {"prompt": "a sailor", "face_image": face, "style": "oil", **SMALL}
+        answer = json.loads(server.request("/api/v6/image_editing/face_gen", body, timeout=300))
+    finally:
+        file.unlink()
+    check(answer)
+    assert answer["meta"]["style"] == "oil"
+
+
 # As the service's pages show it: numbers as strings, "null", and a stray space in a name.
 PAGE_BODY = {
     "key": KEY,
