@@ -1,5 +1,6 @@
 """dev.py in a folder of its own, and ComfyUIs for it to find."""
 
+import importlib
 import importlib.util
 import shutil
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from pack import ROOT
 
-MODULES = ("common", "hosts", "environments", "suites", "start")
+MODULES = ("common", "hosts", "environments", "suites", "start", "release")
 
 
 def load_dev(path):
@@ -19,10 +20,10 @@ def load_dev(path):
     sys.path.insert(0, str(path.parent))  # as for a script
     try:
         spec.loader.exec_module(module)
+        for name in MODULES:
+            setattr(module, name, importlib.import_module(f"tools.dev.{name}"))
     finally:
         sys.path.remove(str(path.parent))
-    for name in MODULES:
-        setattr(module, name, sys.modules[f"tools.dev.{name}"])
     return module
 
 
