@@ -145,7 +145,9 @@ def several(name: str, found: dict[str, str]) -> str:
         newest = max(found.values(), key=numbers)
         same = " ".join(f"{distribution}=={newest}" for distribution in found)
         return f"Different versions share one folder. Run: pip install {same}"
-    return f"They share one folder, and the last one installed counts. Keep one: pip uninstall {' '.join(list(found)[1:])}"
+    kept = list(found)[-1]  # a build for special hardware, which nobody installs by chance
+    clean = f"pip uninstall -y {' '.join(found)}, then: pip install {kept}"  # taking one out takes files of the other along
+    return f"They share one folder, and the last one installed counts. To have {kept} alone, run: {clean}"
 
 
 def providers(onnxruntime: Any, torch: Any) -> Row:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 
 import pytest
@@ -55,6 +56,28 @@ def test_every_library_that_is_imported_is_required(folders, files):
     names = {name: where for name, where in imported(*folders).items() if name not in own | comfyui | OPTIONAL}
     lacking = {name: where for name, where in names.items() if DISTRIBUTIONS.get(name, name).lower() not in required(*files)}
     assert names and lacking == {}
+
+
+def test_a_user_of_comfyui_keeps_what_is_installed():
+    """No library of ComfyUI's gets a limit from us, and no build of ONNX Runtime or OpenCV is named: users choose theirs."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    assert {"torch", "numpy", "safetensors"} <= set(lines)
+    assert [line for line in lines if re.search("onnxruntime|opencv|[<=~!]=?(?<!>=)[0-9]", line)] == []
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("python", "numpy"),
+    [("3.10", "numpy<2"), ("3.10", "numpy>=2"), ("3.12", "numpy<2"), ("3.12", "numpy>=2"), ("3.13", "numpy>=2")],
+)
+def test_they_install_with_the_numpy_that_is_there(python, numpy):
+    lines = [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").split() if line != "torch"]
+    options = ["-q", "-", "--python-version", python, "--no-header", "--no-build", "--no-config"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", *options]
+    done = subprocess.run(command, input="\n".join([*lines, numpy]), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (found,) = re.findall(r"^numpy==(\d+)\.", done.stdout, re.MULTILINE)
+    assert (int(found) < 2) == (numpy == "numpy<2")
 
 
 def test_a_library_that_is_not_required_is_seen(tmp_path, monkeypatch):
