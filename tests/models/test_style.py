@@ -14,9 +14,10 @@ from facegen.models import style
 from facegen.models.identity.layer_weights import parse_layer_weights
 from facegen.models.style import PLAIN, find_style, load_style, style_files
 from facegen.standalone.cli.generate import add_arguments
+from node_source import LANGUAGES
 from pack import ROOT
 
-HELP = {"English": "FaceGenStyle.md", "Chinese": "FaceGenStyle/zh.md", "Japanese": "FaceGenStyle/ja.md"}
+HELP = {"en": "FaceGenStyle.md"} | {language: f"FaceGenStyle/{language}.md" for language in LANGUAGES}
 
 
 def lacking(name, path):
@@ -76,7 +77,7 @@ def test_one_more_style_needs_one_file_and_its_words(with_a_sixth):
     assert list(style_files()) == [*STYLES, "watercolour"]
     assert find_style("watercolour").positive("a cat") == "watercolour painting of a cat, soft washes"
     told = list(lacking("watercolour", style_files()["watercolour"]))
-    assert len(told) == 7 and [language for language in HELP if sum(language in line for line in told) != 2] == []
+    assert len(told) == 7 and [language for language in HELP if sum(f"the {language} help" in line for line in told) != 2] == []
 
 
 def test_one_more_style_is_offered_by_the_command_line(with_a_sixth):
