@@ -17,6 +17,7 @@ from facegen.standalone.cli.generate import add_arguments
 from node_source import LANGUAGES
 from pack import ROOT
 
+NEW = "a-style-of-tomorrow"
 HELP = {"en": "FaceGenStyle.md"} | {language: f"FaceGenStyle/{language}.md" for language in LANGUAGES}
 
 
@@ -45,13 +46,14 @@ def lacking(name, path):
 
 
 @pytest.fixture
-def with_a_sixth(tmp_path, monkeypatch):
-    """The pack with one more style, of which there is nothing but the JSON file."""
+def with_one_more(tmp_path, monkeypatch):
+    """The pack with one more style, of which there is nothing but the JSON file. Gives the names of the others."""
     folder = shutil.copytree(style.BUILT_IN, tmp_path / "styles")
     data = {"prompt": "watercolour painting of {prompt}, soft washes", "negative": "photo", "description": "Wet on wet."}
-    (folder / "watercolour.json").write_text(json.dumps(data | {"faceid": {"weight": 0.8, "s_scale": 0.4}}))
+    (folder / f"{NEW}.json").write_text(json.dumps(data | {"faceid": {"weight": 0.8, "s_scale": 0.4}}))
+    known = list(style_files())
     monkeypatch.setattr(style, "BUILT_IN", folder)
-    return folder
+    return known
 
 
 def test_the_contract_s_styles_come_first_in_its_order():
@@ -73,18 +75,18 @@ def test_every_style_of_the_pack_makes_prompts(name):
     assert len(parse_layer_weights(style.layer_weights, 16)) == 16
 
 
-def test_one_more_style_needs_one_file_and_its_words(with_a_sixth):
-    assert list(style_files()) == [*STYLES, "watercolour"]
-    assert find_style("watercolour").positive("a cat") == "watercolour painting of a cat, soft washes"
-    told = list(lacking("watercolour", style_files()["watercolour"]))
+def test_one_more_style_needs_one_file_and_its_words(with_one_more):
+    assert sorted(style_files()) == sorted([*with_one_more, NEW]) and tuple(style_files())[: len(STYLES)] == STYLES
+    assert find_style(NEW).positive("a cat") == "watercolour painting of a cat, soft washes"
+    told = list(lacking(NEW, style_files()[NEW]))
     assert len(told) == 7 and [language for language in HELP if sum(f"the {language} help" in line for line in told) != 2] == []
 
 
-def test_one_more_style_is_offered_by_the_command_line(with_a_sixth):
+def test_one_more_style_is_offered_by_the_command_line(with_one_more):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    given = parser.parse_args(["--face", "f.jpg", "--prompt", "x", "--style", "watercolour"])
-    assert FaceGenRequest(given.prompt, given.face_image, style=given.style).style == "watercolour"
+    given = parser.parse_args(["--face", "f.jpg", "--prompt", "x", "--style", NEW])
+    assert FaceGenRequest(given.prompt, given.face_image, style=given.style).style == NEW
 
 
 def test_a_style_that_is_not_there_is_named_with_those_that_are():
