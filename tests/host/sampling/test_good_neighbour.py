@@ -7,23 +7,15 @@ import pytest
 import torch
 
 import comfy_unets
-from facegen.models.face.embeds import FaceEmbeds
-from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from facegen.nodes.host.attention_patch import FaceIDPatch
-from faceid_files import faceid_state, save
+from facegen.nodes.host.sampling.attention_patch import FaceIDPatch
 
 MIDDLE = ("middle", 0, 0)
 
 
 @pytest.fixture(scope="module")
-def patched(run, tmp_path_factory):
+def patched(apply):
     """An SD1.5 model with a face on it."""
-    adapter = FaceIDAdapter(
-        save(faceid_state(comfy_unets.WIDTHS, clip_dim=None), tmp_path_factory.mktemp("faceid") / "adapter.safetensors")
-    )
-    face = FaceEmbeds(torch.randn(1, 512, generator=torch.Generator().manual_seed(3)))
-    inputs = {"model": comfy_unets.sd15(), "faceid": adapter, "face_embeds": face, "lora_strength": 0.0}
-    return run("FaceGenApplyFaceID", **inputs)[0]
+    return apply()
 
 
 def stack(model):
