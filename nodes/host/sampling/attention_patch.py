@@ -17,8 +17,9 @@ from ....models.identity.blocks import CrossAttention
 from ....models.identity.faceid.adapter import FaceIDAdapter
 from ....models.identity.layer_weights import parse_layer_weights
 from ..reports import warn
-from .conditionings import BLOCKS, KEY, WINDOWS, watch
+from .conditionings import KEY, WINDOWS, watch
 from .mask_region import Region
+from .neighbours import APPLIED, BLOCKS, FACES, before
 from .rows import Chunks, Options, chunks
 
 LORA_ATTACHMENT = "facegen.faceid_lora"
@@ -64,16 +65,17 @@ def apply_faceid(
     if window is not None:
         options[WINDOWS] = (*options.get(WINDOWS, ()), window.range)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()  # in which the model computes
-    replaced = options.get("patches_replace", {}).get("attn2", {})
+    replaced, faces = options.get("patches_replace", {}).get("attn2", {}), dict(options.get(FACES, {}))
     for block, (key, value) in zip(blocks, keys_values, strict=True):
         if weight * weights[block.depth] == 0:
             continue
         identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
         identity.to(dtype)
-        # The host looks for an entry of this transformer layer first, then for one of the whole block.
-        previous = replaced.get(block.key, replaced.get(block.key[:2]))
-        patch = FaceIDPatch(identity, window, region, previous, alone=block.key not in replaced)
+        previous, alone = before(block.key, faces, replaced), block.key not in replaced
+        patch = FaceIDPatch(identity, window, region, previous, alone=alone)
         patched.set_model_attn2_replace(patch, *block.key)
+        faces[block.key] = patch
+    patched.model_options["transformer_options"][FACES] = faces
     return patched
 
 
@@ -195,7 +197,16 @@ class FaceIDPatch:
         self.added = list(added)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
-        out: Tensor = self._without_face(q, k, v, extra_options)
+        extra_options[APPLIED] = True
+        return self._added(self._without_face(q, k, v, extra_options), q, k, v, extra_options)
+
+    def onto(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
+        """The block's attention `out`, by whatever took our place, plus this face and ours before it."""
+        if isinstance(self.previous, FaceIDPatch):
+            out = self.previous.onto(out, q, k, v, extra_options)
+        return self._added(out, q, k, v, extra_options)
+
+    def _added(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
         call = chunks(extra_options, len(q))
         if self.window is None or self.window.open(call, extra_options["sigmas"]):
             face = self.identity(q, call.sides, call.latents)

@@ -11,13 +11,14 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from .neighbours import beside
 from .row_changes import followed
 from .rows import CHUNKS, Chunks, Crop, Options, by_place, unknown_rows
 from .windows import HOST_WINDOW, Lines, animatediff_window, host_window
 
 KEY = "facegen"
 SIDE, WHOLE = "facegen_side", "facegen_whole"  # in a conditioning
-WINDOWS, LISTED, BLOCKS = "facegen_windows", "facegen_listed", "facegen_blocks"  # in transformer_options
+WINDOWS, LISTED = "facegen_windows", "facegen_listed"  # in transformer_options
 
 
 def watch(model: Any) -> None:
@@ -130,11 +131,5 @@ def _resolve(
     options = transformer_options or {}
     if LISTED in options:
         known = {name: value for name, value in options.items() if name != LISTED}
-        options = {**known, CHUNKS: options[LISTED].chunks(options, tuple(x.shape)), BLOCKS: _for_whole_blocks(options)}
-    return executor(x, t, c_concat, c_crossattn, control, followed(options), **kwargs)
-
-
-def _for_whole_blocks(options: Options) -> dict[tuple[str, int], Any]:
-    """Replacements of a whole block's attention, which the host passes over where a transformer layer has one of its own."""
-    replaced = options.get("patches_replace", {}).get("attn2", {})
-    return {key: patch for key, patch in replaced.items() if len(key) == 2}
+        options = {**known, CHUNKS: options[LISTED].chunks(options, tuple(x.shape))}
+    return executor(x, t, c_concat, c_crossattn, control, followed(beside(options)), **kwargs)

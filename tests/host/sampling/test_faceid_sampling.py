@@ -40,6 +40,16 @@ def test_self_attention_guidance_asks_again_for_the_negative_conditioning(apply,
     assert set(sides) == {(1, 0), (1,)}
 
 
+def test_a_guider_with_two_models_gives_the_face_to_the_positive_conditioning(apply, sides):
+    """It asks for the negative conditioning in a list of its own, copied before the first step."""
+    if not hasattr(custom_sampler, "Guider_DualModel"):
+        pytest.skip("this ComfyUI has no guider with two models")
+    patched = apply()
+    dual = guider(patched, lambda model: custom_sampler.Guider_DualModel(model, patched.clone()))
+    assert relative_error(sample(dual), sample(guider(patched))) < 1e-5
+    assert {(0,), (1,)} < set(sides)
+
+
 def test_without_guidance_there_is_one_conditioning(apply, sides, model):
     free = sample(guider(apply(), cfg=(1.0,)))
     assert set(sides) == {(0,)}
@@ -180,8 +190,25 @@ def test_other_kinds_of_model(apply, unet, sampling, settings, percents):
 ONE_LEVEL = {"num_res_blocks": [1], "channel_mult": (1,), "transformer_depth": [1], "transformer_depth_output": [1, 1]}
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(model, adapter) of one level: four blocks."""
+    state = faceid_state([32] * 4, clip_dim=None)
+    return comfy_unets.sd15(**ONE_LEVEL), FaceIDAdapter(save(state, tmp_path_factory.mktemp("faceid") / "small.safetensors"))
+
+
+@pytest.mark.parametrize("percents", [(0.0, 1.0), (0.2, 0.8)], ids=["whole", "range"])
+def test_every_sampler_of_this_host(run, small, sides, percents):
+    inputs = {"face_embeds": face(), "lora_strength": 0.0, "start_percent": percents[0], "end_percent": percents[1]}
+    patched = run("FaceGenApplyFaceID", model=small[0], faceid=small[1], **inputs)[0]
+    for name in comfy.samplers.SAMPLER_NAMES:
+        sides.clear()
+        generated = sample(guider(patched), steps=4, sampler=name, size=(4, 4))
+        assert generated.isfinite().all() and set(sides) == {(1, 0)}, name
+
+
 @pytest.mark.parametrize(("settings", "graphs"), [({}, 1), ({"end_percent": 0.5}, 2)], ids=["whole", "percent range"])
-def test_a_compiled_model(run, tmp_path, monkeypatch, settings, graphs):
+def test_a_compiled_model(run, small, monkeypatch, settings, graphs):
     """FaceID compiles into the UNet's one graph; with a percent range there is one graph with the face and one without."""
     import comfy.ldm.modules.attention as attention
     from comfy_api.torch_helpers import set_torch_compile_wrapper
@@ -190,9 +217,8 @@ def test_a_compiled_model(run, tmp_path, monkeypatch, settings, graphs):
 
     for module in (attention, attention_patch):  # the host's choice for a CPU can't be compiled in one piece
         monkeypatch.setattr(module, "optimized_attention", attention.attention_pytorch)
-    adapter = FaceIDAdapter(save(faceid_state([32] * 4, clip_dim=None), tmp_path / "adapter.safetensors"))
-    small = comfy_unets.sd15(**ONE_LEVEL)
-    patched = run("FaceGenApplyFaceID", model=small, faceid=adapter, face_embeds=face(), **settings)[0]
+    model, adapter = small
+    patched = run("FaceGenApplyFaceID", model=model, faceid=adapter, face_embeds=face(), **settings)[0]
     counters = torch._dynamo.utils.counters
 
     def compiled(patcher, steps):
@@ -202,7 +228,7 @@ def test_a_compiled_model(run, tmp_path, monkeypatch, settings, graphs):
         generated = [sample(guider(made), steps=n) for n in steps]
         return generated[0], counters["frames"]["ok"], dict(counters["graph_break"])
 
-    _, plain, _ = compiled(small, [4])
+    _, plain, _ = compiled(model, [4])
     generated, frames, breaks = compiled(patched, [4, 12])
     assert relative_error(generated, sample(guider(patched), steps=4)) < 1e-5
     assert 0 < frames <= graphs * plain and breaks == {}

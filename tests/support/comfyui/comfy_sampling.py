@@ -33,7 +33,8 @@ def guider(model, kind=comfy.samplers.CFGGuider, conds=None, cfg=(3.0,)):
 def sample(guided, steps=2, size=(8, 8), batch=1, sampler="euler", scheduler="normal"):
     noise = torch.randn(batch, 4, *size, generator=torch.Generator().manual_seed(5))
     sigmas = comfy.samplers.calculate_sigmas(guided.model_patcher.get_model_object("model_sampling"), scheduler, steps)
-    return guided.sample(noise, torch.zeros_like(noise), comfy.samplers.sampler_object(sampler), sigmas, disable_pbar=True)
+    made = comfy.samplers.sampler_object(sampler)
+    return guided.sample(noise, torch.zeros_like(noise), made, sigmas, disable_pbar=True, seed=7)
 
 
 def windowed(model, length, overlap=0, schedule="standard_static", windows=None, **handler):
