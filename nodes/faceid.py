@@ -20,8 +20,8 @@ from ..models.face.embeds import FaceEmbeds
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
 from .host import combos
-from .host.attention_patch import apply_faceid
 from .host.cures import RECOGNISER
+from .host.sampling.attention_patch import apply_faceid
 from .widgets import S_SCALE, widget
 
 FOLDER = "ipadapter"

@@ -17,10 +17,10 @@ from ..models.safety.checking import SafetyChecker
 from ..models.style import PLAIN, FaceStyle
 from . import types
 from .faceid import APPLY_CURES
-from .host.attention_patch import apply_faceid
 from .host.best_of import Latent, best_of
 from .host.cures import CHECKER, FACE_PACK, PICTURES
 from .host.safe_output import hide_unsafe, without_previews
+from .host.sampling.attention_patch import apply_faceid
 from .widgets import S_SCALE, widget
 
 

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+KEPT_LAYOUTS = 16  # a sampling has a few; windows that move in each step would have ever more
+
 
 class IdentityAttention:
-    """Keys and values of a face, kept once, on the device and in the dtype of the queries.
+    """Keys and values of a face, with a copy on each device and in each dtype that queries come in.
 
     key, value  [2, m, tokens, width]: side 0 conditional, 1 unconditional; m identities, one for all or one per latent.
     heads       number of attention heads.
@@ -20,53 +22,89 @@ class IdentityAttention:
 
     def __init__(self, key: Tensor, value: Tensor, heads: int, weight: float = 1.0):
         # Unconditional first, as hosts batch the two: what a step needs is then a view.
-        self.key, self.value = (
-            torch.unflatten(t.flip(0), -1, (heads, -1)).transpose(2, 3).contiguous() for t in (key, value * weight)
-        )
-        self._lay_out_usual()
+        key, value = (torch.unflatten(t.flip(0), -1, (heads, -1)).transpose(2, 3).contiguous() for t in (key, value * weight))
+        self._settle(key, value)
 
     def __call__(self, q: Tensor, sides: Sequence[int], latents: Sequence[int] | None = None) -> Tensor:
         """What to add to the block's attention.
 
         q        [batch, length, width]: queries, the batch being len(sides) chunks of equal size.
         sides    for each chunk 0 if it is conditional, 1 if unconditional.
-        latents  numbers of a chunk's latents, which say whose face each gets; from 0 if not given.
+        latents  for each row of the batch the number of its latent, which says whose face it gets; if not given, each
+                 chunk's are numbered from 0.
         """
         batch, length, width = q.shape
-        if self.key.device != q.device or self.key.dtype != q.dtype:
-            self.to(q)
-        one = self.key.shape[1] == 1
-        latents = None if one else tuple(latents or range(batch // len(sides)))
-        layout = (tuple(sides), latents)
-        if layout not in self._layouts:  # more than one where conditional and unconditional runs alternate
-            self._layouts[layout] = [self._lay_out(t, sides, latents) for t in (self.key, self.value)]
-        key, value = self._layouts[layout]
+        # Several devices may ask at once, each in a thread of its own: what they share is only ever added to.
+        copies = self._copies.get((q.device, q.dtype)) or self._copy(q.device, q.dtype)
+        if copies.one_face:
+            latents = None
+        elif latents is None:
+            latents = tuple(range(batch // len(sides))) * len(sides)
+        key, value = copies.laid_out(tuple(sides), None if latents is None else tuple(latents))
         rows, heads = key.shape[:2]
         # Latents with the same face lie end to end in one row, so its keys need no copy for each.
         q = q.view(rows, batch // rows * length, heads, width // heads).transpose(1, 2)
         return F.scaled_dot_product_attention(q, key, value).transpose(1, 2).reshape(batch, length, width)
 
-    def _lay_out_usual(self) -> None:
-        """The usual layouts of one face for all, made here so that a compiled step finds them and is not compiled again."""
-        self._layouts: dict[tuple[object, ...], list[Tensor]] = {}
-        if self.key.shape[1] == 1:
-            for sides in ((1, 0), (1,), (0,)):
-                self._layouts[sides, None] = [self._lay_out(t, sides, None) for t in (self.key, self.value)]
+    # What is kept must not lie in the memory of a compiled or captured graph.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _copy(self, device: torch.device, dtype: torch.dtype) -> "_Copies":
+        return self._copies.setdefault((device, dtype), _Copies(*(t.to(device, dtype) for t in self._home)))
+
+    def _settle(self, key: Tensor, value: Tensor) -> None:
+        self._home = (key, value)
+        self._copies = {(key.device, key.dtype): _Copies(key, value)}
+
+    def tensors(self) -> list[Tensor]:
+        """All that is kept: keys, values and how they are laid out, which is mostly views of them."""
+        return [t for copies in self._copies.values() for t in copies.tensors()]
+
+    def to(self, where: torch.device | torch.dtype) -> None:
+        """Be ready on a device; back on the one of its own, nothing stays on others. Or convert to a dtype for good."""
+        key, value = self._home
+        if isinstance(where, torch.dtype):
+            self._settle(key.to(where), value.to(where))
+            return
+        device = torch.empty(0, device=where).device  # with its number
+        if device == key.device:
+            self._copies = {place: copies for place, copies in self._copies.items() if place[0] == device}
+        elif (device, key.dtype) not in self._copies:
+            self._copy(device, key.dtype)
+
+
+class _Copies:
+    """Keys and values [2, m, heads, tokens, d] on one device, and as the rows of a call need them."""
+
+    def __init__(self, key: Tensor, value: Tensor):
+        self.key, self.value = key, value
+        self.one_face = key.shape[1] == 1
+        self._layouts = self._usual()
+
+    def laid_out(self, sides: tuple[int, ...], latents: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
+        """Key and value [rows, heads, tokens, d], a row for each chunk or, with several faces, for each row of the batch."""
+        return self._layouts.get((sides, latents)) or self._new(sides, latents)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _new(self, sides: tuple[int, ...], latents: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
+        if len(self._layouts) >= KEPT_LAYOUTS:
+            self._layouts = self._usual()
+        made = self._lay_out(self.key, sides, latents), self._lay_out(self.value, sides, latents)
+        self._layouts[sides, latents] = made
+        return made
+
+    def _usual(self) -> dict[tuple[object, ...], tuple[Tensor, Tensor]]:
+        """The usual layouts of one face for all, so that a compiled step finds them and is not compiled again."""
+        usual = ((1, 0), (1,), (0,)) if self.one_face else ()
+        return {(sides, None): (self._lay_out(self.key, sides), self._lay_out(self.value, sides)) for sides in usual}
 
     @staticmethod
-    def _lay_out(t: Tensor, sides: Sequence[int], latents: Sequence[int] | None) -> Tensor:
-        """[2, m, heads, tokens, d] -> [rows, heads, tokens, d], a row for each chunk or, with m faces, for each latent."""
+    def _lay_out(t: Tensor, sides: Sequence[int], latents: Sequence[int] | None = None) -> Tensor:
         order = [1 - side for side in sides]
         if latents is None:
             t = t[:, 0]
             return t[order[0] : order[-1] + 1] if order in ([0], [1], [0, 1]) else t[order]
-        return torch.cat([t[side, [number % t.shape[1] for number in latents]] for side in order])
+        per_chunk = len(latents) // len(sides)
+        return t[[side for side in order for _ in range(per_chunk)], [number % t.shape[1] for number in latents]]
 
     def tensors(self) -> list[Tensor]:
-        """All that is kept: keys, values and how they are laid out, which is mostly views of them."""
         return [self.key, self.value, *(t for pair in self._layouts.values() for t in pair)]
-
-    def to(self, like: Tensor | torch.device | torch.dtype) -> None:
-        """Move or convert keys and values; nothing stays where or as it was."""
-        self.key, self.value = self.key.to(like), self.value.to(like)
-        self._lay_out_usual()

@@ -61,8 +61,11 @@ class NarrowSD15(comfy.supported_models.SD15):
         return self.prediction
 
 
-def load_model(folder: Path) -> Any:
-    """MODEL. Raises TinyFilesError, as the other loaders do, for a file that is damaged or not the pack's own."""
+def load_model(folder: Path, disable_dynamic: bool = True) -> Any:
+    """MODEL, loaded whole, whatever the host asks of `disable_dynamic`: four million weights are not worth moving in parts.
+
+    Raises TinyFilesError, as the other loaders do, for a file that is damaged or not the pack's own.
+    """
     file = folder / tiny_files.UNET
     config = NarrowSD15(_unet_config(folder / tiny_files.UNET_CONFIG), _scheduler(folder / tiny_files.SCHEDULER))
     in_diffusers = {ours: theirs for theirs, ours in comfy.utils.unet_to_diffusers(config.unet_config).items()}
@@ -77,7 +80,9 @@ def load_model(folder: Path) -> Any:
     offload = management.unet_offload_device()
     model = model.to(offload)
     model.load_model_weights(state, "")
-    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
+    patcher = comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
+    patcher.cached_patcher_init = (load_model, (folder,))  # how newer hosts load it once more, for another device
+    return patcher
 
 
 def _scheduler(file: Path) -> Config:

@@ -59,6 +59,21 @@ def test_the_unet_predicts_as_in_diffusers(loaded, pipe, timestep):
     assert error(unet(x, t, context=context), pipe.unet(x, t, context).sample) < 1e-3
 
 
+def test_the_host_loads_it_once_more_for_another_device(loaded):
+    model = loaded["model"]
+    if not hasattr(model, "deepclone_multigpu"):
+        pytest.skip("this ComfyUI works on one device")
+    x, t, context = (
+        noise(2, 4, 16, 16),
+        torch.tensor([500.0] * 2),
+        noise(2, 77, model.model.model_config.unet_config["context_dim"]),
+    )
+    wanted = model.model.diffusion_model(x, t, context=context)
+    for other in (model.deepclone_multigpu(new_load_device=torch.device("cpu", 0)), model.clone(force_deepcopy=True)):
+        assert other.model is not model.model
+        assert torch.equal(other.model.diffusion_model(x, t, context=context), wanted)
+
+
 def test_schedule_and_prediction_are_those_of_the_files(loaded, pipe):
     """One step down to the clean latents, from each noise level."""
     model, betas = loaded["model"].model, pipe.scheduler

@@ -1,6 +1,5 @@
 """FaceID under real samplers and guiders: whatever order, number, size and kind of conditionings they make."""
 
-import inspect
 import logging
 
 import comfy.model_management
@@ -11,65 +10,9 @@ import pytest
 import torch
 
 import comfy_unets
-from facegen.models.identity.attention import IdentityAttention
+from comfy_sampling import NEGATIVE, POSITIVE, face, guider, prompt, sample
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from faceid_files import faceid_state, random_faces, relative_error, save
-
-
-def face(seed=3, n=1, **kwargs):
-    return random_faces(n, clip=None, seed=seed, **kwargs)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return comfy_unets.sd15()
-
-
-@pytest.fixture(scope="module")
-def adapter(tmp_path_factory):
-    state = faceid_state(comfy_unets.WIDTHS, clip_dim=None)
-    return FaceIDAdapter(save(state, tmp_path_factory.mktemp("faceid") / "adapter.safetensors"))
-
-
-@pytest.fixture
-def apply(run, model, adapter):
-    def apply(to=None, faces=None, **inputs):
-        inputs = {"lora_strength": 0.0, **inputs}
-        return run("FaceGenApplyFaceID", model=to or model, faceid=adapter, face_embeds=faces or face(), **inputs)[0]
-
-    return apply
-
-
-@pytest.fixture
-def sides(monkeypatch):
-    """What each call of a block's face took the chunks for."""
-    seen, call = [], IdentityAttention.__call__
-    monkeypatch.setattr(
-        IdentityAttention,
-        "__call__",
-        lambda self, q, sides, *latents: seen.append(tuple(sides)) or call(self, q, sides, *latents),
-    )
-    return seen
-
-
-def prompt(seed, **extra):
-    return [[torch.randn(1, 7, 768, generator=torch.Generator().manual_seed(seed)), extra]]
-
-
-POSITIVE, NEGATIVE = 11, 12
-
-
-def guider(model, kind=comfy.samplers.CFGGuider, conds=None, cfg=(3.0,)):
-    made = kind(model)
-    made.set_conds(*(conds or (prompt(POSITIVE), prompt(NEGATIVE))))
-    made.set_cfg(*cfg)
-    return made
-
-
-def sample(guided, steps=2, size=(8, 8), batch=1, sampler="euler", scheduler="normal"):
-    noise = torch.randn(batch, 4, *size, generator=torch.Generator().manual_seed(5))
-    sigmas = comfy.samplers.calculate_sigmas(guided.model_patcher.get_model_object("model_sampling"), scheduler, steps)
-    return guided.sample(noise, torch.zeros_like(noise), comfy.samplers.sampler_object(sampler), sigmas, disable_pbar=True)
+from faceid_files import faceid_state, relative_error, save
 
 
 def test_dual_cfg_gives_the_face_to_the_positive_conditioning(apply):
@@ -95,6 +38,16 @@ def test_self_attention_guidance_asks_again_for_the_negative_conditioning(apply,
     )
     sample(guider(patched), size=(16, 16), steps=1)
     assert set(sides) == {(1, 0), (1,)}
+
+
+def test_a_guider_with_two_models_gives_the_face_to_the_positive_conditioning(apply, sides):
+    """It asks for the negative conditioning in a list of its own, copied before the first step."""
+    if not hasattr(custom_sampler, "Guider_DualModel"):
+        pytest.skip("this ComfyUI has no guider with two models")
+    patched = apply()
+    dual = guider(patched, lambda model: custom_sampler.Guider_DualModel(model, patched.clone()))
+    assert relative_error(sample(dual), sample(guider(patched))) < 1e-5
+    assert {(0,), (1,)} < set(sides)
 
 
 def test_without_guidance_there_is_one_conditioning(apply, sides, model):
@@ -150,47 +103,6 @@ def test_a_guider_with_names_of_its_own(apply):
             )
 
     assert relative_error(sample(guider(apply(), Named)), sample(guider(apply()))) < 1e-6
-
-
-@pytest.mark.parametrize("kind", ["people", "masks", "dual"])
-def test_context_windows(apply, kind):
-    """Windows of two pictures that don't overlap change nothing where pictures don't see each other."""
-    context_windows = pytest.importorskip("comfy.context_windows")
-    several = {
-        "people": {"faces": face(n=4, per_image=True)},
-        "masks": {"mask": torch.rand(4, 16, 16, generator=torch.Generator().manual_seed(1)).round()},
-        "dual": {},
-    }
-    patched = apply(**several[kind])
-    windowed = patched.clone()
-    schedule = context_windows.get_matching_context_schedule(context_windows.ContextSchedules.STATIC_STANDARD)
-    fuse = context_windows.get_matching_fuse_method(context_windows.ContextFuseMethods.FLAT)
-    handler = context_windows.IndexListContextHandler(schedule, fuse, context_length=2, context_overlap=0, dim=0)
-    handler.set_step = lambda *args, **kwargs: setattr(handler, "_step", 0)  # 0.3.64 takes a batch of sigmas for one
-    windowed.model_options["context_handler"] = handler
-    dual = (custom_sampler.Guider_DualCFG, (prompt(POSITIVE), prompt(20), prompt(NEGATIVE)), (3.0, 2.0, False))
-    arguments = dual if kind == "dual" else ()
-    given, expected = (sample(guider(m, *arguments), batch=4) for m in (windowed, patched))
-    assert relative_error(given, expected) < 1e-5
-
-
-def test_an_anchor_before_a_window_is_the_latent_that_it_is(apply):
-    """A window of two may arrive as three: the newest host puts the frame before it in front, as an anchor."""
-    context_windows = pytest.importorskip("comfy.context_windows")
-    if "causal_window_fix" not in inspect.signature(context_windows.IndexListContextHandler).parameters:
-        pytest.skip("this ComfyUI has no anchors")
-    patched = apply(faces=face(n=4, per_image=True))
-    windowed = patched.clone()
-    schedule = context_windows.get_matching_context_schedule(context_windows.ContextSchedules.STATIC_STANDARD)
-    fuse = context_windows.get_matching_fuse_method(context_windows.ContextFuseMethods.FLAT)
-    handler = context_windows.IndexListContextHandler(
-        schedule, fuse, context_length=2, context_overlap=1, dim=0, causal_window_fix=True
-    )
-    windowed.model_options["context_handler"] = handler
-    given, expected = (sample(guider(m), batch=4) for m in (windowed, patched))
-    assert relative_error(given, expected) < 1e-5
-    other = apply(faces=face(n=4, per_image=True, seed=8))
-    assert relative_error(sample(guider(other), batch=4), expected) > 1e-3  # it would be seen
 
 
 def tiles(model, together):
@@ -278,19 +190,35 @@ def test_other_kinds_of_model(apply, unet, sampling, settings, percents):
 ONE_LEVEL = {"num_res_blocks": [1], "channel_mult": (1,), "transformer_depth": [1], "transformer_depth_output": [1, 1]}
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(model, adapter) of one level: four blocks."""
+    state = faceid_state([32] * 4, clip_dim=None)
+    return comfy_unets.sd15(**ONE_LEVEL), FaceIDAdapter(save(state, tmp_path_factory.mktemp("faceid") / "small.safetensors"))
+
+
+@pytest.mark.parametrize("percents", [(0.0, 1.0), (0.2, 0.8)], ids=["whole", "range"])
+def test_every_sampler_of_this_host(run, small, sides, percents):
+    inputs = {"face_embeds": face(), "lora_strength": 0.0, "start_percent": percents[0], "end_percent": percents[1]}
+    patched = run("FaceGenApplyFaceID", model=small[0], faceid=small[1], **inputs)[0]
+    for name in comfy.samplers.SAMPLER_NAMES:
+        sides.clear()
+        generated = sample(guider(patched), steps=4, sampler=name, size=(4, 4))
+        assert generated.isfinite().all() and set(sides) == {(1, 0)}, name
+
+
 @pytest.mark.parametrize(("settings", "graphs"), [({}, 1), ({"end_percent": 0.5}, 2)], ids=["whole", "percent range"])
-def test_a_compiled_model(run, tmp_path, monkeypatch, settings, graphs):
+def test_a_compiled_model(run, small, monkeypatch, settings, graphs):
     """FaceID compiles into the UNet's one graph; with a percent range there is one graph with the face and one without."""
     import comfy.ldm.modules.attention as attention
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
-    from facegen.nodes.host import attention_patch
+    from facegen.nodes.host.sampling import attention_patch
 
     for module in (attention, attention_patch):  # the host's choice for a CPU can't be compiled in one piece
         monkeypatch.setattr(module, "optimized_attention", attention.attention_pytorch)
-    adapter = FaceIDAdapter(save(faceid_state([32] * 4, clip_dim=None), tmp_path / "adapter.safetensors"))
-    small = comfy_unets.sd15(**ONE_LEVEL)
-    patched = run("FaceGenApplyFaceID", model=small, faceid=adapter, face_embeds=face(), **settings)[0]
+    model, adapter = small
+    patched = run("FaceGenApplyFaceID", model=model, faceid=adapter, face_embeds=face(), **settings)[0]
     counters = torch._dynamo.utils.counters
 
     def compiled(patcher, steps):
@@ -300,7 +228,7 @@ def test_a_compiled_model(run, tmp_path, monkeypatch, settings, graphs):
         generated = [sample(guider(made), steps=n) for n in steps]
         return generated[0], counters["frames"]["ok"], dict(counters["graph_break"])
 
-    _, plain, _ = compiled(small, [4])
+    _, plain, _ = compiled(model, [4])
     generated, frames, breaks = compiled(patched, [4, 12])
     assert relative_error(generated, sample(guider(patched), steps=4)) < 1e-5
     assert 0 < frames <= graphs * plain and breaks == {}

@@ -7,23 +7,17 @@ import pytest
 import torch
 
 import comfy_unets
-from facegen.models.face.embeds import FaceEmbeds
-from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from facegen.nodes.host.attention_patch import FaceIDPatch
-from faceid_files import faceid_state, save
+from comfy_sampling import POSITIVE, RegionalPrompts, face, guider, prompt, sample, windowed
+from facegen.nodes.host.sampling.attention_patch import FaceIDPatch
+from faceid_files import relative_error
 
 MIDDLE = ("middle", 0, 0)
 
 
 @pytest.fixture(scope="module")
-def patched(run, tmp_path_factory):
+def patched(apply):
     """An SD1.5 model with a face on it."""
-    adapter = FaceIDAdapter(
-        save(faceid_state(comfy_unets.WIDTHS, clip_dim=None), tmp_path_factory.mktemp("faceid") / "adapter.safetensors")
-    )
-    face = FaceEmbeds(torch.randn(1, 512, generator=torch.Generator().manual_seed(3)))
-    inputs = {"model": comfy_unets.sd15(), "faceid": adapter, "face_embeds": face, "lora_strength": 0.0}
-    return run("FaceGenApplyFaceID", **inputs)[0]
+    return apply()
 
 
 def stack(model):
@@ -33,22 +27,34 @@ def stack(model):
     return clone
 
 
-def test_chained_and_taken_away_twenty_times_the_first_model_is_as_it_was(patched):
+def alive():
+    """(patches, tensors) of this process."""
+    gc.collect()
+    things = gc.get_objects()
+    return sum(type(thing) is FaceIDPatch for thing in things), sum(type(thing) is torch.Tensor for thing in things)
+
+
+def test_chained_and_taken_away_twenty_times_the_first_model_is_as_it_was(apply, patched):
+    """By other packs and by another face of ours, and sampled each time: on other devices, in windows, in regions."""
     x, context = comfy_unets.inputs()
-    before = comfy_unets.predict(patched, x, context)
+    before, sampled = comfy_unets.predict(patched, x, context), sample(guider(patched), batch=2)
     other = comfy_unets.predict(stack(patched), x, context)
     assert not torch.equal(other, before)
-    count = None
-    for _ in range(20):
-        chained = stack(stack(patched))
+    mask, count = torch.eye(8), None
+    for turn in range(20):
+        if turn == 2:  # all that is kept is there
+            count = alive()
+        chained = stack(apply(to=stack(patched), faces=face(4), mask=mask, end_percent=0.5))
+        chained = windowed(RegionalPrompts([prompt(POSITIVE)[0][0]], mask[None].repeat(2, 1, 1) / 2).onto(chained), 1)
+        if turn in (0, 1, 19):
+            sample(guider(chained), batch=2)
+        chained.model_patches_to(torch.device("meta")), chained.model_patches_to(torch.device("cpu"))
         chained.clone()
         del chained
-        gc.collect()
-        alive = sum(isinstance(thing, FaceIDPatch) for thing in gc.get_objects())
-        count = count or alive
-        assert alive == count
+    assert alive() == count
     assert torch.equal(comfy_unets.predict(stack(patched), x, context), other)
     assert torch.equal(comfy_unets.predict(patched, x, context), before)
+    assert torch.equal(sample(guider(patched), batch=2), sampled)
 
 
 def test_clones_share_keys_and_values(patched):
@@ -57,3 +63,35 @@ def test_clones_share_keys_and_values(patched):
         m.model_options["transformer_options"]["patches_replace"]["attn2"] for m in (patched, stack(patched.clone()))
     )
     assert all(others[key] is not patch and others[key].identity is patch.identity for key, patch in patches.items())
+
+
+def half(q, k, v, options):
+    """Another pack's attention, which calls nothing that was there before."""
+    return q * 0.5
+
+
+@pytest.mark.parametrize("block", [("input", 4), ("input", 4, 0)], ids=["by its block", "by its layer"])
+def test_what_replaces_attention_without_asking_counts_in_either_order(apply, model, block):
+    """Some packs for regional prompts put their own attention into the slot, or name the whole block, which the host passes
+    over where a layer has one of its own: neither the face nor theirs is lost."""
+
+    def onto(patched):
+        clone = patched.clone()
+        clone.set_model_attn2_replace(half, *block)
+        return clone
+
+    def two_faces(to):
+        return apply(to=apply(to=to), faces=face(4))
+
+    expected = sample(guider(two_faces(onto(model))))
+    assert torch.equal(sample(guider(onto(two_faces(model)))), expected)
+    assert torch.equal(sample(guider(apply(to=onto(apply()), faces=face(4)))), expected)
+    for other in (two_faces(model), onto(model), onto(apply())):
+        assert relative_error(sample(guider(other)), expected) > 1e-3
+
+
+def test_a_pack_that_calls_what_was_there_gets_the_face_once(apply):
+    patched, outer = apply(), apply().clone()
+    slot = outer.model_options["transformer_options"]["patches_replace"]["attn2"][MIDDLE]
+    outer.set_model_attn2_replace(lambda *args: slot(*args) * 1.0, *MIDDLE)
+    assert torch.equal(sample(guider(outer)), sample(guider(patched)))

@@ -20,15 +20,16 @@ def free_port() -> int:
 
 
 class ComfyServer:
-    def __init__(self, base: Path):
-        self.base, self.port = base, free_port()
+    def __init__(self, base: Path, *flags: str):
+        """`flags` say where it computes: on the CPU unless they do."""
+        self.base, self.port, self.flags = base, free_port(), flags or ("--cpu",)
         self.log = base / f"server-{self.port}.log"
 
     def __enter__(self):
         command = [
             sys.executable,
             "main.py",
-            "--cpu",
+            *self.flags,
             "--listen",
             "127.0.0.1",
             "--port",

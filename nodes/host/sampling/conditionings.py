@@ -6,56 +6,32 @@ handed down: guider -> list of conditionings -> UNet call -> block.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from .neighbours import beside
+from .row_changes import followed
+from .rows import CHUNKS, Chunks, Crop, Options, by_place, unknown_rows
+from .windows import HOST_WINDOW, Lines, animatediff_window, host_window
+
 KEY = "facegen"
-SIDE = "facegen_side"  # in a conditioning
-WINDOWS, LISTED, CHUNKS = "facegen_windows", "facegen_listed", "facegen_chunks"  # in transformer_options
-
-Crop = tuple[float, float, float, float]  # y0, y1, x0, x1 as shares of the picture
-Options = dict[str, Any]  # ComfyUI's model_options or transformer_options
-
-
-class Chunks(NamedTuple):
-    """What one UNet call is made of, chunk by chunk.
-
-    sides    0 conditional, 1 unconditional.
-    crops    the part of the picture that is generated; None for all of it.
-    latents  numbers of a chunk's latents in the whole batch, where a context window takes some of them.
-    tiled    True when another node hands out tiles whose place in the picture isn't told.
-    closed   sigma windows, as (start, end), in which this step doesn't lie; None when that hasn't been looked at.
-    """
-
-    sides: tuple[int, ...]
-    crops: tuple[Crop | None, ...]
-    latents: tuple[int, ...] | None = None
-    tiled: bool = False
-    closed: tuple[tuple[float, float], ...] | None = None
+SIDE, WHOLE = "facegen_side", "facegen_whole"  # in a conditioning
+WINDOWS, LISTED = "facegen_windows", "facegen_listed"  # in transformer_options
 
 
 def watch(model: Any) -> None:
     """Make the UNet calls of this model say what their chunks are. Twice is the same as once."""
-    wrappers = {WrappersMP.PREDICT_NOISE: _name, WrappersMP.CALC_COND_BATCH: _list, WrappersMP.APPLY_MODEL: _resolve}
+    wrappers = {
+        WrappersMP.OUTER_SAMPLE: _name_early,
+        WrappersMP.PREDICT_NOISE: _name,
+        WrappersMP.CALC_COND_BATCH: _list,
+        WrappersMP.APPLY_MODEL: _resolve,
+    }
     for place, wrapper in wrappers.items():
         if not model.get_wrappers(place, KEY):
             model.add_wrapper_with_key(place, KEY, wrapper)
-
-
-def chunks(extra_options: Options) -> Chunks:
-    """The chunks of this call, from what an attention block is told. Called without a guider, 0 is conditional."""
-    if CHUNKS in extra_options:
-        known: Chunks = extra_options[CHUNKS]
-        return known
-    sides = tuple(_by_place(index) for index in extra_options["cond_or_uncond"])
-    return Chunks(sides, (None,) * len(sides))
-
-
-def _by_place(index: int) -> int:
-    return 0 if index == 0 else 1
 
 
 @dataclass
@@ -63,8 +39,9 @@ class _Listed:
     """The conditionings of one call to the model: sides by place in the list, crops by the conditioning's id."""
 
     sides: list[int]
-    batch: int
     size: tuple[int, int]
+    latents: tuple[int, ...]
+    lines: Lines | None = None
     crops: dict[Any, Crop] = field(default_factory=dict)
     _sigma: float | None = None
 
@@ -74,14 +51,17 @@ class _Listed:
         unplaced = len(crops) != len(sides) and len(set(crops)) > 1  # another node took the call apart
         if len(crops) != len(sides):
             crops = crops[:1] * len(sides)
+        latents = (animatediff_window(options) or self.latents) * len(sides)
         # A node that samples in tiles repeats the whole batch, tile after tile.
-        repeats = max(1, shape[0] // (self.batch * len(sides)))
+        repeats, rest = divmod(shape[0], len(latents))
+        if not repeats or rest:
+            raise unknown_rows(shape[0], len(latents), "to the model")
         y0, y1, x0, x1 = crops[0] or (0, 1, 0, 1)
         size = (round((y1 - y0) * self.size[0]), round((x1 - x0) * self.size[1]))
         tiled = unplaced or size != tuple(shape[-2:])
-        latents = _in_window(options.get("context_window"))
-        crops = (None,) * len(crops) if tiled else crops
-        return Chunks(sides * repeats, crops * repeats, latents, tiled, self._closed(options))
+        if tiled:
+            return Chunks(sides * repeats, (None,) * len(sides) * repeats, latents * repeats, None, True, self._closed(options))
+        return Chunks(sides * repeats, crops * repeats, latents * repeats, self.lines, False, self._closed(options))
 
     def _closed(self, options: Options) -> tuple[tuple[float, float], ...]:
         windows = options.get(WINDOWS, ())
@@ -90,33 +70,43 @@ class _Listed:
         return tuple((start, end) for start, end in windows if not end <= self._sigma <= start)
 
 
-def _in_window(window: Any) -> tuple[int, ...] | None:
-    """The numbers of the latents in a context window over the batch, asked of the window itself: beside its own it may hold
-    an anchor. None for no window, or one over another dimension, where each call holds the whole batch."""
-    if window is None or window.dim != 0:
-        return None
-    return tuple(window.get_tensor(torch.arange(max(window.index_list) + 1)).tolist())
+def _name_early(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Around a guider's whole sampling: a guider that copies its conditionings before the first step copies the mark, too."""
+    _mark(executor.class_obj.conds)
+    return executor(*args, **kwargs)
 
 
 def _name(executor: Any, x: Tensor, timestep: Tensor, model_options: Options | None = None, seed: int | None = None) -> Any:
     """Around a guider's step: marks its conditionings, so that copies of them in other lists are known, too."""
-    for name, conds in executor.class_obj.conds.items():
+    _mark(executor.class_obj.conds, tuple(x.shape))
+    return executor(x, timestep, model_options or {}, seed)
+
+
+def _mark(named: dict[str, list[Options]], whole: tuple[int, ...] | None = None) -> None:
+    for name, conds in named.items():
         for cond in conds or ():
             # Dual CFG and Perp-Neg mark what stands in for a negative prompt by its type.
             if "negative" in name or cond.get("prompt_type") == "negative":
                 cond[SIDE] = 1
             elif name == "positive":
                 cond[SIDE] = 0
-    return executor(x, timestep, model_options or {}, seed)
+            if whole:
+                cond[WHOLE] = whole
 
 
 def _list(executor: Any, model: Any, conds: list[Any], x_in: Tensor, timestep: Tensor, model_options: Options) -> Any:
     """Around one evaluation of a list of conditionings, of which a guider may ask several in a step."""
-    sides = [cond[0].get(SIDE, _by_place(place)) if cond else _by_place(place) for place, cond in enumerate(conds)]
-    listed = _Listed(sides, len(x_in), (x_in.shape[-2], x_in.shape[-1]))
-    for cond in (c for each in conds for c in each or () if "area" in c):
-        listed.crops[cond["uuid"]] = _crop(cond["area"], listed.size)
-    options = {**model_options.get("transformer_options", {}), LISTED: listed}
+    sides = [cond[0].get(SIDE, by_place(place)) if cond else by_place(place) for place, cond in enumerate(conds)]
+    options = model_options.get("transformer_options", {})
+    every = [cond for each in conds for cond in each or ()]
+    whole = next((cond[WHOLE] for cond in every if WHOLE in cond), None)
+    retained = getattr(model_options.get("context_handler"), "latent_retain_index_list", [])
+    latents, lines = host_window(options.get(HOST_WINDOW), tuple(x_in.shape), whole, retained)
+    listed = _Listed(sides, (x_in.shape[-2], x_in.shape[-1]), latents, lines)
+    for cond in every:
+        if "area" in cond:
+            listed.crops[cond["uuid"]] = _crop(cond["area"], listed.size)
+    options = {**options, LISTED: listed}
     return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
 
@@ -141,5 +131,5 @@ def _resolve(
     options = transformer_options or {}
     if LISTED in options:
         known = {name: value for name, value in options.items() if name != LISTED}
-        options = {**known, CHUNKS: options[LISTED].chunks(options, x.shape)}
-    return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        options = {**known, CHUNKS: options[LISTED].chunks(options, tuple(x.shape))}
+    return executor(x, t, c_concat, c_crossattn, control, followed(beside(options)), **kwargs)

@@ -10,15 +10,17 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
-from ...errors import FaceGenError
-from ...models.face.embeds import FaceEmbeds
-from ...models.identity.attention import IdentityAttention
-from ...models.identity.blocks import CrossAttention
-from ...models.identity.faceid.adapter import FaceIDAdapter
-from ...models.identity.layer_weights import parse_layer_weights
-from .conditionings import KEY, WINDOWS, Chunks, Options, chunks, watch
+from ....errors import FaceGenError
+from ....models.face.embeds import FaceEmbeds
+from ....models.identity.attention import IdentityAttention
+from ....models.identity.blocks import CrossAttention
+from ....models.identity.faceid.adapter import FaceIDAdapter
+from ....models.identity.layer_weights import parse_layer_weights
+from ..reports import warn
+from .conditionings import KEY, WINDOWS, watch
 from .mask_region import Region
-from .reports import warn
+from .neighbours import APPLIED, BLOCKS, FACES, before
+from .rows import Chunks, Options, chunks
 
 LORA_ATTACHMENT = "facegen.faceid_lora"
 FORWARD_ORDER = ("input", "middle", "output")
@@ -63,15 +65,17 @@ def apply_faceid(
     if window is not None:
         options[WINDOWS] = (*options.get(WINDOWS, ()), window.range)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()  # in which the model computes
-    replaced = options.get("patches_replace", {}).get("attn2", {})
+    replaced, faces = options.get("patches_replace", {}).get("attn2", {}), dict(options.get(FACES, {}))
     for block, (key, value) in zip(blocks, keys_values, strict=True):
         if weight * weights[block.depth] == 0:
             continue
         identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
         identity.to(dtype)
-        # The host looks for an entry of this transformer layer first, then for one of the whole block.
-        previous = replaced.get(block.key, replaced.get(block.key[:2]))
-        patched.set_model_attn2_replace(FaceIDPatch(identity, window, region, previous), *block.key)
+        previous, alone = before(block.key, faces, replaced), block.key not in replaced
+        patch = FaceIDPatch(identity, window, region, previous, alone=alone)
+        patched.set_model_attn2_replace(patch, *block.key)
+        faces[block.key] = patch
+    patched.model_options["transformer_options"][FACES] = faces
     return patched
 
 
@@ -145,8 +149,7 @@ class SigmaWindow:
 
     def __init__(self, start: float, end: float):
         self.range = (start, end)
-        self._sigmas: Tensor | None = None
-        self._open = False
+        self._held: tuple[Tensor | None, bool] = (None, False)  # replaced as a whole: several devices may ask at once
 
     @classmethod
     def between(cls, model: Any, start_percent: float, end_percent: float) -> "SigmaWindow | None":
@@ -163,17 +166,23 @@ class SigmaWindow:
     @torch.compiler.disable  # a compiled model would be compiled anew for each step's sigma
     def holds(self, sigmas: Tensor) -> bool:
         """Whether the first of these sigmas lies in it; they are one tensor for all blocks of a step."""
-        if sigmas is not self._sigmas:
+        known, held = self._held
+        if sigmas is not known:
             start, end = self.range
-            self._sigmas, self._open = sigmas, end <= float(sigmas[0]) <= start
-        return self._open
+            held = end <= float(sigmas[0]) <= start
+            self._held = (sigmas, held)
+        return held
 
 
 Added = tuple[Callable[..., Tensor], dict[str, Any], SigmaWindow]  # another pack's callback, its arguments, when it acts
 
 
 class FaceIDPatch:
-    """An attn2 replacement: the block's own attention (or whatever replaced it before us) plus the face."""
+    """An attn2 replacement: the block's own attention (or whatever replaced it before us) plus the face.
+
+    previous  what replaced this layer's attention before us.
+    alone     nothing did; then what replaces the whole block's counts, whether it came before us or after.
+    """
 
     def __init__(
         self,
@@ -182,13 +191,23 @@ class FaceIDPatch:
         region: Region | None = None,
         previous: Any = None,
         added: Iterable[Added] = (),
+        alone: bool = True,
     ):
-        self.identity, self.window, self.region, self.previous = identity, window, region, previous
+        self.identity, self.window, self.region, self.previous, self.alone = identity, window, region, previous, alone
         self.added = list(added)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
-        out: Tensor = self._without_face(q, k, v, extra_options)
-        call = chunks(extra_options)
+        extra_options[APPLIED] = True
+        return self._added(self._without_face(q, k, v, extra_options), q, k, v, extra_options)
+
+    def onto(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
+        """The block's attention `out`, by whatever took our place, plus this face and ours before it."""
+        if isinstance(self.previous, FaceIDPatch):
+            out = self.previous.onto(out, q, k, v, extra_options)
+        return self._added(out, q, k, v, extra_options)
+
+    def _added(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
+        call = chunks(extra_options, len(q))
         if self.window is None or self.window.open(call, extra_options["sigmas"]):
             face = self.identity(q, call.sides, call.latents)
             if self.region is not None:
@@ -200,8 +219,11 @@ class FaceIDPatch:
         return out
 
     def _without_face(self, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Any:
-        if self.previous is not None:
-            return self.previous(q, k, v, extra_options)
+        previous = self.previous
+        if self.alone:
+            previous = extra_options.get(BLOCKS, {}).get(extra_options.get("block"), previous)
+        if previous is not None:
+            return previous(q, k, v, extra_options)
         heads, precision = extra_options["n_heads"], extra_options["attn_precision"]
         return optimized_attention(q, k, v, heads, attn_precision=precision, transformer_options=extra_options)
 
@@ -211,18 +233,24 @@ class FaceIDPatch:
         self.added.append((callback, kwargs, window))
 
     def to(self, device_or_dtype: torch.device | torch.dtype) -> "FaceIDPatch":
-        """Called by the host when it moves the model: keys and values go where it goes."""
+        """Called by the host when it moves the model, or works on several devices at once, one thread for each.
+
+        Keys and values have a copy on each device, so the patch stays; one is made anew around a neighbour that moves.
+        """
         if isinstance(device_or_dtype, torch.device):
             self.identity.to(device_or_dtype)
             if self.region is not None:
-                self.region.forget()
-        if hasattr(self.previous, "to"):
-            self.previous = self.previous.to(device_or_dtype)
-        return self
+                self.region.forget(device_or_dtype)
+        previous = self.previous.to(device_or_dtype) if hasattr(self.previous, "to") else self.previous
+        if previous is self.previous:
+            return self
+        moved = copy(self)
+        moved.previous = previous
+        return moved
 
     def __copy__(self) -> "FaceIDPatch":
         """Keys and values never change and are shared; what is added is not."""
-        return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added)
+        return FaceIDPatch(self.identity, self.window, self.region, self.previous, self.added, self.alone)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FaceIDPatch":
         return copy(self)  # hosts up to 0.8 copy a model's options deeply
