@@ -127,7 +127,7 @@ class FaceGenModelsLab(io.ComfyNode):
         **fields: Any,
     ) -> io.NodeOutput:
         from ..api.hosted.client import FaceGenClient
-        from ..api.hosted.refusals import NotFetchedError, RefusedPhotoError, RemoteError
+        from ..api.hosted.refusals import MayBeBilledError, NotFetchedError, RefusedPhotoError, RemoteError
 
         try:
             client = FaceGenClient(profiles.load(profile, modelslab_file()), timeout, _tell_id)
@@ -140,6 +140,7 @@ class FaceGenModelsLab(io.ComfyNode):
         except (RemoteError, profiles.ProfileError, ContractError) as error:
             cures: Cures = {
                 RefusedPhotoError: "Connect such a photo to face_image; the Face Quality node checks it.",
+                MayBeBilledError: "To fetch them, set request_id to that id and queue again.",
                 NotFetchedError: f"Set request_id to {getattr(error, 'request_id', '')} and queue again.",
             }
             with advise(WHO, cures):

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ...errors import FaceGenError
-from ..response import PROCESSING, SUCCESS, FaceGenResponse
+from ..response import ERROR, PROCESSING, SUCCESS, FaceGenResponse
 from .profiles import Profile
 
 KEEPS = "24 hours"  # how long the service keeps results
@@ -20,6 +20,10 @@ class RemoteError(FaceGenError):
     def __init__(self, message: str, request_id: int | str | None = None):
         super().__init__(message)
         self.request_id = request_id
+
+
+class MayBeBilledError(RemoteError):
+    """A request that was sent, and whose answer doesn't say whether it was taken."""
 
 
 class RefusedPhotoError(RemoteError):
@@ -49,12 +53,18 @@ def _words(pattern: str) -> re.Pattern[str]:
 KEY, CREDITS, RATE, PICTURE, OTHER = "key", "credits", "rate", "picture", "other"
 _KEY = r"\b(api|access|invalid|wrong|your) ?[-_]?(key|token)\b|unauthori[sz]ed|unauthenticated|forbidden"
 _CREDITS = r"credit|balance|insufficient|funds|payment|subscri|upgrade|\bplan\b|\bquota\b|wallet|monthly|daily limit"
-_RATE = r"rate.?limit|too many|queued requests|slow down|throttl"
+_RATE = r"rate.?limit|too many (requests|calls)|queued requests|slow down|throttl"
 _PICTURE = (
     r"face_image|init_image|\b(no|without|multiple|detect\w*|find|found|visible|clear)\b[^.]{0,40}\bfaces?\b|\bfaces?\b[^.]{0,40}"
     r"\b(no|not|could|clear|visible|found|detect\w*)\b|\b(invalid|unsupported|corrupt\w*|bad|large|read|load)\b[^.]{0,20}"
     r"\b(image|picture|photo)\b|\b(image|picture|photo)\b[^.]{0,20}\b(invalid|unsupported|corrupt\w*|large)\b|base64"
+    r"|too many faces"
 )
+# What the service documents for a queue that is full. Nothing else that comes with another code than 429 is as clear.
+QUEUE_FULL = re.compile(r"rate limit exceeded\W{0,3}(maximum \d{1,6} queued requests allowed\W{0,3})?", re.IGNORECASE)
+RATE_CODE, UNAVAILABLE = 429, 503
+# Requests that ran out of time or got lost between two servers: how far they came is not known.
+LOST_CODES = {303, 408, 425, 499}
 REFUSALS = (
     Refusal(RATE, (429,), _words(_RATE), "refuses more requests for now", "Wait until others are done, then send it again."),
     Refusal(
@@ -83,6 +93,22 @@ def refusal(code: int, text: str) -> Refusal:
     return by_words or next((kind for kind in REFUSALS if code in kind.codes), UNKNOWN)
 
 
+def is_lost(code: int) -> bool:
+    """Whether an HTTP code leaves open what became of a request."""
+    return code >= 500 or code in LOST_CODES
+
+
+def says_not_taken(code: int, response: FaceGenResponse | None) -> bool:
+    """Whether an answer to a submit says for certain that the work was not taken, and may be sent again later."""
+    if response is None:
+        return code == RATE_CODE
+    if response.status != ERROR or response.id is not None:
+        return False
+    if code == RATE_CODE:
+        return refusal(code, response.text).name in (RATE, OTHER)
+    return (code < 500 or code == UNAVAILABLE) and QUEUE_FULL.fullmatch(response.text) is not None
+
+
 def refused(code: int, text: str, profile: Profile, request_id: int | str | None = None) -> RemoteError:
     kind = refusal(code, text)
     number = f" (HTTP {code})" if code >= 400 else ""
@@ -91,10 +117,25 @@ def refused(code: int, text: str, profile: Profile, request_id: int | str | None
     return kind.error(f"{profile.host} {kind.says}{number}{work}: {_cut(text) or 'no reason is given'}. {needs}", request_id)
 
 
+def refused_submit(code: int, response: FaceGenResponse, profile: Profile) -> RemoteError:
+    """The error for an answer to a submit that is no success, with what is known of the bill."""
+    kind = refusal(code, response.text)
+    if response.status == ERROR and response.id is not None:
+        return unfetched(f"it answers: {response.text}", profile, response.id)
+    if is_lost(code) and kind.name in (RATE, OTHER):
+        return uncertain(f"HTTP {code}. {response.text}", profile)
+    problem = refused(code, response.text, profile, response.id)
+    # A wrong field, an account and a key are looked at before anything is made.
+    if not isinstance(response.message, str) or kind.name in (KEY, CREDITS) or says_not_taken(code, response):
+        return problem
+    return type(problem)(f"{problem} It may have been billed: the history of your account there tells.", problem.request_id)
+
+
 def uncertain(reason: str, profile: Profile) -> RemoteError:
-    return RemoteError(
+    return MayBeBilledError(
         f"The request was sent to {profile.host}, but its answer is lost: {_cut(reason)}. It may have been billed, so it was "
-        "not sent again. Look into the history of your account there before you send it once more."
+        "not sent again. Look into the history of your account there before you send it once more: if it has an id there, its "
+        "pictures can be fetched by it without paying again."
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from facegen.api.download import DownloadError, RefusedURL
 from facegen.api.hosted.profiles import ProfileError
-from facegen.api.hosted.refusals import NotFetchedError, RefusedPhotoError, RemoteError
+from facegen.api.hosted.refusals import MayBeBilledError, NotFetchedError, RefusedPhotoError, RemoteError
 from facegen.api.local.backend import BackendError
 from facegen.api.local.config_values import ConfigError
 from facegen.api.local.jobs import StoreError
@@ -17,7 +17,8 @@ from facegen.errors import FaceGenError, advise
 from pack import ROOT
 
 ERRORS = (DownloadError, RefusedURL, PictureError, ResponseError, ContractError)
-HOSTED, LOCAL = (ProfileError, RemoteError, RefusedPhotoError, NotFetchedError), (ConfigError, StoreError, BackendError)
+HOSTED = (ProfileError, RemoteError, MayBeBilledError, RefusedPhotoError, NotFetchedError)
+LOCAL = (ConfigError, StoreError, BackendError)
 
 
 @pytest.mark.parametrize("kind", [*ERRORS, *HOSTED, *LOCAL, QueueFull, Refused])

@@ -37,6 +37,8 @@ from modelslab_server import FAILED, KEY, RATE, RED, Reply, Reset, b64, error, p
         Reply(RATE | {"retry_after": 0.02}),
         Reply(error("Internal error"), 500),
         Reply(error("busy", retry_after=0.02), 503),
+        Reply(error("Timeout"), 408),
+        Reply(error("Timeout"), 499),
         {"status": "success", "id": 1, "output": ""},
     ],
 )
