@@ -11,6 +11,11 @@ class FaceGenError(ValueError):
     """
 
 
+def printable(text: object) -> str:
+    """`text` without what a terminal would obey or hide: control, format and other unprintable characters are escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
+
+
 Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
 
 

@@ -15,7 +15,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from ..errors import FaceGenError
+from ..errors import FaceGenError, printable
+from .links import join_link, read_link
 
 SCHEMES = ("http", "https")
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -70,10 +71,10 @@ class Guard:
             except ValueError:
                 self._hosts.add(entry.lower().rstrip("."))
 
-    def check_url(self, text: str | URL) -> URL:
-        """The URL, if it is http(s), without credentials, and its host is a name or an address that may be reached."""
+    def check_url(self, text: str) -> URL:
+        """The URL, see read_link, if it is http(s), without credentials, and its host is a name or an address that may be reached."""
         try:
-            url = URL(text)
+            url = read_link(text)
             host, _ = url.host, url.port
         except ValueError as error:
             raise RefusedURL("That is not a URL.") from error
@@ -162,7 +163,7 @@ async def download(url: str, limits: Limits = Limits(), allow: Iterable[str] = (
                 async with session.get(current, allow_redirects=False) as answer:
                     if answer.status not in REDIRECTS or "Location" not in answer.headers:
                         return await _read(answer, limits)
-                    current = guard.check_url(_joined(current, answer.headers["Location"]))
+                    current = guard.check_url(join_link(current, answer.headers["Location"]))
         raise DownloadError(f"{current.host} redirects more than {limits.redirects} times.")
 
     return await _within(follow(), url, limits)
@@ -208,15 +209,8 @@ async def _read(answer: aiohttp.ClientResponse, limits: Limits) -> bytes:
     return bytes(body)
 
 
-def _joined(current: URL, location: str) -> URL:
-    try:
-        return current.join(URL(location))
-    except ValueError as error:
-        raise RefusedURL(f"{current.host} redirects to something that is not a URL.") from error
-
-
 def _shown(url: str) -> str:
     try:
-        return URL(url).host or "The URL"
+        return printable(read_link(url).host or "The URL")
     except ValueError:
         return "The URL"

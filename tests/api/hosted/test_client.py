@@ -103,6 +103,15 @@ def test_every_form_of_processing(service, answer):
     assert (service.billed, len(service.bodies)) == (1, 1)
 
 
+def test_links_of_an_answer_are_asked_for_as_they_were_given(service):
+    """Byte for byte: they may be signed."""
+    fetch, result = "/api/v6/image_editing/fetch/7?sig=%7e%2F", "/result/a%2fb%7E?X-Signature=a%2Bb%3D&n=%61+"
+    service.files["/result/a%2fb%7E"] = [Reply(png())]
+    service.submits, service.fetches = [processing(7, fetch_result=service.url + fetch)], [success(service.link(result))]
+    assert is_colour(generate(service).pictures, RED)
+    assert [head.split(" ", 2)[1] for head in service.heads][1:] == [fetch, result]
+
+
 def test_the_first_fetch_waits_for_the_eta_and_the_others_back_off(service):
     service.polls, service.submits = 3, [processing(eta=0.3)]
     begin = time.monotonic()
