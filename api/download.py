@@ -72,7 +72,7 @@ class Guard:
                 self._hosts.add(entry.lower().rstrip("."))
 
     def check_url(self, text: str) -> URL:
-        """The URL, see read_link, if it is http(s), without credentials, and its host is a name or an address that may be reached."""
+        """What read_link makes of it, if it is http(s), without credentials, and may be reached as far as the text shows."""
         try:
             url = read_link(text)
             host, _ = url.host, url.port
