@@ -18,8 +18,8 @@ import aiohttp
 import numpy as np
 
 from ...contract import FaceGenRequest
+from ...picture_file import PictureError
 from ..download import DownloadError, Limits, RefusedURL, download
-from ..picture_bytes import PictureError
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from .exchange import Answer, NoAnswer, NotSent, exchange, new_session
 from .profiles import HOSTED, Profile

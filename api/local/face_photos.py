@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-
 from ...atomic_write import USUAL, atomic_path
 from ...contract import ContractError
+from ...picture_file import PictureError, open_rgb
 from ..download import DownloadError, Limits, download
-from ..picture_bytes import PictureError, from_base64, open_rgb
+from ..picture_bytes import from_base64
 
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
-MAX_PIXELS = 50_000_000
 DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million pixels takes hundreds of megabytes
 Local = Callable[[str], Path | None]  # one of our own URLs -> its file
 
@@ -35,8 +33,6 @@ async def save_face(source: str, path: Path, local: Local, allow: Iterable[str])
 
 
 def _write(content: str | bytes, path: Path) -> None:
-    image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes), MAX_PIXELS)
-    clean = Image.new("RGB", image.size)  # pixels alone, none of the photo's metadata
-    clean.paste(image)
+    image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes))
     with atomic_path(path, USUAL) as part:
-        clean.save(part, "PNG", compress_level=1)
+        image.save(part, "PNG", compress_level=1)

@@ -2,16 +2,15 @@
 
 import base64
 import contextlib
-import io
 import re
 import secrets
 import time
 from pathlib import Path
 
-from PIL import Image
 from yarl import URL
 
 from ...atomic_write import USUAL, atomic_path
+from ...picture_file import open_rgb
 from .jobs import Job
 from .routes.paths import FILES, PREFIX
 
@@ -24,7 +23,7 @@ def new_name() -> str:
 
 
 class Results:
-    """The files in `folder`, which is made where it lacks. Methods raise OSError."""
+    """The files in `folder`, which is made where it lacks. Methods raise OSError; keep also PictureError."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -36,11 +35,9 @@ class Results:
     def keep(self, job: Job, pictures: list[bytes]) -> None:
         """Write the pictures of a request, whose files are given, without what a backend may have written into them."""
         for number, picture in enumerate(pictures):
-            with Image.open(io.BytesIO(picture)) as image:
-                clean = Image.new(image.mode, image.size)
-                clean.paste(image)
+            image = open_rgb(picture)
             with atomic_path(self.path(job.secret, number), USUAL) as part:
-                clean.save(part, "PNG")
+                image.save(part, "PNG")
 
     def are_there(self, job: Job) -> bool:
         return all(self.path(job.secret, number).is_file() for number in range(job.samples))

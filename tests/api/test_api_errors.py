@@ -10,10 +10,10 @@ from facegen.api.local.config_values import ConfigError
 from facegen.api.local.jobs import StoreError
 from facegen.api.local.routes.access import Refused
 from facegen.api.local.runner import QueueFull
-from facegen.api.picture_bytes import PictureError
 from facegen.api.response import ResponseError
 from facegen.contract import ContractError, FaceGenRequest
 from facegen.errors import FaceGenError, advise
+from facegen.picture_file import PictureError
 from pack import ROOT
 
 ERRORS = (DownloadError, RefusedURL, PictureError, ResponseError, ContractError)
