@@ -18,6 +18,7 @@ import aiohttp
 import numpy as np
 
 from ...contract import FaceGenRequest
+from ...errors import printable
 from ...picture_file import PictureError
 from ..download import DownloadError, Limits, RefusedURL, download
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
@@ -81,7 +82,7 @@ class Progress:
         parts = [self.state, f"{now - self.started:.0f} s"]
         if self.due is not None and self.due > now:
             parts.append(f"about {self.due - now:.0f} s left")
-        return ", ".join(parts if self.request_id is None else [*parts, f"request {self.request_id}"])
+        return ", ".join(parts if self.request_id is None else [*parts, f"request {printable(self.request_id)}"])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from ...errors import FaceGenError
+from ...errors import FaceGenError, printable
 from ..response import ERROR, PROCESSING, SUCCESS, FaceGenResponse
 from .profiles import Profile
 
@@ -112,7 +112,7 @@ def says_not_taken(code: int, response: FaceGenResponse | None) -> bool:
 def refused(code: int, text: str, profile: Profile, request_id: int | str | None = None) -> RemoteError:
     kind = refusal(code, text)
     number = f" (HTTP {code})" if code >= 400 else ""
-    work = f" request {request_id}" if request_id is not None else ""
+    work = f" request {printable(request_id)}" if request_id is not None else ""
     needs = kind.needs.format(source=profile.source, profile=profile.name)
     return kind.error(f"{profile.host} {kind.says}{number}{work}: {_cut(text) or 'no reason is given'}. {needs}", request_id)
 
@@ -141,15 +141,16 @@ def uncertain(reason: str, profile: Profile) -> RemoteError:
 
 def unfetched(reason: str, profile: Profile, request_id: int | str | None, links: tuple[str, ...] = ()) -> RemoteError:
     """Work that the service took, and whose pictures are not here."""
-    shown = [link for link in links[:4] if len(link) <= LONGEST]
+    shown = [printable(link) for link in links[:4] if len(link) <= LONGEST]
     later = f" Its pictures are to be at {' '.join(shown)}" if shown else ""
     if request_id is None:
         return RemoteError(
             f"{profile.host} took the request and may bill it, but gave no id to fetch it by: {_cut(reason)}.{later}"
         )
+    number = printable(request_id)
     return NotFetchedError(
-        f"Request {request_id} was taken by {profile.host} and may be billed, but its pictures are not here: {_cut(reason)}. "
-        f"They can be fetched by the id {request_id} without paying again, within {KEEPS}.{later}",
+        f"Request {number} was taken by {profile.host} and may be billed, but its pictures are not here: {_cut(reason)}. "
+        f"They can be fetched by the id {number} without paying again, within {KEEPS}.{later}",
         request_id,
     )
 
@@ -159,5 +160,5 @@ def is_taken(response: FaceGenResponse | None) -> bool:
 
 
 def _cut(text: str) -> str:
-    text = text.rstrip(". ")
+    text = printable(text.rstrip(". "))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

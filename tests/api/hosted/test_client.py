@@ -313,6 +313,26 @@ def test_refusals_name_the_cure_and_are_not_sent_again(service, answer, says):
     assert isinstance(raised.value, RefusedPhotoError) == ("refuses the picture" in str(raised.value))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(error("Gone \x1bc\x1b[2J\r\nwrong \u202egnp")),
+        Reply(error({"\x1bc": ["bad \x9b2J"]})),
+        Reply(error("no", id="7\x1bc")),
+        Reply(FAILED | {"id": "7\x1bc"}),
+        Reply("<html>\x1bc</html>", 502),
+        processing(None, future_links=["http://a.example/\x1bc"]),
+        success("http://a\x1bc.example/x"),
+        success("\x1bc"),
+    ],
+)
+def test_no_error_holds_what_a_terminal_would_obey(service, answer):
+    service.submits = [answer]
+    with pytest.raises(RemoteError) as raised:
+        generate(service)
+    assert str(raised.value).isprintable(), repr(str(raised.value))
+
+
 def test_an_answer_without_end_is_cut_off(service, monkeypatch):
     monkeypatch.setattr("facegen.api.hosted.exchange.MAX_ANSWER", 1 << 20)
     service.submits = [success("x" * (3 << 20))]
