@@ -1,4 +1,4 @@
-"""Pictures as strangers send them: base64 in any of its ways."""
+"""Pictures as strangers send them: base64 in any of its ways, and what kind of file it is."""
 
 import base64
 import binascii
@@ -7,6 +7,8 @@ import re
 from ..picture_file import PictureError
 
 DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+# Ending of a picture file -> its media type.
+TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "avif": "image/avif"}
 URLSAFE = str.maketrans("-_", "+/")
 
 
@@ -26,3 +28,14 @@ def from_base64(text: str, limit: int) -> bytes:
     if len(content) > limit:
         raise PictureError(f"This has more than {limit >> 20} MB.")
     return content
+
+
+def kind_of(content: bytes) -> str | None:
+    """Which of TYPES a picture file begins as."""
+    if content[:3] == b"\xff\xd8\xff":
+        return "jpg"
+    if content[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    return "avif" if content[4:8] == b"ftyp" and content[8:12] in (b"avif", b"avis") else None

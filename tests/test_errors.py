@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from facegen.errors import FaceGenError, advise
+from facegen.errors import FaceGenError, advise, printable
 from pack import ROOT
 
 
@@ -63,3 +63,7 @@ def test_it_decorates_no_function_that_raises_only_later():
     ]
     later = (ast.AsyncFunctionDef, ast.Yield, ast.YieldFrom)
     assert decorated and [f.name for f in decorated if any(isinstance(part, later) for part in ast.walk(f))] == []
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert printable("a\x1bc\n\x9b\u202eé\u2028") == "a\\x1bc\\n\\x9b\\u202eé\\u2028" and printable(7) == "7"

@@ -5,7 +5,7 @@ called from the API's event loop, several may be under way at once, and none may
 process, another one, other machines) is the backend's own business.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -28,12 +28,14 @@ class Work:
 
     `id` is made by the API before anything is started, so that even a work whose start got lost can be cancelled: a UUID,
     in lower case with hyphens. `request` is complete: its seed is set, and its face_image is a file, see `face`. `flavour`
-    says which files the user has chosen; what it leaves out is the backend's choice.
+    says which files the user has chosen; what it leaves out is the backend's choice. `style` counts instead of the request's:
+    it may be one of the user's own.
     """
 
     id: str
     request: FaceGenRequest
     flavour: Flavour
+    style: str
 
     @property
     def face(self) -> Path:
@@ -70,8 +72,16 @@ class State:
 class Backend(Protocol):
     """Makes the pictures of works. A work that was cancelled is FAILED."""
 
-    async def start(self, work: Work) -> None:
-        """Take a work on. Returns when it waits or runs, and not when it is done. Each work is started once.
+    async def missing(self, flavour: Flavour) -> Sequence[str]:
+        """What a work of this flavour would lack, each in words; nothing if it can be made.
+
+        Raises BackendError if that can't be said.
+        """
+        ...
+
+    async def start(self, work: Work) -> Mapping[str, str]:
+        """Take a work on. Returns when it waits or runs, and not when it is done: the files that it is made with, by what
+        they are. Each work is started once.
 
         Raises BackendError if it can't be done; nothing of it waits or runs then.
         """

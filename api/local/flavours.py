@@ -34,10 +34,15 @@ class Flavour:
     styles: dict[str, StyleFiles] = field(default_factory=dict)
 
 
+# In the order in which they are tried where the settings choose none. The last one needs no files.
 FLAVOURS = {
     "sd15": Flavour("local_sd15"),
     "sdxl": Flavour("local_sdxl", render_scale=2.0, model_id="ai-avatar-generatorface-gen"),
+    "tiny": Flavour("local_tiny", render_scale=0.25),
 }
+USUAL, TINY = "sd15", "tiny"
+MOST_STRENGTH = 100  # of a LoRA
+SCALES = 0.1, 8.0  # of render_scale
 
 
 def read_flavours(value: Any, where: str) -> dict[str, Flavour]:
@@ -45,7 +50,11 @@ def read_flavours(value: Any, where: str) -> dict[str, Flavour]:
 
     `where` is the file and the entry that messages name. Raises ConfigError.
     """
-    return FLAVOURS | {name: _flavour(name, entry, where) for name, entry in read_object(value, where).items()}
+    flavours = FLAVOURS | {name: _flavour(name, entry, where) for name, entry in read_object(value, where).items()}
+    ids = [flavour.model_id for flavour in flavours.values() if flavour.model_id]
+    if twice := {model_id for model_id in ids if ids.count(model_id) > 1}:
+        raise ConfigError(f"{where}: several flavours have the model_id {', '.join(sorted(twice))}.")
+    return flavours
 
 
 def _flavour(name: str, entry: Any, where: str) -> Flavour:
@@ -53,11 +62,20 @@ def _flavour(name: str, entry: Any, where: str) -> Flavour:
     if name in FLAVOURS:
         builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
         entry = {**builtin, **read_object(entry, where)}
-    return build(Flavour, entry, where, {dict[str, StyleFiles]: _styles})
+    flavour = build(Flavour, entry, where, {dict[str, StyleFiles]: _styles})
+    if not SCALES[0] <= flavour.render_scale <= SCALES[1]:
+        raise ConfigError(f"{where}.render_scale is {flavour.render_scale}; it must be from {SCALES[0]} to {SCALES[1]}.")
+    return flavour
 
 
 def _styles(value: Any, where: str) -> dict[str, StyleFiles]:
     entries = read_object(value, where)
     if unknown := set(entries) - set(STYLES):
         raise ConfigError(f"{where} has {', '.join(sorted(unknown))}; the styles are {', '.join(STYLES)}.")
-    return {style: build(StyleFiles, entry, f"{where}.{style}") for style, entry in entries.items()}
+    files = {style: build(StyleFiles, entry, f"{where}.{style}") for style, entry in entries.items()}
+    for style, entry in files.items():
+        if wild := [lora for lora, strength in entry.loras.items() if not abs(strength) <= MOST_STRENGTH]:
+            raise ConfigError(
+                f"{where}.{style}.loras: the strength of {wild[0]} must be from -{MOST_STRENGTH} to {MOST_STRENGTH}."
+            )
+    return files

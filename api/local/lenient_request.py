@@ -3,11 +3,12 @@
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from ...contract import FIELDS, MAX_SAMPLES_PIXELS, ContractError, FaceGenRequest, Field
-from ..download import DownloadError, Guard
+from ..download import DownloadError, Guard, PrivateURL
 
 NONE = {"", "null", "none", "undefined"}
 TRUE, FALSE = {"yes", "true", "1", "on"}, {"no", "false", "0", "off"}
@@ -15,8 +16,14 @@ MAX_TEXT = {"prompt": 10_000, "negative_prompt": 10_000, "webhook": 2_048, "trac
 NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", re.IGNORECASE)
 
 
-def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
-    """The request in a decoded JSON body, and a tip that says which values were moved into range ("" if none).
+# What the official Python SDK sends for a field that its caller left out, where the contract forbids it.
+SDK_DEFAULTS = {"s_scale": 7.5, "num_inference_steps": 20}
+ALLOW = "If it may be reached, name it in allowed_hosts of the local API's settings."
+
+
+def read_request(body: Any, guard: Guard, own_styles: Collection[str] = ()) -> tuple[FaceGenRequest, str, str]:
+    """The request in a decoded JSON body, a tip that says which values were moved into range ("" if none), and the style by
+    name, which may be one of `own_styles`; the request has the default style then.
 
     Raises ContractError, naming every field that can't be read.
     """
@@ -26,7 +33,8 @@ def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     tips: list[str] = []
-    for name, rule in FIELDS.items():
+    styles = (*FIELDS["style"].choices, *(style for style in own_styles if style not in FIELDS["style"].choices))
+    for name, rule in (FIELDS | {"style": replace(FIELDS["style"], choices=styles)}).items():
         try:
             value = _read(rule, body.get(name))
             if value is not None:
@@ -37,7 +45,7 @@ def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
         try:
             guard.check_url(values["webhook"])
         except DownloadError as error:
-            errors["webhook"] = [f"The webhook field can't be used. {error}"]
+            errors["webhook"] = [unusable("webhook", error)]
     width, height = values.get("width", FIELDS["width"].default), values.get("height", FIELDS["height"].default)
     if not errors and values.get("samples", 1) > 1 and width * height > MAX_SAMPLES_PIXELS:
         values["samples"] = 1
@@ -46,7 +54,15 @@ def read_request(body: Any, guard: Guard) -> tuple[FaceGenRequest, str]:
     errors |= {name: [f"The {name} field is required."] for name in missing}
     if errors:
         raise ContractError({name: errors[name] for name in FIELDS if name in errors})
-    return FaceGenRequest(**values), " ".join(tips)
+    style = values.get("style", FIELDS["style"].default)
+    if style not in FIELDS["style"].choices:
+        del values["style"]
+    return FaceGenRequest(**values), " ".join(tips), style
+
+
+def unusable(name: str, error: Exception) -> str:
+    """What is wrong with the URL in a field, and what can be done about it."""
+    return f"The {name} field can't be used. {error}{f' {ALLOW}' if isinstance(error, PrivateURL) else ''}"
 
 
 def _read(rule: Field, value: Any) -> Any:
@@ -62,7 +78,7 @@ def _read(rule: Field, value: Any) -> Any:
         result = READERS[kinds[0]](value)
     else:
         result = value if isinstance(value, kinds) and not isinstance(value, bool) else None
-    if isinstance(result, str) and rule.choices:
+    if isinstance(result, str) and rule.choices and result not in rule.choices:
         result = result.lower()
     if result is None or (rule.choices and result not in rule.choices):
         raise ValueError(rule.problem(value) or f"The {rule.name} field can't be {_shown(value)}.")
@@ -114,6 +130,11 @@ def _into_range(rule: Field, value: Any, tips: list[str]) -> Any:
         return value
     if rule.name == "seed" and value < 0:
         return None
+    if SDK_DEFAULTS.get(rule.name) == value:
+        tips.append(
+            f"{rule.name} was {_shown(value)}, which the Python SDK sends when it is left out; {_shown(rule.default)} is used."
+        )
+        return rule.default
     moved = min(max(value, rule.minimum), rule.maximum)
     if rule.multiple_of:
         moved = int(moved) // rule.multiple_of * rule.multiple_of

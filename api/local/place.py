@@ -1,6 +1,7 @@
 """The program that serves the local API, as it tells of itself."""
 
 import contextlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,7 +13,8 @@ class Place:
 
     `program` is what messages call it, `listen` are the addresses that it listens on. `folder` holds local_api.json, and in
     local_api/ what was asked and made; `photos` holds each request's photo until its work has ended. `turn_on` and
-    `set_token` say how that is done there: the first ends "The API is off: …", the second is a sentence.
+    `set_token` say how that is done there: the first ends "The API is off: …", the second is a sentence. `own_styles` names the
+    styles that the user has made.
     """
 
     program: str
@@ -23,6 +25,7 @@ class Place:
     photos: Path
     turn_on: str
     set_token: str
+    own_styles: Callable[[], Collection[str]] = tuple
 
     @property
     def is_loopback(self) -> bool:

@@ -9,13 +9,21 @@ from pathlib import Path
 
 from yarl import URL
 
-from ...atomic_write import USUAL, atomic_path
+from ...atomic_write import OWNER, atomic_path, atomic_write
+from ...errors import FaceGenError
 from ...picture_file import open_rgb
+from ..picture_bytes import TYPES
 from .jobs import Job
 from .routes.paths import FILES, PREFIX
 
-NAME = re.compile(r"([0-9a-f]{32})-(\d|upload)\.(png|base64)")
+BASE64 = "base64"
+NAME = re.compile(rf"([0-9a-f]{{32}})-(\d|upload)\.({'|'.join(TYPES)}|{BASE64})")
 UPLOAD = "upload"
+MOST_UPLOADS, MOST_UPLOAD_BYTES = 500, 1 << 30  # that are kept at once
+
+
+class TooManyUploads(FaceGenError):
+    """More uploads, or more bytes of them, than are kept at once."""
 
 
 def new_name() -> str:
@@ -29,14 +37,14 @@ class Results:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def path(self, secret: str, part: int | str) -> Path:
-        return self.folder / f"{secret}-{part}.png"
+    def path(self, secret: str, part: int | str, kind: str = "png") -> Path:
+        return self.folder / f"{secret}-{part}.{kind}"
 
     def keep(self, job: Job, pictures: list[bytes]) -> None:
         """Write the pictures of a request, whose files are given, without what a backend may have written into them."""
         for number, picture in enumerate(pictures):
             image = open_rgb(picture)
-            with atomic_path(self.path(job.secret, number), USUAL) as part:
+            with atomic_path(self.path(job.secret, number), OWNER) as part:
                 image.save(part, "PNG")
 
     def are_there(self, job: Job) -> bool:
@@ -47,11 +55,22 @@ class Results:
 
     def links(self, job: Job) -> tuple[str, ...]:
         """Where the pictures of a request are, or will be."""
-        kind = "base64" if job.as_base64 else "png"
-        return tuple(f"{job.origin}{PREFIX}{FILES}{job.secret}-{number}.{kind}" for number in range(job.samples))
+        kind = BASE64 if job.as_base64 else "png"
+        return tuple(self.link(self.path(job.secret, n, kind).name, job.origin) for n in range(job.samples))
 
-    def upload_link(self, secret: str, origin: str) -> str:
-        return f"{origin}{PREFIX}{FILES}{secret}-{UPLOAD}.png"
+    def keep_upload(self, content: bytes, kind: str) -> str:
+        """Write a photo as it came, a picture of that kind; its name. Raises TooManyUploads."""
+        sizes = [path.stat().st_size for path in self.folder.glob(f"*-{UPLOAD}.*") if not path.name.startswith(".")]
+        if len(sizes) >= MOST_UPLOADS or sum(sizes) + len(content) > MOST_UPLOAD_BYTES:
+            raise TooManyUploads(
+                f"{len(sizes)} uploads with {sum(sizes) >> 20} MB are kept; no more fit until some are deleted."
+            )
+        path = self.path(new_name(), UPLOAD, kind)
+        atomic_write(path, content)
+        return path.name
+
+    def link(self, name: str, origin: str) -> str:
+        return f"{origin}{PREFIX}{FILES}{name}"
 
     def own_file(self, url: str, origin: str) -> Path | None:
         """The file behind one of our own URLs, which the guard would refuse as an address of this machine."""
@@ -62,7 +81,7 @@ class Results:
         except ValueError:  # reading the host decodes it
             return None
         found = NAME.fullmatch(given.path.removeprefix(PREFIX).removeprefix(FILES))
-        path = self.path(found[1], found[2]) if found and found[3] == "png" else None
+        path = self.path(*found.groups()) if found else None
         return path if path and path.is_file() else None
 
     def delete(self, job: Job) -> None:
