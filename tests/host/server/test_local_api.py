@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -110,24 +111,20 @@ def test_the_python_sdk(api, face, enterprise):
     one, other = check(answer, count=2)
     assert np.abs(one - other).mean() > 1
     # The SDK's own defaults are outside the contract.
-    assert (
-        "num_inference_steps was 20, which the Python SDK sends" in answer["tip"] and "s_scale was 7.5, which" in answer["tip"]
-    )
+    assert "num_inference_steps was 20, which" in answer["tip"] and "s_scale was 7.5, which" in answer["tip"]
     assert answer["meta"]["s_scale"] == 1.0 and answer["meta"]["num_inference_steps"] == 31
     assert answer["meta"]["files"]["checkpoint"].startswith("sd15")
     assert editing.fetch(str(answer["id"])) == answer
 
 
 @pytest.mark.newest
-def test_the_python_sdk_as_the_page_says(api, photo, tmp_path, monkeypatch):
+def test_the_python_sdk_as_the_page_says(api, photo, tmp_path):
     """docs/local-api.md, with this server's port, and small."""
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "face.jpg").write_bytes(photo)
-    monkeypatch.chdir(tmp_path)
-    names = {}
     code = code.replace("http://127.0.0.1:8188/api", api).replace("face_image=face", "face_image=face, width=64, height=64")
-    exec(compile(code, "local-api.md", "exec"), names)
-    check(names["answer"])
+    command = [sys.executable, "-c", f"{code}\nimport json\nprint(json.dumps(answer))"]
+    check(json.loads(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120).stdout))
 
 
 @pytest.mark.newest
@@ -147,10 +144,7 @@ def test_the_readme_s_command_without_model_files(server, api):
     answer = json.loads(done.stdout)
     check(answer, size=(512, 512))
     assert answer["meta"]["flavour"] == "tiny" and answer["meta"]["files"] == {"safety_checker": "nudenet"}
-    assert (
-        "small demonstration model" in answer["tip"]
-        and "faceid: ip-adapter-faceid-plusv2_sd15.bin is not there" in answer["tip"]
-    )
+    assert "small demonstration model" in answer["tip"] and "faceid: ip-adapter-faceid-plusv2_sd15.bin is" in answer["tip"]
 
 
 def test_a_style_of_ones_own(server, api, face):
