@@ -4,8 +4,6 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
-from yarl import URL
-
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAME = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -52,6 +50,8 @@ def ascii_name(host: str) -> str:
     name = host.lower().rstrip(".")
     if name.isascii():
         return name
+    from yarl import URL  # here: the settings are read where there is no HTTP library, too
+
     try:
         return URL.build(scheme="http", host=name).raw_host or name
     except ValueError:

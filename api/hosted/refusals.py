@@ -8,6 +8,10 @@ from ..response import ERROR, PROCESSING, SUCCESS, FaceGenResponse
 from .profiles import Profile
 
 KEEPS = "24 hours"  # how long the service keeps results
+LOOK = (
+    "Look into the history of your account there before you send it once more: if it has an id there, its pictures can be "
+    "fetched by it without paying again."
+)
 LONGEST = 500  # characters of a server's text that a message takes over
 
 
@@ -128,14 +132,14 @@ def refused_submit(code: int, response: FaceGenResponse, profile: Profile) -> Re
     # A wrong field, an account and a key are looked at before anything is made.
     if not isinstance(response.message, str) or kind.name in (KEY, CREDITS) or says_not_taken(code, response):
         return problem
-    return type(problem)(f"{problem} It may have been billed: the history of your account there tells.", problem.request_id)
+    kind_of_error = MayBeBilledError if type(problem) is RemoteError else type(problem)
+    return kind_of_error(f"{problem} It may have been billed. {LOOK}", problem.request_id)
 
 
 def uncertain(reason: str, profile: Profile) -> RemoteError:
     return MayBeBilledError(
         f"The request was sent to {profile.host}, but its answer is lost: {_cut(reason)}. It may have been billed, so it was "
-        "not sent again. Look into the history of your account there before you send it once more: if it has an id there, its "
-        "pictures can be fetched by it without paying again."
+        f"not sent again. {LOOK}"
     )
 
 

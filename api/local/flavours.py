@@ -19,12 +19,14 @@ class StyleFiles:
 class Flavour:
     """A workflow of workflows/api and the files in it; None takes the workflow's own file, or the only one there is.
 
-    `render_scale`: the picture is made this many times as large as asked for, and scaled down.
+    `render_scale`: the picture is made this many times as large as asked for, and scaled to what was asked for.
+    `guidance_factor`: of the request's guidance_scale, for a model that needs less of it than others.
     `model_id`: requests that name it get this flavour.
     """
 
     workflow: str
     render_scale: float = 1.0
+    guidance_factor: float = 1.0
     model_id: str | None = None
     checkpoint: str | None = None
     faceid: str | None = None
@@ -38,11 +40,11 @@ class Flavour:
 FLAVOURS = {
     "sd15": Flavour("local_sd15"),
     "sdxl": Flavour("local_sdxl", render_scale=2.0, model_id="ai-avatar-generatorface-gen"),
-    "tiny": Flavour("local_tiny", render_scale=0.25),
+    "tiny": Flavour("local_tiny", render_scale=0.25, guidance_factor=0.27),
 }
 USUAL, TINY = "sd15", "tiny"
 MOST_STRENGTH = 100  # of a LoRA
-SCALES = 0.1, 8.0  # of render_scale
+RANGES = {"render_scale": (0.1, 8.0), "guidance_factor": (0.1, 2.0)}
 
 
 def read_flavours(value: Any, where: str) -> dict[str, Flavour]:
@@ -63,8 +65,9 @@ def _flavour(name: str, entry: Any, where: str) -> Flavour:
         builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
         entry = {**builtin, **read_object(entry, where)}
     flavour = build(Flavour, entry, where, {dict[str, StyleFiles]: _styles})
-    if not SCALES[0] <= flavour.render_scale <= SCALES[1]:
-        raise ConfigError(f"{where}.render_scale is {flavour.render_scale}; it must be from {SCALES[0]} to {SCALES[1]}.")
+    for entry, (least, most) in RANGES.items():
+        if not least <= (value := getattr(flavour, entry)) <= most:
+            raise ConfigError(f"{where}.{entry} is {value}; it must be from {least} to {most}.")
     return flavour
 
 

@@ -177,7 +177,8 @@ class Runner:
             end = self._ends[work.id] = asyncio.get_running_loop().create_future()
             if not self._is_wanted(job):  # cancelled before the backend knew it
                 await self._backend.cancel(work.id)
-            self.store.set_meta(job.id, job.meta | {"files": dict(files)})
+            with contextlib.suppress(jobs.StoreError):  # the pictures are worth more than their files' names
+                self.store.set_meta(job.id, job.meta | {"files": dict(files)})
             state = await end
             if state.seconds is None:
                 state = replace(state, seconds=time.monotonic() - began)

@@ -73,7 +73,7 @@ def build_graph(
     _only(graph, PHOTO)["inputs"]["image"] = face
     words = {"style": style, "prompt": request.prompt, "negative_prompt": request.negative_prompt}
     _only(graph, STYLE)["inputs"] |= words
-    _fill_sampler(graph, flavour.render_scale, request)
+    _fill_sampler(graph, flavour, request)
     for node in graph.values():
         if node["class_type"] == FILTER:
             node["inputs"]["safety_checker_type"] = request.safety_checker_type
@@ -125,8 +125,8 @@ def _load_files(
     return used, problems
 
 
-def _fill_sampler(graph: Graph, render_scale: float, request: FaceGenRequest) -> None:
-    width, height = request.width, request.height
+def _fill_sampler(graph: Graph, flavour: Flavour, request: FaceGenRequest) -> None:
+    render_scale, width, height = flavour.render_scale, request.width, request.height
     if render_scale != 1:
         _only(graph, RESIZE)["inputs"] |= {"width": width, "height": height}
         scale = max(render_scale, LEAST_SIDE / min(width, height)) if render_scale < 1 else render_scale
@@ -139,7 +139,7 @@ def _fill_sampler(graph: Graph, render_scale: float, request: FaceGenRequest) ->
         "height": height,
         "samples": request.samples,
         "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": request.guidance_scale,
+        "guidance_scale": max(1.0, request.guidance_scale * flavour.guidance_factor),
         "seed": request.seed,
         "safety_checker_type": request.safety_checker_type,
     }

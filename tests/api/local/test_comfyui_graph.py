@@ -131,6 +131,7 @@ def test_the_tiny_model_makes_small_pictures_of_the_right_shape(size):
     assert min(made["width"], made["height"]) >= 64 and made["width"] <= max(72, width // 2)
     assert abs(made["width"] / made["height"] - width / height) < 0.1
     assert (nodes["ImageScale"]["width"], nodes["ImageScale"]["height"]) == size
+    assert 2 < made["guidance_scale"] < 2.1, "what it was trained for"
 
 
 # --- safety

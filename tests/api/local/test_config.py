@@ -80,6 +80,7 @@ def test_everything_that_can_be_set(tmp_path):
         ({"hold_seconds": float("inf")}, "hold_seconds is inf"),
         ({"max_queued": 10**9}, "at most 10000"),
         ({"flavours": {"sdxl": {"render_scale": 0}}}, "render_scale is 0.0; it must be from"),
+        ({"flavours": {"sd15": {"guidance_factor": 0.0}}}, "sd15.guidance_factor is 0.0; it must be from 0.1 to 2.0"),
         ({"flavours": {"sdxl": {"render_scale": float("nan")}}}, "render_scale is nan"),
         ({"flavours": {"sd15": {"model_id": "a"}, "sdxl": {"model_id": "a"}}}, "several flavours have the model_id a"),
         ({"flavours": {"sd15": {"styles": {"anime": {"loras": {"a": float("inf")}}}}}}, "the strength of a must be"),
