@@ -62,9 +62,7 @@ class Results:
         """Write a photo as it came, a picture of that kind; its name. Raises TooManyUploads."""
         sizes = [path.stat().st_size for path in self.folder.glob(f"*-{UPLOAD}.*") if not path.name.startswith(".")]
         if len(sizes) >= MOST_UPLOADS or sum(sizes) + len(content) > MOST_UPLOAD_BYTES:
-            raise TooManyUploads(
-                f"{len(sizes)} uploads with {sum(sizes) >> 20} MB are kept; no more fit until some are deleted."
-            )
+            raise TooManyUploads(f"{len(sizes)} uploads with {sum(sizes) >> 20} MB are kept; no more fit.")
         path = self.path(new_name(), UPLOAD, kind)
         atomic_write(path, content)
         return path.name

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ...contract import FaceGenRequest
 from ...errors import FaceGenError, printable
+from ...picture_file import PictureError
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from . import jobs, webhooks
 from .backend import CANCELLED, Backend, BackendError, Phase, State, Work
@@ -214,6 +215,10 @@ class Runner:
             return
         try:
             await asyncio.to_thread(self.results.keep, job, pictures)
+        except PictureError as error:
+            self.results.delete(job)
+            self._finish(job, jobs.FAILED, f"What was made can't be delivered. {error}")
+            return
         except OSError as error:
             self.results.delete(job)
             logging.error("FaceGen: the pictures of request %s can't be written. %s", job.id, error)

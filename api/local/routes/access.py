@@ -66,7 +66,7 @@ def check_host(request: web.Request, config: LocalConfig) -> Caller:
         scheme = scheme if scheme in ("http", "https") else called.scheme
         name = _first(request, "X-Forwarded-Host")
         called = _called(scheme, name or request.headers.get("Host", ""), config)
-    is_local = is_direct and _is_loopback(request.remote) and _is_loopback(called.host)
+    is_local = is_direct and _is_here(request, request.remote) and _is_here(request, called.host)
     return Caller(str(called.origin()), is_local)
 
 
@@ -104,6 +104,12 @@ def _is_in(address: str | None, hosts: Hosts) -> bool:
 def _is_loopback(host: str | None) -> bool:
     bare = (host or "").partition("%")[0].rstrip(".").lower()
     return bare == "localhost" or (_is_address(bare) and ip_address(bare).is_loopback)
+
+
+def _is_here(request: web.Request, host: str | None) -> bool:
+    """Whether a host is this machine: by loopback, or by the very address at which it was called."""
+    called_at = request.get_extra_info("sockname") or ("",)
+    return _is_loopback(host) or (bool(host) and host == called_at[0])
 
 
 def _own_names() -> set[str]:

@@ -165,8 +165,11 @@ class LocalApi:
         if not isinstance(picture, str) or not picture.strip() or "://" in picture[:20]:
             raise ContractError({name: [f"The {name} field must be a picture as base64 or data URI."]})
         content, kind = await check_photo(name, picture)
-        async with self._uploading:
-            file = await asyncio.to_thread(call.runner.results.keep_upload, content, kind)
+        try:
+            async with self._uploading:
+                file = await asyncio.to_thread(call.runner.results.keep_upload, content, kind)
+        except TooManyUploads as full:
+            raise Refused(429, f"{full} Each is deleted {call.config.keep_hours:g} hours after it came.") from full
         link = call.runner.results.link(file, call.origin)
         return web.json_response({"status": SUCCESS, "message": "Base64 to URL", "output": [link], "link": link})
 
@@ -292,8 +295,6 @@ def _answering(handler: Answering) -> Answering:
             return refused.answer()
         except QueueFull as full:
             return Refused(429, str(full), full.retry_after).answer()
-        except TooManyUploads as full:
-            return Refused(429, str(full)).answer()
         except ContractError as error:
             return _answer(FaceGenResponse(ERROR, message=error.errors))
         except (StoreError, BackendError) as error:

