@@ -21,6 +21,11 @@ def _again(kind: type[FaceGenError], args: tuple[Any, ...]) -> FaceGenError:
     return kind.__new__(kind, *args)
 
 
+def printable(text: object) -> str:
+    """`text` without what a terminal would obey or hide: control, format and other unprintable characters are escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
+
+
 Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
 
 

@@ -15,11 +15,14 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from ..errors import FaceGenError
+from ..errors import FaceGenError, printable
+from .hosts import Hosts, IPAddress
+from .links import join_link, read_link
 
 SCHEMES = ("http", "https")
 REDIRECTS = (301, 302, 303, 307, 308)
 CHUNK = 1 << 16
+LOOK_UP_SECONDS = 5.0
 HEADERS = {"User-Agent": "ComfyUI-FaceGen", "Accept-Encoding": "identity"}  # a compressed body could unfold to any size
 # Addresses that some versions of Python call global and that still reach into the machine's surroundings (IANA's registries
 # of special-purpose addresses).
@@ -37,7 +40,6 @@ NEVER = tuple(
 )
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 T = TypeVar("T")
 
 
@@ -47,6 +49,10 @@ class DownloadError(FaceGenError):
 
 class RefusedURL(DownloadError):
     """A URL that is not requested at all, because of what it is or where it leads."""
+
+
+class PrivateURL(RefusedURL):
+    """A URL that leads to an address which is neither public nor allowed."""
 
 
 @dataclass(frozen=True)
@@ -59,44 +65,48 @@ class Limits:
 
 
 class Guard:
-    """Decides where requests may go: public addresses, and what `allow` names (hosts, addresses or networks as a.b.c.d/n)."""
+    """Decides where requests may go: public addresses, and what `allow` names. Raises ValueError as Hosts, which reads it."""
 
     def __init__(self, allow: Iterable[str] = ()):
-        self._hosts: set[str] = set()
-        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        for entry in allow:
-            try:
-                self._networks.append(ipaddress.ip_network(entry))
-            except ValueError:
-                self._hosts.add(entry.lower().rstrip("."))
+        self._allowed = Hosts(allow)
 
-    def check_url(self, text: str | URL) -> URL:
-        """The URL, if it is http(s), without credentials, and its host is a name or an address that may be reached."""
+    def check_url(self, text: str) -> URL:
+        """What read_link makes of it, if it is http(s), without credentials, and may be reached as far as the text shows."""
         try:
-            url = URL(text)
+            url = read_link(text)
             host, _ = url.host, url.port
         except ValueError as error:
             raise RefusedURL("That is not a URL.") from error
         if url.scheme not in SCHEMES or not host:
             raise RefusedURL("Only http and https URLs are fetched.")
         if url.user is not None or url.password is not None:
-            raise RefusedURL(f"The URL of {host} holds a user name or a password; those are not sent.")
-        if self._is_named(host):
+            raise RefusedURL(f"The URL of {printable(host)} holds a user name or a password; those are not sent.")
+        if self._allowed.has_name(host):
             return url
         if _is_address(bare := host.partition("%")[0]):
             self.check_address(host, bare)
         elif _reads_as_number(host):
-            raise RefusedURL(f"{host} is not the usual way to write an address.")
+            raise RefusedURL(f"{printable(host)} is not the usual way to write an address.")
         return url
 
     def check_address(self, host: str, address: str) -> None:
         """Raises RefusedURL if `host` may not be reached at `address`, ValueError if that is no IP address."""
         ip = ipaddress.ip_address(address)
-        if not self._is_named(host) and not any(ip in network for network in self._networks) and not is_public(ip):
-            raise RefusedURL(f"{host} is not a public address, so nothing is sent there.")
+        if not self._allowed.has_name(host) and not self._allowed.has_address(ip) and not is_public(ip):
+            raise PrivateURL(f"{printable(host)} is not a public address, so nothing is sent there.")
 
-    def _is_named(self, host: str) -> bool:
-        return host.lower().rstrip(".") in self._hosts
+    async def check_name(self, text: str, seconds: float = LOOK_UP_SECONDS) -> None:
+        """As check_url, and look up where the host's name leads. Raises DownloadError if that can't be told now."""
+        host = self.check_url(text).raw_host or ""
+        if self._allowed.has_name(host) or _is_address(host.partition("%")[0]):
+            return
+        resolver = GuardedResolver(self)
+        try:
+            await asyncio.wait_for(resolver.resolve(host, family=socket.AF_UNSPEC), seconds)
+        except (asyncio.TimeoutError, TimeoutError, OSError) as error:
+            raise DownloadError(f"{printable(host)} can't be found.") from error
+        finally:
+            await resolver.close()
 
 
 def is_public(ip: IPAddress) -> bool:
@@ -162,8 +172,8 @@ async def download(url: str, limits: Limits = Limits(), allow: Iterable[str] = (
                 async with session.get(current, allow_redirects=False) as answer:
                     if answer.status not in REDIRECTS or "Location" not in answer.headers:
                         return await _read(answer, limits)
-                    current = guard.check_url(_joined(current, answer.headers["Location"]))
-        raise DownloadError(f"{current.host} redirects more than {limits.redirects} times.")
+                    current = guard.check_url(join_link(current, answer.headers["Location"]))
+        raise DownloadError(f"{printable(current.host)} redirects more than {limits.redirects} times.")
 
     return await _within(follow(), url, limits)
 
@@ -194,7 +204,7 @@ async def _within(request: Coroutine[None, None, T], url: str, limits: Limits) -
 
 
 async def _read(answer: aiohttp.ClientResponse, limits: Limits) -> bytes:
-    host = answer.url.host
+    host = printable(answer.url.host)
     if answer.status != 200:
         raise DownloadError(f"{host} answers {answer.status}.")
     too_long = DownloadError(f"{host} sends more than {limits.bytes >> 20} MB.")
@@ -208,15 +218,8 @@ async def _read(answer: aiohttp.ClientResponse, limits: Limits) -> bytes:
     return bytes(body)
 
 
-def _joined(current: URL, location: str) -> URL:
-    try:
-        return current.join(URL(location))
-    except ValueError as error:
-        raise RefusedURL(f"{current.host} redirects to something that is not a URL.") from error
-
-
 def _shown(url: str) -> str:
     try:
-        return URL(url).host or "The URL"
+        return printable(read_link(url).host or "The URL")
     except ValueError:
         return "The URL"

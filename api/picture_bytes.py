@@ -1,21 +1,15 @@
-"""Pictures as strangers send them: base64 in any of its ways, and files whose content is not trusted."""
+"""Pictures as strangers send them: base64 in any of its ways, and what kind of file it is."""
 
 import base64
 import binascii
-import io
 import re
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from ..picture_file import PictureError
 
-from ..errors import FaceGenError
-
-FORMATS = ("JPEG", "PNG", "WEBP")  # Pillow's rarer readers see no stranger's bytes
 DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+# Ending of a picture file -> its media type.
+TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "avif": "image/avif"}
 URLSAFE = str.maketrans("-_", "+/")
-
-
-class PictureError(FaceGenError):
-    """What was sent as a picture is none, is damaged, or is too large."""
 
 
 def from_base64(text: str, limit: int) -> bytes:
@@ -36,23 +30,12 @@ def from_base64(text: str, limit: int) -> bytes:
     return content
 
 
-def open_rgb(content: bytes, max_pixels: int) -> Image.Image:
-    """The upright RGB picture in a file, whatever its colours and depth; of an animation the first frame.
-
-    Raises PictureError if it is none, is damaged, or has more pixels.
-    """
-    try:
-        opened = Image.open(io.BytesIO(content), formats=FORMATS)
-        width, height = opened.size
-        if width * height > max_pixels:  # known before anything is unpacked
-            raise Image.DecompressionBombError
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-            image = image.convert("I").point(lambda level: level * (1 / 257)).convert("L")
-        return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise PictureError("It is no JPEG, PNG or WebP picture.") from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"It has more than {max_pixels // 1_000_000} million pixels.") from None
-    except Exception as error:  # a decoder may raise anything on bytes that were made to break it
-        raise PictureError(f"The picture is damaged ({type(error).__name__}).") from error
+def kind_of(content: bytes) -> str | None:
+    """Which of TYPES a picture file begins as."""
+    if content[:3] == b"\xff\xd8\xff":
+        return "jpg"
+    if content[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    return "avif" if content[4:8] == b"ftyp" and content[8:12] in (b"avif", b"avis") else None

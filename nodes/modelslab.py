@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..api.hosted import profiles
 from ..contract import ContractError, FaceGenRequest
-from ..errors import Cures, FaceGenError, advise
+from ..errors import Cures, FaceGenError, advise, printable
 from ..models.pictures import require_rgb
 from .host.background_loop import OwnLoop
 from .host.cures import PICTURES
@@ -127,7 +127,7 @@ class FaceGenModelsLab(io.ComfyNode):
         **fields: Any,
     ) -> io.NodeOutput:
         from ..api.hosted.client import FaceGenClient
-        from ..api.hosted.refusals import NotFetchedError, RefusedPhotoError, RemoteError
+        from ..api.hosted.refusals import MayBeBilledError, NotFetchedError, RefusedPhotoError, RemoteError
 
         try:
             client = FaceGenClient(profiles.load(profile, modelslab_file()), timeout, _tell_id)
@@ -140,7 +140,8 @@ class FaceGenModelsLab(io.ComfyNode):
         except (RemoteError, profiles.ProfileError, ContractError) as error:
             cures: Cures = {
                 RefusedPhotoError: "Connect such a photo to face_image; the Face Quality node checks it.",
-                NotFetchedError: f"Set request_id to {getattr(error, 'request_id', '')} and queue again.",
+                MayBeBilledError: "To fetch them, set request_id to that id and queue again.",
+                NotFetchedError: f"Set request_id to {printable(getattr(error, 'request_id', ''))} and queue again.",
             }
             with advise(WHO, cures):
                 raise
@@ -161,6 +162,7 @@ def _request(face_image: Tensor, **fields: Any) -> FaceGenRequest:
 
 
 def _tell_id(request_id: int | str) -> None:
+    request_id = printable(request_id)
     warn(f"{WHO} took request {request_id}; should it get lost, request_id {request_id} fetches it without paying again.")
 
 

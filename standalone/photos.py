@@ -13,27 +13,27 @@ from torch import Tensor
 
 from ..atomic_write import USUAL, atomic_path
 from ..errors import FaceGenError
+from ..picture_file import MAX_OWN_PIXELS, OWN_FORMATS, PictureError, open_rgb
+
+MAX_BYTES = 1 << 30  # of a photo file
 
 
 def read_photo(path: str | Path) -> Tensor:
-    """A photo file as RGB float32 [1, H, W, 3] (0-1), turned as its EXIF says. Raises FaceGenError if it isn't one."""
+    """A photo file as RGB float32 [1, H, W, 3] (0-1), as picture_file reads it. Raises FaceGenError if it isn't one."""
+    path = Path(path)
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return to_tensor((eight_bit(upright) if upright.mode.startswith("I") else upright).convert("RGB"))
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise PictureError(f"It has {size >> 20} MB, and a photo of at most {MAX_BYTES >> 20} MB is needed.")
+        return to_tensor(open_rgb(path.read_bytes(), MAX_OWN_PIXELS, OWN_FORMATS))
     except FileNotFoundError as error:
         raise FaceGenError(f"There is no photo {path}.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, PictureError) as error:
         raise FaceGenError(f"{path} can't be read as a photo: {error}") from error
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
-    """A 16-bit greyscale image scaled to 8 bits; Pillow's own conversion would turn most of it white."""
-    return Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
-
-
 def to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(image).astype(np.float32) / 255.0)[None]
+    """An RGB image as float32 [1, H, W, 3] (0-1)."""
+    return torch.from_numpy(np.asarray(image).astype(np.float32)).div_(255.0)[None]
 
 
 def to_image(picture: Tensor) -> Image.Image:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import facegen
-from facegen.errors import FaceGenError, advise
+from facegen.errors import FaceGenError, advise, printable
 from pack import ROOT
 
 
@@ -77,6 +77,7 @@ MADE_OF = {
     "Refused": (429, "Too many.", 7),
     "RemoteError": ("Not here.", 5),
     "RefusedPhotoError": ("Not here.", 5),
+    "MayBeBilledError": ("Not here.", 5),
     "NotFetchedError": ("Not here.", 5),
     "StoreError": (Path("user", "facegen", "jobs.db"), OSError("disk full")),
 }
@@ -117,3 +118,7 @@ def test_an_error_comes_whole_out_of_another_process(name, way):
     again = way(told.value)
     assert type(again) is CLASSES[name] and str(again) == str(told.value) and str(again).startswith("The node: ")
     assert again.args == told.value.args and vars(again) == vars(told.value)
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert printable("a\x1bc\n\x9b\u202eé\u2028") == "a\\x1bc\\n\\x9b\\u202eé\\u2028" and printable(7) == "7"

@@ -18,12 +18,25 @@ import aiohttp
 import numpy as np
 
 from ...contract import ContractError, FaceGenRequest, known_styles
+from ...errors import printable
+from ...picture_file import PictureError
 from ..download import DownloadError, Limits, RefusedURL, download
-from ..picture_bytes import PictureError
-from ..response import ERROR, FAILED, PROCESSING, SUCCESS, FaceGenResponse
+from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from .exchange import Answer, NoAnswer, NotSent, exchange, new_session
 from .profiles import HOSTED, Profile
-from .refusals import OTHER, RATE, RemoteError, is_taken, refusal, refused, uncertain, unfetched
+from .refusals import (
+    OTHER,
+    RATE,
+    RemoteError,
+    is_lost,
+    is_taken,
+    refusal,
+    refused,
+    refused_submit,
+    says_not_taken,
+    uncertain,
+    unfetched,
+)
 from .result_images import MAX_BYTES, from_bytes, from_text, is_link, to_batch
 
 MAX_BODY = 5_000_000  # bytes of a request that the service takes
@@ -69,7 +82,7 @@ class Progress:
         parts = [self.state, f"{now - self.started:.0f} s"]
         if self.due is not None and self.due > now:
             parts.append(f"about {self.due - now:.0f} s left")
-        return ", ".join(parts if self.request_id is None else [*parts, f"request {self.request_id}"])
+        return ", ".join(parts if self.request_id is None else [*parts, f"request {printable(self.request_id)}"])
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,7 @@ class FaceGenClient:
                 if (response := answer.response) is not None and is_taken(response):
                     return response
                 problem = self._not_taken(answer)
-                if not _says_not_taken(answer):
+                if not says_not_taken(answer.code, answer.response):
                     raise problem
                 wait = self._asked_wait(answer, number)
             if wait >= self._left() or number == SENDS - 1:
@@ -152,16 +165,13 @@ class FaceGenClient:
 
     def _not_taken(self, answer: Answer) -> RemoteError:
         """The error for an answer to a submit that is no success."""
-        response = answer.response
-        if response is not None:
-            if answer.code >= 500 and not _says_not_taken(answer) and refusal(answer.code, response.text).name == OTHER:
-                return uncertain(f"HTTP {answer.code}. {response.text}", self.profile)
-            return refused(answer.code, response.text, self.profile, response.id)
-        if 300 <= answer.code < 400:
+        if answer.response is not None:
+            return refused_submit(answer.code, answer.response, self.profile)
+        if is_lost(answer.code) or answer.code < 300:
+            return uncertain(f"HTTP {answer.code}. {answer.problem}", self.profile)
+        if answer.code < 400:
             return RemoteError(f"{self.profile.host} answers with a redirect ({answer.code}). Correct the profile's base_url.")
-        if 400 <= answer.code < 500 or _says_not_taken(answer):
-            return refused(answer.code, answer.problem, self.profile)
-        return uncertain(f"HTTP {answer.code}. {answer.problem}", self.profile)
+        return refused(answer.code, answer.problem, self.profile)
 
     async def _poll(self, session: aiohttp.ClientSession, response: FaceGenResponse, wait: float) -> FaceGenResponse:
         """Ask until there is a success with pictures, or the deadline; at the deadline once more."""
@@ -205,7 +215,7 @@ class FaceGenClient:
         if response.status == FAILED:
             raise refused(answer.code, response.text, self.profile, self.progress.request_id)
         kind = refusal(answer.code, response.text).name
-        if kind == RATE or (kind == OTHER and (answer.code >= 500 or response.retry_after is not None)):
+        if kind == RATE or (kind == OTHER and (is_lost(answer.code) or response.retry_after is not None)):
             return None, self._asked_wait(answer, number), response.text
         raise self._unfetched_for(answer.code, response.text)
 
@@ -281,16 +291,6 @@ class FaceGenClient:
 
     def _state(self, state: str) -> None:
         self.progress.state, self.progress.due = state, None
-
-
-def _says_not_taken(answer: Answer) -> bool:
-    """Whether an answer to a submit says for certain that the work was not taken and may be sent again later."""
-    response = answer.response
-    if response is None:  # a gateway's page: 503 alone does not say that the request went no further
-        return answer.code == 429 or (answer.code == 503 and answer.retry_after is not None)
-    kind = refusal(answer.code, response.text).name
-    asks_to_wait = answer.code in (429, 503) or response.retry_after is not None or kind == RATE
-    return response.status == ERROR and response.id is None and kind in (RATE, OTHER) and asks_to_wait
 
 
 def _without_pictures(response: FaceGenResponse) -> dict[str, Any]:

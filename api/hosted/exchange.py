@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from ..links import read_link
 from ..response import FaceGenResponse, ResponseError
 from .profiles import Profile
 
@@ -51,7 +52,7 @@ async def exchange(session: aiohttp.ClientSession, url: str, payload: bytes, pro
     # Connecting has to run out of time first: only then is it known that nothing was sent.
     limits = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, 0.8 * seconds))
     try:
-        async with session.post(url, data=payload, allow_redirects=False, timeout=limits) as answer:
+        async with session.post(read_link(url), data=payload, allow_redirects=False, timeout=limits) as answer:
             body = await _read(answer)
             return _understood(answer, body, profile)
     except aiohttp.ClientSSLError as error:

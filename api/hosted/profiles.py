@@ -5,7 +5,7 @@ A key comes from the environment variable MODELSLAB_API_KEY or from a JSON file 
     {"default": {"key": "…"}, "work": {"key": "…", "family": "enterprise", "base_url": "https://modelslab.com"}}
 """
 
-import html
+import functools
 import ipaddress
 import json
 import os
@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ...errors import FaceGenError
+from .redaction import key_pattern
 
 KEY_VARIABLE = "MODELSLAB_API_KEY"
 DEFAULT = "default"
@@ -71,10 +72,9 @@ class Profile:
             return {self.redact(name): self.redact(item) for name, item in value.items()}
         return [self.redact(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-    @property
+    @functools.cached_property
     def _key_pattern(self) -> re.Pattern[str]:
-        forms = {self.key, quote(self.key, safe=""), json.dumps(self.key)[1:-1], html.escape(self.key)}
-        return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+        return key_pattern(self.key)
 
 
 def names(file: Path) -> list[str]:

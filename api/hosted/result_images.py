@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..picture_bytes import PictureError, from_base64, open_rgb
+from ...picture_file import PictureError, open_rgb
+from ..picture_bytes import from_base64
 
 MAX_BYTES = 20 << 20  # of one picture's file
 MAX_PIXELS = 4096 * 4096  # of one picture
@@ -36,9 +37,12 @@ def from_text(text: str) -> np.ndarray:
 def to_batch(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures float32 [H, W, 3] as one batch [B, H, W, 3].
 
-    Of different sizes, each is scaled to fit the largest width and height found, its shape kept, centred on black.
+    Of different sizes, each is scaled to fit the largest width and height found, its shape kept, centred on black. Where these
+    make more than MAX_PIXELS, as of a very wide and a very high picture, all are reduced.
     """
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    if (scale := (MAX_PIXELS / (height * width)) ** 0.5) < 1:
+        height, width = int(height * scale), int(width * scale)
     return np.stack([_fitted(picture, height, width) for picture in pictures])
 
 

@@ -6,7 +6,7 @@ process, another one, other machines) is the backend's own business.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -81,8 +81,16 @@ class State:
 class Backend(Protocol):
     """Makes the pictures of works. A work that was cancelled is FAILED."""
 
-    async def start(self, work: Work) -> None:
-        """Take a work on. Returns when it waits or runs, and not when it is done. Each work is started once.
+    async def missing(self, flavour: Flavour) -> Sequence[str]:
+        """What a work of this flavour would lack, each in words; nothing if it can be made.
+
+        Raises BackendError if that can't be said.
+        """
+        ...
+
+    async def start(self, work: Work) -> Mapping[str, str]:
+        """Take a work on. Returns when it waits or runs, and not when it is done: the files that it is made with, by what
+        they are. Each work is started once.
 
         Raises BackendError if it can't be done; nothing of it waits or runs then.
         """

@@ -3,6 +3,7 @@
     {
       "enabled": true,
       "token": "…",                       needed to listen beyond this machine; FACEGEN_API_TOKEN in its place
+      "tokens": {"anna": "…"},            one for each client; a request is seen by whoever made it
       "default": "sd15",                  the flavour of requests that ask for none
       "flavours": {
         "sd15": {"checkpoint": "….safetensors", "faceid": "….bin", "clip_vision": "….safetensors", "face_pack": "buffalo_l",
@@ -12,6 +13,7 @@
       },
       "allowed_hosts": ["nas.local", "192.168.1.0/24"],   photos and webhooks beyond the public internet
       "served_as": ["faces.example.org"],                 names under which clients may call this machine
+      "proxies": ["127.0.0.0/8", "::1"],                  whose X-Forwarded-Proto and X-Forwarded-Host are believed
       "max_queued": 20, "keep_hours": 24, "hold_seconds": 25, "poll_seconds": 10,
       "webhook_secret": "whsec_…"                         made when the API is first turned on
     }
@@ -33,6 +35,7 @@ from typing import Any
 
 from ...atomic_write import atomic_write
 from ...contract import STYLES
+from ..hosts import Hosts
 from .config_values import ConfigError as ConfigError
 from .config_values import build
 from .flavours import FLAVOURS, Flavour, read_flavours
@@ -40,7 +43,13 @@ from .flavours import FLAVOURS, Flavour, read_flavours
 TOKEN_VARIABLE = "FACEGEN_API_TOKEN"
 MIN_TOKEN = 16
 # Results are kept longer than a request for them, or a webhook that is repeated, may take.
-LEAST = {"max_queued": 1, "keep_hours": 0.1, "hold_seconds": 0, "poll_seconds": 0}
+RANGES = {
+    "max_queued": (1, 10_000),
+    "keep_hours": (0.1, 24 * 366),
+    "hold_seconds": (0, 3600),
+    "poll_seconds": (0, 3600),
+}
+HOST_LISTS = ("allowed_hosts", "served_as", "proxies")
 SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -50,20 +59,34 @@ class LocalConfig:
 
     enabled: bool = False
     token: str | None = None
-    default: str = "sd15"
+    tokens: dict[str, str] = field(default_factory=dict)
+    default: str | None = None
     flavours: dict[str, Flavour] = field(default_factory=lambda: dict(FLAVOURS))
     allowed_hosts: tuple[str, ...] = ()
     served_as: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")
     max_queued: int = 20
     keep_hours: float = 24.0
     hold_seconds: float = 25.0
     poll_seconds: float = 10.0
     webhook_secret: str | None = None
 
-    def flavour(self, model_id: Any) -> Flavour:
-        """The flavour whose model_id a request names, else the default one."""
-        named = (flavour for flavour in self.flavours.values() if flavour.model_id and flavour.model_id == model_id)
-        return next(named, self.flavours[self.default])
+    @property
+    def known_tokens(self) -> dict[str, str]:
+        """Whose requests a token's are -> the token. Those of `token` are nobody's by name, as without any token."""
+        return {**self.tokens, **({"": self.token} if self.token else {})}
+
+    @property
+    def chooses_flavour(self) -> bool:
+        """Whether nothing is set of which files a request is made with."""
+        return self.default is None and self.flavours == FLAVOURS
+
+    def flavour_of(self, model_id: Any) -> str | None:
+        """The name of the flavour that a request's model_id means: by the flavour's own model_id, or by its name."""
+        if not isinstance(model_id, str):
+            return None
+        named = (name for name, flavour in self.flavours.items() if flavour.model_id == model_id)
+        return next(named, model_id if model_id in self.flavours else None)
 
 
 class ConfigFile:
@@ -84,7 +107,7 @@ class ConfigFile:
         seen = (found.st_mtime_ns, found.st_size, os.environ.get(TOKEN_VARIABLE))
         if seen != self._seen:
             config = self._parse(self._load())
-            if config.token and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+            if (config.token or config.tokens) and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
                 raise ConfigError(f"{self.path} holds a token and can be read by others: chmod 600 it.")
             self.last, self._seen = _with_token(config, self.path), seen
         return self.last
@@ -123,16 +146,28 @@ def _with_token(config: LocalConfig, path: Path) -> LocalConfig:
         raise ConfigError(
             f"The local API's token ({TOKEN_VARIABLE}, or token in {path}) has fewer than {MIN_TOKEN} characters."
         )
-    return replace(config, token=token or None)
+    if short := [name for name, text in config.tokens.items() if len(text) < MIN_TOKEN]:
+        raise ConfigError(f"{path}: the tokens of {', '.join(short)} have fewer than {MIN_TOKEN} characters.")
+    if "" in config.tokens:
+        raise ConfigError(f"{path}: tokens has one without a name.")
+    config = replace(config, token=token or None)
+    if len(set(config.known_tokens.values())) < len(config.known_tokens):
+        raise ConfigError(f"{path}: two of the tokens are the same; give each client its own.")
+    return config
 
 
 def _parse(content: dict[str, Any], path: Path, styles: Collection[str]) -> LocalConfig:
     config = build(LocalConfig, content, str(path), {dict[str, Flavour]: partial(read_flavours, styles=styles)})
-    if config.default not in config.flavours:
+    if config.default is not None and config.default not in config.flavours:
         raise ConfigError(f"{path}: default is {config.default!r}; flavours has {', '.join(config.flavours)}.")
-    for name, least in LEAST.items():
-        if not getattr(config, name) >= least:
-            raise ConfigError(f"{path}: {name} is {getattr(config, name)}; it must be at least {least}.")
+    for name, (least, most) in RANGES.items():
+        if not least <= getattr(config, name) <= most:
+            raise ConfigError(f"{path}: {name} is {getattr(config, name)}; it must be at least {least} and at most {most}.")
+    for name in HOST_LISTS:
+        try:
+            Hosts(getattr(config, name))
+        except ValueError as error:
+            raise ConfigError(f"{path}: {name} has {error}") from None
     if config.webhook_secret is not None and not SECRET.fullmatch(config.webhook_secret):
         raise ConfigError(f"{path}: webhook_secret must be whsec_ and the base64 of 24 to 64 bytes.")
     return config

@@ -37,6 +37,8 @@ def read(kind: Any, value: Any, where: str, readers: Readers | None = None) -> A
         return readers[kind](value, where)
     if kind == dict[str, float]:
         return {name: read(float, number, f"{where}.{name}") for name, number in read_object(value, where).items()}
+    if kind == dict[str, str]:
+        return {name: read(str, text, f"{where}.{name}") for name, text in read_object(value, where).items()}
     if kind == tuple[str, ...]:
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list, not {json.dumps(value)[:60]}.")

@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-
 from ...atomic_write import USUAL, atomic_path
 from ...contract import ContractError
+from ...picture_file import PictureError, open_rgb
 from ..download import DownloadError, Limits, download
-from ..picture_bytes import PictureError, from_base64, open_rgb
+from ..picture_bytes import from_base64, kind_of
+from .lenient_request import unusable
 
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
-MAX_PIXELS = 50_000_000
 DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million pixels takes hundreds of megabytes
 Local = Callable[[str], Path | None]  # one of our own URLs -> its file
 
@@ -31,12 +30,29 @@ async def save_face(source: str, path: Path, local: Local, allow: Iterable[str])
             content = await download(source, LIMITS, allow) if file is None else file.read_bytes()
         await asyncio.get_running_loop().run_in_executor(DECODERS, _write, content, path)
     except (DownloadError, PictureError) as error:
-        raise ContractError({"face_image": [f"The face_image field can't be used. {error}"]}) from error
+        raise ContractError({"face_image": [unusable("face_image", error)]}) from error
+
+
+async def check_photo(name: str, source: str) -> tuple[bytes, str]:
+    """The picture file in a data URI or base64, as it came, and which of TYPES it is.
+
+    Raises ContractError naming the field `name` if it is no picture within the limits.
+    """
+
+    def check() -> tuple[bytes, str]:
+        content = from_base64(source, LIMITS.bytes)
+        open_rgb(content)
+        if (kind := kind_of(content)) is None:
+            raise PictureError("It is none of the kinds of pictures that are kept.")
+        return content, kind
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(DECODERS, check)
+    except PictureError as error:
+        raise ContractError({name: [unusable(name, error)]}) from error
 
 
 def _write(content: str | bytes, path: Path) -> None:
-    image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes), MAX_PIXELS)
-    clean = Image.new("RGB", image.size)  # pixels alone, none of the photo's metadata
-    clean.paste(image)
+    image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes))
     with atomic_path(path, USUAL) as part:
-        clean.save(part, "PNG", compress_level=1)
+        image.save(part, "PNG", compress_level=1)

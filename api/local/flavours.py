@@ -21,12 +21,14 @@ class StyleFiles:
 class Flavour:
     """A workflow of workflows/api and the files in it; None takes the workflow's own file, or the only one there is.
 
-    `render_scale`: the picture is made this many times as large as asked for, and scaled down.
+    `render_scale`: the picture is made this many times as large as asked for, and scaled to what was asked for.
+    `guidance_factor`: of the request's guidance_scale, for a model that needs less of it than others.
     `model_id`: requests that name it get this flavour.
     """
 
     workflow: str
     render_scale: float = 1.0
+    guidance_factor: float = 1.0
     model_id: str | None = None
     checkpoint: str | None = None
     faceid: str | None = None
@@ -36,10 +38,15 @@ class Flavour:
     styles: dict[str, StyleFiles] = field(default_factory=dict)
 
 
+# In the order in which they are tried where the settings choose none. The last one needs no files.
 FLAVOURS = {
     "sd15": Flavour("local_sd15"),
     "sdxl": Flavour("local_sdxl", render_scale=2.0, model_id="ai-avatar-generatorface-gen"),
+    "tiny": Flavour("local_tiny", render_scale=0.25, guidance_factor=0.27),
 }
+USUAL, TINY = "sd15", "tiny"
+MOST_STRENGTH = 100  # of a LoRA
+RANGES = {"render_scale": (0.1, 8.0), "guidance_factor": (0.1, 2.0)}
 
 
 def read_flavours(value: Any, where: str, styles: Collection[str] = STYLES) -> dict[str, Flavour]:
@@ -47,7 +54,11 @@ def read_flavours(value: Any, where: str, styles: Collection[str] = STYLES) -> d
 
     `where` is the file and the entry that messages name, `styles` are those that there are. Raises ConfigError.
     """
-    return FLAVOURS | {name: _flavour(name, entry, where, styles) for name, entry in read_object(value, where).items()}
+    flavours = FLAVOURS | {name: _flavour(name, entry, where, styles) for name, entry in read_object(value, where).items()}
+    ids = [flavour.model_id for flavour in flavours.values() if flavour.model_id]
+    if twice := {model_id for model_id in ids if ids.count(model_id) > 1}:
+        raise ConfigError(f"{where}: several flavours have the model_id {', '.join(sorted(twice))}.")
+    return flavours
 
 
 def _flavour(name: str, entry: Any, where: str, styles: Collection[str]) -> Flavour:
@@ -55,11 +66,21 @@ def _flavour(name: str, entry: Any, where: str, styles: Collection[str]) -> Flav
     if name in FLAVOURS:
         builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
         entry = {**builtin, **read_object(entry, where)}
-    return build(Flavour, entry, where, {dict[str, StyleFiles]: partial(_styles, styles=styles)})
+    flavour = build(Flavour, entry, where, {dict[str, StyleFiles]: partial(_styles, styles=styles)})
+    for entry, (least, most) in RANGES.items():
+        if not least <= (value := getattr(flavour, entry)) <= most:
+            raise ConfigError(f"{where}.{entry} is {value}; it must be from {least} to {most}.")
+    return flavour
 
 
 def _styles(value: Any, where: str, styles: Collection[str]) -> dict[str, StyleFiles]:
     entries = read_object(value, where)
     if unknown := set(entries) - set(styles):
         raise ConfigError(f"{where} has {', '.join(sorted(unknown))}; the styles are {', '.join(styles)}.")
-    return {style: build(StyleFiles, entry, f"{where}.{style}") for style, entry in entries.items()}
+    files = {style: build(StyleFiles, entry, f"{where}.{style}") for style, entry in entries.items()}
+    for style, entry in files.items():
+        if wild := [lora for lora, strength in entry.loras.items() if not abs(strength) <= MOST_STRENGTH]:
+            raise ConfigError(
+                f"{where}.{style}.loras: the strength of {wild[0]} must be from -{MOST_STRENGTH} to {MOST_STRENGTH}."
+            )
+    return files

@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     temporary TEXT NOT NULL DEFAULT '[]',
     webhook TEXT,
     track_id TEXT,
-    origin TEXT NOT NULL
+    origin TEXT NOT NULL,
+    owner TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
 """
@@ -52,7 +53,8 @@ class StoreError(FaceGenError):
 @dataclass(frozen=True)
 class Job:
     """One request. `secret` names its files, `work_id` is its id at the backend, `origin` the scheme and host that the client
-    called, `seconds` is how long generating took, `webhook` the URL that still has to be called."""
+    called, `seconds` is how long generating took, `webhook` the URL that still has to be called, `owner` whose token it came
+    with."""
 
     id: int
     secret: str
@@ -69,6 +71,7 @@ class Job:
     webhook: str | None
     track_id: str | int | None
     origin: str
+    owner: str
 
     @property
     def is_waiting(self) -> bool:
@@ -101,6 +104,8 @@ class JobStore:
             self._run("COMMIT")
             for statement in SCHEMA.split(";"):
                 self._run(statement)
+            if "owner" not in {row["name"] for row in self._run("PRAGMA table_info(jobs)")[0]}:  # before 0.2
+                self._run("ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
         except StoreError:
             self._db.close()
             raise
@@ -142,6 +147,9 @@ class JobStore:
             (state, message, seconds, time.time(), identifier, WAITING),
         )
         return self.get(identifier)
+
+    def set_meta(self, identifier: int, meta: dict[str, Any]) -> None:
+        self._run("UPDATE jobs SET meta = ? WHERE id = ?", (json.dumps(meta), identifier))
 
     def webhook_done(self, identifier: int) -> None:
         self._run("UPDATE jobs SET webhook = NULL WHERE id = ?", (identifier,))

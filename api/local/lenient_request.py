@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...contract import FIELDS, MAX_SAMPLES_PIXELS, STYLES, ContractError, FaceGenRequest, Field, known_styles
-from ..download import DownloadError, Guard
+from ..download import DownloadError, Guard, PrivateURL
 
 NONE = {"", "null", "none", "undefined"}
 TRUE, FALSE = {"yes", "true", "1", "on"}, {"no", "false", "0", "off"}
 MAX_TEXT = {"prompt": 10_000, "negative_prompt": 10_000, "webhook": 2_048, "track_id": 255, "style": 64}  # characters
 NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", re.IGNORECASE)
+
+
+# What the official Python SDK sends for a field that its caller left out, where the contract forbids it.
+SDK_DEFAULTS = {"s_scale": 7.5, "num_inference_steps": 20}
+ALLOW = "If it may be reached, name it in allowed_hosts of the local API's settings."
 
 
 def read_request(body: Any, guard: Guard, styles: Iterable[str] = STYLES) -> tuple[FaceGenRequest, str]:
@@ -38,7 +43,7 @@ def read_request(body: Any, guard: Guard, styles: Iterable[str] = STYLES) -> tup
         try:
             guard.check_url(values["webhook"])
         except DownloadError as error:
-            errors["webhook"] = [f"The webhook field can't be used. {error}"]
+            errors["webhook"] = [unusable("webhook", error)]
     width, height = values.get("width", FIELDS["width"].default), values.get("height", FIELDS["height"].default)
     if not errors and values.get("samples", 1) > 1 and width * height > MAX_SAMPLES_PIXELS:
         values["samples"] = 1
@@ -48,6 +53,11 @@ def read_request(body: Any, guard: Guard, styles: Iterable[str] = STYLES) -> tup
     if errors:
         raise ContractError({name: errors[name] for name in FIELDS if name in errors})
     return FaceGenRequest(**values), " ".join(tips)
+
+
+def unusable(name: str, error: Exception) -> str:
+    """What is wrong with the URL in a field, and what can be done about it."""
+    return f"The {name} field can't be used. {error}{f' {ALLOW}' if isinstance(error, PrivateURL) else ''}"
 
 
 def _read(rule: Field, value: Any) -> Any:
@@ -115,6 +125,11 @@ def _into_range(rule: Field, value: Any, tips: list[str]) -> Any:
         return value
     if rule.name == "seed" and value < 0:
         return None
+    if SDK_DEFAULTS.get(rule.name) == value:
+        tips.append(
+            f"{rule.name} was {_shown(value)}, which the Python SDK sends when it is left out; {_shown(rule.default)} is used."
+        )
+        return rule.default
     moved = min(max(value, rule.minimum), rule.maximum)
     if rule.multiple_of:
         moved = int(moved) // rule.multiple_of * rule.multiple_of

@@ -2,21 +2,28 @@
 
 import base64
 import contextlib
-import io
 import re
 import secrets
 import time
 from pathlib import Path
 
-from PIL import Image
 from yarl import URL
 
-from ...atomic_write import USUAL, atomic_path
+from ...atomic_write import OWNER, atomic_path, atomic_write
+from ...errors import FaceGenError
+from ...picture_file import open_rgb
+from ..picture_bytes import TYPES
 from .jobs import Job
 from .routes.paths import FILES, PREFIX
 
-NAME = re.compile(r"([0-9a-f]{32})-(\d|upload)\.(png|base64)")
+BASE64 = "base64"
+NAME = re.compile(rf"([0-9a-f]{{32}})-(\d|upload)\.({'|'.join(TYPES)}|{BASE64})")
 UPLOAD = "upload"
+MOST_UPLOADS, MOST_UPLOAD_BYTES = 500, 1 << 30  # that are kept at once
+
+
+class TooManyUploads(FaceGenError):
+    """More uploads, or more bytes of them, than are kept at once."""
 
 
 def new_name() -> str:
@@ -24,23 +31,21 @@ def new_name() -> str:
 
 
 class Results:
-    """The files in `folder`, which is made where it lacks. Methods raise OSError."""
+    """The files in `folder`, which is made where it lacks. Methods raise OSError; keep also PictureError."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def path(self, secret: str, part: int | str) -> Path:
-        return self.folder / f"{secret}-{part}.png"
+    def path(self, secret: str, part: int | str, kind: str = "png") -> Path:
+        return self.folder / f"{secret}-{part}.{kind}"
 
     def keep(self, job: Job, pictures: list[bytes]) -> None:
         """Write the pictures of a request, whose files are given, without what a backend may have written into them."""
         for number, picture in enumerate(pictures):
-            with Image.open(io.BytesIO(picture)) as image:
-                clean = Image.new(image.mode, image.size)
-                clean.paste(image)
-            with atomic_path(self.path(job.secret, number), USUAL) as part:
-                clean.save(part, "PNG")
+            image = open_rgb(picture)
+            with atomic_path(self.path(job.secret, number), OWNER) as part:
+                image.save(part, "PNG")
 
     def are_there(self, job: Job) -> bool:
         return all(self.path(job.secret, number).is_file() for number in range(job.samples))
@@ -50,11 +55,20 @@ class Results:
 
     def links(self, job: Job) -> tuple[str, ...]:
         """Where the pictures of a request are, or will be."""
-        kind = "base64" if job.as_base64 else "png"
-        return tuple(f"{job.origin}{PREFIX}{FILES}{job.secret}-{number}.{kind}" for number in range(job.samples))
+        kind = BASE64 if job.as_base64 else "png"
+        return tuple(self.link(self.path(job.secret, n, kind).name, job.origin) for n in range(job.samples))
 
-    def upload_link(self, secret: str, origin: str) -> str:
-        return f"{origin}{PREFIX}{FILES}{secret}-{UPLOAD}.png"
+    def keep_upload(self, content: bytes, kind: str) -> str:
+        """Write a photo as it came, a picture of that kind; its name. Raises TooManyUploads."""
+        sizes = [path.stat().st_size for path in self.folder.glob(f"*-{UPLOAD}.*") if not path.name.startswith(".")]
+        if len(sizes) >= MOST_UPLOADS or sum(sizes) + len(content) > MOST_UPLOAD_BYTES:
+            raise TooManyUploads(f"{len(sizes)} uploads with {sum(sizes) >> 20} MB are kept; no more fit.")
+        path = self.path(new_name(), UPLOAD, kind)
+        atomic_write(path, content)
+        return path.name
+
+    def link(self, name: str, origin: str) -> str:
+        return f"{origin}{PREFIX}{FILES}{name}"
 
     def own_file(self, url: str, origin: str) -> Path | None:
         """The file behind one of our own URLs, which the guard would refuse as an address of this machine."""
@@ -65,7 +79,7 @@ class Results:
         except ValueError:  # reading the host decodes it
             return None
         found = NAME.fullmatch(given.path.removeprefix(PREFIX).removeprefix(FILES))
-        path = self.path(found[1], found[2]) if found and found[3] == "png" else None
+        path = self.path(*found.groups()) if found else None
         return path if path and path.is_file() else None
 
     def delete(self, job: Job) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...contract import FaceGenRequest
-from ...errors import FaceGenError
+from ...errors import FaceGenError, printable
+from ...picture_file import PictureError
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from . import jobs, webhooks
 from .backend import CANCELLED, Backend, BackendError, Phase, State, Work, without_folders
@@ -18,7 +20,7 @@ from .config import ConfigFile
 from .face_photos import save_face
 from .flavours import Flavour
 from .place import Place
-from .result_files import Results, new_name, too_old
+from .result_files import Results, delete_file, new_name, too_old
 from .routes.paths import PREFIX
 
 POLL = 0.25  # seconds between two looks at the backend
@@ -27,6 +29,19 @@ CLEAN_EVERY = 600  # seconds
 FIRST_GUESS = 30.0  # seconds that a request takes, before one was measured
 UNKNOWN = State(Phase.FAILED, "The request was lost. Send it again.")  # a backend that leaves a work out of its answer
 NOT_IN_META = ("face_image", "webhook")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a client asks for: a valid request, the flavour with its name, what has to be said of it,
+    the origin that was called, and whose token came with it."""
+
+    request: FaceGenRequest
+    flavour_name: str
+    flavour: Flavour
+    tip: str
+    origin: str
+    owner: str
 
 
 class QueueFull(FaceGenError):
@@ -54,6 +69,8 @@ class Runner:
 
     def start(self) -> None:
         program = self._place.program
+        for photo in self._place.photos.glob("*"):  # nothing is in work yet: what a killed process left behind
+            delete_file(photo)
         for job in self.store.fail_interrupted(f"{program} was stopped while this request was in work. Send it again."):
             logging.warning("FaceGen: request %s was interrupted by the end of %s.", job.id, program)
         for job in self.store.unanswered():
@@ -71,39 +88,42 @@ class Runner:
 
     # --- what clients ask for
 
-    async def submit(self, request: FaceGenRequest, tip: str, flavour: Flavour, origin: str) -> jobs.Job:
+    async def submit(self, order: Order) -> jobs.Job:
         """Take a request on; its photo is here and it is in the store and in work when this returns.
 
         Raises QueueFull, StoreError, OSError, and ContractError about the photo.
         """
-        config = self._config.last
+        config, request = self._config.last, order.request
         if len(self._done) + self._arriving >= config.max_queued:
             raise QueueFull(config.max_queued, max(1, round(self.store.usual_seconds(FIRST_GUESS))))
-        secret = new_name()
-        face = self._place.photos / f"{secret}.png"
+        face = self._place.photos / f"{new_name()}.png"  # a name that others may see: it is in the work
         self._arriving += 1
         try:
-            await save_face(request.face_image, face, lambda url: self.results.own_file(url, origin), config.allowed_hosts)
+            own = functools.partial(self.results.own_file, origin=order.origin)
+            await save_face(request.face_image, face, own, config.allowed_hosts)
         finally:
             self._arriving -= 1
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        meta = {name: value for name, value in request.as_dict().items() if name not in NOT_IN_META} | {"seed": seed}
+        meta = {name: value for name, value in request.as_dict().items() if name not in NOT_IN_META}
+        meta |= {"seed": seed, "flavour": order.flavour_name}
         try:
             job = self.store.add(
-                secret=secret,
+                secret=new_name(),
                 work_id=str(uuid.uuid4()),
                 samples=request.samples,
                 as_base64=request.base64,
-                tip=tip,
+                tip=order.tip,
                 meta=meta,
                 webhook=request.webhook,
                 track_id=request.track_id,
-                origin=origin,
+                origin=order.origin,
+                owner=order.owner,
             )
         except jobs.StoreError:
             face.unlink(missing_ok=True)
             raise
-        work = Work(job.work_id, replace(request, face_image=str(face), seed=seed, webhook=None), flavour)
+        complete = replace(request, face_image=str(face), seed=seed, webhook=None)
+        work = Work(job.work_id, complete, order.flavour)
         self._done[job.id] = asyncio.Event()
         self._tasks[job.id] = asyncio.create_task(self._carry(job, work))
         return job
@@ -153,10 +173,12 @@ class Runner:
         """From the start of the work to its end, whatever that is."""
         began = time.monotonic()
         try:
-            await self._backend.start(work)
+            files = await self._backend.start(work)
             end = self._ends[work.id] = asyncio.get_running_loop().create_future()
             if not self._is_wanted(job):  # cancelled before the backend knew it
                 await self._backend.cancel(work.id)
+            with contextlib.suppress(jobs.StoreError):  # the pictures are worth more than their files' names
+                self.store.set_meta(job.id, job.meta | {"files": dict(files)})
             state = await end
             if state.seconds is None:
                 state = replace(state, seconds=time.monotonic() - began)
@@ -190,7 +212,22 @@ class Runner:
         if len(pictures) != job.samples:
             self._finish(job, jobs.FAILED, f"{len(pictures)} pictures were made; {job.samples} were asked for.")
             return
-        await asyncio.to_thread(self.results.keep, job, pictures)
+        try:
+            await asyncio.to_thread(self.results.keep, job, pictures)
+        except PictureError as error:
+            self.results.delete(job)
+            self._finish(job, jobs.FAILED, f"What was made can't be delivered. {error}")
+            return
+        except OSError as error:
+            self.results.delete(job)
+            logging.error("FaceGen: the pictures of request %s can't be written. %s", job.id, error)
+            reason = error.strerror or type(error).__name__
+            self._finish(job, jobs.FAILED, f"The pictures can't be written: {reason}. Make room and send the request again.")
+            return
+        if not self._is_wanted(job):  # cancelled while they were written
+            self.results.delete(job)
+            await self._backend.cancel(job.work_id)
+            return
         self._finish(job, jobs.SUCCESS, seconds=round(state.seconds or 0.0, 2))
 
     def _finish(self, job: jobs.Job, state: str, message: str = "", seconds: float | None = None) -> jobs.Job:
@@ -250,6 +287,6 @@ async def _repeated(work: Callable[[], Awaitable[None]], seconds: float) -> None
         try:
             await work()
         except Exception as error:
-            logging.warning("FaceGen: %s", error, exc_info=not isinstance(error, (BackendError, jobs.StoreError)))
+            logging.warning("FaceGen: %s", printable(error), exc_info=not isinstance(error, (BackendError, jobs.StoreError)))
             await asyncio.sleep(PATIENCE)
         await asyncio.sleep(seconds)

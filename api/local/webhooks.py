@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Iterable
 
+from ...errors import printable
 from ..download import DownloadError, Limits, RefusedURL, post
 from ..response import FAILED, FaceGenResponse
 from .jobs import Job
@@ -38,7 +39,7 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
 
 async def deliver(job: Job, url: str, body: bytes, secret: str | None, allow: Iterable[str]) -> bool:
     """Call the webhook `url` of a request until it answers 2xx; whether it did."""
-    identifier = f"facegen-{job.secret}"
+    identifier = f"facegen-{job.work_id}"
     for number in range(TRIES):
         if number:
             await asyncio.sleep(PAUSE * 4 ** (number - 1))
@@ -49,10 +50,10 @@ async def deliver(job: Job, url: str, body: bytes, secret: str | None, allow: It
         try:
             status = await post(url, body, headers, LIMITS, allow)
         except RefusedURL as error:
-            logging.warning("FaceGen: the webhook of request %s is not called. %s", job.id, error)
+            logging.warning("FaceGen: the webhook of request %s is not called. %s", job.id, printable(error))
             return False
         except DownloadError as error:
-            logging.warning("FaceGen: the webhook of request %s failed. %s", job.id, error)
+            logging.warning("FaceGen: the webhook of request %s failed. %s", job.id, printable(error))
             continue
         if 200 <= status < 300:
             return True

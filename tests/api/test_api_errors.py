@@ -4,20 +4,21 @@ import pytest
 
 from facegen.api.download import DownloadError, RefusedURL
 from facegen.api.hosted.profiles import ProfileError
-from facegen.api.hosted.refusals import NotFetchedError, RefusedPhotoError, RemoteError
+from facegen.api.hosted.refusals import MayBeBilledError, NotFetchedError, RefusedPhotoError, RemoteError
 from facegen.api.local.backend import BackendError
 from facegen.api.local.config_values import ConfigError
 from facegen.api.local.jobs import StoreError
 from facegen.api.local.routes.access import Refused
 from facegen.api.local.runner import QueueFull
-from facegen.api.picture_bytes import PictureError
 from facegen.api.response import ResponseError
 from facegen.contract import ContractError, FaceGenRequest
 from facegen.errors import FaceGenError, advise
+from facegen.picture_file import PictureError
 from pack import ROOT
 
 ERRORS = (DownloadError, RefusedURL, PictureError, ResponseError, ContractError)
-HOSTED, LOCAL = (ProfileError, RemoteError, RefusedPhotoError, NotFetchedError), (ConfigError, StoreError, BackendError)
+HOSTED = (ProfileError, RemoteError, MayBeBilledError, RefusedPhotoError, NotFetchedError)
+LOCAL = (ConfigError, StoreError, BackendError)
 
 
 @pytest.mark.parametrize("kind", [*ERRORS, *HOSTED, *LOCAL, QueueFull, Refused])

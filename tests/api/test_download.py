@@ -41,6 +41,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def to(self):
         self.send(302, Location=self.path.partition("?")[2])
 
+    def moved(self):
+        self.send(302, Location=self.server.target)
+
     def loop(self):
         self.send(307, Location="/loop")
 
@@ -206,6 +209,52 @@ def test_there_are_sixty_of_them():
 def test_urls_that_are_not_requested(url):
     with pytest.raises(RefusedURL):
         get(url)
+
+
+SIGNED = [
+    "a%2Fb/c%2fd",
+    "caf%C3%A9%20%7E",
+    "x?X-Amz-Signature=a%2Bb%2F&X-Amz-Date=2026%3A01",
+    "x?sig=a+b&v=%61%62",
+    "x?redirect=https://example.org/a?b=c&d=%26",
+    "a;b=1,c=(2)!*'/$x@y:z",
+    "%E4%BD%A0?%E5%A5%BD=%E5%90%97",
+    "x?a=1&&b=&c",
+    "x?~-._=%7e%2D%2E%5F",
+    "a//b/./c/../d?",
+    'x?q=[1]{2}|3^`"<>',
+    "x?percent=%&half=%2&odd=%zz",
+]
+
+
+@pytest.mark.parametrize("link", SIGNED)
+@pytest.mark.parametrize("way", ["straight", "redirect", "relative redirect"])
+def test_a_link_arrives_as_it_was_given(site, link, way):
+    """Byte for byte: a signature holds for this spelling alone."""
+    wanted = f"/photo/{link}"
+    if way == "straight":
+        url = url_of(site, wanted[1:])
+    else:
+        site.target = url_of(site, wanted[1:]) if way == "redirect" else wanted
+        url = url_of(site, "moved")
+    assert get(url, ["127.0.0.1"]) == b"picture"
+    assert site.seen[-1] == wanted
+
+
+def test_what_no_link_may_hold_is_written_as_browsers_do(site):
+    assert get(url_of(site, "photo/\u00e9 x?\u4f60=%C3%A9#part"), ["127.0.0.1"]) == b"picture"
+    assert site.seen[-1] == "/photo/%C3%A9%20x?%E4%BD%A0=%C3%A9"
+    assert get(f"  HTTP://127.0.0.1:{site.server_port}?photo\n".replace("?photo", "/photo"), ["127.0.0.1"]) == b"picture"
+
+
+@pytest.mark.parametrize("sign", ["\r\nX-Injected: 1", "\n", "\t", "\x00", "\x1b[2J", "\x7f", "\x85", "\u2028", "\ud800"])
+def test_a_link_with_control_characters_is_refused(site, sign):
+    before = len(site.seen)
+    for url in (f"{url_of(site, 'photo')}{sign}/x", f"http://127.0.0.1{sign}:{site.server_port}/photo"):
+        with pytest.raises(RefusedURL) as error:
+            get(url, ["127.0.0.1"])
+        assert str(error.value).isprintable()
+    assert len(site.seen) == before
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "64:ff9b::808:808"])

@@ -1,57 +1,18 @@
-"""Strangers' pictures: read whatever their colours, or refused by a PictureError whatever was done to their bytes."""
+"""Pictures as strangers send them to the local API and as the hosted one sends them back."""
 
+import asyncio
 import base64
 import io
-import random
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from facegen.api.picture_bytes import PictureError, from_base64, open_rgb
-
-PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
-
-
-def saved(kind, image=None, **options):
-    file, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112], exif[0x010F] = 6, "Camera"
-    (image or Image.fromarray(PIXELS)).save(file, kind, exif=exif, **options)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_bytes_that_were_tampered_with(kind):
-    chance, whole, refused = random.Random(kind), saved(kind), 0
-    for _ in range(400):
-        content = bytearray(whole)
-        for _ in range(chance.randint(1, 6)):
-            content[chance.randrange(chance.choice((60, 200, len(content))))] = chance.randrange(256)
-        content = content[: chance.choice((len(content), chance.randrange(len(content))))]
-        try:
-            assert open_rgb(bytes(content), 100_000).mode == "RGB"
-        except PictureError as error:
-            assert str(error).startswith(("It is no", "It has more", "The picture is damaged"))
-            refused += 1
-    assert refused > 50
-    assert open_rgb(whole, 480).size == (24, 20)  # upright
-
-
-@pytest.mark.parametrize("kind", ["I;16", "L", "LA", "RGBA", "P", "1", "CMYK"])
-def test_colours_and_depths(kind):
-    level = np.full((8, 8), 100)
-    if kind == "I;16":
-        image = Image.fromarray((level * 257).astype(np.uint16))
-    else:
-        image = Image.fromarray(level.astype(np.uint8)).convert("RGB" if kind in ("P", "CMYK", "RGBA") else "L").convert(kind)
-    rgb = np.asarray(open_rgb(saved("JPEG" if kind == "CMYK" else "PNG", image), 100)).astype(float)
-    wanted = np.asarray(image.convert("L")).mean() if kind == "1" else 100
-    assert rgb.shape == (8, 8, 3) and abs(rgb.mean() - wanted) < 3
-
-
-def test_more_pixels_than_allowed():
-    with pytest.raises(PictureError, match="million pixels"):
-        open_rgb(saved("PNG"), 479)
+from facegen.api.hosted.result_images import MAX_PIXELS, to_batch
+from facegen.api.local.face_photos import save_face
+from facegen.api.picture_bytes import from_base64
+from facegen.contract import ContractError
+from facegen.picture_file import PictureError
 
 
 @pytest.mark.parametrize("text", ["me.jpg", "data:image/png,abc", "ä" * 40, "A", "\ud800", "data:;base64"])
@@ -66,3 +27,35 @@ def test_the_limit_counts_bytes():
     for limit in (99, 60):
         with pytest.raises(PictureError, match="more than"):
             from_base64(text, limit)
+
+
+def save(image, path, **options):
+    """What the local API keeps of a photo that came as base64."""
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    asyncio.run(save_face(base64.b64encode(file.getvalue()).decode(), path, lambda url: None, ()))
+    with Image.open(path) as kept:
+        kept.load()
+    return kept
+
+
+def test_a_photo_is_kept_as_it_is_seen(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Camera"
+    erased = Image.new("RGBA", (30, 20), (0, 0, 0, 0))
+    kept = save(erased, tmp_path / "face.png", exif=exif)
+    assert kept.mode == "RGB" and kept.size == (20, 30) and np.asarray(kept).min() == 255
+    assert not kept.getexif() and set(kept.info) <= {"exif"} and "exif" not in kept.info
+
+
+def test_a_strip_is_no_photo(tmp_path):
+    with pytest.raises(ContractError) as error:
+        save(Image.new("L", (1000, 10)), tmp_path / "face.png")
+    assert "1000x10 pixels" in str(error.value.errors) and not list(tmp_path.iterdir())
+
+
+def test_pictures_of_opposite_shapes_fit_into_one_batch():
+    wide, high = np.ones((100, 4000, 3), np.float32), np.ones((20_000, 100, 3), np.float32)
+    batch = to_batch([wide, high])
+    assert batch[0, ..., 0].size <= MAX_PIXELS and batch.shape[1] / batch.shape[2] == pytest.approx(5, abs=0.01)
+    assert batch[0].max() == batch[1].max() == 1

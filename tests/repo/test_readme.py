@@ -1,5 +1,6 @@
 """README.md: every command in it runs, every link leads somewhere."""
 
+import json
 import re
 import shlex
 import shutil
@@ -13,7 +14,7 @@ from dev_tools import load_dev
 from facegen.standalone.cli import common
 from facegen.standalone.cli import models as models_commands
 from facegen.standalone.cli.main import main
-from local_api_server import LocalServer, data_uri
+from local_api_server import LocalServer
 from pack import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,7 +33,7 @@ def of_dev():
 
 def test_it_is_short_and_every_command_has_a_test():
     assert len(README.splitlines()) < 300
-    others = [c for c in COMMANDS if not c.startswith(("python . ", ".venv/bin/python . ", "python3 dev.py ", "curl "))]
+    others = [c for c in COMMANDS if not c.startswith(("python . ", ".venv/bin/python . ", "python3 dev.py ", "printf "))]
     assert others == ["python -m pip install -r requirements.txt"]
     assert len(of_pack()) == 5 and [c[0] for c in of_dev()] == ["comfyui", "demo", "test"]
 
@@ -83,10 +84,12 @@ def test_commands_of_dev(arguments, monkeypatch):
     assert dev.main() == 0 and ran == arguments
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs cURL")
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("bash"), reason="needs cURL and a shell")
 def test_curl(tmp_path):
-    (command,) = (c for c in COMMANDS if c.startswith("curl "))
+    """As it is printed, but for the port: in docs/local-api.md, too."""
+    (command,) = (c for c in COMMANDS if c.startswith("printf "))
+    assert command in (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8")
     with LocalServer(tmp_path, enabled=True, poll_seconds=0.3) as server:
-        here = command.replace("127.0.0.1:8188", f"127.0.0.1:{server.port}").replace("https://example.org/face.jpg", data_uri())
-        done = subprocess.run([*shlex.split(here), "--silent"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and '"status": "success"' in done.stdout.replace('":"', '": "'), done
+        here = command.replace("127.0.0.1:8188", f"127.0.0.1:{server.port}") + " --silent"
+        done = subprocess.run(["bash", "-c", here], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and json.loads(done.stdout)["status"] == "success", done

@@ -1,21 +1,27 @@
-"""Who may call the local API: nobody while it is off, this machine, or whoever knows the token."""
+"""Who may call the local API: nobody while it is off, this machine, or whoever knows a token."""
 
 import hmac
 import json
 import socket
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from aiohttp import web
 from yarl import URL
 
-from ....errors import FaceGenError
+from ....errors import FaceGenError, printable
+from ...hosts import Hosts
 from ...response import ERROR, FaceGenResponse
 from ..backend import without_folders
 from ..config import ConfigError, ConfigFile, LocalConfig
 from ..place import Place
 
-MAX_BODY = 32 << 20  # bytes; a photo of 20 MB in base64, and the rest
+# Whoever passes a request on says so with one of these.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+UNPROVEN_BODY = 64 << 10  # bytes up to which a body is decoded to look for its key
+BROKEN = "Its settings can't be used; a call from this machine is told why."  # the reason may name files
+WRONG_KEY = "The key is not a token of this machine."
 
 
 class Refused(FaceGenError):
@@ -31,25 +37,56 @@ class Refused(FaceGenError):
         return web.json_response(body, status=self.status, headers=headers)
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: `origin` is the scheme and host that was called, `is_local` whether it was surely from this machine."""
+
+    origin: str
+    is_local: bool
+
+
 def why_unavailable(config: LocalConfig, place: Place) -> str | None:
     """Why the API can't be turned on here; None if it can."""
-    if place.is_loopback or config.token:
+    if place.is_loopback or config.known_tokens:
         return None
     where = f"{place.program} listens on {', '.join(place.listen)}, where others can call it"
     return f"{where}: the local Face Generator API needs a token. {place.set_token}"
 
 
-def check_host(request: web.Request, config: LocalConfig) -> str:
-    """The origin (scheme and host) that the client called. Refused for a name that isn't known to be ours: a web page can
-    make its own name lead to this machine (DNS rebinding), but not an address or our names."""
+def check_host(request: web.Request, config: LocalConfig) -> Caller:
+    """Who calls, and by which name. Refused for a name that isn't known to be ours: a web page can make its own name lead to
+    this machine (DNS rebinding), but not an address or our names.
+
+    A proxy of the settings may say by which name and scheme it was called itself. That name, too, has to be ours, and not in
+    place of the Host header: the script of a rebound page may send any header.
+    """
+    called = _called(request.scheme, request.headers.get("Host", ""), config)
+    is_direct = not any(name in request.headers for name in FORWARDED)
+    if not is_direct and _is_in(request.remote, Hosts(config.proxies)):
+        scheme = _first(request, "X-Forwarded-Proto").lower()
+        scheme = scheme if scheme in ("http", "https") else called.scheme
+        name = _first(request, "X-Forwarded-Host")
+        called = _called(scheme, name or request.headers.get("Host", ""), config)
+    is_local = is_direct and _is_here(request, request.remote) and _is_here(request, called.host)
+    return Caller(str(called.origin()), is_local)
+
+
+def _called(scheme: str, name: str, config: LocalConfig) -> URL:
     try:
-        called = URL(f"{request.scheme}://{request.headers.get('Host', '')}")
+        called = URL(f"{scheme}://{name}")
         host, _ = (called.host or "").rstrip("."), called.port
     except ValueError:
         host = ""
-    if not host or not (_is_address(host) or host.lower() in _own_names(config)):
-        raise Refused(403, f"The Host header names {host[:80] or 'nothing'}, which is not listed in served_as of the settings.")
-    return str(called.origin())
+    if not host or not (_is_address(host) or host.lower() in _own_names() or Hosts(config.served_as).has_name(host)):
+        shown = printable(host[:80]) or "nothing"
+        raise Refused(
+            403, f"This was called by the name {shown}, which is not listed in served_as of the local API's settings."
+        )
+    return called
+
+
+def _first(request: web.Request, name: str) -> str:
+    return request.headers.get(name, "").partition(",")[0].strip()
 
 
 def _is_address(host: str) -> bool:
@@ -60,56 +97,92 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _own_names(config: LocalConfig) -> set[str]:
-    return {"localhost", socket.gethostname().lower(), *(name.lower() for name in config.served_as)}
+def _is_in(address: str | None, hosts: Hosts) -> bool:
+    bare = (address or "").partition("%")[0]
+    return _is_address(bare) and hosts.has_address(ip_address(bare))
 
 
-def check_key(request: web.Request, body: Any, config: LocalConfig) -> None:
-    """With a token configured, `key` of the body or a Bearer header has to be it."""
-    if not config.token:
-        return
-    key = body.get("key") if isinstance(body, dict) else None
+def _is_loopback(host: str | None) -> bool:
+    bare = (host or "").partition("%")[0].rstrip(".").lower()
+    return bare == "localhost" or (_is_address(bare) and ip_address(bare).is_loopback)
+
+
+def _is_here(request: web.Request, host: str | None) -> bool:
+    """Whether a host is this machine: by loopback, or by the very address at which it was called."""
+    called_at = request.get_extra_info("sockname") or ("",)
+    return _is_loopback(host) or (bool(host) and host == called_at[0])
+
+
+def _own_names() -> set[str]:
+    return {"localhost", socket.gethostname().lower()}
+
+
+def bearer_owner(request: web.Request, config: LocalConfig) -> str | None:
+    """Whose token the Bearer header holds, None if it holds none of ours."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    given = [key if isinstance(key, str) else "", bearer.strip() if scheme.lower() == "bearer" else ""]
-    if not any(hmac.compare_digest(_bytes(text), _bytes(config.token)) for text in given):
-        raise Refused(401, "The key is not this machine's token.")
+    return _owner(bearer.strip(), config) if scheme.lower() == "bearer" else None
+
+
+def check_begun(request: web.Request, body: bytes, config: LocalConfig) -> None:
+    """Before a large body is decoded: Refused if it can't hold a token that is needed."""
+    if len(body) <= UNPROVEN_BODY or not config.known_tokens or bearer_owner(request, config) is not None:
+        return
+    if not any(form in body for token in config.known_tokens.values() for form in _written(token)):
+        raise Refused(401, WRONG_KEY)
+
+
+def _written(token: str) -> set[bytes]:
+    """A token as JSON libraries write it."""
+    texts = {json.dumps(token)[1:-1], json.dumps(token, ensure_ascii=False)[1:-1]}
+    return {_bytes(form) for text in texts for form in (text, text.replace("/", "\\/"))}
+
+
+def check_key(request: web.Request, body: Any, config: LocalConfig) -> str:
+    """Whose token `key` of the body or the Bearer header is; "" where none is needed. Raises Refused."""
+    if not config.known_tokens:
+        return ""
+    key = body.get("key") if isinstance(body, dict) else None
+    owner = _owner(key, config) if isinstance(key, str) else None
+    owner = bearer_owner(request, config) if owner is None else owner
+    if owner is None:
+        raise Refused(401, WRONG_KEY)
+    return owner
+
+
+def _owner(given: str, config: LocalConfig) -> str | None:
+    found = None
+    for owner, token in config.known_tokens.items():  # all of them, so that the time tells nothing
+        if hmac.compare_digest(_bytes(given), _bytes(token)):
+            found = owner
+    return found
 
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogatepass")  # JSON may hold half of a character
 
 
-async def read_json(request: web.Request) -> Any:
-    """The decoded body. Only application/json is read: a web page can't send that here without asking first (CORS)."""
-    if request.content_type != "application/json":
-        raise Refused(415, "The Content-Type has to be application/json.")
-    if (request.content_length or 0) > MAX_BODY:
-        raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
-    body = bytearray()
+def is_trusted(request: web.Request, body: Any, config: LocalConfig, caller: Caller) -> bool:
+    """Whether a call comes from this machine or has a token."""
+    if caller.is_local or not config.known_tokens:
+        return caller.is_local
     try:
-        async for chunk in request.content.iter_chunked(1 << 16):
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise Refused(413, f"The body is larger than {MAX_BODY >> 20} MB.")
-    except (web.RequestPayloadError, OSError):
-        raise Refused(400, "The body broke off, or is not encoded as its headers say.") from None
-    try:
-        return json.loads(bytes(body) or b"{}")
-    except (ValueError, RecursionError):
-        raise Refused(400, "The body is not valid JSON.") from None
+        check_key(request, body, config)
+    except Refused:
+        return False
+    return True
 
 
-def usable_config(request: web.Request, file: ConfigFile, place: Place) -> tuple[LocalConfig, str]:
-    """The settings, if the API is on and may be, and the origin that the client called. Raises Refused."""
+def usable_config(request: web.Request, file: ConfigFile, place: Place) -> tuple[LocalConfig, Caller]:
+    """The settings, if the API is on and may be, and who calls. Raises Refused."""
     try:
         config, problem = file.read(), ""
     except ConfigError as error:
         config, problem = file.last, str(error)
-    origin = check_host(request, config)
+    caller = check_host(request, config)
     if problem:
-        raise Refused(503, f"The local Face Generator API can't run. {problem}")
+        raise Refused(503, f"The local Face Generator API can't run. {problem if caller.is_local else BROKEN}")
     if not config.enabled:
         raise Refused(404, f"The local Face Generator API is off: {place.turn_on}")
     if reason := why_unavailable(config, place):
         raise Refused(403, reason)
-    return config, origin
+    return config, caller

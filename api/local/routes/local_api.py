@@ -12,20 +12,28 @@ from typing import Any
 from aiohttp import web
 
 from ....contract import STYLES, ContractError
-from ...download import Guard
+from ...download import DownloadError, Guard, RefusedURL
+from ...picture_bytes import TYPES
 from ...response import ERROR, SUCCESS, FaceGenResponse
 from ..backend import Backend, BackendError
 from ..config import ConfigError, ConfigFile, LocalConfig
-from ..face_photos import save_face
+from ..face_photos import check_photo
+from ..flavours import FLAVOURS, TINY, USUAL
+from ..jobs import SUCCESS as DONE
 from ..jobs import Job, StoreError
-from ..lenient_request import read_request
+from ..lenient_request import read_request, unusable
 from ..place import Place
-from ..result_files import NAME, UPLOAD, new_name
-from ..runner import QueueFull, Runner
-from .access import Refused, check_host, check_key, read_json, usable_config, why_unavailable
+from ..result_files import BASE64, NAME, UPLOAD, TooManyUploads
+from ..runner import Order, QueueFull, Runner
+from .access import BROKEN, Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
+from .bodies import LARGE, SMALL, decode_body, read_body
 from .paths import CANCEL, FETCH, FILES, PREFIX, SETTINGS, SUBMIT, UPLOADS
 
 NO_PICTURE = "There is no such picture."
+NOT_TRUSTED = (
+    "Only a browser on this machine, at {url}, or a call with a token can turn the local API on or off. Whoever may edit its "
+    "settings file can change enabled there."
+)
 FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
@@ -34,13 +42,15 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Call:
-    """A call that passed the checks: the settings that hold for it, the origin that was called, and the decoded body."""
+    """A call that passed the checks: the settings that hold for it, the origin that was called, the decoded body, and whose
+    token it came with."""
 
     runner: Runner
     request: web.Request
     config: LocalConfig
     origin: str
     body: Any
+    owner: str
 
 
 Handler = Callable[[Call], Awaitable[web.Response]]
@@ -61,6 +71,7 @@ class LocalApi:
         self._place, self._backend, self._profiles, self._styles = place, backend, profiles, styles
         self._config = ConfigFile(place.folder / "local_api.json", styles)
         self._runner: Runner | None = None
+        self._uploading = asyncio.Lock()  # so that they are counted one after the other
 
         guarded: dict[str, Handler] = {}
         guarded |= dict.fromkeys(SUBMIT, self._submit)
@@ -68,7 +79,7 @@ class LocalApi:
         guarded |= dict.fromkeys(CANCEL, self._cancel)
         guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
         self.handlers: dict[tuple[str, str], Answering] = {
-            **{("POST", path): self._guarded(handler) for path, handler in guarded.items()},
+            **{("POST", path): self._guarded(path, handler) for path, handler in guarded.items()},
             ("GET", f"{FILES}{{name}}"): _answering(self._file),
             ("GET", SETTINGS): self._settings,
             ("POST", SETTINGS): self._change_settings,
@@ -101,15 +112,19 @@ class LocalApi:
             logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, SUBMIT[0])
         return self._runner
 
-    def _guarded(self, handler: Handler) -> Answering:
+    def _guarded(self, path: str, handler: Handler) -> Answering:
         """The handler behind the checks that all of them share."""
+        limit = LARGE if path in (*SUBMIT, *UPLOADS) else SMALL
 
         @_answering
         async def handle(request: web.Request) -> web.Response:
-            config, origin = usable_config(request, self._config, self._place)
-            body = await read_json(request)
-            check_key(request, body, config)
-            return await handler(Call(self._running(), request, config, origin, body))
+            config, caller = usable_config(request, self._config, self._place)
+            # Without a body no page needs to ask before it sends: fine for a question, and not for what changes something.
+            raw = await read_body(request, limit, may_be_empty=path in FETCH)
+            check_begun(request, raw, config)
+            body = decode_body(raw, request.charset)
+            owner = check_key(request, body, config)
+            return await handler(Call(self._running(), request, config, caller.origin, body, owner))
 
         return handle
 
@@ -117,10 +132,32 @@ class LocalApi:
 
     async def _submit(self, call: Call) -> web.Response:
         began = time.monotonic()
-        wanted, tip = read_request(call.body, Guard(call.config.allowed_hosts), self._styles())
-        job = await call.runner.submit(wanted, tip, call.config.flavour(call.body.get("model_id")), call.origin)
+        guard = Guard(call.config.allowed_hosts)
+        wanted, tip = read_request(call.body, guard, self._styles())
+        tips = [tip, await _webhook_tip(wanted.webhook, guard)]
+        name, flavour_tip = await self._flavour(call)
+        tips = [text for text in (*tips, flavour_tip) if text]
+        order = Order(wanted, name, call.config.flavours[name], " ".join(tips), call.origin, call.owner)
+        job = await call.runner.submit(order)
         left = call.config.hold_seconds - (time.monotonic() - began)
         return _state(call, await call.runner.wait(job, max(0, left)))
+
+    async def _flavour(self, call: Call) -> tuple[str, str]:
+        """The name of the flavour for a request, and a tip where it is not what its caller may expect."""
+        config = call.config
+        if name := config.flavour_of(call.body.get("model_id")) or config.default:
+            return name, ""
+        if not config.chooses_flavour:
+            return USUAL, ""
+        lacks: dict[str, str] = {}
+        for name, flavour in FLAVOURS.items():
+            if name == TINY:
+                break
+            if not (missing := await self._backend.missing(flavour)):
+                return name, ""
+            lacks[name] = " ".join(missing)
+        why = f"because {USUAL} lacks files. {lacks[USUAL]}"
+        return TINY, f"These pictures are made by the small demonstration model, which can't make real portraits, {why}"
 
     async def _fetch(self, call: Call) -> web.Response:
         job = _asked(call)
@@ -132,14 +169,15 @@ class LocalApi:
 
     async def _upload(self, name: str, call: Call) -> web.Response:
         picture = call.body.get(name) if isinstance(call.body, dict) else None
-        if not isinstance(picture, str) or not picture or picture.lower().startswith("http"):
+        if not isinstance(picture, str) or not picture.strip() or "://" in picture[:20]:
             raise ContractError({name: [f"The {name} field must be a picture as base64 or data URI."]})
-        secret = new_name()
+        content, kind = await check_photo(name, picture)
         try:
-            await save_face(picture, call.runner.results.path(secret, UPLOAD), lambda url: None, ())
-        except ContractError as error:
-            raise ContractError({name: [text.replace("face_image", name) for text in error.errors["face_image"]]}) from error
-        link = call.runner.results.upload_link(secret, call.origin)
+            async with self._uploading:
+                file = await asyncio.to_thread(call.runner.results.keep_upload, content, kind)
+        except TooManyUploads as full:
+            raise Refused(429, f"{full} Each is deleted {call.config.keep_hours:g} hours after it came.") from full
+        link = call.runner.results.link(file, call.origin)
         return web.json_response({"status": SUCCESS, "message": "Base64 to URL", "output": [link], "link": link})
 
     # --- pictures
@@ -152,18 +190,18 @@ class LocalApi:
         if not found:
             raise Refused(404, NO_PICTURE)
         secret, part, kind = found.groups()
-        job = runner.store.by_secret(secret)
-        if job and job.is_waiting:
-            job = await runner.wait(job, FILE_WAIT)
-        path = runner.results.path(secret, part)
+        if part == UPLOAD and kind == BASE64:
+            raise Refused(404, NO_PICTURE)
+        if part != UPLOAD:
+            await _done(runner, secret)
+        path = runner.results.path(secret, part, "png" if kind == BASE64 else kind)
         if not path.is_file():
-            waiting = job and job.is_waiting
-            raise Refused(404, "The picture is not ready yet." if waiting else (job and job.message) or NO_PICTURE)
+            raise Refused(404, NO_PICTURE)
         headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
-        if kind == "base64":
+        if kind == BASE64:
             content = await asyncio.to_thread(path.read_bytes)
             return web.Response(text=base64.b64encode(content).decode(), headers=headers)
-        return web.FileResponse(path, headers=headers | {"Content-Type": "image/png"})
+        return web.FileResponse(path, headers=headers | {"Content-Type": TYPES[kind]})
 
     # --- settings
 
@@ -177,18 +215,27 @@ class LocalApi:
 
     async def _settings(self, request: web.Request) -> web.Response:
         config, reason = self._known()
+        enabled, profiles = config.enabled and not reason, list(self._profiles())
         try:
-            check_host(request, config)
+            caller = check_host(request, config)
         except Refused as refused:
-            return refused.answer()
-        state = {"enabled": config.enabled and not reason, "available": not reason, "reason": reason}
-        return web.json_response({"local_api": state, "modelslab": {"profiles": list(self._profiles())}})
+            if enabled:
+                return refused.answer()
+            reason, profiles = str(refused), []  # a page that was opened by another name has nothing to complain of
+        else:
+            if reason and not caller.is_local:  # it may name files
+                reason = BROKEN
+        state = {"enabled": enabled, "available": not reason, "reason": reason}
+        return web.json_response({"local_api": state, "modelslab": {"profiles": profiles}})
 
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
             config, reason = self._known()
-            check_host(request, config)
-            body = await read_json(request)
+            caller = check_host(request, config)
+            raw = await read_body(request, SMALL)
+            body = decode_body(raw, request.charset)
+            if not is_trusted(request, body, config, caller):
+                raise Refused(403, NOT_TRUSTED.format(url=self._place.url))
             enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
             if not isinstance(enabled, bool):
                 raise TypeError
@@ -206,13 +253,37 @@ class LocalApi:
         return await self._settings(request)
 
 
+async def _webhook_tip(webhook: str | None, guard: Guard) -> str:
+    """What has to be said of a webhook now. Raises ContractError if it would never be called."""
+    if webhook is None:
+        return ""
+    try:
+        await guard.check_name(webhook)
+    except RefusedURL as error:
+        raise ContractError({"webhook": [unusable("webhook", error)]}) from error
+    except DownloadError as error:
+        return f"The webhook may not be reached. {error}"
+    return ""
+
+
+async def _done(runner: Runner, secret: str) -> None:
+    """Wait for the request whose pictures have this name. Refused unless it has succeeded."""
+    job = runner.store.by_secret(secret)
+    if job and job.is_waiting:
+        job = await runner.wait(job, FILE_WAIT)
+    if job is None or job.state != DONE:
+        waiting = job and job.is_waiting
+        raise Refused(404, "The picture is not ready yet." if waiting else (job and job.message) or NO_PICTURE)
+
+
 def _asked(call: Call) -> Job | None:
-    """The request whose id is in the path or the body."""
+    """The caller's own request whose id is in the path or the body."""
     identifier = call.request.match_info.get("id")
     if identifier is None:
         identifier = call.body.get("request_id") if isinstance(call.body, dict) else None
     text = str(identifier).strip() if isinstance(identifier, (str, int)) else ""
-    return call.runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    job = call.runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    return job if job and job.owner == call.owner else None
 
 
 def _state(call: Call, job: Job | None) -> web.Response:

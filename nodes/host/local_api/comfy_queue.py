@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ....api.local.backend import CANCELLED, BackendError, Phase, State, Work
+from ....api.local.flavours import Flavour
 from .comfyui import ComfyUI
-from .graph import build_graph, load_workflow, result_node
+from .graph import build_graph, load_workflow, missing_files, result_node
 
 VANISHED = State(Phase.FAILED, "The request was taken out of ComfyUI's queue.")
 
@@ -36,16 +37,25 @@ class ComfyQueue:
         self._temp, self._workflows = temp, workflows
         self._prompts: dict[str, Prompt] = {}
 
-    async def start(self, work: Work) -> None:
+    async def missing(self, flavour: Flavour) -> list[str]:
+        try:
+            template = load_workflow(flavour.workflow, self._workflows)
+        except BackendError as error:
+            return [str(error)]
+        return missing_files(template, flavour, await self._comfyui.choices())
+
+    async def start(self, work: Work) -> Mapping[str, str]:
         prompt = self._prompts[work.id] = Prompt()
         try:
             template = load_workflow(work.flavour.workflow, self._workflows)
             face = f"{work.face.relative_to(self._temp).as_posix()} [temp]"
-            graph = build_graph(template, work.flavour, work.request, face, await self._comfyui.choices())
+            choices = await self._comfyui.choices()
+            graph, files = build_graph(template, work.flavour, work.request, face, choices)
             if prompt.is_cancelled:
-                return
+                return files
             prompt.node = result_node(graph)
             await self._comfyui.queue(graph, work.id)
+            return files
         except Exception:
             del self._prompts[work.id]
             if prompt.node:  # it may have been queued all the same

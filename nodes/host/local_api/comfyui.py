@@ -7,7 +7,8 @@ from typing import Any
 import aiohttp
 
 from ....api.local.backend import BackendError
-from .graph import FILES, LORA, Graph
+from .checked import Graph
+from .graph import FILES, LORA
 
 CHOICES = (*FILES.values(), LORA)
 

@@ -1,8 +1,8 @@
 """A request as a graph: an API-format workflow in which the request's values and the chosen files are put in place.
 
 Nodes are found by their class, so that a workflow exported from ComfyUI serves as well. It has one each of LoadImage,
-CheckpointLoaderSimple, CLIPVisionLoader, FaceGenLoadFaceAnalyzer, FaceGenLoadFaceID, FaceGenStyle, FaceGenSampler,
-FaceGenLoadSafetyChecker (connected to the sampler) and PreviewImage; with a render_scale also an ImageScale.
+FaceGenStyle, FaceGenSampler and PreviewImage, with a render_scale also an ImageScale, and whatever loaders it likes: those of
+FILES are told which file to load. What it delivers has to be checked, see checked.py.
 """
 
 import copy
@@ -12,24 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from ....api.local.backend import BackendError
-from ....api.local.flavours import Flavour
+from ....api.local.flavours import Flavour, StyleFiles
 from ....contract import FaceGenRequest
 from ..combos import NO_FILE
+from .checked import CHECKER, FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
 
 WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows" / "api"
-Graph = dict[str, dict[str, Any]]
 # Entry of a flavour -> the loader's class and input.
 FILES = {
     "checkpoint": ("CheckpointLoaderSimple", "ckpt_name"),
     "clip_vision": ("CLIPVisionLoader", "clip_name"),
     "face_pack": ("FaceGenLoadFaceAnalyzer", "model_pack"),
     "faceid": ("FaceGenLoadFaceID", "faceid_file"),
-    "safety_checker": ("FaceGenLoadSafetyChecker", "checker"),
+    "safety_checker": (CHECKER, "checker"),
 }
 LORA = ("LoraLoader", "lora_name")
 SETTINGS = "user/facegen/local_api.json"
 SET_WORKFLOW = f"Set workflow of the flavour in {SETTINGS}."
-CHECKER, SAMPLER, RESULT, RESIZE = "FaceGenLoadSafetyChecker", "FaceGenSampler", "PreviewImage", "ImageScale"
+PHOTO, STYLE, RESIZE = "LoadImage", "FaceGenStyle", "ImageScale"
+Choices = Mapping[str, list[str]]  # loader's class -> the files that it offers
+LEAST_SIDE = 64  # pixels that the sampler makes
 
 
 def load_workflow(name: str, own_folder: Path) -> Graph:
@@ -59,35 +61,39 @@ def _shown(path: Path) -> str:
 
 
 def build_graph(
-    template: Graph, flavour: Flavour, request: FaceGenRequest, face: str, choices: Mapping[str, list[str]]
-) -> Graph:
-    """The graph of one request, whose seed is set. `face` is what LoadImage takes; `choices` has the files that each loader's
-    class offers.
+    template: Graph, flavour: Flavour, request: FaceGenRequest, face: str, choices: Choices
+) -> tuple[Graph, dict[str, str]]:
+    """The graph of one request, whose seed is set, and the files in it by the flavour's entries. `face` is for LoadImage.
 
-    Raises BackendError if the workflow or a file does not fit.
+    Raises BackendError if the workflow doesn't fit, or files are missing: all of them are named.
     """
     graph = copy.deepcopy(template)
-    style = flavour.styles.get(request.style)
-    wanted = {name: getattr(flavour, name) for name in FILES}
-    if style and style.checkpoint:
-        wanted["checkpoint"] = style.checkpoint
-    if not request.safety_checker:
-        _remove(graph, CHECKER)
-    for name, (kind, widget) in FILES.items():
-        if kind != CHECKER or request.safety_checker:
-            inputs = _only(graph, kind)["inputs"]
-            inputs[widget] = _choose(name, wanted[name], inputs.get(widget), choices[kind])
-    _only(graph, "LoadImage")["inputs"]["image"] = face
-    _only(graph, RESULT)
-    _only(graph, "FaceGenStyle")["inputs"] |= {
-        "style": request.style,
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-    }
-    _fill_sampler(graph, flavour.render_scale, request)
-    for lora, strength in (style.loras if style else {}).items():
-        _insert_lora(graph, _choose("loras", lora, None, choices[LORA[0]]), strength)
-    return graph
+    for kind in (PHOTO, STYLE, SAMPLER, RESULT):
+        _only(graph, kind)
+    if request.safety_checker:
+        require_checked(graph)
+    else:
+        remove_checkers(graph)
+    files = flavour.styles.get(request.style) or StyleFiles()
+    used, problems = _load_files(graph, flavour, files, request.safety_checker, choices)
+    if problems:
+        raise BackendError(" ".join(problems))
+    _only(graph, PHOTO)["inputs"]["image"] = face
+    words = {"style": request.style, "prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    _only(graph, STYLE)["inputs"] |= words
+    _fill_sampler(graph, flavour, request)
+    for node in graph.values():
+        if node["class_type"] == FILTER:
+            node["inputs"]["safety_checker_type"] = request.safety_checker_type
+    for lora, strength in files.loras.items():
+        _insert_lora(graph, lora, strength)
+    return graph, used
+
+
+def missing_files(template: Graph, flavour: Flavour, choices: Choices) -> list[str]:
+    """What a request without a style's own files would lack, each in words."""
+    _, problems = _load_files(copy.deepcopy(template), flavour, StyleFiles(), True, choices)
+    return problems
 
 
 def result_node(graph: Graph) -> str:
@@ -95,11 +101,44 @@ def result_node(graph: Graph) -> str:
     return next(number for number, node in graph.items() if node["class_type"] == RESULT)
 
 
-def _fill_sampler(graph: Graph, render_scale: float, request: FaceGenRequest) -> None:
-    width, height = request.width, request.height
+def _load_files(
+    graph: Graph, flavour: Flavour, style: StyleFiles, is_checked: bool, choices: Choices
+) -> tuple[dict[str, str], list[str]]:
+    """Tell the loaders which files to load: (those by the flavour's entries, what is in the way)."""
+    used, problems = {}, []
+    for entry, (kind, widget) in FILES.items():
+        if kind == CHECKER and not is_checked:
+            continue
+        wanted = getattr(flavour, entry)
+        if entry == "checkpoint" and style.checkpoint:
+            wanted = style.checkpoint
+        loaders = [node["inputs"] for node in graph.values() if node["class_type"] == kind]
+        if wanted and len(loaders) != 1:
+            problems.append(f"{entry} is set in the flavour, and its workflow has {len(loaders)} {kind} nodes; it needs one.")
+            continue
+        for inputs in loaders:
+            if is_link(inputs.get(widget)):  # another node tells it
+                continue
+            try:
+                used[entry] = inputs[widget] = _choose(entry, wanted, inputs.get(widget), choices[kind], len(loaders) == 1)
+            except BackendError as error:
+                problems.append(str(error))
+    for lora in style.loras:
+        try:
+            _choose("loras", lora, None, choices[LORA[0]], False)
+        except BackendError as error:
+            problems.append(str(error))
+    if style.loras:
+        used["loras"] = ", ".join(style.loras)
+    return used, problems
+
+
+def _fill_sampler(graph: Graph, flavour: Flavour, request: FaceGenRequest) -> None:
+    render_scale, width, height = flavour.render_scale, request.width, request.height
     if render_scale != 1:
         _only(graph, RESIZE)["inputs"] |= {"width": width, "height": height}
-        width, height = (round(side * render_scale / 8) * 8 for side in (width, height))
+        scale = max(render_scale, LEAST_SIDE / min(width, height)) if render_scale < 1 else render_scale
+        width, height = (round(side * scale / 8) * 8 for side in (width, height))
     _only(graph, SAMPLER)["inputs"] |= {
         "prompt": "",
         "negative_prompt": "",
@@ -108,7 +147,7 @@ def _fill_sampler(graph: Graph, render_scale: float, request: FaceGenRequest) ->
         "height": height,
         "samples": request.samples,
         "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": request.guidance_scale,
+        "guidance_scale": max(1.0, request.guidance_scale * flavour.guidance_factor),
         "seed": request.seed,
         "safety_checker_type": request.safety_checker_type,
     }
@@ -121,37 +160,24 @@ def _only(graph: Graph, kind: str) -> dict[str, Any]:
     return found[0]
 
 
-def _remove(graph: Graph, kind: str) -> None:
-    """Take the nodes of a class out, and every link to them."""
-    gone = {number for number, node in graph.items() if node["class_type"] == kind}
-    for number in gone:
-        del graph[number]
-    for node in graph.values():
-        node["inputs"] = {name: value for name, value in node["inputs"].items() if not (_is_link(value) and value[0] in gone)}
-
-
 def _insert_lora(graph: Graph, lora: str, strength: float) -> None:
-    """Put a LoRA behind the checkpoint: whoever took its model or text encoder takes the LoRA's."""
-    (checkpoint,) = (number for number, node in graph.items() if node["class_type"] == FILES["checkpoint"][0])
-    number = f"lora{sum(node['class_type'] == LORA[0] for node in graph.values())}"
-    for node in graph.values():
-        for name, value in node["inputs"].items():
-            if _is_link(value) and value[0] == checkpoint and value[1] in (0, 1):
-                node["inputs"][name] = [number, value[1]]
-    inputs = {"model": [checkpoint, 0], "clip": [checkpoint, 1], "strength_model": strength, "strength_clip": strength}
-    graph[number] = {"class_type": LORA[0], "inputs": {LORA[1]: lora, **inputs}}
+    """Put a LoRA before the sampler, which takes its model and text encoder from it."""
+    sampler = _only(graph, SAMPLER)["inputs"]
+    number = next(name for n in range(len(graph) + 1) if (name := f"lora{n}") not in graph)
+    links = {name: sampler.get(name) for name in ("model", "clip")}
+    graph[number] = {
+        "class_type": LORA[0],
+        "inputs": {LORA[1]: lora, **links, "strength_model": strength, "strength_clip": strength},
+    }
+    sampler |= {"model": [number, 0], "clip": [number, 1]}
 
 
-def _is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2
-
-
-def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str]) -> str:
-    """The file that is configured, else the workflow's own, else the only one there is."""
+def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str], may_be_other: bool) -> str:
+    """The file that is configured, else the workflow's own, else the only one there is, if it may be another one."""
     offered = [entry for entry in offered if not entry.startswith(NO_FILE)]
     if wanted is None and usual in offered:
         return usual
-    if wanted is None and len(offered) == 1:
+    if wanted is None and len(offered) == 1 and may_be_other:
         return offered[0]
     if wanted in offered:
         return wanted

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from facegen.api.hosted.client import Pace
-from facegen.api.hosted.refusals import RefusedPhotoError, RemoteError
+from facegen.api.hosted.refusals import MayBeBilledError, RefusedPhotoError, RemoteError
 from facegen.contract import ContractError, FaceGenRequest
 from local_api_server import LocalServer
 from modelslab_client import FACE, client, generate, is_colour, request
@@ -103,6 +103,15 @@ def test_every_form_of_processing(service, answer):
     assert (service.billed, len(service.bodies)) == (1, 1)
 
 
+def test_links_of_an_answer_are_asked_for_as_they_were_given(service):
+    """Byte for byte: they may be signed."""
+    fetch, result = "/api/v6/image_editing/fetch/7?sig=%7e%2F", "/result/a%2fb%7E?X-Signature=a%2Bb%3D&n=%61+"
+    service.files["/result/a%2fb%7E"] = [Reply(png())]
+    service.submits, service.fetches = [processing(7, fetch_result=service.url + fetch)], [success(service.link(result))]
+    assert is_colour(generate(service).pictures, RED)
+    assert [head.split(" ", 2)[1] for head in service.heads][1:] == [fetch, result]
+
+
 def test_the_first_fetch_waits_for_the_eta_and_the_others_back_off(service):
     service.polls, service.submits = 3, [processing(eta=0.3)]
     begin = time.monotonic()
@@ -188,14 +197,13 @@ def test_a_tls_handshake_that_fails_sent_nothing(service):
     [
         Reply(RATE, 429),
         Reply(RATE | {"retry_after": 0.05}, 429),
+        Reply(error("Slow down", retry_after=0.05), 429),
         Reply(RATE | {"retry_after": 0.05}),
         Reply(RATE),
-        Reply({"status": "error", "messege": "Server busy", "retry_after": "0.05"}),
-        Reply(error("try again later"), 503),
-        Reply(error("try again later", retry_after=0.05), 503),
+        Reply(RATE, 503),
+        Reply({"status": "error", "messege": RATE["message"], "retry_after": "0.05"}),
         Reply("<html>Too Many Requests</html>", 429),
         Reply("<html>Too Many Requests</html>", 429, {"Retry-After": "0"}),
-        Reply("<html>overloaded</html>", 503, {"Retry-After": "0"}),
     ],
 )
 def test_a_refusal_for_now_is_sent_again(service, refusal):
@@ -222,6 +230,9 @@ def test_refusals_without_end_do(service):
     assert (service.billed, len(service.bodies)) == (0, 8)
 
 
+UNSURE = (408, 425, 499, 500, 502, 503, 504, 520, 522, 524, 598)  # the request got lost somewhere: who knows how far it came
+
+
 @pytest.mark.parametrize(
     ("step", "billed", "arrived"),
     [
@@ -237,10 +248,13 @@ def test_refusals_without_end_do(service):
         (Reply("{}", billed=True), 1, 1),
         (Reply({"status": "queued"}, billed=True), 1, 1),
         (Reply({"status": ["success"]}, billed=True), 1, 1),
-        (Reply("<html><h1>Bad Gateway</h1></html>", 502, billed=True), 1, 1),
-        (Reply("<html>unavailable</html>", 503, billed=True), 1, 1),
         (Reply("<html>It works</html>", 200, billed=True), 1, 1),
-        (Reply(error("Server error"), 500, billed=True), 1, 1),
+        *((Reply("<html>it took too long</html>", code, billed=True), 1, 1) for code in UNSURE),
+        *((Reply(error("It took too long", retry_after=0.01), code, billed=True), 1, 1) for code in UNSURE),
+        (Reply("<html>overloaded</html>", 503, {"Retry-After": "0"}, billed=True), 1, 1),
+        (Reply(RATE, 500, billed=True), 1, 1),
+        (Reply(error("Too many things went wrong", retry_after=0.01), 500, billed=True), 1, 1),
+        (Reply("", 303, {"Location": "/result"}, billed=True), 1, 1),
         (Reply(processing(), drip=0.05), 1, 1),
         (Reply(processing(), delay=3), 1, 1),
         (Reply(processing(), headers={"Content-Length": "nonsense"}), 1, 1),
@@ -249,8 +263,9 @@ def test_refusals_without_end_do(service):
 )
 def test_sent_without_an_answer_is_never_sent_again(service, step, billed, arrived):
     service.submits = [step, success(service.link())]
-    with pytest.raises(RemoteError, match="It may have been billed, so it was not sent again"):
+    with pytest.raises(MayBeBilledError, match="It may have been billed, so it was not sent again.*fetched by it") as raised:
         generate(service, seconds=1.0)
+    assert "Nothing was billed" not in str(raised.value)
     assert (service.billed, len(service.bodies), service.connections) == (billed, arrived, 1)
 
 
@@ -279,8 +294,15 @@ def test_a_reset_on_accepting_is_never_taken_for_an_answer(service):
         (Reply(error({"prompt": ["The prompt field is required."]})), "could not do this: The prompt field is required"),
         (Reply(FAILED), "could not do this: Failed, Try Again"),
         (Reply(FAILED | {"id": 9, "retry_after": 0.01}), "request 9"),
-        (Reply(FAILED | {"retry_after": 0.01}), "could not do this"),
-        (Reply(error("queued", retry_after=0.01, id=9)), "request 9"),
+        (Reply(FAILED | {"retry_after": 0.01}), "could not do this.*may have been billed"),
+        (Reply(error("Generation failed", retry_after=0.01)), "could not do this.*may have been billed"),
+        (Reply(error("Server busy", retry_after=0.01)), "could not do this.*may have been billed"),
+        (Reply(error("Generation failed. Rate limit exceeded.")), "refuses more requests.*may have been billed"),
+        (Reply(error("Too many faces found")), "refuses the picture.*may have been billed"),
+        (Reply(error("Too many faces found", retry_after=0.01), 429), "refuses the picture"),
+        (Reply(error("Too many faces found"), 500), "refuses the picture.*may have been billed"),
+        (Reply(error("queued", retry_after=0.01, id=9)), "Request 9 was taken.*fetched by the id 9"),
+        (Reply(RATE | {"id": 9}, 429), "Request 9 was taken.*fetched by the id 9"),
         (Reply({"status": "error", "messege": "Bad width"}), "Bad width"),
         (Reply({"status": "error"}), "no reason is given"),
         (Reply("not found", 404), r"could not do this \(HTTP 404\)"),
@@ -293,8 +315,28 @@ def test_refusals_name_the_cure_and_are_not_sent_again(service, answer, says):
     with pytest.raises(RemoteError, match=says) as raised:
         generate(service)
     assert (service.billed, len(service.bodies), service.connections) == (0, 1, 1)
-    assert len(str(raised.value)) < 1200
+    assert len(str(raised.value)) < 1200 and "Nothing was billed" not in str(raised.value)
     assert isinstance(raised.value, RefusedPhotoError) == ("refuses the picture" in str(raised.value))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(error("Gone \x1bc\x1b[2J\r\nwrong \u202egnp")),
+        Reply(error({"\x1bc": ["bad \x9b2J"]})),
+        Reply(error("no", id="7\x1bc")),
+        Reply(FAILED | {"id": "7\x1bc"}),
+        Reply("<html>\x1bc</html>", 502),
+        processing(None, future_links=["http://a.example/\x1bc"]),
+        success("http://a\x1bc.example/x"),
+        success("\x1bc"),
+    ],
+)
+def test_no_error_holds_what_a_terminal_would_obey(service, answer):
+    service.submits = [answer]
+    with pytest.raises(RemoteError) as raised:
+        generate(service)
+    assert str(raised.value).isprintable(), repr(str(raised.value))
 
 
 def test_an_answer_without_end_is_cut_off(service, monkeypatch):

@@ -17,7 +17,7 @@ from facegen.api.hosted import face_photo
 from facegen.api.hosted.profiles import Profile
 from facegen.api.hosted.refusals import NotFetchedError, RemoteError
 from facegen.api.hosted.result_images import from_bytes, from_text, to_batch
-from facegen.api.picture_bytes import PictureError
+from facegen.picture_file import PictureError
 from modelslab_client import client, generate, is_colour, request
 from modelslab_server import FAILED, KEY, RATE, RED, Reply, Reset, b64, error, png, processing, success
 
@@ -37,6 +37,8 @@ from modelslab_server import FAILED, KEY, RATE, RED, Reply, Reset, b64, error, p
         Reply(RATE | {"retry_after": 0.02}),
         Reply(error("Internal error"), 500),
         Reply(error("busy", retry_after=0.02), 503),
+        Reply(error("Timeout"), 408),
+        Reply(error("Timeout"), 499),
         {"status": "success", "id": 1, "output": ""},
     ],
 )
@@ -55,7 +57,7 @@ def test_a_fault_while_fetching_is_outlived(service, fault):
         (Reply("<html>", 403), "refuses the API key.*fetched by the id 123"),
         ({"status": "success", "output": []}, "says success and gives no picture.*fetched by the id 123"),
         (success("!!! no picture !!!"), "picture 1: This is neither a link nor base64.*fetched by the id 123"),
-        (success(b64(b"not a picture at all")), "is no JPEG, PNG or WebP picture.*fetched by the id 123"),
+        (success(b64(b"not a picture at all")), "is no JPEG, PNG, WebP.* picture.*fetched by the id 123"),
         (success("data:text/plain,hello"), "neither a link nor base64.*fetched by the id 123"),
         (success(*["http://192.168.0.1/x"] * 17), "names 17 pictures.*fetched by the id 123"),
         (success("http://192.168.0.1/x.png"), "192.168.0.1 is not a public address.*fetched by the id 123"),

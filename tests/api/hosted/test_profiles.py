@@ -1,7 +1,11 @@
 """Where the API key comes from, and who may read it."""
 
+import base64
+import html
+import itertools
 import json
 import os
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -126,14 +130,48 @@ def test_the_key_goes_to_the_profiles_own_server_alone():
 
 
 def test_the_key_is_in_no_text():
-    profile = Profile("default", 'a/b+0123456789"<')
+    key = 'a/b+0123456789"<'
+    profile = Profile("default", key)
     forms = [
-        'a/b+0123456789"<',
-        "a%2Fb%2B0123456789%22%3C",
-        'a/b+0123456789\\"<',
-        'A/B+0123456789"<',
-        "a/b+0123456789&quot;&lt;",
+        key,
+        key.upper(),
+        quote(key, safe=""),
+        quote(key),  # with its / kept
+        quote(quote(key, safe=""), safe=""),
+        quote(key, safe="").lower(),
+        json.dumps(key)[1:-1],
+        json.dumps(key)[1:-1].replace("/", "\\/"),
+        json.dumps(json.dumps(key)[1:-1])[1:-1],
+        html.escape(key),
+        html.escape(html.escape(key)),
+        key.replace("/", "&sol;").replace("+", "&plus;"),
+        "".join(f"&#{ord(sign)};" for sign in key),
+        "".join(f"&#{ord(sign):05d};" for sign in key),
+        "".join(f"&#x{ord(sign):X};" for sign in key),
+        "".join(f"\\u{ord(sign):04x}" for sign in key),
+        "".join(f"\\u{ord(sign):04X}" for sign in key),
+        "".join(f"\\x{ord(sign):02x}" for sign in key),
+        "".join(f"%{ord(sign):02X}" for sign in key),
+        key.encode().hex(),
+        key.encode().hex().upper(),
+        repr(key)[1:-1],
     ]
     assert [profile.redact(f"key={form}.") for form in forms] == ["key=***."] * len(forms)
+    ordinary = "The key a/b is wrong: 0123456789 is no part of it; 100 % &amp; more"
+    assert profile.redact(ordinary) == ordinary
     assert profile.redact({"x": [forms[0], {forms[0]: 1}], "n": 5}) == {"x": ["***", {"***": 1}], "n": 5}
     assert "0123456789" not in repr(profile) + str(profile)
+
+
+@pytest.mark.parametrize("length", range(8, 20, 2))
+def test_base64_of_a_text_with_the_key_gives_nothing_of_it_away(length):
+    key = "~?>/k1~?>/k2~?>/k3~?>"[:length]  # makes + and / in base64
+    profile = Profile("default", key)
+    for before, encode in itertools.product(("", "k", "ke", "key=", "user:"), (base64.b64encode, base64.urlsafe_b64encode)):
+        text = encode(f"{before}{key};x".encode()).decode()
+        for written in (text, text.rstrip("="), text.replace("/", "\\/"), quote(text, safe="")):
+            left = profile.redact(f"Basic {written}")
+            assert "***" in left, (written, left)
+            first = unquote(left.partition("***")[0].replace("\\/", "/").removeprefix("Basic "))
+            shown = base64.urlsafe_b64decode(first + "A" * (-len(first) % 4)).decode("latin-1")
+            assert key[:3] not in shown

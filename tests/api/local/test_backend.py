@@ -13,6 +13,8 @@ from PIL import Image
 
 from facegen.api.local import runner as runner_module
 from facegen.api.local.backend import BackendError
+from facegen.api.local.place import Place
+from facegen.api.local.routes.local_api import LocalApi
 from local_api_server import BODY, ApiServer, data_uri
 from memory_backend import MemoryBackend
 from waiting import until
@@ -104,6 +106,63 @@ def test_fifty_at_once_are_neither_lost_nor_doubled(server, backend):
     assert sorted(work.request.seed for work in backend.works.values()) == list(range(50))
 
 
+# --- which files
+
+
+def test_an_answer_says_what_its_pictures_are_made_with(server, backend):
+    meta = server.submit({**BODY, "style": "anime"})["meta"]
+    assert (meta["flavour"], meta["style"]) == ("sd15", "anime") and meta["files"] == {"checkpoint": "memory.safetensors"}
+
+
+def test_while_files_lack_the_tiny_model_makes_the_pictures(server, backend):
+    backend.lacks = ["checkpoint: nothing there.", "faceid: nothing there."]
+    answer = server.submit({**BODY, "s_scale": 3})
+    assert answer["meta"]["flavour"] == "tiny" and [w.flavour.workflow for w in backend.works.values()] == ["local_tiny"]
+    assert answer["tip"].startswith("s_scale was 3 and is now 2. These pictures are made by the small demonstration model")
+    assert "checkpoint: nothing there. faceid: nothing there." in answer["tip"]
+    backend.lacks = []
+    answer = server.submit(BODY)
+    assert answer["meta"]["flavour"] == "sd15" and "tip" not in answer
+
+
+def test_where_the_user_has_chosen_nothing_takes_their_place(server, backend):
+    backend.lacks = ["checkpoint: nothing there."]
+    chosen = ({"default": "sdxl"}, "sdxl"), ({"flavours": {"sd15": {"checkpoint": "a"}}}, "sd15"), ({"default": "tiny"}, "tiny")
+    for settings, flavour in chosen:
+        server.configure(enabled=True, **settings)
+        answer = server.submit(BODY)
+        assert answer["meta"]["flavour"] == flavour and "tip" not in answer
+    for model_id, flavour in (("tiny", "tiny"), ("sdxl", "sdxl"), ("ai-avatar-generatorface-gen", "sdxl")):
+        server.configure(enabled=True)
+        answer = server.submit({**BODY, "model_id": model_id})
+        assert answer["meta"]["flavour"] == flavour and "tip" not in answer
+
+
+def test_a_flavour_whose_files_are_there_comes_before_the_tiny_one(server, backend, monkeypatch):
+    async def missing(flavour):
+        return ["no file."] if flavour.workflow == "local_sd15" else []
+
+    backend.missing = missing
+    answer = server.submit(BODY)
+    assert answer["meta"]["flavour"] == "sdxl" and "tip" not in answer
+
+
+def test_styles_of_one_s_own_reach_the_backend(tmp_path, backend):
+    class Styled(ApiServer):
+        def make_api(self):
+            words = {"turn_on": "turn it on with the switch.", "set_token": "Set a token."}
+            place = Place("The program", ("127.0.0.1",), self.port, False, self.config.parent, self.photos, **words)
+            return LocalApi(place, self.backend, styles=lambda: ["realistic", "anime", "Oil painting"])
+
+    with Styled(tmp_path, backend, enabled=True) as server:
+        for given, style in (("Oil painting", "Oil painting"), ("oil PAINTING", "Oil painting"), ("ANIME", "anime")):
+            answer = server.submit({**BODY, " style": f" {given} "})
+            assert answer["status"] == "success" and answer["meta"]["style"] == style
+            assert list(backend.works.values())[-1].request.style == style
+        answer = server.submit({**BODY, "style": "oil"})
+        assert answer["message"]["style"][0].endswith("realistic, anime, Oil painting, got 'oil'.")
+
+
 # --- what goes wrong
 
 
@@ -116,12 +175,14 @@ def test_fifty_at_once_are_neither_lost_nor_doubled(server, backend):
         ({"crash": RuntimeError("secret")}, "The request failed (RuntimeError); The program's log says more."),
         ({"extra": 1}, "2 pictures were made; 1 were asked for."),
         ({"lose": True}, "The request was lost. Send it again."),
+        ({"broken": True}, "What was made can't be delivered. The picture is damaged"),
     ],
 )
 def test_an_error_in_words_reaches_the_client(server, backend, broken, says):
     vars(backend).update(broken)
     answer = server.submit(BODY)
-    assert answer == {"status": "failed", "id": answer["id"], "output": "", "message": says}
+    assert answer == {"status": "failed", "id": answer["id"], "output": "", "message": answer["message"]}
+    assert answer["message"].startswith(says) and not any((server.config.parent / "local_api" / "results").iterdir())
     assert server.fetch(answer["id"]) == answer
     assert not any(server.photos.iterdir())
 

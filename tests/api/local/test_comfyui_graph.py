@@ -7,18 +7,23 @@ import pytest
 
 from comfyui_double import CHOICES
 from facegen.api.local.backend import BackendError
-from facegen.api.local.flavours import Flavour, StyleFiles
+from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
 from facegen.contract import FaceGenRequest
-from facegen.nodes.host.local_api.graph import build_graph, load_workflow, result_node
+from facegen.nodes.host.local_api.graph import build_graph, load_workflow, missing_files, result_node
 from pack import ROOT
 
 REQUEST = FaceGenRequest("a sailor", "x", width=512, height=768, seed=5)
 SD15 = Flavour("local_sd15")
+NUDENET = {"FaceGenLoadSafetyChecker": ["nudenet"]}
+
+
+def workflow(name="local_sd15"):
+    return load_workflow(name, Path("none"))
 
 
 def build(flavour=SD15, request=REQUEST, choices=CHOICES, template=None):
-    template = template or load_workflow(flavour.workflow, Path("none"))
-    graph = build_graph(template, flavour, request, "f.png [temp]", choices)
+    template = template or workflow(flavour.workflow)
+    graph, _ = build_graph(template, flavour, request, "f.png [temp]", choices)
     return graph, {node["class_type"]: node["inputs"] for node in graph.values()}
 
 
@@ -76,6 +81,132 @@ def test_the_users_own_workflow_wins(tmp_path):
     assert load_workflow("local_sd15", tmp_path)["sampler"]["inputs"]["candidates"] == 4
 
 
+def test_every_file_that_is_missing_is_named():
+    nothing = {kind: [] for kind in CHOICES} | {"FaceGenLoadFaceID": ["missing: plusv2.bin -> models/ipadapter"]}
+    styled = Flavour("local_sd15", styles={"anime": StyleFiles("anime.safetensors", {"ink.safetensors": 0.6, "b": 1})})
+    with pytest.raises(BackendError) as error:
+        build(styled, FaceGenRequest("a", "x", style="anime"), nothing)
+    entries = (
+        "checkpoint: anime",
+        "clip_vision: CLIP",
+        "face_pack: buff",
+        "faceid: ip-ad",
+        "safety_checker: nu",
+        "loras: ink",
+        "loras: b",
+    )
+    assert all(entry in str(error.value) for entry in entries), str(error.value)
+    assert len(missing_files(workflow(), SD15, nothing)) == 5 and missing_files(workflow(), SD15, CHOICES) == []
+    assert missing_files(workflow("local_tiny"), Flavour("local_tiny"), {**nothing, **NUDENET}) == []
+
+
+def test_the_files_in_use_are_told():
+    _, files = build_graph(workflow(), SD15, REQUEST, "f.png", CHOICES)
+    wanted = ("sd15.safetensors", "vit_h.safetensors", "buffalo_l", "plusv2.bin", "nudenet")
+    assert files == dict(zip(("checkpoint", "clip_vision", "face_pack", "faceid", "safety_checker"), wanted, strict=True))
+
+
+def test_a_workflow_with_other_loaders():
+    """Here a UNETLoader in place of the checkpoint's, and two CLIP vision models."""
+    graph = workflow()
+    del graph["checkpoint"]
+    graph |= {name: {"class_type": name, "inputs": {}} for name in ("UNETLoader", "CLIPLoader", "VAELoader")}
+    graph["sampler"]["inputs"] |= {"model": ["UNETLoader", 0], "clip": ["CLIPLoader", 0], "vae": ["VAELoader", 0]}
+    graph["other"] = {"class_type": "CLIPVisionLoader", "inputs": {"clip_name": "vit_h.safetensors"}}
+    choices = CHOICES | {"CLIPVisionLoader": ["vit_h.safetensors", graph["clip_vision"]["inputs"]["clip_name"]]}
+    flavour = Flavour("local_sd15", styles={"realistic": StyleFiles(loras={"ink.safetensors": 0.5})})
+    built, nodes = build(flavour, choices=choices, template=graph)
+    assert nodes["FaceGenSampler"]["model"] == ["lora0", 0] and nodes["LoraLoader"]["clip"] == ["CLIPLoader", 0]
+    assert built["other"]["inputs"]["clip_name"] != built["clip_vision"]["inputs"]["clip_name"]
+    for setting, says in (({"checkpoint": "a"}, "0 CheckpointLoaderSimple"), ({"clip_vision": "a"}, "2 CLIPVisionLoader")):
+        with pytest.raises(BackendError, match=f"is set in the flavour, and its workflow has {says} nodes; it needs one"):
+            build(Flavour("local_sd15", **setting), choices=choices, template=graph)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 768), (512, 512), (512, 768), (72, 64)])
+def test_the_tiny_model_makes_small_pictures_of_the_right_shape(size):
+    width, height = size
+    request = FaceGenRequest("a", "x", width=width, height=height, seed=1)
+    _, nodes = build(FLAVOURS["tiny"], request, CHOICES)
+    made = nodes["FaceGenSampler"]
+    assert min(made["width"], made["height"]) >= 64 and made["width"] <= max(72, width // 2)
+    assert abs(made["width"] / made["height"] - width / height) < 0.1
+    assert (nodes["ImageScale"]["width"], nodes["ImageScale"]["height"]) == size
+    assert 2 < made["guidance_scale"] < 2.1, "what it was trained for"
+
+
+# --- safety
+
+
+def tail(*kinds, start="sampler", loose=False):
+    """The workflow with nodes of these classes between the sampler, or `start`, and the result."""
+    graph, link = workflow(), [start, 0]
+    if loose:
+        del graph["sampler"]["inputs"]["safety_checker"]
+    for number, kind in enumerate(kinds):
+        name = "samples" if kind.startswith("VAE") else "image"
+        graph[f"n{number}"] = {"class_type": kind, "inputs": {name: link}}
+        if kind == "FaceGenSafetyFilter" and not loose:
+            graph[f"n{number}"]["inputs"] |= {"safety_checker": ["checker", 0], "safety_checker_type": "blur"}
+        link = [f"n{number}", 0]
+    graph["result"]["inputs"]["images"] = link
+    return graph
+
+
+CHECKED = [
+    tail(),
+    tail("ImageScale"),
+    tail("ImageCrop", "FaceGenLikeness", "ImageScaleBy"),
+    tail("FaceGenSafetyFilter"),
+    tail("VAEEncode", "KSampler", "VAEDecode", "FaceGenSafetyFilter", "ImageScale"),
+]
+UNCHECKED = [
+    tail(loose=True),
+    tail("FaceGenSafetyFilter", loose=True),
+    tail("VAEEncode", "KSampler", "VAEDecode"),
+    tail("FaceGenSafetyFilter", "SomebodysOwnNode"),
+    tail("ImageBatch"),
+    tail("VAEDecode"),  # of the sampler's latent, which is not filtered
+    tail("ImageScale", start="photo"),
+    tail("ImageScale", start="gone"),
+    tail("ImageScale", start="n0"),  # a circle
+]
+
+
+@pytest.mark.parametrize("graph", CHECKED, ids=range(len(CHECKED)))
+def test_a_workflow_whose_pictures_are_checked(graph):
+    _, nodes = build(request=FaceGenRequest("a", "x", safety_checker_type="pixelate"), template=graph)
+    assert nodes.get("FaceGenSafetyFilter", {}).get("safety_checker_type", "pixelate") == "pixelate"
+    unsafe, kinds = build(request=FaceGenRequest("a", "x", safety_checker=False), template=graph)
+    assert not {"FaceGenLoadSafetyChecker", "FaceGenSafetyFilter"} & set(kinds)
+    links = [v for node in unsafe.values() for v in node["inputs"].values() if isinstance(v, list)]
+    assert all(number in unsafe for number, _ in links) and "images" in kinds["PreviewImage"]
+
+
+@pytest.mark.parametrize("graph", UNCHECKED, ids=range(len(UNCHECKED)))
+def test_a_workflow_whose_pictures_nobody_checks_is_refused(graph):
+    with pytest.raises(BackendError, match=r"delivers pictures of .* that no safety checker has seen. Connect one to"):
+        build(template=graph)
+
+
+def test_the_sampler_s_latent_is_not_what_was_checked():
+    graph = tail("ImageScale")
+    graph["n0"]["inputs"]["image"] = ["sampler", 1]
+    with pytest.raises(BackendError, match="no safety checker has seen"):
+        build(template=graph)
+
+
+def test_combined_checkers_go_with_the_checker():
+    graph = workflow()
+    graph["second"] = {"class_type": "FaceGenLoadSafetyChecker", "inputs": {"checker": "nudenet"}}
+    both = {"safety_checker_1": ["checker", 0], "safety_checker_2": ["second", 0]}
+    graph["both"] = {"class_type": "FaceGenCombineSafetyCheckers", "inputs": both}
+    graph["sampler"]["inputs"]["safety_checker"] = ["both", 0]
+    assert build(template=graph)[1]["FaceGenSampler"]["safety_checker"] == ["both", 0]
+    _, nodes = build(request=FaceGenRequest("a", "x", safety_checker=False), template=graph)
+    assert not any("Checker" in kind for kind in nodes) and "safety_checker" not in nodes["FaceGenSampler"]
+
+
 def own_workflows(base, content):
     folder = base / "user" / "facegen" / "workflows"
     folder.mkdir(parents=True)
@@ -97,7 +228,7 @@ def test_a_workflow_that_is_not_there(tmp_path, name):
     assert str(tmp_path) not in str(error.value) and str(ROOT) not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["LoadImage", "FaceGenSampler", "PreviewImage", "FaceGenStyle", "CheckpointLoaderSimple"])
+@pytest.mark.parametrize("kind", ["LoadImage", "FaceGenSampler", "PreviewImage", "FaceGenStyle"])
 def test_a_workflow_that_lacks_a_node(tmp_path, kind):
     graph = load_workflow("local_sd15", tmp_path)
     template = {number: node for number, node in graph.items() if node["class_type"] != kind}

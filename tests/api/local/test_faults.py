@@ -1,17 +1,24 @@
 """The local API when something around it fails: its files, its store, ComfyUI, the caller's connection."""
 
+import contextlib
+import errno
 import functools
+import os
 import socket
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from facegen.api.local import result_files
 from facegen.api.local import runner as runner_module
 from facegen.api.local.backend import without_folders
 from facegen.api.local.result_files import Results
-from local_api_server import BODY, LocalServer
+from local_api_server import BODY, ApiServer, LocalServer
+from memory_backend import MemoryBackend
 from waiting import until
 
 SUBMIT = "/api/v6/image_editing/face_gen"
@@ -114,6 +121,79 @@ def test_an_outcome_that_cannot_be_stored(tmp_path, full_disk, end):
         full_disk.clear()
         assert server.fetch(identifier)["status"] == "failed"
         assert server.submit(BODY)["status"] in ("success", "processing")
+
+
+@pytest.mark.parametrize("full", ["at once", "half way"])
+def test_pictures_that_find_no_room(tmp_path, monkeypatch, full, caplog):
+    real = result_files.atomic_path
+    failed = []
+
+    @contextlib.contextmanager
+    def no_room(target, mode):
+        with real(target, mode) as part:
+            yield part
+            if full == "at once" or target.name.endswith("-1.png"):
+                failed.append(part)
+                part.write_bytes(part.read_bytes()[:50])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with ApiServer(tmp_path, backend := MemoryBackend(), enabled=True) as server:
+        monkeypatch.setattr(result_files, "atomic_path", no_room)
+        answer = server.submit({**BODY, "samples": 2})
+        assert answer["status"] == "failed" and failed
+        says = "The pictures can't be written: No space left on device. Make room and send the request again."
+        assert answer["message"] == says and server.fetch(answer["id"]) == answer
+        assert list((tmp_path / "user" / "facegen" / "local_api" / "results").iterdir()) == []
+        assert not any(server.photos.iterdir())
+        assert "Traceback" not in caplog.text and len(backend.works) == 1
+
+
+def test_a_photo_that_finds_no_room(tmp_path, monkeypatch):
+    """Pillow's own error has no text of the system's."""
+
+    def save(self, path, *args, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with ApiServer(tmp_path, MemoryBackend(), enabled=True) as server:
+        monkeypatch.setattr(Image.Image, "save", save)
+        status, answer = server.post(SUBMIT, BODY)
+        assert status == 503 and answer["message"] == "The local API can't use its files: No space left on device."
+        assert list(server.photos.iterdir()) == []
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_cancelled_while_its_pictures_are_written(tmp_path, monkeypatch, samples):
+    """Nothing of it is delivered, under whatever name, and nothing is left."""
+    keep, begun, go_on = Results.keep, threading.Event(), threading.Event()
+
+    def slowly(self, job, pictures):
+        keep(self, job, pictures)
+        begun.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(Results, "keep", slowly)
+    with ApiServer(tmp_path, backend := MemoryBackend(), enabled=True, hold_seconds=0, poll_seconds=0) as server:
+        answer = server.submit({**BODY, "samples": samples})
+        assert begun.wait(10)
+        cancelled = server.post(f"/v6/image_editing/cancel/{answer['id']}")[1]
+        assert cancelled["message"] == "The request was cancelled."
+        links = [*answer["future_links"], *(link.replace(".png", ".base64") for link in answer["future_links"])]
+        assert [server.get(link)[0] for link in links] == [404] * len(links), "they are on the disk now"
+        go_on.set()
+        results = tmp_path / "user" / "facegen" / "local_api" / "results"
+        until(lambda: not any(results.iterdir()))
+        until(lambda: len(backend.cancelled) == 2)
+        assert not backend.files and server.fetch(answer["id"]) == cancelled
+        assert [server.get(link)[0] for link in links] == [404] * len(links)
+
+
+def test_photos_of_a_process_that_was_killed_are_deleted(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "left.png").write_bytes(b"a face")
+    (tmp_path / "photos" / ".left.png.0123.part").write_bytes(b"half a face")
+    with ApiServer(tmp_path, MemoryBackend(), enabled=True):
+        assert list((tmp_path / "photos").iterdir()) == []
 
 
 def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):

@@ -27,7 +27,16 @@ ROW = {
     "track_id": '"a"',
     "origin": "http://127.0.0.1:8188",
 }
-NEW = {"samples": 1, "as_base64": False, "tip": "", "meta": {}, "webhook": None, "track_id": 7, "origin": "http://localhost"}
+NEW = {
+    "samples": 1,
+    "as_base64": False,
+    "tip": "",
+    "meta": {},
+    "webhook": None,
+    "track_id": 7,
+    "origin": "http://localhost",
+    "owner": "anna",
+}
 
 
 @pytest.fixture
@@ -56,6 +65,7 @@ def test_a_file_of_an_earlier_version_is_read_and_written(path):
     assert [job.message for job in store.fail_interrupted("It ended.")] == ["It ended."] and store.get(2).state == FAILED
     added = store.add(secret="three", work_id="w", **NEW)
     assert (added.id, added.work_id, added.track_id, added.is_waiting) == (3, "w", 7, True)
+    assert [store.get(n).owner for n in (1, 2, 3)] == ["", "", "anna"]
     store.close()
 
 

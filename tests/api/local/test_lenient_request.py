@@ -9,6 +9,7 @@ from facegen.contract import ContractError, FaceGenRequest
 MINIMAL = {"prompt": "a sailor", "face_image": "https://example.org/face.jpg"}
 
 
+SDK = "which the Python SDK sends when it is left out"
 NESTED: list = []  # more deeply than Python can write
 for _ in range(10_000):
     NESTED = [NESTED]
@@ -48,8 +49,10 @@ def test_a_request_as_the_web_examples_write_it():
 @pytest.mark.parametrize(
     ("given", "name", "value", "tip"),
     [
-        ({"s_scale": 7.5}, "s_scale", 2, "s_scale was 7.5 and is now 2."),
-        ({"num_inference_steps": 20}, "num_inference_steps", 21, "num_inference_steps was 20 and is now 21."),
+        ({"s_scale": 7.4}, "s_scale", 2, "s_scale was 7.4 and is now 2."),
+        ({"s_scale": 7.5}, "s_scale", 1.0, f"s_scale was 7.5, {SDK}; 1.0 is used."),
+        ({"num_inference_steps": 20}, "num_inference_steps", 31, f"num_inference_steps was 20, {SDK}; 31 is used."),
+        ({"num_inference_steps": "19"}, "num_inference_steps", 21, "num_inference_steps was 19 and is now 21."),
         ({"num_inference_steps": 100}, "num_inference_steps", 41, "num_inference_steps was 100 and is now 41."),
         ({"num_inference_steps": 25}, "num_inference_steps", 25, ""),
         ({"width": 1024}, "width", 512, "width was 1024 and is now 512."),

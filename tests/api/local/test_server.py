@@ -236,11 +236,12 @@ def test_photos_that_are_none(server):
     whole, jpeg = (base64.b64decode(data_uri(kind=kind).partition(",")[2]) for kind in ("PNG", "JPEG"))
     wrong = {
         "neither a link nor base64": "me.jpg",
-        "no JPEG, PNG or WebP": "data:image/png;base64," + base64.b64encode(b"GIF89a" + bytes(50)).decode(),
+        "no JPEG, PNG, WebP": "data:image/png;base64," + base64.b64encode(b"GIF89a" + bytes(50)).decode(),
         "damaged": base64.b64encode(whole[:60]).decode(),
         "damaged (OSError)": base64.b64encode(jpeg[:100]).decode(),
         "million": base64.b64encode(file.getvalue()).decode(),
-        "not a public address": "http://127.0.0.1/face.jpg",
+        "not a public address, so nothing is sent there. If it may be reached, name it in allowed_hosts": "http://10.0.0.1/a",
+        "not a public address": " http://localhost/face.jpg",
         "That is not a URL": "http://xn--a\0.example/face.jpg",
         "more than 20 MB": "A" * (28 << 20),
     }

@@ -8,6 +8,7 @@ import time
 import pytest
 import standardwebhooks
 
+from facegen.api.download import DownloadError, Guard
 from facegen.api.local import webhooks
 from facegen.api.local.config import new_secret
 from local_api_server import BODY, KEY, LocalServer
@@ -112,12 +113,40 @@ def test_it_is_given_up(server, receiver, statuses, count, caplog):
 
 def test_a_neighbour_is_not_called(tmp_path, receiver, caplog):
     with LocalServer(tmp_path, enabled=True) as server:
-        answer = server.submit({**BODY, "webhook": receiver.url})
-        assert answer["status"] == "error" and "not a public address" in answer["message"]["webhook"][0]
         named = receiver.url.replace("127.0.0.1", "localhost")  # found out when the name is resolved
-        assert server.submit({**BODY, "webhook": named})["status"] == "success"
+        for url in (receiver.url, named, f" {named} "):
+            answer = server.submit({**BODY, "webhook": url})
+            assert answer["status"] == "error" and "not a public address" in answer["message"]["webhook"][0]
+            assert answer["message"]["webhook"][0].endswith("name it in allowed_hosts of the local API's settings.")
+        assert not server.comfy.prompts
+    assert not receiver.calls
+
+
+def test_a_name_that_leads_inside_later_is_not_called(tmp_path, receiver, caplog, monkeypatch):
+    """Or that did when it could not be looked up: the call itself is guarded, too."""
+
+    async def not_now(self, url, seconds=0):
+        raise DownloadError("rebound.example can't be found.")
+
+    monkeypatch.setattr(Guard, "check_name", not_now)
+    with LocalServer(tmp_path, enabled=True) as server:
+        answer = server.submit({**BODY, "webhook": receiver.url.replace("127.0.0.1", "localhost")})
+        assert answer["status"] == "success" and "may not be reached. rebound.example can't be found." in answer["tip"]
         until(lambda: "is not called" in caplog.text)
     assert not receiver.calls
+
+
+def test_an_allowed_name_is_called(tmp_path, receiver):
+    with LocalServer(tmp_path, enabled=True, allowed_hosts=["LocalHost"]) as server:
+        assert server.submit({**BODY, "webhook": receiver.url.replace("127.0.0.1", "localhost")})["status"] == "success"
+        receiver.wait(1)
+
+
+def test_the_id_of_a_call_tells_nothing_of_the_pictures(server, receiver):
+    link = server.submit({**BODY, "webhook": receiver.url})["output"][0]
+    receiver.wait(1)
+    identifier = receiver.calls[0][1]["webhook-id"].removeprefix("facegen-")
+    assert identifier not in link and len(identifier) == 36
 
 
 def test_a_restart_reports_what_it_interrupted(tmp_path, receiver):
@@ -128,6 +157,7 @@ def test_a_restart_reports_what_it_interrupted(tmp_path, receiver):
     assert not receiver.calls
     with LocalServer(tmp_path):
         (call,) = receiver.wait(1)
+        time.sleep(0.3)  # until it is stored that it was called
     assert call["status"] == "failed" and call["id"] == identifier and call["track_id"] == 3
     with LocalServer(tmp_path) as third:
         assert third.fetch(identifier)["status"] == "failed"

@@ -266,6 +266,10 @@ def test_bad_inputs_are_refused_before_anything_is_sent(pack_nodes, service, cha
             r"refuses the picture.*one sharp photo.*Connect such a photo to face_image; the Face Quality node checks it\.$",
         ),
         (
+            {"submits": [Reply("<html>timeout</html>", 504)]},
+            r"may have been billed.*if it has an id there.*To fetch them, set request_id to that id and queue again\.$",
+        ),
+        (
             {"fetches": [Reply(error("Request not found"), 404)]},
             r"Request 123 was taken.*without paying again, within 24 hours\. Set request_id to 123 and queue again\.$",
         ),

@@ -251,6 +251,21 @@ def test_a_refused_switch_goes_back(page, server):
         path.unlink() if before is None else path.write_text(before)
 
 
+def test_under_another_name_there_is_nothing_to_complain_of(browser, server):
+    """Through a tunnel or a cloud's name, while the local API is off: no message, and the switch is off."""
+    other = browser.new_page()
+    try:
+        other.goto(f"http://abc.cloud.localhost:{server.port}/", wait_until="domcontentloaded")
+        other.wait_for_function("() => window.app?.extensions?.some(e => e.name === 'FaceGen')", timeout=180_000)
+        asked = "async () => (await (await fetch('/facegen/settings')).json()).local_api.reason"
+        assert "abc.cloud.localhost, which is not listed in served_as" in other.evaluate(asked)
+        other.wait_for_function("() => app.extensionManager.setting.get('FaceGen.LocalApi.Enabled') === false", timeout=60_000)
+        other.wait_for_timeout(500)
+        assert other.locator(".p-toast-message").count() == 0
+    finally:
+        other.close()
+
+
 def test_help_is_there_for_every_node(page, server):
     nodes = [name for name in server.get("/object_info") if name.startswith("FaceGen")]
     missing = page.evaluate(

@@ -4,8 +4,10 @@ import base64
 import http.server
 import io
 import json
+import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -17,6 +19,7 @@ import pytest
 from PIL import Image
 
 from host_server import ComfyServer
+from pack import ROOT
 
 KEY = "sk-live-of-a-hosted-account"
 POLLING_CLIENT = Path(__file__).parents[2] / "support" / "api" / "polling_client.mjs"
@@ -108,21 +111,67 @@ def test_the_python_sdk(api, face, enterprise):
     one, other = check(answer, count=2)
     assert np.abs(one - other).mean() > 1
     # The SDK's own defaults are outside the contract.
-    assert "num_inference_steps was 20 and is now 21." in answer["tip"] and "s_scale was 7.5 and is now 2." in answer["tip"]
+    assert "num_inference_steps was 20, which" in answer["tip"] and "s_scale was 7.5, which" in answer["tip"]
+    assert answer["meta"]["s_scale"] == 1.0 and answer["meta"]["num_inference_steps"] == 31
+    assert answer["meta"]["files"]["checkpoint"].startswith("sd15")
     assert editing.fetch(str(answer["id"])) == answer
 
 
-def test_a_style_of_the_user_s_own(server, api, face):
-    file = server.base / "user" / "facegen" / "styles" / "oil.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"prompt": "oil painting of {prompt}"}))
+@pytest.mark.newest
+def test_the_python_sdk_as_the_page_says(api, photo, tmp_path):
+    """docs/local-api.md, with this server's port, and small."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "face.jpg").write_bytes(photo)
+    code = code.replace("http://127.0.0.1:8188/api", api).replace("face_image=face", "face_image=face, width=64, height=64")
+    command = [sys.executable, "-c", f"{code}\nimport json\nprint(json.dumps(answer))"]
+    check(json.loads(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120).stdout))
+
+
+@pytest.mark.newest
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("bash"), reason="needs cURL and a shell")
+def test_the_readme_s_command_without_model_files(server, api):
+    """As it is printed, but for the port. The tiny model makes the picture while the usual files lack."""
+    (command,) = re.findall(r"^printf .*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    folder = server.base / "models" / "ipadapter"
+    folder.rename(server.base / "aside")
+    folder.mkdir()
     try:
-        body = {"prompt": "a sailor", "face_image": face, "style": "oil", **SMALL}
-        answer = json.loads(server.request("/api/v6/image_editing/face_gen", body, timeout=300))
+        here = command.replace("127.0.0.1:8188", f"127.0.0.1:{server.port}") + " --silent"
+        done = subprocess.run(["bash", "-c", here], cwd=ROOT, check=True, capture_output=True, timeout=120)
     finally:
-        file.unlink()
-    check(answer)
-    assert answer["meta"]["style"] == "oil"
+        folder.rmdir()
+        (server.base / "aside").rename(folder)
+    answer = json.loads(done.stdout)
+    check(answer, size=(512, 512))
+    assert answer["meta"]["flavour"] == "tiny" and answer["meta"]["files"] == {"safety_checker": "nudenet"}
+    assert "small demonstration model" in answer["tip"] and "faceid: ip-adapter-faceid-plusv2_sd15.bin is" in answer["tip"]
+
+
+def test_a_style_of_ones_own(server, api, face):
+    folder = server.base / "user" / "facegen" / "styles"
+    folder.mkdir(exist_ok=True)
+    (folder / "Oil painting.json").write_text('{"prompt": "oil painting of {prompt}"}')
+    try:
+        answer = submit(server, face, style="Oil painting")
+        check(answer)
+        assert answer["meta"]["style"] == "Oil painting"
+    finally:
+        (folder / "Oil painting.json").unlink()
+
+
+def test_a_workflow_of_ones_own_whose_pictures_nobody_checks(server, api, face):
+    graph = json.loads((ROOT / "workflows" / "api" / "local_sd15.json").read_text(encoding="utf-8"))
+    del graph["sampler"]["inputs"]["safety_checker"]
+    folder = server.base / "user" / "facegen" / "workflows"
+    folder.mkdir(exist_ok=True)
+    (folder / "unchecked.json").write_text(json.dumps(graph))
+    configure(server.base, default="own", flavours={"own": {"workflow": "unchecked"}})
+    try:
+        answer = submit(server, face)
+        assert answer["status"] == "failed" and "that no safety checker has seen" in answer["message"]
+        check(submit(server, face, safety_checker="no"))
+    finally:
+        configure(server.base)
 
 
 # As the service's pages show it: numbers as strings, "null", and a stray space in a name.

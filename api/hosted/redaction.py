@@ -1,0 +1,45 @@
+"""A key taken out of texts, however whoever sends them back has written it."""
+
+import base64
+import html.entities
+import json
+import re
+from urllib.parse import quote
+
+NAMED = {code: [name.rstrip(";") for name, sign in html.entities.html5.items() if sign == chr(code)] for code in range(128)}
+
+
+def key_pattern(key: str) -> re.Pattern[str]:
+    """Matches an ASCII key, each of its characters as it is or in any way that URLs, JSON and HTML escape it, one way mixed
+    with another; and the key in hexadecimal or in base64, also as a part of a longer text.
+    """
+    spelled = "".join(f"(?:{'|'.join(_spellings(sign))})" for sign in key)
+    raw = key.encode()
+    whole = [re.escape(raw.hex()), *(re.escape(text) for text in _base64_parts(raw))]
+    return re.compile("|".join([spelled, *whole]), re.IGNORECASE)
+
+
+def _spellings(sign: str) -> list[str]:
+    code = ord(sign)
+    # Bounded repetitions: a text of nothing but escapes must not take quadratic time.
+    escaped = [
+        rf"%(?:25){{0,4}}{code:02x}",  # percent-encoded, once or several times
+        rf"\\{{1,8}}(?:u00|x){code:02x}",  # JSON, and others' escapes
+        rf"\\{{1,8}}u\{{0{{0,6}}{code:x}\}}",
+        rf"(?:&amp;|&)\#0{{0,6}}{code};?",
+        rf"(?:&amp;|&)\#x0{{0,6}}{code:x};?",
+        *(rf"(?:&amp;|&){name};?" for name in NAMED[code]),
+    ]
+    return [*escaped, rf"\\{{0,8}}{re.escape(sign)}"]
+
+
+def _base64_parts(raw: bytes) -> set[str]:
+    """What stands in base64 wherever the key is in the text: without the signs that it shares with its neighbours."""
+    parts = set()
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
+        whole = (before + len(raw)) * 8 // 6  # signs that hold nothing but this text
+        shown = text[-(-before * 8 // 6) : whole]
+        for form in (shown, shown.translate(str.maketrans("+/", "-_"))):
+            parts |= {form, json.dumps(form)[1:-1].replace("/", "\\/"), quote(form, safe="")}
+    return parts
