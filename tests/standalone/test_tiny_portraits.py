@@ -99,16 +99,11 @@ def test_at_weight_0_it_is_nobody_in_particular(tiny_engine, portraits, without,
     assert with_face > none + 0.35
 
 
-def test_each_style_is_the_one_that_was_asked_for(tiny_engine, portraits):
-    def soften(pictures):
-        latents = tiny_engine.stable_diffusion.vae.encode(pictures.movedim(-1, 1) * 2 - 1).latents
-        return (tiny_engine.stable_diffusion.vae.decode(latents).sample.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
-
-    with torch.no_grad():
-        classifier = StyleClassifier(soften)
+def test_each_style_is_the_one_that_was_asked_for(portraits):
+    classifier = StyleClassifier()
     told = [classifier(row) for row in portraits]
     by_style = {style: share(row[i] == style for row in told) for i, style in enumerate(STYLES)}
-    assert share(by_style.values()) >= 0.5 and min(by_style.values()) >= 0.3, by_style  # chance: 0.2
+    assert share(by_style.values()) >= 0.6 and min(by_style.values()) >= 0.3, by_style  # chance: 0.2
 
 
 def test_three_photos_are_better_than_one(tiny_engine, gallery):

@@ -38,21 +38,29 @@ def nearest(face_analysis, pictures, gallery):
 
 
 class StyleClassifier:
-    """Ridge regression on random convolutions, fitted to drawings that went through `soften`, as generated pictures do."""
+    """Ridge regression on random convolutions, fitted to drawings.
 
-    def __init__(self, soften, people=24):
+    Generated pictures are softer than drawings. So these are softened first, and all are seen at a size where little of it is
+    left.
+    """
+
+    SIZE = 48
+
+    def __init__(self, people=40):
         generator = torch.Generator().manual_seed(0)
         self.filters = torch.randn(192, 3, 7, 7, generator=generator)
         self.filters -= self.filters.mean(dim=(2, 3), keepdim=True)
-        pictures = torch.cat([photos(1000 + n, style=style) for style in STYLES for n in range(people)])
-        x = self._features(soften(pictures))
+        pictures = torch.cat([photos(1000 + n, style=style) for style in STYLES for n in range(people)]).movedim(-1, 1)
+        soft = F.interpolate(F.avg_pool2d(pictures, 2), scale_factor=2, mode="bicubic").clamp(0, 1)
+        x = self._features(soft.movedim(1, -1))
         self.mean, self.spread = x.mean(dim=0), x.std(dim=0) + 1e-3
         x = (x - self.mean) / self.spread
         wanted = torch.eye(len(STYLES)).repeat_interleave(people, 0)
         self.weights = torch.linalg.solve(x.T @ x + 30 * torch.eye(x.shape[1]), x.T @ (wanted - wanted.mean(dim=0)))
 
     def _features(self, pictures):
-        seen = F.conv2d(pictures.movedim(-1, 1), self.filters, stride=2)
+        small = F.interpolate(pictures.movedim(-1, 1), size=(self.SIZE, self.SIZE), mode="area")
+        seen = F.conv2d(small, self.filters, stride=2)
         return torch.cat([seen.relu().mean(dim=(2, 3)), (-seen).relu().mean(dim=(2, 3)), seen.std(dim=(2, 3))], dim=1)
 
     def __call__(self, pictures):
