@@ -234,6 +234,16 @@ def test_it_is_plain_which_prompt_counts(name):
     assert not samplers or re.search(r"own (prompts? )?stays? empty|Prompt for both", note)
 
 
+def test_the_template_list_says_what_each_is():
+    """In three languages, the one that needs no download first; no title is cut off on its card."""
+    texts = json.loads((ROOT / "web" / "templates.json").read_text(encoding="utf-8"))
+    assert set(texts) == LISTED and next(iter(texts)) == "try_without_models"
+    for name, by_language in texts.items():
+        assert list(by_language) == ["en", "zh", "ja"], name
+        assert all(title and len(title) < 42 and description for title, description in by_language.values()), name
+        assert len({title for title, _ in by_language.values()}) == 3
+
+
 @pytest.mark.parametrize("path", [*PATHS, *BLUEPRINTS, *TWINS], ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_nothing_personal_is_in_it(path):
     text = path.read_text(encoding="utf-8")
