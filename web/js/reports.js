@@ -12,7 +12,7 @@ const TEXT_STYLE = "padding: 4px 8px; font-size: 12px; line-height: 1.4; white-s
 
 const shown = new WeakSet(); // nodes that show what a run gave
 
-const root = () => app.rootGraph ?? app.graph;
+const root = () => app.canvas && (app.rootGraph ?? app.graph); // there is no graph until there is a canvas
 
 /** The report's widget, made when a node has something to say for the first time. */
 function addReport(node) {
@@ -94,12 +94,12 @@ async function restore() {
   const runs = Object.entries(await response.json()).reverse();
   if (!runs.length) return;
   const { output: prompt } = await app.graphToPrompt();
+  const now = new Set([...ours()].map(([, , node]) => node)); // another graph may have been opened meanwhile
   for (const [id, , node] of waiting) {
+    if (!now.has(node) || shown.has(node)) continue;
     const run = runs.find(([, { prompt: [, , before], outputs }]) => outputs?.[id] && same(id, prompt, before));
     // As the server says it of nodes that it runs, so that pictures are shown, too.
-    if (run && node.graph && !shown.has(node)) {
-      api.dispatchCustomEvent("executed", { prompt_id: run[0], node: id, display_node: id, output: run[1].outputs[id] });
-    }
+    if (run) api.dispatchCustomEvent("executed", { prompt_id: run[0], node: id, display_node: id, output: run[1].outputs[id] });
   }
 }
 

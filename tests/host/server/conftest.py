@@ -41,7 +41,12 @@ def open_front_end(page, server):
 @pytest.fixture
 def reload(page, server):
     """reload() opens the front end anew, as a new tab does."""
-    return lambda: open_front_end(page, server)
+
+    def opened():
+        open_front_end(page, server)
+        page.wait_for_timeout(1500)  # it opens once more what was open before
+
+    return opened
 
 
 @pytest.fixture

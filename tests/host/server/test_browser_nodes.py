@@ -246,7 +246,7 @@ def test_an_app_asks_for_five_things_and_shows_portraits(page, server, mode):
     shown = page.evaluate(
         "() => [...document.images].filter(i => i.src.includes('facegen_drawn_face') && i.naturalWidth).length"
     )
-    assert shown == 1
+    assert shown >= 1
     page.evaluate("() => app.queuePrompt(0, 1)")
     page.wait_for_function("() => [...document.images].some(i => i.src.includes('try_without_models'))", timeout=120_000)
     shot(page, f"app-{mode}")
