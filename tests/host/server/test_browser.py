@@ -6,7 +6,7 @@ import re
 import pytest
 
 import workflows
-from front_end import open_help, shot
+from front_end import draws_nodes_2, open_help, shot
 from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
 from pack import ROOT
@@ -99,6 +99,17 @@ def test_help_is_there_for_every_node(page, server):
         nodes,
     )
     assert len(nodes) > 14 and missing == []
+
+
+def test_the_blueprints_are_in_a_category_of_their_own(page, server):
+    if not draws_nodes_2(server):
+        pytest.skip("this front end reads no category of a blueprint")
+    store = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s.get('subgraph')"
+    listed = (
+        f"{store}.subgraphBlueprints.filter(one => one.category === 'Subgraph Blueprints/FaceGen').map(one => one.display_name)"
+    )
+    page.wait_for_function(f"() => {listed}.length === 3", timeout=20_000)
+    assert set(page.evaluate(f"() => {listed}")) == {"Embed a face", "Keep the best likeness", "Portrait from a face"}
 
 
 @pytest.fixture

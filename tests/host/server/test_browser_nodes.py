@@ -3,7 +3,7 @@
 import pytest
 
 import workflows
-from front_end import ALONE, draws_nodes_2, open_template, pictures, shot, show_error, wait_for_pictures
+from front_end import ALONE, draws_nodes_2, open_help, open_template, pictures, shot, show_error, wait_for_pictures
 
 pytestmark = pytest.mark.usefixtures("mode", "alone")
 OVERLAY = "() => [...document.querySelectorAll('[data-testid=error-overlay]')].map(one => one.innerText).join()"
@@ -250,3 +250,30 @@ def test_an_app_asks_for_five_things_and_shows_portraits(page, server, mode):
     page.evaluate("() => app.queuePrompt(0, 1)")
     page.wait_for_function("() => [...document.images].some(i => i.src.includes('try_without_models'))", timeout=120_000)
     shot(page, f"app-{mode}")
+
+
+# Where on the page the name of the only node's widget is.
+WIDGET = """name => {
+    const [node] = app.graph._nodes, {scale, offset} = app.canvas.ds, at = app.canvas.canvas.getBoundingClientRect();
+    if (LiteGraph.vueNodesMode) {
+        const rows = [...document.querySelectorAll('[data-testid=node-widget]')];
+        const box = rows.find(row => row.innerText.startsWith(name)).getBoundingClientRect();
+        return [box.x + 40, box.y + box.height / 2];
+    }
+    const {y} = node.widgets.find(widget => widget.name === name);
+    return [at.x + (node.pos[0] + offset[0] + 60) * scale, at.y + (node.pos[1] + offset[1] + y + 10) * scale];
+}"""
+
+
+def test_a_node_has_its_tooltips_and_its_help(page, server, mode):
+    open_help(page, "FaceGenEmbedFace")
+    heading = "() => document.querySelector('.node-help-content')?.innerText.startsWith('Embed Face')"
+    page.wait_for_function(heading, timeout=20_000)
+    shot(page, f"help-{mode}")
+    page.evaluate("() => { app.extensionManager.sidebarTab.activeSidebarTabId = null; app.canvas.deselectAll(); }")
+    page.wait_for_timeout(500)
+    required = server.get("/object_info/FaceGenEmbedFace")["FaceGenEmbedFace"]["input"]["required"]
+    x, y = page.evaluate(WIDGET, "select")
+    page.mouse.move(x - 5, y - 2)
+    page.mouse.move(x, y)
+    page.get_by_text(required["select"][1]["tooltip"]).first.wait_for(timeout=10_000)
