@@ -79,6 +79,14 @@ def test_page_is_named_as_the_node_and_has_its_sections(node_id):
     assert [one for one in ("## Inputs", "## Outputs", "## Common errors") if f"\n{one}\n" not in text] == []
 
 
+@pytest.mark.parametrize("node_id", NODES)
+def test_tables_of_sentences_fit_the_narrow_panel(node_id):
+    """Two columns, of which the second begins with the advice. Only short cells, such as numbers, stand in more."""
+    for line in page(node_id).splitlines():
+        cells = re.sub(r"`[^`]*`", "x", line).strip("|").split("|")
+        assert not line.startswith("|") or len(cells) == 2 or max(map(len, cells)) < 45, line
+
+
 @BOTH
 def test_a_translation_is_made_as_the_english_page(node_id, language):
     """The same headings, paragraphs, items, tables, code and pictures, code spans and numbers."""

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import workflows
+from pack import ROOT
 
 STOCK = {
     "CheckpointLoaderSimple",
@@ -33,7 +34,25 @@ STOCK = {
     "InvertMask",
     "PrimitiveStringMultiline",
     "PrimitiveInt",
+    "UNETLoader",
+    "CLIPLoader",
+    "VAELoader",
+    "FluxKontextImageScale",
+    "TextEncodeQwenImageEditPlus",
+    "ModelSamplingAuraFlow",
+    "CFGNorm",
+    "RepeatLatentBatch",
 }
+# Where the files go that a loader names.
+FOLDERS = {
+    "CheckpointLoaderSimple": "checkpoints",
+    "CLIPVisionLoader": "clip_vision",
+    "FaceGenLoadFaceID": "ipadapter",
+    "UNETLoader": "diffusion_models",
+    "CLIPLoader": "text_encoders",
+    "VAELoader": "vae",
+}
+APPS = {"try_without_models", "portrait_sd15", "headshot_sdxl"}
 TITLE = 30  # pixels above a node's position
 LISTED = {
     "portrait_sd15",
@@ -49,21 +68,23 @@ LISTED = {
     "modelslab_remote",
     "local_vs_remote",
     "try_without_models",
+    "judge_any_model",
 }
+BLUEPRINTS = sorted(workflows.BLUEPRINTS.glob("*.json"))
 TWINS = sorted((workflows.WORKFLOWS / "api").glob("*.json"))
 PATHS = [workflows.WORKFLOWS / f"{name}.json" for name in workflows.NAMES]
 
 
 def graphs():
-    """(name, nodes, links as lists, groups) of every workflow and of the blueprint's inside."""
+    """(name, nodes, links as lists, groups) of every workflow and of each blueprint's inside."""
     for name in workflows.NAMES:
         workflow = workflows.load(f"{name}.json")
         yield pytest.param(workflow["nodes"], workflow["links"], workflow["groups"], id=name)
-    (inside,) = workflows.blueprint()["definitions"]["subgraphs"]
     order = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-    yield pytest.param(
-        inside["nodes"], [[link[k] for k in order] for link in inside["links"]], inside["groups"], id="blueprint"
-    )
+    for path in BLUEPRINTS:
+        (inside,) = workflows.blueprint(path)["definitions"]["subgraphs"]
+        links = [[link[k] for k in order] for link in inside["links"]]
+        yield pytest.param(inside["nodes"], links, inside["groups"], id=path.stem)
 
 
 def box(node):
@@ -132,17 +153,15 @@ def test_only_stock_nodes_and_ours_each_with_its_origin(nodes, links, groups):
 
 @pytest.mark.parametrize(("nodes", "links", "groups"), graphs())
 def test_missing_models_can_be_offered(nodes, links, groups):
-    """Every .safetensors file that a loader names is told to the front end, and nothing else."""
+    """Every file that a loader names is told to the front end, with its address and folder, and nothing else."""
     for node in nodes:
         told = {model["name"]: model for model in node["properties"].get("models", ())}
-        folder = {"CheckpointLoaderSimple": "checkpoints", "CLIPVisionLoader": "clip_vision"}.get(node["type"])
-        assert set(told) == (set(node["widgets_values"]) if folder else set())
+        folder = FOLDERS.get(node["type"])
+        assert set(told) == ({node["widgets_values"][0]} if folder else set())
         for model in told.values():
-            assert model["name"].endswith(".safetensors") and model["url"].endswith(".safetensors")
-            assert model["url"].startswith("https://huggingface.co/")
-            assert (
-                model["directory"] == {"CheckpointLoaderSimple": "checkpoints", "CLIPVisionLoader": "clip_vision"}[node["type"]]
-            )
+            kind = ".bin" if node["type"] == "FaceGenLoadFaceID" else ".safetensors"
+            assert model["name"].endswith(kind) and model["url"].endswith(kind)
+            assert model["url"].startswith("https://huggingface.co/") and model["directory"] == folder
 
 
 @pytest.mark.parametrize("name", workflows.NAMES)
@@ -151,20 +170,93 @@ def test_a_note_says_which_files_go_where(name):
     (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
     (text,) = note["widgets_values"]
     assert len(text) < 2000
+    listed = [line for line in text.splitlines() if line.startswith("- ")]
     for node in workflow["nodes"]:
-        if node["type"] in ("CheckpointLoaderSimple", "CLIPVisionLoader", "FaceGenLoadFaceID", "FaceGenLoadFaceAnalyzer"):
-            (line,) = (line for line in text.splitlines() if node["widgets_values"][0] in line)
-            assert re.search(r"`models/[\w/]+`: \[.+\]\(https://.+\).* \(.+\)$", line), line
+        if node["type"] in (*FOLDERS, "FaceGenLoadFaceAnalyzer"):
+            (line,) = (line for line in listed if node["widgets_values"][0] in line)
+            folder = FOLDERS.get(node["type"], "insightface/models")
+            assert re.search(rf"in \*models/{folder}\*: \[.+\]\(https://.+\).* \(.+\)$", line), line
+    (*named,) = (
+        names.split() for names in re.findall(r"^python custom_nodes/<folder> models download (.+)$", text, re.MULTILINE)
+    )
+    needs_pack = any(node["type"] == "FaceGenLoadFaceAnalyzer" for node in workflow["nodes"])
+    assert [names[-1] for names in named] == ["buffalo_l"] * needs_pack
+    faceid = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "FaceGenLoadFaceID"]
+    assert [f"ip-adapter-{name}.bin" for names in named for name in names if name.startswith("faceid")] == faceid
+    # Nodes 2.0 shows code within a line blue on blue.
+    assert "`" not in re.sub(r"^```\n(.*\n)+?```$", "", text, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", [*PATHS, workflows.BLUEPRINT, *TWINS], ids=lambda p: f"{p.parent.name}/{p.name}")
+@pytest.mark.parametrize("name", workflows.NAMES)
+def test_a_template_opens_where_it_can_be_read(name):
+    """The note is at the top left of a window of 1600x1000, in a size to read, and short enough for it."""
+    workflow = workflows.load(f"{name}.json")
+    assert workflow["extra"]["facegenTemplate"] is True
+    view = workflow["extra"]["ds"]
+    (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    left, top = ((place + moved) * view["scale"] for place, moved in zip(note["pos"], view["offset"], strict=True))
+    bottom = top + note["size"][1] * view["scale"]
+    assert view["scale"] >= 0.75 and 70 < left < 140 and 90 < top < 200 and bottom < 980
+
+
+@pytest.mark.parametrize("name", workflows.NAMES)
+def test_load_image_shows_the_drawn_face(name):
+    """A file that isn't there opens the template with an error."""
+    workflow = workflows.load(f"{name}.json")
+    chosen = [node["widgets_values"] for node in workflow["nodes"] if node["type"] == "LoadImage"]
+    assert chosen and all(values == [workflows.FACE, "image"] for values in chosen)
+
+
+def test_the_drawn_face_is_the_demo_s():
+    assert (ROOT / "web" / "drawn_face.png").read_bytes() == (ROOT / "models" / "tiny" / "drawn_face.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", workflows.NAMES)
+def test_some_templates_are_apps_too(name):
+    """Photo, prompt, style, s_scale and seed in; portraits out."""
+    workflow = workflows.load(f"{name}.json")
+    extra, of_type = workflow["extra"], {node["type"]: node["id"] for node in workflow["nodes"]}
+    assert ("linearMode" in extra) == ("linearData" in extra) == (name in APPS)
+    if name in APPS:
+        style, sampler = of_type["FaceGenStyle"], of_type["FaceGenSampler"]
+        asked = [[of_type["LoadImage"], "image"], [style, "prompt"], [style, "style"], [sampler, "s_scale"], [sampler, "seed"]]
+        assert extra["linearMode"] is True
+        assert extra["linearData"] == {"inputs": asked, "outputs": [of_type["SaveImage"]]}
+
+
+@pytest.mark.parametrize("name", workflows.NAMES)
+def test_it_is_plain_which_prompt_counts(name):
+    """Where the style node has the prompt, the sampler's is empty, and both nodes' titles say so."""
+    nodes = workflows.load(f"{name}.json")["nodes"]
+    samplers = [node for node in nodes if node["type"] == "FaceGenSampler"]
+    styles = [node for node in nodes if node["type"] == "FaceGenStyle"]
+    assert all(sampler["widgets_values"][:2] == ["", ""] for sampler in samplers)
+    for style in styles if samplers else ():
+        linked = any(socket["name"] == "prompt" and socket["link"] for socket in style["inputs"])
+        assert linked != bool(style["widgets_values"][1])
+        assert linked or style["title"] == "Face Style: the prompt goes here"
+    (note,) = (node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
+    assert not samplers or re.search(r"own (prompts? )?stays? empty|Prompt for both", note)
+
+
+def test_the_template_list_says_what_each_is():
+    """In three languages, the one that needs no download first; no title is cut off on its card."""
+    texts = json.loads((ROOT / "web" / "templates.json").read_text(encoding="utf-8"))
+    assert set(texts) == LISTED and next(iter(texts)) == "try_without_models"
+    for name, by_language in texts.items():
+        assert list(by_language) == ["en", "zh", "ja"], name
+        assert all(title and len(title) < 42 and description for title, description in by_language.values()), name
+        assert len({title for title, _ in by_language.values()}) == 3
+
+
+@pytest.mark.parametrize("path", [*PATHS, *BLUEPRINTS, *TWINS], ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_nothing_personal_is_in_it(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r'"(/|~|[A-Za-z]:\\\\)', text), "an absolute path"
     assert not re.search(r'"(key|api_key|token)"|\b(sk|hf)[-_]\w{8}', text)
 
 
-@pytest.mark.parametrize("path", [*PATHS, workflows.BLUEPRINT], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [*PATHS, *BLUEPRINTS], ids=lambda p: p.name)
 def test_written_as_the_front_end_writes_it(path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     assert workflow["version"] == 0.4 and str(uuid.UUID(workflow["id"])) == workflow["id"]
@@ -172,12 +264,18 @@ def test_written_as_the_front_end_writes_it(path):
     assert workflow["last_link_id"] == max((link[0] for link in workflow["links"]), default=0)
 
 
-def test_the_blueprint_is_one_node_with_its_subgraph():
-    whole = workflows.blueprint()
+def test_the_blueprints_are_there():
+    assert [path.stem for path in BLUEPRINTS] == ["Embed a face", "Keep the best likeness", "Portrait from a face"]
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+def test_a_blueprint_is_one_node_with_its_subgraph(path):
+    whole = workflows.blueprint(path)
     (node,), (inside,) = whole["nodes"], whole["definitions"]["subgraphs"]
-    assert node["type"] == inside["id"] and node["title"] == inside["name"] == workflows.BLUEPRINT.stem
+    assert node["type"] == inside["id"] and node["title"] == inside["name"] == path.stem
     sockets = [i["name"] for i in node["inputs"]]
     assert sockets + [name for _, name in node["properties"]["proxyWidgets"]] == [i["name"] for i in inside["inputs"]]
     assert [o["name"] for o in node["outputs"]] == [o["name"] for o in inside["outputs"]]
     assert len(node["widgets_values"]) == len(node["properties"]["proxyWidgets"])
-    assert len(whole["extra"]["BlueprintDescription"]) > 40
+    assert len(whole["extra"]["BlueprintDescription"]) > 40 and inside["description"] == whole["extra"]["BlueprintDescription"]
+    assert inside["category"] == "FaceGen" and len(whole["extra"]["BlueprintSearchAliases"]) > 3

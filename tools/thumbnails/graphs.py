@@ -48,7 +48,7 @@ def is_link(value: object) -> bool:
 
 def load(name: str) -> dict:
     """The template's API-format graph. What needs no download runs as it is."""
-    graph = workflows.load(f"api/{name}.json")
+    graph = workflows.with_photos(workflows.load(f"api/{name}.json"))
     return graph if of_type(graph, "FaceGenLoadTinyModel") else with_tiny_model(graph)
 
 

@@ -22,7 +22,7 @@ PURPLE, BLUE, GREEN, RED, ORANGE, GREY = (
     (204, 116, 54),
     (130, 132, 142),
 )
-FILLS = {GREEN: (54, 78, 54), RED: (110, 58, 70), BLUE: (32, 58, 80)}
+FILLS = {GREEN: (54, 78, 54), RED: (110, 58, 70), BLUE: (32, 58, 80), PURPLE: (70, 40, 80)}
 BEHIND = (52, 54, 62)  # what is behind a silhouette
 
 

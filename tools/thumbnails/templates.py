@@ -154,6 +154,23 @@ def best_of_n_likeness(thumbnail, host):
     thumbnail.between(grid, best)
 
 
+def judge_any_model(thumbnail, host):
+    """Judged as in the graph; the pictures are the tiny model's, in the place of Qwen-Image-Edit's."""
+    judged, drawn = graphs.load("judge_any_model"), graphs.load("best_of_n_likeness")
+    (judge,), (likeness,), (sampler,) = (
+        of_type(graph, kind)
+        for graph, kind in ((judged, "FaceGenLikeness"), (drawn, "FaceGenLikeness"), (drawn, "FaceGenSampler"))
+    )
+    drawn[sampler]["inputs"] |= {"candidates": 1, "samples": 4}
+    drawn[likeness]["inputs"]["keep"] = judged[judge]["inputs"]["keep"]
+    drawn["all"] = {"class_type": "PreviewImage", "inputs": {"images": [sampler, 0]}}
+    pictures = host.run(drawn)
+    (save,) = of_type(drawn, "SaveImage")
+    colours = [GREEN if any(apart(one, best) < 2 for best in pictures[save]) else GREY for one in pictures["all"]]
+    box = through(thumbnail, host, "any\nmodel", PURPLE)
+    thumbnail.between(box, thumbnail.grid(pictures["all"], centred(RESULT, 300), 2, colours))
+
+
 def apart(one: Image.Image, other: Image.Image) -> float:
     """Mean difference of two pictures, in levels of 255."""
     counts = ImageChops.difference(one, other).convert("L").histogram()
@@ -231,6 +248,12 @@ TEMPLATES = {
     "best_of_n_likeness": Template("The best of eight", "drawn, measured, the most alike kept", best_of_n_likeness),
     "five_styles": Template("One face in five styles", "the same prompt and seed", five_styles),
     "headshot_sdxl": Template("Headshot", "one photo, SDXL, 1024 x 1024", single("headshot_sdxl", "FaceID\nSDXL")),
+    "judge_any_model": Template(
+        "Which look like the person?",
+        "the pictures of any model, the best two kept",
+        judge_any_model,
+        f"{TINY_MODEL} in place of Qwen-Image-Edit",
+    ),
     "local_vs_remote": Template(
         "Your machine or the service",
         "the same photo and prompt, side by side",

@@ -1,12 +1,10 @@
-// What ComfyUI's own front end does not do for this pack: its settings, and the lines of text that a node shows after a run.
+// The pack's settings.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { ComfyWidgets } from "../../../scripts/widgets.js";
 
 const LOCAL_API = "FaceGen.LocalApi.Enabled";
 const PROFILE = "FaceGen.ModelsLab.Profile";
 const ROUTE = "/facegen/settings";
-const REPORT = "facegen_report";
 
 const profiles = ["default"];
 let served = null; // whether the local API is on, as the server said last
@@ -31,22 +29,6 @@ async function serve(enabled) {
     complain(error);
   }
   if (served !== enabled) await app.extensionManager.setting.set(LOCAL_API, served);
-}
-
-function showText(node, lines) {
-  let widget = node.widgets?.find((one) => one.name === REPORT);
-  if (!widget) {
-    widget = ComfyWidgets.STRING(node, REPORT, ["STRING", { multiline: true }], app).widget;
-    widget.serialize = false; // belongs to the run, not to the workflow
-    widget.options.serialize = false;
-    if (widget.inputEl) widget.inputEl.readOnly = true;
-  }
-  widget.value = lines.join("\n");
-  requestAnimationFrame(() => {
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])]);
-    app.graph.setDirtyCanvas(true, false);
-  });
 }
 
 app.registerExtension({
@@ -81,16 +63,6 @@ app.registerExtension({
     } catch (error) {
       complain(error);
     }
-  },
-
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!nodeData.name.startsWith("FaceGen")) return;
-    const executed = nodeType.prototype.onExecuted;
-    nodeType.prototype.onExecuted = function (message) {
-      executed?.apply(this, arguments);
-      const lines = (message?.text ?? []).filter(Boolean);
-      if (lines.length || this.widgets?.some((one) => one.name === REPORT)) showText(this, lines);
-    };
   },
 
   nodeCreated(node) {

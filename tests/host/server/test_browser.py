@@ -1,4 +1,4 @@
-"""The pack in ComfyUI's own front end, in headless Chromium: templates, a run, texts on nodes, settings, help."""
+"""The pack in ComfyUI's own front end, in headless Chromium, besides its nodes: settings, languages, help, lists."""
 
 import json
 import re
@@ -6,101 +6,14 @@ import re
 import pytest
 
 import workflows
-from front_end import ALONE, CHROMIUM, FLAGS, NOISE, SETTINGS, open_help, open_template, shot, show_error
+from front_end import draws_nodes_2, open_help, shot
 from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
 from pack import ROOT
-from tiny_people import photos
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome on PATH")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def page(browser, server):
-    """The front end, loaded; `page.errors` collects what the console and scripts complain of."""
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.errors = []
-    for name, value in SETTINGS.items():
-        page.request.post(f"http://127.0.0.1:{server.port}/api/settings/{name}", data=json.dumps(value))
-    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(f"http://127.0.0.1:{server.port}/", wait_until="domcontentloaded")
-    ready = "() => window.app?.graph && window.app.extensionManager && window.app.extensions.some(e => e.name === 'FaceGen')"
-    page.wait_for_function(ready, timeout=180_000)
-    page.wait_for_function("() => Object.keys(LiteGraph.registered_node_types).includes('FaceGenSampler')", timeout=60_000)
-    return page
-
-
-@pytest.fixture(autouse=True)
-def alone(page):
-    """Nothing is shown of the test before, nothing is left in work for the next, and no script complains."""
-    page.evaluate("() => app.clean()")  # otherwise a node shows the pictures of one with the same number
-    page.errors.clear()
-    yield
-    idle = "async () => Object.values(await (await fetch('/queue')).json()).every(jobs => !jobs.length)"
-    page.wait_for_function(idle, timeout=10_000)
-    assert [error for error in page.errors if not any(noise in error for noise in NOISE)] == []
-
-
-@pytest.mark.parametrize("name", workflows.NAMES)
-def test_a_template_opens_as_its_api_twin(page, name):
-    graph = open_template(page, name)
-    known = "LiteGraph.registered_node_types[n.type] || n.subgraph || n.isVirtualNode"
-    assert page.evaluate(f"() => app.graph._nodes.filter(n => !({known})).map(n => n.type)") == []
-    twin = workflows.load(f"api/{name}.json")
-    for number, node in graph.items():
-        if not node["class_type"].startswith("FaceGen"):  # the front end gives some stock nodes widgets of its own
-            node["inputs"] = {n: v for n, v in node["inputs"].items() if n in twin[number]["inputs"]}
-    assert {n: (node["class_type"], node["inputs"]) for n, node in graph.items()} == {
-        n: (node["class_type"], node["inputs"]) for n, node in twin.items()
-    }
-
-
-def test_a_portrait_is_queued_and_shown(page, server):
-    from PIL import Image
-    from skimage import data
-
-    Image.fromarray(data.astronaut()).save(server.base / "input" / "face.jpg", quality=95)
-    open_template(page, "portrait_sd15")
-    page.evaluate(
-        """() => {
-            const set = (type, values) => app.graph._nodes.filter(n => n.type === type).forEach(n =>
-                n.widgets.forEach(w => { if (w.name in values) w.value = values[w.name]; }));
-            set('CheckpointLoaderSimple', {ckpt_name: 'sd15.safetensors'});
-            set('CLIPVisionLoader', {clip_name: 'vit_l.safetensors'});
-            set('FaceGenSampler', {width: 64, height: 64, num_inference_steps: 2, candidates: 1});
-        }"""
-    )
-    page.evaluate("() => app.queuePrompt(0, 1)")
-    shown = "() => app.graph._nodes.some(n => n.type === 'SaveImage' && n.imgs?.length && n.imgs[0].naturalWidth === 64)"
-    page.wait_for_function(shown, timeout=180_000)
-    marked = "app.graph._nodes.find(n => n.type === 'FaceGenEmbedFace').imgs"
-    assert page.evaluate(f"() => {marked}.map(i => [i.naturalWidth, i.naturalHeight])") == [[512, 512]]
-    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-    page.wait_for_timeout(1500)
-    shot(page, "portrait")
-
-
-def test_a_node_shows_lines_of_text_and_does_not_save_them(page):
-    saved, text = page.evaluate(
-        """() => {
-            const node = LiteGraph.createNode('FaceGenFaceQuality');
-            app.graph.add(node);
-            node.onExecuted({text: ['score 71 of 100', 'turned away']});
-            node.onExecuted({text: ['score 80 of 100']});
-            return [node.serialize().widgets_values, node.widgets.map(w => w.value)];
-        }"""
-    )
-    assert saved == ["largest", 0] and text == ["largest", 0, "score 80 of 100"]
+pytestmark = pytest.mark.usefixtures("alone")
+TEXTS = json.loads((ROOT / "web" / "templates.json").read_text(encoding="utf-8"))
+TITLES = {name: texts["en"][0] for name, texts in TEXTS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -109,59 +22,6 @@ def photo(server):
     from skimage import data
 
     Image.fromarray(data.astronaut()).resize((1024, 1024)).save(server.base / "input" / "face.png")
-
-
-# A photo is embedded, compared with itself, and hidden by a filter that hides everything.
-SHOWN = {
-    "1": ("LoadImage", {"image": "face.png"}),
-    "2": ("FaceGenLoadFaceAnalyzer", {"model_pack": "buffalo_l", "provider": "CPU", "min_confidence": 0.5}),
-    "3": (
-        "FaceGenEmbedFace",
-        {
-            "face_analysis": ["2", 0],
-            "image": ["1", 0],
-            "select": "largest",
-            "face_index": 0,
-            "combine": "average",
-            "on_no_face": "error",
-        },
-    ),
-    "4": ("FaceGenLikeness", {"image": ["1", 0], "face_analysis": ["2", 0], "face_embeds": ["3", 0], "keep": 1}),
-    "5": ("FaceGenLoadSafetyChecker", {"checker": "nudenet", "provider": "CPU", "preset": "default", "unsafe_labels": ""}),
-    "6": (
-        "FaceGenSafetyFilter",
-        {
-            "image": ["4", 0],
-            "safety_checker": ["5", 0],
-            "safety_checker_type": "black",
-            "threshold": 0.0,
-            "region": "whole image",
-            "notice": "Sensitive content",
-        },
-    ),
-    "7": ("SaveImage", {"images": ["6", 0], "filename_prefix": "shown"}),
-}
-
-
-def test_nodes_show_faces_scores_and_flags_after_a_run(page, photo):
-    graph = {number: {"class_type": kind, "inputs": inputs} for number, (kind, inputs) in SHOWN.items()}
-    page.evaluate("graph => app.loadApiJson(graph, 'shown.json')", graph)
-    page.evaluate("() => app.queuePrompt(0, 1)")
-    node = "app.graph._nodes.find(n => n.type === '{}')"
-    report = f"() => {node}.widgets.find(w => w.name === 'facegen_report')?.value"
-
-    def text(kind):
-        return page.wait_for_function(report.format(kind), timeout=120_000).json_value()
-
-    assert text("FaceGenEmbedFace").startswith("picture 0: 2 found, 1 used (quality ")
-    assert text("FaceGenLikeness") == "picture 0: 99 % (cosine 1.00)"
-    assert text("FaceGenSafetyFilter") == "picture 0: unsafe (0.00), black, whole image"
-    page.wait_for_function(f"() => {node.format('FaceGenEmbedFace')}.imgs?.[0].naturalWidth === 768", timeout=20_000)
-    for kind in ("FaceGenLikeness", "FaceGenSafetyFilter"):
-        assert not page.evaluate(f"() => {node.format(kind)}.imgs?.length")
-    page.evaluate("() => { app.graph.arrange(); app.extensionManager.command.execute('Comfy.Canvas.FitView'); }")
-    page.wait_for_timeout(1500)
-    shot(page, "on-nodes")
 
 
 def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
@@ -186,33 +46,6 @@ def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
             assert service.billed == 1
         finally:
             file.unlink()
-
-
-def test_a_missing_file_is_told_in_the_combo(page, server):
-    """What is missing is chosen on a new node, and the error of a run says what to do; after R, the file can be chosen."""
-    file = server.base / "models" / "ipadapter" / "ip-adapter-faceid-plusv2_sd15.bin"
-    combo = "() => app.graph._nodes[0].widgets.find(w => w.name === 'faceid_file')"
-    file.rename(server.base / "aside")
-    try:
-        page.evaluate("() => app.refreshComboInNodes()")
-        page.evaluate("() => { app.graph.clear(); app.graph.add(LiteGraph.createNode('FaceGenLoadFaceID')); }")
-        entry = page.evaluate(f"{combo}.value")
-        assert entry.startswith(f"missing: {file.name} -> models/ipadapter, from huggingface.co/")
-        page.evaluate("""() => {
-            const shown = LiteGraph.createNode('PreviewAny');
-            app.graph.add(shown);
-            app.graph._nodes[0].connect(0, shown, 0);
-            app.canvas.ds.reset();
-            app.queuePrompt(0, 1);
-        }""")
-        show_error(page, "Load FaceID: no file is chosen. Looked in")
-        shot(page, "missing-file")
-        page.errors[:] = [error for error in page.errors if "Prompt execution failed" not in error]  # the refused run
-    finally:
-        (server.base / "aside").rename(file)
-    page.keyboard.press("Escape")
-    page.evaluate("() => app.refreshComboInNodes()")
-    assert page.evaluate(f"{combo}.options.values") == [file.name]
 
 
 def test_the_local_api_is_a_switch_in_the_settings(page, server):
@@ -283,6 +116,17 @@ def test_help_is_there_for_every_node(page, server):
     assert len(nodes) > 14 and missing == []
 
 
+def test_the_blueprints_are_in_a_category_of_their_own(page, server):
+    if not draws_nodes_2(server):
+        pytest.skip("this front end reads no category of a blueprint")
+    store = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s.get('subgraph')"
+    listed = (
+        f"{store}.subgraphBlueprints.filter(one => one.category === 'Subgraph Blueprints/FaceGen').map(one => one.display_name)"
+    )
+    page.wait_for_function(f"() => {listed}.length === 3", timeout=20_000)
+    assert set(page.evaluate(f"() => {listed}")) == {"Embed a face", "Keep the best likeness", "Portrait from a face"}
+
+
 @pytest.fixture
 def japanese(page):
     """The front end after its language was changed to Japanese in the settings."""
@@ -330,46 +174,16 @@ def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):
     )
 
 
-def test_every_node_is_drawn(page):
-    """The help pages' pictures are these."""
-    from PIL import Image
-
-    nodes = page.evaluate("() => Object.keys(LiteGraph.registered_node_types).filter(id => id.startsWith('FaceGen'))")
-    assert len(nodes) > 14
-    for node_id in nodes:
-        picture = shot(page, node_id, clip=page.evaluate(ALONE, node_id))
-        assert len(Image.open(picture).convert("L").getcolors()) > 50  # words and widgets, not an empty box
-
-
-def test_the_template_that_needs_no_download_draws_a_portrait(page, server):
-    from PIL import Image
-
-    (picture,) = photos(4)
-    Image.fromarray((picture.numpy() * 255).round().astype("uint8")).save(server.base / "input" / "drawn.png")
-    open_template(page, "try_without_models")
-    # A node that is not in view has no pictures either: it is never drawn.
-    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-    page.evaluate(
-        """() => {
-            const [image] = app.graph._nodes.find(n => n.type === 'LoadImage').widgets;
-            image.value = 'drawn.png';
-            image.callback(image.value);
-            app.queuePrompt(0, 1);
-        }"""
-    )
-    drawn = "app.graph._nodes.find(n => n.type === 'SaveImage').imgs"
-    page.wait_for_function(f"() => {drawn}?.length && {drawn}.every(i => i.complete)", timeout=180_000)
-    assert page.evaluate(f"() => {drawn}.map(i => [i.naturalWidth, i.naturalHeight])") == [[128, 128]] * 4
-    page.wait_for_timeout(1500)
-    shot(page, "tiny")
-
-
 def test_the_template_browser_shows_them(page):  # the last: its dialog stays open
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_text("my-faces", exact=True).last.click()
-    for name in ("portrait_sd15", "two_people_masks"):
-        page.get_by_text(name).first.wait_for()
+    for title in list(TITLES.values())[:4]:
+        page.get_by_text(title, exact=True).first.wait_for()
     page.wait_for_timeout(1000)  # thumbnails
+    shown = page.evaluate("() => document.body.innerText.split('\\n')")
+    listed = [line for line in shown if line in TITLES.values()]
+    assert listed == list(TITLES.values())[: len(listed)] and len(listed) > 3  # in this order
+    assert not set(workflows.NAMES) & set(shown)
     shot(page, "templates")
     in_view = "() => Array.from(document.images).filter(i => i.naturalWidth === 800 && i.naturalHeight === 500).length"
     assert page.evaluate(in_view) > 3

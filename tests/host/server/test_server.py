@@ -25,7 +25,7 @@ def photo(base_directory):
 @pytest.fixture
 def graph(server, photo):
     """portrait_sd15 with the test's model files, small and quick."""
-    graph = workflows.load("api/portrait_sd15.json")
+    graph = workflows.with_photos(workflows.load("api/portrait_sd15.json"))
     for node, inputs in SMALL.items():
         graph[node]["inputs"] |= inputs
     graph["8"]["inputs"] |= {"width": 64, "height": 96, "samples": 2, "num_inference_steps": 3}

@@ -17,75 +17,14 @@ from facegen.models.style import BUILT_IN, load_style
 from host_models import FACES
 from modelslab_server import KEY, RED, ModelsLabServer
 from sdxl_files import sdxl_checkpoint, sdxl_faceid
+from small_runs import Done, apart, of_type, put_photos, small
 
-SIZES = {"width", "height", "x", "y", "left"}  # widgets in pixels
-SMALLER = 8
-FILES = {
-    "DreamShaper_8_pruned.safetensors": "sd15.safetensors",
-    "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": "vit_l.safetensors",
-    "RealVisXL_V4.0.safetensors": "sdxl.ckpt",
-}
 SAMPLER = "FaceGenSampler"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def photos(base_directory):
-    """Three different photos under the names that the workflows ask for."""
-    from skimage import data
-
-    woman = data.astronaut()
-    for name, picture in (
-        ("face", woman),
-        ("face_2", woman[:, ::-1]),
-        ("face_3", 255 - woman),
-        ("person_left", woman),
-        ("person_right", 255 - woman),
-        ("other", np.rot90(woman)),
-    ):
-        Image.fromarray(np.ascontiguousarray(picture)).save(base_directory / "input" / f"{name}.jpg", quality=95)
-
-
-def small(graph):
-    """The graph with the test's model files, in two steps and small."""
-    graph = copy.deepcopy(graph)
-    for node in graph.values():
-        if node["class_type"] == "FaceGenModelsLab":
-            continue
-        inputs = node["inputs"]
-        for name, value in inputs.items():
-            if name in SIZES and isinstance(value, int):
-                inputs[name] = value // SMALLER
-            elif isinstance(value, str):
-                inputs[name] = FILES.get(value, value)
-        inputs |= {name: 2 for name in ("steps", "num_inference_steps") if name in inputs}
-    return graph
-
-
-def of_type(graph, node_type):
-    """Numbers of the nodes of one type, in the order of the file."""
-    return [number for number, node in graph.items() if node["class_type"] == node_type]
-
-
-class Done:
-    """A finished run: its pictures and texts, by node."""
-
-    def __init__(self, server, graph):
-        self.server, self.graph = server, graph
-        # For a client by name, the history also has what output nodes showed in an earlier run.
-        asked = {"prompt": graph, "client_id": "test"}
-        self.entry = server.wait(json.loads(server.request("/prompt", asked))["prompt_id"])
-        assert self.entry["status"]["status_str"] == "success", server.tail()
-
-    def pictures(self, node=None):
-        """Of one output node, or of the only Save Image: uint8 [H, W, 3] each."""
-        node = node or of_type(self.graph, "SaveImage")[0]
-        for image in self.entry["outputs"][node]["images"]:
-            path = self.server.base / image["type"] / image["subfolder"] / image["filename"]
-            yield np.asarray(Image.open(path).convert("RGB"))
-
-    def picture(self, node=None):
-        (only,) = self.pictures(node)
-        return only
+    put_photos(base_directory / "input")
 
 
 @pytest.fixture
@@ -93,17 +32,12 @@ def draw(server):
     """draw(name, {node: {input: value}}) -> Done"""
 
     def run(name, changes=()):
-        graph = small(workflows.load(f"api/{name}.json"))
+        graph = small(workflows.with_photos(workflows.load(f"api/{name}.json")))
         for number, inputs in dict(changes).items():
             graph[number]["inputs"] |= inputs
         return Done(server, graph)
 
     return run
-
-
-def apart(a, b):
-    """Mean difference of two pictures, in levels of 255."""
-    return np.abs(a.astype(float) - b.astype(float)).mean()
 
 
 def all_differ(pictures):
@@ -212,28 +146,6 @@ def test_second_pass_face_detail(draw):
     second = of_type(done.graph, SAMPLER)[1]
     redrawn = draw(name, {second: {"seed": 99}}).picture()
     assert np.array_equal(redrawn[away > 1.6], detailed[away > 1.6]) and apart(redrawn[away < 0.9], detailed[away < 0.9]) > 1
-
-
-def test_the_blueprint_draws_what_its_widgets_say(server):
-    """The subgraph in a graph of its own: photo in, portrait out."""
-    blueprint = workflows.blueprint()
-    (node,) = blueprint["nodes"]
-    node["inputs"][0]["link"], node["outputs"][0]["links"] = 1, [2]
-    ends = [
-        {"id": 2, "type": "LoadImage", "mode": 0, "inputs": [], "widgets_values": ["face.jpg", "image"]},
-        {"id": 3, "type": "SaveImage", "mode": 0, "inputs": [{"name": "images", "link": 2}], "widgets_values": ["blueprint"]},
-    ]
-    graph = {"nodes": [node, *ends], "links": [[1, 2, 0, 1, 0, "IMAGE"], [2, 1, 0, 3, 0, "IMAGE"]]}
-    graph["definitions"] = blueprint["definitions"]
-    names = [name for _, name in node["properties"]["proxyWidgets"]]
-    info, pictures = server.get("/object_info"), []
-    for samples, prompt in ((1, "a woman"), (2, "a woman"), (1, "a man with a hat")):
-        given = dict(zip(names, node["widgets_values"], strict=True)) | {"samples": samples, "prompt": prompt}
-        node["widgets_values"] = [given[name] for name in names]
-        pictures.append(list(Done(server, small(workflows.to_api(graph, info))).pictures()))
-    assert [len(p) for p in pictures] == [1, 2, 1]
-    assert pictures[0][0].shape == (64, 64, 3) and pictures[0][0].std() > 5
-    assert all_differ([pictures[0][0], pictures[2][0]])
 
 
 def modes(workflow, upper, lower):

@@ -16,7 +16,9 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
+NODES_2 = "Comfy.VueNodes.Enabled"
 SETTINGS = {
+    NODES_2: False,  # which is the default of new users; the tests of nodes switch it
     "Comfy.TutorialCompleted": True,  # otherwise the templates cover the first visit
     "Comfy.Workflow.ShowMissingModelsWarning": False,  # the published files are missing here
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # readable screenshots
@@ -37,7 +39,15 @@ ALONE = """async (id) => {
     return {x: at.x + 104, y: at.y + 112, width: node.size[0] + 32, height: node.size[1] + 64};
 }"""  # the node with nothing around it; gives its place on the page
 # What the front end itself complains of on a machine without its user's files and without the internet.
-NOISE = ("Failed to load resource", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET_DISCONNECTED", "Failed to fetch")
+# 0.8.0 complains of its own graph when nodes are read anew after a change of the language, 0.33.0 while it starts.
+NOISE = (
+    "Failed to load resource",
+    "ERR_NAME_NOT_RESOLVED",
+    "ERR_INTERNET_DISCONNECTED",
+    "Failed to fetch",
+    "ComfyApp graph accessed before initialization",
+    "Attempted to cleanup event listeners for graph that was never set up",
+)
 
 
 def shot(page, name, **options):
@@ -48,18 +58,49 @@ def shot(page, name, **options):
     return path
 
 
-def open_template(page, name):
-    """As the template browser opens it; returns the graph that would be queued."""
+def draws_nodes_2(server):
+    """Whether this ComfyUI's Nodes 2.0 are past their beginnings."""
+    version = server.get("/system_stats")["system"]["comfyui_version"]
+    return tuple(map(int, version.split(".")[:2])) >= (0, 33)
+
+
+def open_template(page, name, as_graph=False):
+    """As the template browser opens it; returns the graph that would be queued. `as_graph` leaves out that it is an app."""
     return page.evaluate(
-        """async (name) => {
+        """async ([name, asGraph]) => {
             const all = await (await fetch('/api/workflow_templates')).json();
             const pack = Object.keys(all).find(one => all[one].includes(name));
             const url = `/api/workflow_templates/${encodeURIComponent(pack)}/${name}.json`;
-            await app.loadGraphData(await (await fetch(url)).json());
+            const workflow = await (await fetch(url)).json();
+            if (asGraph) delete workflow.extra.linearMode;
+            await app.loadGraphData(workflow, true, true, name, {openSource: 'template'});
             return (await app.graphToPrompt()).output;
         }""",
-        name,
+        [name, as_graph],
     )
+
+
+def pictures(page, node_type):
+    """Sizes of the pictures that the first node of a type shows, on the canvas or as Nodes 2.0."""
+    return page.evaluate(
+        """type => {
+            const node = app.graph._nodes.find(one => one.type === type);
+            const drawn = () => document.querySelectorAll(`[data-node-id="${node.id}"] img`);
+            const shown = LiteGraph.vueNodesMode ? drawn() : node.imgs ?? [];
+            return [...shown].filter(one => one.complete).map(one => [one.naturalWidth, one.naturalHeight]);
+        }""",
+        node_type,
+    )
+
+
+def wait_for_pictures(page, node_type, size, timeout=180):
+    """Until a node of a type shows a picture of this size, and nothing else; fit the view first, or it is never drawn."""
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    for _ in range(4 * timeout):
+        if (shown := pictures(page, node_type)) and all(one == size for one in shown):
+            return shown
+        page.wait_for_timeout(250)
+    raise TimeoutError(f"{node_type} shows {pictures(page, node_type)}")
 
 
 def show_error(page, text):

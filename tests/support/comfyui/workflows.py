@@ -5,13 +5,22 @@ import json
 from pack import ROOT
 
 WORKFLOWS = ROOT / "workflows"
-BLUEPRINT = ROOT / "subgraphs" / "Portrait from a face.json"
+BLUEPRINTS = ROOT / "subgraphs"
+BLUEPRINT = BLUEPRINTS / "Portrait from a face.json"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+FACE = "facegen_drawn_face.png"  # Load Image's picture in every template; web/js/templates.js puts it into the input folder
 NOT_QUEUED = {"MarkdownNote", "Note"}
 ALWAYS, NEVER = 0, 2  # modes of a node
 # Widgets that the front end adds after a widget of the schema.
 COMPANIONS = ("control_after_generate", "image_upload")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+# Photos that tests and thumbnails put in the drawn face's place, by the title of Load Image; for all others face.jpg.
+PHOTOS = {
+    "Photo 2": "face_2.jpg",
+    "Photo 3": "face_3.jpg",
+    "Person on the left": "person_left.jpg",
+    "Person on the right": "person_right.jpg",
+}
 INSIDE_INPUT, INSIDE_OUTPUT = -10, -20  # numbers of a subgraph's own two ends
 
 
@@ -19,8 +28,16 @@ def load(name):
     return json.loads((WORKFLOWS / name).read_text(encoding="utf-8"))
 
 
-def blueprint():
-    return json.loads(BLUEPRINT.read_text(encoding="utf-8"))
+def blueprint(path=BLUEPRINT):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def with_photos(graph):
+    """The API-format graph with a photo of its own in each Load Image."""
+    for node in graph.values():
+        if node["class_type"] == "LoadImage":
+            node["inputs"]["image"] = PHOTOS.get(node["_meta"]["title"], "face.jpg")
+    return graph
 
 
 def schema_inputs(node_type, object_info):

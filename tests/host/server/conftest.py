@@ -1,0 +1,71 @@
+"""The front end in headless Chromium, loaded once for all browser tests of a process."""
+
+import json
+
+import pytest
+
+from front_end import CHROMIUM, FLAGS, NODES_2, NOISE, SETTINGS, draws_nodes_2
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("needs Chromium or Chrome on PATH")
+    sync = pytest.importorskip("playwright.sync_api")
+    with sync.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def page(browser, server):
+    """The front end, loaded; `page.errors` collects what the console and scripts complain of."""
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.errors = []
+    for name, value in SETTINGS.items():
+        page.request.post(f"http://127.0.0.1:{server.port}/api/settings/{name}", data=json.dumps(value))
+    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    open_front_end(page, server)
+    return page
+
+
+def open_front_end(page, server):
+    page.goto(f"http://127.0.0.1:{server.port}/", wait_until="domcontentloaded")
+    ready = "() => window.app?.canvas && window.app.extensionManager && window.app.extensions.some(e => e.name === 'FaceGen')"
+    page.wait_for_function(ready, timeout=180_000)
+    page.wait_for_function("() => Object.keys(LiteGraph.registered_node_types).includes('FaceGenSampler')", timeout=60_000)
+
+
+@pytest.fixture
+def reload(page, server):
+    """reload() opens the front end anew, as a new tab does."""
+
+    def opened():
+        open_front_end(page, server)
+        page.wait_for_timeout(1500)  # it opens once more what was open before
+
+    return opened
+
+
+@pytest.fixture
+def alone(page):
+    """Nothing is shown of the test before, nothing is left in work for the next, and no script complains."""
+    page.evaluate("() => app.clean()")  # otherwise a node shows the pictures of one with the same number
+    page.errors.clear()
+    yield
+    idle = "async () => Object.values(await (await fetch('/queue')).json()).every(jobs => !jobs.length)"
+    page.wait_for_function(idle, timeout=10_000)
+    assert [error for error in page.errors if not any(noise in error for noise in NOISE)] == []
+
+
+@pytest.fixture(scope="module", params=["canvas", "nodes2"])
+def mode(request, page, server):
+    """How nodes are drawn: on the classic canvas; as Nodes 2.0, where these are past their beginnings."""
+    if request.param == "nodes2" and not draws_nodes_2(server):
+        pytest.skip("this front end's Nodes 2.0 are a first draft")
+    page.evaluate("([id, on]) => app.extensionManager.setting.set(id, on)", [NODES_2, request.param == "nodes2"])
+    page.wait_for_function("on => !!LiteGraph.vueNodesMode === on", arg=request.param == "nodes2", timeout=20_000)
+    yield request.param
+    page.evaluate("id => app.extensionManager.setting.set(id, false)", NODES_2)

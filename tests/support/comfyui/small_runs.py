@@ -1,0 +1,79 @@
+"""Saved workflows run by a ComfyUI server at an eighth of their size, and what came out."""
+
+import copy
+import json
+
+import numpy as np
+from PIL import Image
+
+SIZES = {"width", "height", "x", "y", "left"}  # widgets in pixels
+SMALLER = 8
+FILES = {
+    "DreamShaper_8_pruned.safetensors": "sd15.safetensors",
+    "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": "vit_l.safetensors",
+    "RealVisXL_V4.0.safetensors": "sdxl.ckpt",
+}
+
+
+def put_photos(folder):
+    """Three different photos under the names that `workflows.with_photos` gives, and one turned by a quarter."""
+    from skimage import data
+
+    woman = data.astronaut()
+    for name, picture in (
+        ("face", woman),
+        ("face_2", woman[:, ::-1]),
+        ("face_3", 255 - woman),
+        ("person_left", woman),
+        ("person_right", 255 - woman),
+        ("other", np.rot90(woman)),
+    ):
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{name}.jpg", quality=95)
+
+
+def small(graph):
+    """The graph with the test's model files, in two steps and small."""
+    graph = copy.deepcopy(graph)
+    for node in graph.values():
+        if node["class_type"] == "FaceGenModelsLab":
+            continue
+        inputs = node["inputs"]
+        for name, value in inputs.items():
+            if name in SIZES and isinstance(value, int):
+                inputs[name] = value // SMALLER
+            elif isinstance(value, str):
+                inputs[name] = FILES.get(value, value)
+        inputs |= {name: 2 for name in ("steps", "num_inference_steps") if name in inputs}
+    return graph
+
+
+def of_type(graph, node_type):
+    """Numbers of the nodes of one type, in the order of the file."""
+    return [number for number, node in graph.items() if node["class_type"] == node_type]
+
+
+class Done:
+    """A finished run: its pictures and texts, by node."""
+
+    def __init__(self, server, graph):
+        self.server, self.graph = server, graph
+        # For a client by name, the history also has what output nodes showed in an earlier run.
+        asked = {"prompt": graph, "client_id": "test"}
+        self.entry = server.wait(json.loads(server.request("/prompt", asked))["prompt_id"])
+        assert self.entry["status"]["status_str"] == "success", server.tail()
+
+    def pictures(self, node=None):
+        """Of one output node, or of the only Save Image: uint8 [H, W, 3] each."""
+        node = node or of_type(self.graph, "SaveImage")[0]
+        for image in self.entry["outputs"][node]["images"]:
+            path = self.server.base / image["type"] / image["subfolder"] / image["filename"]
+            yield np.asarray(Image.open(path).convert("RGB"))
+
+    def picture(self, node=None):
+        (only,) = self.pictures(node)
+        return only
+
+
+def apart(a, b):
+    """Mean difference of two pictures, in levels of 255."""
+    return np.abs(a.astype(float) - b.astype(float)).mean()
