@@ -1,7 +1,7 @@
 """Image classifiers in transformers' format: the probability of their unsafe labels, not of whichever label is likeliest."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labe
 BATCH = 64  # views in one pass, at most
 PROBE = 256  # pixels
 ALL_BUT = 0.02  # of a side that may go unseen: a preprocessor's rounding
-CONFIGS = ("config.json", "preprocessor_config.json")
+# Configuration -> which of its sizes are pictures'; of a preprocessor all are.
+CONFIGS: dict[str, tuple[str, ...]] = {"config.json": ("image_size", "input_size"), "preprocessor_config.json": ()}
 SIZED = ("size", "sizes", "dim", "dims", "layers", "depths", "heads", "channels")  # ends of names of sizes
 # What published detectors call their labels; compared in lower case, with spaces for - and _.
 UNSAFE = frozenset(
@@ -193,19 +194,24 @@ def _load(folder: Path) -> tuple[Any, Any]:
 def _require_modest(folder: Path) -> None:
     """Raises BrokenCheckerError when the configuration asks for pictures, layers or widths that the weights don't explain: a
     few digits there would take all memory before anything is compared. What can't be read is left for transformers to say."""
-    try:
-        shapes = [shape for file in folder.glob("model*.safetensors") for shape in safetensors_header.shapes(file).values()]
-        configs = [json.loads((folder / name).read_text(encoding="utf-8")) for name in CONFIGS]
-    except (OSError, ValueError, RecursionError):
-        return
+    files = folder.glob("model*.safetensors")
+    shapes = [shape for file in files for shape in (_read(safetensors_header.shapes, file) or {}).values()]
     if not shapes:
         return
     most = max([len(shapes), *(size for shape in shapes for size in shape)])
-    for name, config in zip(CONFIGS, configs, strict=True):
-        for key, value in _sizes(config):
-            limit = MAX_SIDE if name == CONFIGS[1] or key == "image_size" else most
+    for name, pictures in CONFIGS.items():
+        for key, value in _sizes(_read(lambda path: json.loads(path.read_text(encoding="utf-8")), folder / name)):
+            limit = MAX_SIDE if key in pictures or not pictures else most
             if value > limit:
                 raise BrokenCheckerError(f"{folder / name} asks for a {key} of {value}; {limit} is the most that can be right.")
+
+
+def _read(read: Callable[[Path], Any], path: Path) -> Any:
+    """What is in the file; None where it can't be read."""
+    try:
+        return read(path)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _sizes(config: object, name: str = "") -> Iterator[tuple[str, int]]:
