@@ -1,11 +1,27 @@
 """What a batch of pictures has to be before anything is computed from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..errors import AlphaChannelError, BadPicturesError, NoPicturesError, NotFiniteError, OneChannelError
+
+# What whoever waits for work on many pictures hands over: called between pictures with how many are done, of how many. What it
+# raises ends the work.
+Watch = Callable[[int, int], None]
+
+
+def unwatched(_done: int, _of: int) -> None:
+    """The Watch of nobody."""
+
+
+def watched(images: Tensor, watch: Watch) -> Iterator[tuple[int, Tensor]]:
+    """The pictures of a batch, numbered, with `watch` called before each and after the last."""
+    for number, picture in enumerate(images):
+        watch(number, len(images))
+        yield number, picture
+    watch(len(images), len(images))
 
 
 def require_rgb(images: Tensor) -> None:

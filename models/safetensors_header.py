@@ -15,7 +15,10 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
         (length,) = struct.unpack("<Q", start) if len(start) == 8 else (0,)
         if not 2 <= length <= MAX_HEADER:
             raise ValueError("it doesn't begin like a .safetensors file")
-        header = json.loads(file.read(length))
+        try:
+            header = json.loads(file.read(length))
+        except RecursionError as error:
+            raise ValueError("its header is damaged") from error
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
     header.pop("__metadata__", None)

@@ -18,7 +18,7 @@ from ..models.face.packs.catalogue import CATALOGUE
 from ..models.face.packs.find import find_packs, missing_pack_message
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.face.quality import portrait_quality
-from ..models.pictures import require_rgb
+from ..models.pictures import require_rgb, watched
 from . import types
 from .host import combos, reports
 from .host.clip_states import encode_clip_vision
@@ -168,6 +168,7 @@ class FaceGenEmbedFace(io.ComfyNode):
             face_index=face_index,
             combine=combine,
             skip=on_no_face == "skip",
+            watch=reports.progress(),
         )
         if not all(any(face["chosen"] for face in picture["faces"]) for picture in done.report["pictures"]):
             done.warnings.append(f"Pictures without a face were skipped. {NO_FACE_CURE}")
@@ -226,7 +227,7 @@ class FaceGenFaceQuality(io.ComfyNode):
         require_rgb(image)
         entries: list[dict[str, Any]] = []
         annotated = []
-        for number, picture in enumerate(image):
+        for number, picture in watched(image, reports.progress()):
             height, width = picture.shape[:2]
             bgr = to_bgr(picture)
             found = face_analysis.detect(bgr)

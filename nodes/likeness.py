@@ -51,7 +51,7 @@ class FaceGenLikeness(io.ComfyNode):
     @advise("Likeness", {**RECOGNISER, **FACE_PACK, **PICTURES})
     def execute(cls, image: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds, keep: int) -> io.NodeOutput:
         require_rgb(image)
-        scores = likenesses(image, face_analysis, face_embeds)
+        scores = likenesses(image, face_analysis, face_embeds, reports.progress())
         kept, best = best_pictures(image, scores, keep)
         _, ranking = best_pictures(image, scores, len(scores))
         if best[0].cosine is None:

@@ -192,7 +192,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
         region: str,
         notice: str = NOTICE,
     ) -> io.NodeOutput:
-        done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice)
+        done = filter_images(image, safety_checker, safety_checker_type, region, threshold, notice, reports.progress())
         report = json.dumps(done.report, indent=2)
         return io.NodeOutput(done.images, done.mask, any(done.flagged), report, ui=reports.report(_in_words(done.report)))
 

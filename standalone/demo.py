@@ -9,9 +9,10 @@ from ..contract import STYLES, FaceGenRequest
 from ..models.tiny_files import DRAWN_FACE, TINY
 from .engine import Engine
 from .photos import prepare_folder, read_photo
-from .portraits import generate_portraits, write_sheet
+from .portraits import Wrote, generate_portraits, unheard, write_sheet
 
 S_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0)  # as many as there are styles, so that the rows of the sheet are equally long
+PICTURES = len(STYLES) + len(S_SCALES) - 1  # of each face; one is in both rows
 
 
 def drawn_face() -> Tensor:
@@ -19,12 +20,14 @@ def drawn_face() -> Tensor:
     return read_photo(TINY / DRAWN_FACE)
 
 
-def generate_demo(engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor], out: Path) -> list[Path]:
-    """`faces`: name -> photo [1, H, W, 3] (0-1). Writes the pictures and contact_sheet.png; gives all paths.
+def generate_demo(
+    engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor], out: Path, wrote: Wrote = unheard
+) -> list[Path]:
+    """`faces`: name -> photo [1, H, W, 3] (0-1). Writes the pictures, PICTURES of each, and contact_sheet.png; gives all paths.
 
     Raises FaceGenError when a photo shows no face, or when nothing can be written to `out`.
     """
-    embedded = {name: engine.embed(photo) for name, photo in faces.items()}
+    embedded = {name: engine.embed(photo, name) for name, photo in faces.items()}
     prepare_folder(out)
     files: list[Path] = []
     cells: list[tuple[str, Tensor]] = []
@@ -39,9 +42,9 @@ def generate_demo(engine: Engine, request: FaceGenRequest, faces: dict[str, Tens
                 label = asked.style if row is styles else f"s_scale {asked.s_scale:g}"
                 if asked not in done:
                     file = f"{name}_{asked.style}" + ("" if row is styles else f"_s_scale_{asked.s_scale:g}")
-                    made = generate_portraits(engine, asked, face_embeds, out, file, label)
+                    made = generate_portraits(engine, asked, face_embeds, out, file, label, wrote)
                     files += made.files
                     done[asked] = made.cells[0]
                 _, _, state = done[asked][0].partition(": ")
                 cells.append((f"{label}: {state}", done[asked][1]))
-    return [*files, write_sheet(cells, files, out, columns=len(STYLES) + 1)]
+    return [*files, write_sheet(cells, files, out, columns=len(STYLES) + 1, wrote=wrote)]

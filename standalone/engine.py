@@ -48,16 +48,17 @@ class Engine:
         self.clip_vision = ClipVision(files.clip_vision, self.device, self.dtype)
         self.stable_diffusion = open_checkpoint(files.checkpoint).to(self.device, self.dtype)
 
-    def embed(self, photo: Tensor) -> tuple[FaceEmbeds, Tensor]:
-        """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]."""
+    def embed(self, photo: Tensor, name: str = "the photo") -> tuple[FaceEmbeds, Tensor]:
+        """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]. Warnings and errors call the
+        photo by its name."""
         height, width = photo.shape[1:3]
         if not self.face_analysis.detect(to_bgr(photo[0])):
             raise FaceGenError(
-                f"No face found in the {width}x{height} photo (looked at {self.face_analysis.tries_in_words()}). Use a sharp, "
-                "well-lit photo of one person who faces the camera, with some room around the head, down to the shoulders; "
-                "not a tight crop of the face."
+                f"No face found in {name}, {width}x{height} pixels (looked at {self.face_analysis.tries_in_words()}). Use a "
+                "sharp, well-lit photo of one person who faces the camera, with some room around the head, down to the "
+                "shoulders; not a tight crop of the face."
             )
-        done = embed_photos(self.face_analysis, photo, self.clip_vision.states)
+        done = embed_photos(self.face_analysis, photo, self.clip_vision.states, names=[name] * len(photo))
         return done.face_embeds, done.crops
 
     def generate(self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None) -> Result:

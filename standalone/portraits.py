@@ -1,6 +1,7 @@
 """A request's pictures, into files and onto a contact sheet."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,12 @@ from ..models.face.likeness import likenesses
 from .engine import Engine
 from .photos import contact_sheet, save_png
 
+Wrote = Callable[[Path], None]  # is told of each file when it is there
+
+
+def unheard(_file: Path) -> None:
+    """The Wrote of nobody."""
+
 
 class Portraits(NamedTuple):
     """files: the pictures; cells: label and RGB picture [H, W, 3] (0-1) of each, for a contact sheet."""
@@ -21,7 +28,13 @@ class Portraits(NamedTuple):
 
 
 def generate_portraits(
-    engine: Engine, request: FaceGenRequest, face_embeds: FaceEmbeds, out: Path, name: str = "", label: str = ""
+    engine: Engine,
+    request: FaceGenRequest,
+    face_embeds: FaceEmbeds,
+    out: Path,
+    name: str = "",
+    label: str = "",
+    wrote: Wrote = unheard,
 ) -> Portraits:
     """Generate the pictures and write them as NAME_SEED_NUMBER.png; name and label are the style's unless given.
 
@@ -42,13 +55,18 @@ def generate_portraits(
         percent = None if flagged or score.cosine is None else round(score.percent)
         path = out / f"{name or request.style}_{result.request.seed}_{number}.png"
         save_png(picture, path, {**parameters, "sample": number, "flagged": flagged, "likeness_percent": percent})
+        wrote(path)
         state = "redacted" if flagged else "no face found" if percent is None else f"{percent} % alike"
         portraits.files.append(path)
         portraits.cells.append((f"{label or request.style}: {state}", picture))
     return portraits
 
 
-def write_sheet(cells: list[tuple[str, Tensor]], files: list[Path], out: Path, columns: int = 7) -> Path:
+def write_sheet(
+    cells: list[tuple[str, Tensor]], files: list[Path], out: Path, columns: int = 7, wrote: Wrote = unheard
+) -> Path:
+    """The cells as contact_sheet.png, which names the files in its parameters."""
     sheet = out / "contact_sheet.png"
     save_png(contact_sheet(cells, columns=columns), sheet, {"pictures": [file.name for file in files]})
+    wrote(sheet)
     return sheet

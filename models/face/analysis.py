@@ -3,8 +3,9 @@
 InsightFace reads BGR bytes (to_bgr), CLIP reads RGB: what enters is BGR uint8 [H, W, 3], the crops that leave are RGB floats.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +18,26 @@ from .. import onnx_providers
 from .cache import Cache, PixelKey, pixel_key
 from .packs.find import open_pack
 from .packs.session import require_insightface, shared_session
+from .tries import TRIES, Try, put_before_detector
 
 CROP_SIZE = 224  # pixels; what CLIP vision reads
 SELECT = ("largest", "most central", "leftmost", "rightmost", "topmost", "by index", "all")
-DETECTOR_SIZES = ((128, 128), (640, 640))  # InsightFace's own: the small one finds large faces
 CACHED = 512  # results of detection and recognition; about 2 KB each
+SAME_FACE = 0.3  # shared share of two boxes (intersection over union) from which they are of one face
+SIDE_LIMIT = 30_000  # pixels; OpenCV aligns no face in a picture with a side of 32767 or more
 
 memory = Cache(CACHED)  # what was found and recognised in the pictures seen last, by every face analysis
 
 
 @dataclass(frozen=True)
-class Try:
-    """One way to look at a picture.
-
-    border  width of a black border around it, as a share of its longer side: a face that fills the picture is found in a
-            smaller part of it.
-    sizes   detector sizes (width, height).
-    """
-
-    border: float = 0.0
-    sizes: tuple[tuple[int, int], ...] = DETECTOR_SIZES
-
-    def __str__(self) -> str:
-        sizes = " and ".join(f"{w}x{h}" for w, h in self.sizes)
-        return f"{sizes} with a border of {self.border:.0%}" if self.border else sizes
-
-
-# The first is what InsightFace does by itself; the others follow only while nothing was found.
-TRIES = (
-    Try(),
-    Try(border=0.5),
-    Try(sizes=((320, 320), (1280, 1280))),
-    Try(border=0.25, sizes=((256, 256), (320, 320))),
-)
-
-
-@dataclass(frozen=True)
 class Face:
-    """One detected face. bbox float32 [4] (x0, y0, x1, y1) and kps float32 [5, 2] in pixels, confidence 0-1."""
+    """One detected face. bbox float32 [4] (x0, y0, x1, y1) and kps float32 [5, 2] in pixels, confidence 0-1; turn: as in Try,
+    how the picture was turned when the face was seen as it is here."""
 
     bbox: np.ndarray
     kps: np.ndarray
     confidence: float
+    turn: int = 0
 
     @property
     def area(self) -> float:
@@ -70,6 +49,12 @@ class Face:
         """Of the box, x and y in pixels."""
         middle: np.ndarray = (self.bbox[:2] + self.bbox[2:]) / 2
         return middle
+
+    @property
+    def lies(self) -> int:
+        """Quarters of a turn to the left that bring the head nearest to upright, from eyes and corners of the mouth."""
+        x, y = (self.kps[3:] - self.kps[:2]).mean(axis=0).tolist()
+        return round(math.degrees(math.atan2(-x, y)) / 90) % 4
 
     @property
     def usable(self) -> bool:
@@ -138,30 +123,32 @@ class FaceAnalysis:
     def _find(self, bgr: np.ndarray, picture: PixelKey) -> Found:
         done: list[Try] = []
         for attempt in TRIES:
-            attempt = Try(attempt.border, tuple(self._sizes(attempt)))
+            attempt = replace(attempt, sizes=tuple(self._sizes(attempt)))
             if attempt in done:
                 continue
             done.append(attempt)
             if faces := self._look(bgr, attempt):
-                return Found(faces, tuple(done), picture)
+                return Found(self._upright(bgr, faces, attempt), tuple(done), picture)
         return Found((), tuple(done), picture)
 
     def _sizes(self, attempt: Try) -> list[tuple[int, int]]:
         return [self.session.fixed_size] if self.session.fixed_size else list(attempt.sizes)
 
     def _look(self, bgr: np.ndarray, attempt: Try) -> tuple[Face, ...]:
-        height, width = bgr.shape[:2]
-        border = round(attempt.border * max(height, width))
-        # A strip thinner than a pixel of the detector's picture can't be reduced to it.
-        low = -(-max(height, width) // min(min(size) for size in attempt.sizes)) + 1
-        below, right = max(0, low - height - 2 * border), max(0, low - width - 2 * border)
-        if border or below or right:
-            bgr = np.pad(bgr, ((border, border + below), (border, border + right), (0, 0)))
-        boxes, points = self.session.detect(bgr, list(attempt.sizes), self.min_confidence)
-        shift = np.array([border, border], np.float32)
-        found = zip(boxes, points, strict=True)
-        faces = (Face(box[:4] - np.tile(shift, 2), kps - shift, float(box[4])) for box, kps in found)
+        shown, back = put_before_detector(bgr, attempt)
+        boxes, points = self.session.detect(shown, list(attempt.sizes), self.min_confidence)
+        faces = []
+        for box, kps in zip(boxes, back(points), strict=True):
+            corners = back(box[:4].reshape(2, 2))
+            bbox = np.concatenate([corners.min(axis=0), corners.max(axis=0)]) if attempt.turn else corners.reshape(4)
+            faces.append(Face(bbox, kps, float(box[4]), attempt.turn))
         return tuple(face for face in faces if face.usable)
+
+    def _upright(self, bgr: np.ndarray, faces: tuple[Face, ...], attempt: Try) -> tuple[Face, ...]:
+        """The faces, of which those that lie are as they are seen with the picture turned, if they are seen better there."""
+        turns = sorted({face.lies for face in faces} - {attempt.turn})
+        turned = {turn: self._look(bgr, replace(attempt, turn=turn)) for turn in turns}
+        return tuple(_better(face, turned.get(face.lies, ())) for face in faces)
 
     def embed(self, bgr: np.ndarray, faces: Sequence[Face], picture: PixelKey | None = None) -> Tensor:
         """Identity of each face as the recogniser gives it, float32 [n, 512]. picture: Found.picture, if it is at hand."""
@@ -170,7 +157,7 @@ class FaceAnalysis:
 
     def _identity(self, bgr: np.ndarray, face: Face, picture: PixelKey) -> Tensor:
         key = ("embed", self.session.key, face.kps.tobytes(), picture)
-        identity = memory.get(key, lambda: self.session.embed(bgr, face.kps))
+        identity = memory.get(key, lambda: self.session.embed(*around(bgr, face.kps)))
         return torch.from_numpy(identity.astype(np.float32))  # a copy: the cached one stays as it is
 
     def no_face_message(self, height: int, width: int) -> str:
@@ -182,8 +169,31 @@ class FaceAnalysis:
 
     def tries_in_words(self) -> str:
         """The ways to look that are tried before a picture counts as one without a face."""
-        tries = dict.fromkeys(str(Try(attempt.border, tuple(self._sizes(attempt)))) for attempt in TRIES)
+        tries = dict.fromkeys(str(replace(attempt, sizes=tuple(self._sizes(attempt)))) for attempt in TRIES)
         return "; ".join(tries)
+
+
+def _better(face: Face, seen: Iterable[Face]) -> Face:
+    """The same face as it is seen in the picture turned, if it is upright there and seen at least as well; else this one."""
+    for other in seen:
+        if _shared(face, other) >= SAME_FACE and other.lies == other.turn and other.confidence >= face.confidence:
+            return other
+    return face
+
+
+def _shared(a: Face, b: Face) -> float:
+    size = np.minimum(a.bbox[2:], b.bbox[2:]) - np.maximum(a.bbox[:2], b.bbox[:2])
+    both = float(size.clip(0).prod())
+    return both / (a.area + b.area - both)
+
+
+def around(bgr: np.ndarray, kps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The picture and points [5, 2] in it; of a picture that is longer than OpenCV can align, the part around the points."""
+    if max(bgr.shape[:2]) <= SIDE_LIMIT:
+        return bgr, kps
+    centre = kps.mean(axis=0)
+    x, y = (max(0, int(at) - SIDE_LIMIT // 2) for at in centre.tolist())
+    return bgr[y : y + SIDE_LIMIT, x : x + SIDE_LIMIT], kps - np.array([x, y], kps.dtype)
 
 
 def to_bgr(picture: Tensor) -> np.ndarray:
@@ -203,7 +213,8 @@ def aligned_crop(bgr: np.ndarray, face: Face, size: int = CROP_SIZE) -> Tensor:
     """The face turned upright by InsightFace's norm_crop: RGB float32 [size, size, 3] (0-1)."""
     from insightface.utils import face_align
 
-    crop = face_align.norm_crop(bgr, landmark=face.kps, image_size=size)
+    part, kps = around(bgr, face.kps)
+    crop = face_align.norm_crop(part, landmark=kps, image_size=size)
     return torch.from_numpy(np.ascontiguousarray(crop[:, :, ::-1])).float() / 255.0
 
 

@@ -25,7 +25,8 @@ def annotate(bgr: np.ndarray, faces: list[Face], chosen: list[Face]) -> np.ndarr
     canvas: np.ndarray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     if factor > 1:
         canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    stroke = max(2, round(max(canvas.shape[:2]) / 300))
+    sides = canvas.shape[:2]
+    stroke = max(2, round(min(max(sides), 16 * min(sides)) / 300))  # in a strip, letters that fit into its width
     taken: list[tuple[int, ...]] = []
     for index, face in enumerate(from_left(faces)):
         is_chosen = any(face is c for c in chosen)

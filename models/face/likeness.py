@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import FaceGenError
+from ..pictures import Watch, unwatched, watched
 from .analysis import FaceAnalysis, to_bgr
 from .embeds import FaceEmbeds
 
@@ -50,7 +51,9 @@ def percentage(cosine: float) -> float:
     return 100 * (LOWEST + (HIGHEST - LOWEST) * share)
 
 
-def likenesses(images: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds) -> list[Likeness]:
+def likenesses(
+    images: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds, watch: Watch = unwatched
+) -> list[Likeness]:
     """One for each picture of the RGB batch [B, H, W, 3] (0-1), in its order.
 
     Of several faces in a picture the one most like the person counts. With one face per image, the n-th picture is compared
@@ -58,7 +61,9 @@ def likenesses(images: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmb
     Raises WrongRecogniserError when the person was embedded with another recogniser.
     """
     face_embeds.require_recogniser(face_analysis.recogniser, face_analysis.pack.name)
-    return [Likeness(number, _cosine(picture, face_analysis, face_embeds, number)) for number, picture in enumerate(images)]
+    return [
+        Likeness(number, _cosine(picture, face_analysis, face_embeds, number)) for number, picture in watched(images, watch)
+    ]
 
 
 def _cosine(picture: Tensor, face_analysis: FaceAnalysis, face_embeds: FaceEmbeds, number: int) -> float | None:

@@ -1,7 +1,7 @@
 """Photos to FaceEmbeds: find, choose, judge and embed, with a report of what was done."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import NoFaceError
-from ..pictures import require_rgb
+from ..pictures import Watch, require_rgb, unwatched, watched
 from .analysis import Face, FaceAnalysis, Found, aligned_crop, from_left, select_faces, to_bgr
 from .annotate import annotate, as_batch
 from .combine import outliers
@@ -18,6 +18,7 @@ from .embeds import NOBODY, FaceEmbeds
 from .likeness import SAME_PERSON
 from .mask import face_mask
 from .quality import portrait_quality
+from .tries import TURNS
 
 log = logging.getLogger(__name__)
 # Crops [n, 224, 224, 3] -> CLIP vision states [n, 257, width] and those of an all-zero normalised picture [1, 257, width]
@@ -45,6 +46,7 @@ class EmbeddedPhotos:
 @dataclass
 class _Photo:
     number: int
+    name: str
     bgr: np.ndarray
     found: Found
     chosen: list[Face]
@@ -61,15 +63,21 @@ def embed_photos(
     face_index: int = 0,
     combine: str = "average",
     skip: bool = False,
+    names: Sequence[str] = (),
+    watch: Watch = unwatched,
 ) -> EmbeddedPhotos:
     """The chosen faces of RGB photos [B, H, W, 3] (0-1) as embeddings.
 
     With `skip`, a photo without a face is left out; where each image has its own face (combine "one per image"), its place
-    is kept for nobody. `encode` is called once, with all crops. Raises BadPicturesError on other pictures, NoFaceError when
-    there is no face, FaceGenError when there is not the one asked for.
+    is kept for nobody. `encode` is called once, with all crops. Warnings call the photos by their `names`, or by number.
+    Raises BadPicturesError on other pictures, NoFaceError when there is no face, FaceGenError when there is not the one asked
+    for.
     """
     require_rgb(images)
-    photos = [_look(face_analysis, picture, number, select, face_index) for number, picture in enumerate(images)]
+    names = names or [f"picture {number}" for number in range(len(images))]
+    photos = [
+        _look(face_analysis, picture, number, names[number], select, face_index) for number, picture in watched(images, watch)
+    ]
     missing = [photo for photo in photos if not photo.chosen]
     if missing and not skip:
         raise NoFaceError(face_analysis.no_face_message(*missing[0].bgr.shape[:2]))
@@ -92,7 +100,7 @@ def embed_photos(
     return EmbeddedPhotos(face_embeds.combined(combine), crops, annotated, report, mask)
 
 
-def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, select: str, face_index: int) -> _Photo:
+def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, name: str, select: str, face_index: int) -> _Photo:
     height, width = picture.shape[:2]
     bgr = to_bgr(picture)
     found = face_analysis.find(bgr)
@@ -100,7 +108,7 @@ def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, select: str
     chosen = select_faces(faces, select, height, width, face_index) if faces else []
     # At once, while ONNX Runtime's threads are awake.
     identities = face_analysis.embed(bgr, chosen, found.picture) if chosen else None
-    return _Photo(number, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
+    return _Photo(number, name, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
 
 
 def _with_places(face_embeds: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
@@ -129,21 +137,34 @@ def _report(
         pictures.append(entry)
         if not photo.chosen:
             kept = "; its place is kept for nobody" if combine == "one per image" else ""
-            warnings.append(f"picture {photo.number} skipped{kept}. {face_analysis.no_face_message(*photo.bgr.shape[:2])}")
-        elif len(photo.found.tries) > 1:
-            warnings.append(f"picture {photo.number}: found at the try number {len(photo.found.tries)} ({entry['found_by']}).")
-        for face in entry["faces"]:
-            problems = face.get("quality", {}).get("problems", ())
-            warnings += [f"picture {photo.number}, face {face['index']}: {problem}" for problem in problems]
+            warnings.append(f"{photo.name} skipped{kept}. {face_analysis.no_face_message(*photo.bgr.shape[:2])}")
+        else:
+            warnings += _warnings(photo, entry)
     same = combine != "one per image" and select != "all"
     strangers = outliers(face_embeds.normed_identity) if same else {}
     for row, cosine in strangers.items():
         warnings.append(
-            f"picture {owners[row]} seems to show somebody else: its cosine to the other faces is {cosine:.2f}, and "
+            f"{photos[owners[row]].name} seems to show somebody else: its cosine to the other faces is {cosine:.2f}, and "
             f"{SAME_PERSON} or more is one person."
         )
     away = [{"picture": owners[row], "cosine": round(cosine, 4)} for row, cosine in strangers.items()]
     return {"model_pack": face_analysis.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}
+
+
+def _warnings(photo: _Photo, entry: dict[str, Any]) -> list[str]:
+    """What made the chosen faces hard to find, and what is wrong with them."""
+    said = []
+    if len(photo.found.tries) > 1:
+        said.append(f"{photo.name}: found at the try number {len(photo.found.tries)} ({entry['found_by']}).")
+    for face in entry["faces"]:
+        who = f"{photo.name}, face {face['index']}"
+        if face["chosen"] and "turned" in face:
+            said.append(
+                f"{who}: the head doesn't stand upright, so it was read from the photo {face['turned']}. Turn the photo if the "
+                "likeness is poor."
+            )
+        said += [f"{who}: {problem}" for problem in face.get("quality", {}).get("problems", ())]
+    return said
 
 
 def _describe(photo: _Photo) -> dict[str, Any]:
@@ -156,6 +177,8 @@ def _describe(photo: _Photo) -> dict[str, Any]:
             "confidence": round(face.confidence, 3),
             "bbox": [round(float(v), 1) for v in face.bbox],
         }
+        if face.turn:
+            entry["turned"] = TURNS[face.turn]
         if chosen:
             entry["quality"] = portrait_quality(photo.bgr, face).as_dict()
         faces.append(entry)

@@ -12,7 +12,7 @@ turn       degrees that the head is turned or nods, the larger one, from the fiv
            is where InsightFace calls it a side face (nose 0.35 eye distances off the middle). A passport photo is allowed
            5 (ISO/IEC 19794-5); 15 is our own, milder mark.
 inside     share of the face's box that lies in the picture.
-shoulders  room below the chin in heights of the face's box. The box is about three quarters of a head, and shoulders lie
+shoulders  room beyond the chin in heights of the face's box. The box is about three quarters of a head, and shoulders lie
            a third to a half of a head below the chin (the canon of figure drawing): half a box is where they begin.
 exposure   mean grey value of the aligned face, 0 to 255; 45 and 220 are InsightFace's marks for too dark and too bright.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .analysis import Face
+from .analysis import Face, around
 
 CROP = 112  # pixels; the side of the recogniser's picture
 FLOOR = 0.01  # of a single score: the worst photos can still be told apart
@@ -104,8 +104,9 @@ def portrait_quality(bgr: np.ndarray, face: Face) -> PortraitQuality:
     import cv2
     from insightface.utils import face_align
 
-    matrix = face_align.estimate_norm(face.kps, CROP)
-    grey = cv2.cvtColor(cv2.warpAffine(bgr, matrix, (CROP, CROP)), cv2.COLOR_BGR2GRAY)
+    part, kps = around(bgr, face.kps)
+    matrix = face_align.estimate_norm(kps, CROP)
+    grey = cv2.cvtColor(cv2.warpAffine(part, matrix, (CROP, CROP)), cv2.COLOR_BGR2GRAY)
     yaw, pitch, _ = head_pose(face.kps)
     light = float(grey.mean())
     height, width = bgr.shape[:2]
@@ -114,7 +115,7 @@ def portrait_quality(bgr: np.ndarray, face: Face) -> PortraitQuality:
         "sharpness": float(cv2.Laplacian(grey, cv2.CV_64F).var()),
         "turn": max(abs(yaw), abs(pitch)),
         "inside": _inside(face.bbox, height, width),
-        "shoulders": float(max(0.0, height - face.bbox[3]) / (face.bbox[3] - face.bbox[1])),
+        "shoulders": _shoulders(face, height, width),
         "exposure": light,
     }
     return PortraitQuality(tuple(_check(name, value) for name, value in values.items()))
@@ -137,6 +138,13 @@ def _inside(box: np.ndarray, height: int, width: int) -> float:
     x0, y0, x1, y1 = (float(v) for v in box)
     seen = max(0.0, min(x1, width) - max(x0, 0)) * max(0.0, min(y1, height) - max(y0, 0))
     return seen / ((x1 - x0) * (y1 - y0))
+
+
+def _shoulders(face: Face, height: int, width: int) -> float:
+    """Room beyond the chin in heights of the box; which way the chin points, the face's turn tells."""
+    x0, y0, x1, y1 = (float(v) for v in face.bbox)
+    room = (height - y1, x0, y0, width - x1)[face.turn]
+    return max(0.0, room) / ((x1 - x0) if face.turn % 2 else (y1 - y0))
 
 
 def _check(name: str, value: float) -> Check:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import UnreadableFileError
 
 Read = Callable[[str], Tensor]
+LONGEST_NAME = 1000  # characters of a tensor's flat name
 
 
 class AdapterFile(Mapping[str, Tensor]):
@@ -86,15 +87,28 @@ class AdapterFile(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def _flatten(state: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Published .bin files nest their tensors as {"image_proj": {…}, "ip_adapter": {…}}."""
-    if not isinstance(state, Mapping):
-        return
-    for name, value in state.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{name}", value
-        else:
-            yield from _flatten(value, f"{prefix}{name}.")
+def _flatten(state: object) -> Iterator[tuple[str, Tensor]]:
+    """Published .bin files nest their tensors as {"image_proj": {…}, "ip_adapter": {…}}.
+
+    Raises ValueError for what only a file made to do harm holds: a dictionary that is in several places, which unfolds without
+    end, and a tensor of more numbers than the file has.
+    """
+    met: set[int] = set()
+    waiting: list[tuple[str, object]] = [("", state)]
+    while waiting:
+        prefix, held = waiting.pop()
+        if not isinstance(held, Mapping):
+            continue
+        if id(held) in met or len(prefix) > LONGEST_NAME:
+            raise ValueError(f"its parts are nested in each other at {prefix.rstrip('.')[:40]}")
+        met.add(id(held))
+        for name, value in held.items():
+            if not isinstance(value, Tensor):
+                waiting.append((f"{prefix}{name}.", value))
+            elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise ValueError(f"{prefix}{name} has more numbers than there are")
+            else:
+                yield f"{prefix}{name}", value
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import FaceGenError, NoVerdictError
+from ..pictures import Watch, batches, unwatched
 
 # Where every checker's own limits lie on the common scale. It is NudeNet's default limit, so that its scores are unchanged:
 # in its own examples it gives exposed parts 0.68 to 0.80, and of 109 real portraits none more than 0.36.
@@ -20,6 +21,7 @@ DEFAULT_THRESHOLD = 0.4
 PRESETS = ("default", "strict", "lenient")
 ANY, ALL = "any", "all"
 COMBINE = (ANY, ALL)
+AT_ONCE = 8  # pictures that a checker is given; between them its user may cancel
 
 Floats = NDArray[np.floating[Any]]
 # Takes charge of where a network lies; what it returns is called before each use and gives the device to compute on.
@@ -87,9 +89,13 @@ def is_flagged(result: SafetyResult, threshold: float) -> bool:
     return not result.score < threshold  # a NaN from a careless checker flags too
 
 
-def judge(checker: SafetyChecker, images: Tensor) -> list[SafetyResult]:
+def judge(checker: SafetyChecker, images: Tensor, watch: Watch = unwatched) -> list[SafetyResult]:
     """One result for each of the RGB pictures [B, H, W, 3]. Raises NoVerdictError when the checker gives more or fewer."""
-    results = checker.check(images)
+    results: list[SafetyResult] = []
+    for batch in batches(images, AT_ONCE):
+        watch(len(results), len(images))
+        results += checker.check(batch)
+    watch(len(images), len(images))
     if len(results) != len(images):
         raise NoVerdictError(f"The safety checker judged {len(results)} of {len(images)} pictures. None was let through.")
     return results

@@ -1,6 +1,7 @@
 """Image classifiers in transformers' format: the probability of their unsafe labels, not of whichever label is likeliest."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...errors import BrokenCheckerError, FaceGenError, UnsafeLabelsError
+from .. import safetensors_header
 from ..pictures import batches, require_rgb
 from .checking import Place, SafetyResult, on_scale, stay
+from .views import LONGEST, MAX_SIDE, MOST_VIEWS, starts
 
 LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labels' probability
-BATCH = 64  # pictures in one pass, at most
+BATCH = 64  # views in one pass, at most
+PROBE = 256  # pixels
+ALL_BUT = 0.02  # of a side that may go unseen: a preprocessor's rounding
+# Configuration -> which of its sizes are pictures'; of a preprocessor all are.
+CONFIGS: dict[str, tuple[str, ...]] = {"config.json": ("image_size", "input_size"), "preprocessor_config.json": ()}
+SIZED = ("size", "sizes", "dim", "dims", "layers", "depths", "heads", "channels")  # ends of names of sizes
 # What published detectors call their labels; compared in lower case, with spaces for - and _.
 UNSAFE = frozenset(
     {
@@ -49,7 +57,8 @@ class _Logits(nn.Module):
 
 
 class ClassifierChecker:
-    """An image classifier from a folder with config.json, preprocessor_config.json and safetensors.
+    """An image classifier from a folder with config.json, preprocessor_config.json and safetensors. One that sees only the
+    middle of a picture also looks at the rest (views); the highest score counts.
 
     preset         one of LIMITS.
     unsafe_labels  the labels that make a picture unsafe; empty: those whose names say so.
@@ -74,27 +83,68 @@ class ClassifierChecker:
         self._exclusive = config.num_labels > 1 and config.problem_type != "multi_label_classification"
         self._model = _Logits(model.float().eval().requires_grad_(False))
         self._ready = place(self._model)
+        self._seen, self._width = _seen(self._prepare, PROBE)
+        self._sees_all = min(self._seen, _seen(self._prepare, 2 * PROBE)[0]) > 1 - ALL_BUT
 
     def check(self, images: Tensor) -> list[SafetyResult]:
         """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises BadPicturesError on any other
         input, and NoVerdictError when the model gives no number."""
         require_rgb(images)
         results = []
-        for batch in batches(images, BATCH):
-            levels = (batch.float() * 255).round().clamp(0, 255).byte().cpu().numpy()
-            pixels = self._prepare(images=[Image.fromarray(p) for p in levels], return_tensors="pt")["pixel_values"]
+        for batch in batches(images, BATCH if self._sees_all else BATCH // (MOST_VIEWS + 1)):
+            levels = (batch.float() * 255).round_().clamp_(0, 255).byte().cpu().numpy()
+            views = [[Image.fromarray(p)] if self._sees_all else [*_views(p, self._seen, self._width)] for p in levels]
+            pixels = self._prepare(images=[view for of_one in views for view in of_one], return_tensors="pt")["pixel_values"]
             device = self._ready()
             with torch.no_grad():
                 logits = self._model(pixels.to(device)).float()
-            chances = logits.softmax(-1) if self._exclusive else logits.sigmoid()
-            results += [self._judge(picture) for picture in chances.cpu().double().numpy()]
+            chances = (logits.softmax(-1) if self._exclusive else logits.sigmoid()).cpu().double().numpy()
+            results += [self._judge(picture) for picture in chances.reshape(len(batch), len(views[0]), -1)]
         return results
 
     def _judge(self, chances: np.ndarray) -> SafetyResult:
-        unsafe = [chances[self.labels.index(label)] for label in self.unsafe]
-        chance = min(sum(unsafe), np.float64(1)) if self._exclusive else max(unsafe)
-        class_scores = dict(zip(self.labels, map(float, chances), strict=True))
+        """The verdict on one picture from the labels' probabilities in each view [views, labels]."""
+        unsafe = chances[:, [self.labels.index(label) for label in self.unsafe]]
+        chance = (unsafe.sum(axis=1).clip(max=1) if self._exclusive else unsafe.max(axis=1)).max()
+        class_scores = dict(zip(self.labels, map(float, chances.max(axis=0)), strict=True))
         return SafetyResult(float(on_scale(chance, self._limit)), (), class_scores)
+
+
+def _seen(prepare: Any, width: int) -> tuple[float, int]:
+    """(which share of the width of a picture of that many pixels, PROBE high, reaches the network; as how many pixels).
+
+    Preprocessors say this in many ways, so it is tried out: on a picture that grows brighter from left to right.
+    """
+    ramp = np.linspace(0, 255, width).round().astype(np.uint8)[None, :, None].repeat(PROBE, 0).repeat(3, 2)
+    pictures = [Image.fromarray(p) for p in (ramp, np.zeros_like(ramp), np.full_like(ramp, 255))]
+    pixels = prepare(images=pictures, return_tensors="pt")["pixel_values"]
+    if pixels.ndim != 4:  # patches of the whole picture
+        return 1.0, PROBE
+    slope, dark, light = pixels[:, 0, pixels.shape[2] // 2].float()
+    share = (slope - dark) / (light - dark)
+    return float(share[-1] - share[0]) + 1 / len(share), len(share)
+
+
+def _views(picture: np.ndarray, seen: float, width: int) -> Iterator[Image.Image]:
+    """The picture uint8 [H, W, 3] as it is, of whose middle the network sees a share as `width` pixels, and squares that show
+    all of it. Of a strip longer than LONGEST squares there are only these, reduced."""
+    image = Image.fromarray(picture)
+    if max(image.size) <= LONGEST * min(image.size):
+        side = min(image.size)
+        yield image
+    else:
+        scale = min(1.0, 2 * LONGEST * width / max(image.size))
+        image = image.resize([max(1, round(s * scale)) for s in image.size], Image.Resampling.BICUBIC)
+        side = -(-max(image.size) // LONGEST)
+    border = round(side * (1 / min(seen, 1.0) - 1) / 2)  # what the preprocessor cuts off
+    if image.width == image.height and not border:
+        return
+    for top in starts(max(0, image.height - side), side):
+        for left in starts(max(0, image.width - side), side):
+            part = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
+            square = Image.new("RGB", (side + 2 * border,) * 2)
+            square.paste(part, ((square.width - part.width) // 2, (square.height - part.height) // 2))
+            yield square
 
 
 def unsafe_among(labels: list[str], chosen: Iterable[str], folder: Path) -> list[str]:
@@ -123,6 +173,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
         raise FaceGenError(f"Image classifiers need transformers, but importing it fails: {error}.") from error
+    _require_modest(folder)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         processor = AutoImageProcessor.from_pretrained(folder, **local)
@@ -138,3 +189,39 @@ def _load(folder: Path) -> tuple[Any, Any]:
     if lacking := sorted(str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]):
         raise BrokenCheckerError(f"model.safetensors in {folder} lacks {', '.join(lacking[:3])}.")
     return processor, model
+
+
+def _require_modest(folder: Path) -> None:
+    """Raises BrokenCheckerError when the configuration asks for pictures, layers or widths that the weights don't explain: a
+    few digits there would take all memory before anything is compared. What can't be read is left for transformers to say."""
+    files = folder.glob("model*.safetensors")
+    shapes = [shape for file in files for shape in (_read(safetensors_header.shapes, file) or {}).values()]
+    if not shapes:
+        return
+    most = max([len(shapes), *(size for shape in shapes for size in shape)])
+    for name, pictures in CONFIGS.items():
+        for key, value in _sizes(_read(lambda path: json.loads(path.read_text(encoding="utf-8")), folder / name)):
+            limit = MAX_SIDE if key in pictures or not pictures else most
+            if value > limit:
+                raise BrokenCheckerError(f"{folder / name} asks for a {key} of {value}; {limit} is the most that can be right.")
+
+
+def _read(read: Callable[[Path], Any], path: Path) -> Any:
+    """What is in the file; None where it can't be read."""
+    try:
+        return read(path)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _sizes(config: object, name: str = "") -> Iterator[tuple[str, int]]:
+    """(name, number) of all that a configuration says of sizes, however deep."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            sized = name or (key if key.endswith(SIZED) and key != "vocab_size" else "")
+            yield from _sizes(value, sized)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _sizes(value, name)
+    elif name and isinstance(config, int | float) and not isinstance(config, bool):
+        yield name, int(min(config, 1 << 62))

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .views import LONGEST, starts
+
 HEAD = 64  # width of an attention head in every published CLIP
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -97,18 +99,22 @@ class VisionTransformer(nn.Module):
             return cls(width, hidden, layers, patch, positions)
 
 
-def preprocess(images: Tensor, side: int) -> Tensor:
-    """RGB pictures [B, H, W, 3] (float, 0-1) as CLIP takes them [B, 3, side, side], on whatever device they are.
+def views(images: Tensor, side: int) -> Tensor:
+    """RGB pictures [B, H, W, 3] (float, 0-1) as CLIP takes them, on whatever device they are: [B, n, 3, side, side], n odd.
 
-    As published: the shorter side to `side` by antialiased bicubic interpolation, columns before rows and each in 8 bits,
-    then the middle square.
+    The view in the middle, of a square picture the only one, is the published one: the shorter side to `side` by antialiased
+    bicubic interpolation, columns before rows and each in 8 bits, then the middle square. The others lie before and after it
+    along the longer side. A picture longer than LONGEST squares is reduced to these and lies on a black ground.
     """
     height, width = images.shape[1:3]
-    size = [max(side, int(side * s / min(height, width))) for s in (height, width)]
-    levels = (images.float().movedim(-1, 1) * 255).round()
+    shorter = max(min(height, width), max(height, width) / LONGEST)
+    size = [max(side, int(side * s / shorter)) if s >= shorter else max(1, round(side * s / shorter)) for s in (height, width)]
+    levels = images.float().movedim(-1, 1).mul(255).round_()
     for step in ((height, size[1]), size):
-        levels = F.interpolate(levels, size=step, mode="bicubic", antialias=True).clamp(0, 255).round()
-    top, left = ((s - side) // 2 for s in size)
-    square = levels[:, :, top : top + side, left : left + side] / 255
+        levels = F.interpolate(levels, size=step, mode="bicubic", antialias=True).clamp_(0, 255).round_()
+    missing = [max(0, side - s) for s in size]
+    levels = F.pad(levels, [end for lack in reversed(missing) for end in (lack // 2, lack - lack // 2)])
+    tops, lefts = (starts(s - side, side) for s in levels.shape[2:])
+    squares = torch.stack([levels[:, :, y : y + side, x : x + side] for y in tops for x in lefts], dim=1)
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
-    return (square - mean) / std
+    return (squares / 255 - mean) / std

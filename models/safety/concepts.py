@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from ...errors import BrokenCheckerError, FaceGenError, NoVerdictError
 from ..pictures import batches, require_rgb
 from .checking import DEFAULT_THRESHOLD, Place, SafetyResult, stay
-from .clip_vit import VisionTransformer, preprocess
+from .clip_vit import VisionTransformer, views
+from .views import MAX_SIDE, MOST_VIEWS
 
-BATCH = 64  # pictures in one pass, at most
+BATCH = 64  # views in one pass, at most, but all those of one picture
 CARE = 0.01  # what the published logic adds to every later margin once a concept of special care is near
 # Added to all margins (cosine similarity less the concept's own limit): one such step up or down.
 STRICTNESS = {"default": 0.0, "strict": CARE, "lenient": -CARE}
@@ -66,6 +67,8 @@ def load_concept_model(path: Path) -> ConceptModel:
     projected, *known = (len(model.visual_projection.weight), model.concept_embeds.shape[1], model.special_care_embeds.shape[1])
     if other := [size for size in known if size != projected]:
         raise BrokenCheckerError(f"{wrong}it projects to {projected} numbers, and its concepts have {other[0]}.")
+    if model.vision_model.side > MAX_SIDE:
+        raise BrokenCheckerError(f"{wrong}it sees {model.vision_model.side} pixels along a side, and {MAX_SIDE} is the most.")
     if bad := [n for n, t in model.state_dict().items() if not t.isfinite().all()]:
         raise BrokenCheckerError(f"{path} is damaged: NaN or infinity in {bad[0]}.")
     # To a concept of zeros nothing is near, so nothing would ever be flagged.
@@ -75,7 +78,8 @@ def load_concept_model(path: Path) -> ConceptModel:
 
 
 class ConceptChecker:
-    """Stable Diffusion's safety checker from a safetensors file, with the published decision.
+    """Stable Diffusion's safety checker from a safetensors file, with the published decision on each square view of a picture:
+    on the middle, which is all that the published one sees, and on what lies before and after it. The highest score counts.
 
     preset  one of STRICTNESS.
     place   see checking.Place.
@@ -95,18 +99,24 @@ class ConceptChecker:
         """One result for each of the RGB pictures [B, H, W, 3] (float, 0-1). Raises BadPicturesError on any other
         input, and NoVerdictError when the model gives no number."""
         require_rgb(images)
+        height, width = images.shape[1:3]
         results = []
-        for batch in batches(images, BATCH):
-            device = self._ready()
-            with torch.no_grad():
-                near = self._model(preprocess(batch.to(device), self._model.vision_model.side))
-                limits = self._model.concept_embeds_weights, self._model.special_care_embeds_weights
-                concepts, care, concept_limits, care_limits = (t.float().cpu().numpy() for t in (*near, *limits))
-            if not (np.isfinite(concepts).all() and np.isfinite(care).all()):
-                raise NoVerdictError(f"The model of {self.name} gave NaN or infinity, so no picture was let through.")
-            concepts, care = margins(concepts, care, concept_limits, care_limits, self._adjustment)
-            results += [_result(c, s) for c, s in zip(scores(concepts), scores(care), strict=True)]
+        for batch in batches(images, BATCH if height == width else BATCH // MOST_VIEWS):
+            results += self._judge(batch)
         return results
+
+    def _judge(self, batch: Tensor) -> list[SafetyResult]:
+        device = self._ready()
+        with torch.no_grad():
+            seen = views(batch.to(device), self._model.vision_model.side)
+            near = self._model(seen.flatten(0, 1))
+        limits = self._model.concept_embeds_weights, self._model.special_care_embeds_weights
+        concepts, care, concept_limits, care_limits = (t.float().cpu().numpy() for t in (*near, *limits))
+        if not (np.isfinite(concepts).all() and np.isfinite(care).all()):
+            raise NoVerdictError(f"The model of {self.name} gave NaN or infinity, so no picture was let through.")
+        found = (scores(m) for m in margins(concepts, care, concept_limits, care_limits, self._adjustment))
+        highest = (score.reshape(len(batch), seen.shape[1], -1).max(axis=1) for score in found)
+        return [_result(c, s) for c, s in zip(*highest, strict=True)]
 
 
 def margins(

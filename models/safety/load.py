@@ -78,7 +78,7 @@ def concept_file(entry: Path) -> Path | None:
     try:
         config = json.loads((entry / "config.json").read_text(encoding="utf-8"))
         architectures = config.get("architectures") or []
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise BrokenCheckerError(f"{entry / 'config.json'} can't be read: {error}") from error
     if "StableDiffusionSafetyChecker" not in architectures:
         return None

@@ -130,27 +130,44 @@ def model_input(images: Tensor) -> np.ndarray:
 
     As in NudeNet 3.4, which swaps the channels twice on the way to its model, the model sees BGR: its scores are known
     for that order, and on real photos neither order finds faces clearly better. The picture lies in the upper left of a
-    square that is black elsewhere.
+    square that is black elsewhere, and that is resized in OpenCV's fixed-point arithmetic.
     """
-    levels = (images.float() * 255).round_().clamp_(0, 255).byte().movedim(-1, 1).flip(1)
-    height, width = levels.shape[2:]
-    side = max(height, width)
-    square = torch.nn.functional.pad(levels, (0, side - width, 0, side - height))
-    return (resize(square, SIDE).float() / 255).cpu().numpy()
+    return (_resized(images.movedim(-1, 1).flip(1), SIDE).float() / 255).cpu().numpy()
 
 
-def resize(levels: Tensor, side: int) -> Tensor:
-    """Squares [B, C, S, S] (uint8) to `side` (int32) by bilinear interpolation in OpenCV's fixed-point arithmetic: weights
-    of 11 bits, columns before rows. A float interpolation would differ in every eighth pixel, and then in the scores."""
-    source, device = levels.shape[3], levels.device
-    position = ((torch.arange(side, dtype=torch.float64) + 0.5) * (source / side) - 0.5).float()
-    first = position.floor()
-    weights = [(w * 2048).round().int().to(device) for w in (1 - (position - first), position - first)]
-    places = [(first.long() + n).clamp(0, source - 1).to(device) for n in (0, 1)]
-    left, right = (levels.index_select(3, place).int().mul_(w) for place, w in zip(places, weights, strict=True))
-    columns = (left + right) >> 4
-    above, below = (columns.index_select(2, p).mul_(w[:, None]) >> 16 for p, w in zip(places, weights, strict=True))
+def _resized(pictures: Tensor, side: int) -> Tensor:
+    """Pictures [B, C, H, W] (float, 0-1) in a black square as levels [B, C, side, side] (int32) by bilinear interpolation with
+    weights of 11 bits, columns before rows. A float interpolation would differ in every eighth pixel, and then in the scores.
+
+    The square itself, which for a strip would be out of all proportion, is never made: pixels beyond the picture weigh nothing.
+    """
+    height, width = pictures.shape[2:]
+    rows, row_weights = _samples(height, max(height, width), side, pictures.device)
+    columns, column_weights = _samples(width, max(height, width), side, pictures.device)
+    sums = []
+    for row in rows:
+        left, right = (_levels(pictures, row, column).mul_(w) for column, w in zip(columns, column_weights, strict=True))
+        sums.append((left + right) >> 4)
+    above, below = (part.mul_(w[:, None]) >> 16 for part, w in zip(sums, row_weights, strict=True))
     return (above + below + 2) >> 2
+
+
+def _samples(size: int, square: int, side: int, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
+    """(the two pixels that each of `side` is made from, along a side of `size` in a square, and their weights)."""
+    position = ((torch.arange(side, dtype=torch.float64) + 0.5) * (square / side) - 0.5).float()
+    first = position.floor()
+    places = [(first.long() + n).clamp(0, square - 1) for n in (0, 1)]
+    weights = [(w * 2048).round().int() for w in (1 - (position - first), position - first)]
+    inside = [weight.where(place < size, 0) for weight, place in zip(weights, places, strict=True)]
+    return [place.clamp(max=size - 1).to(device) for place in places], [weight.to(device) for weight in inside]
+
+
+def _levels(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels of these rows and columns, in 8 bits."""
+    by_side = sorted(((2, rows), (3, columns)), key=lambda pick: -pictures.shape[pick[0]])
+    for dim, places in by_side:  # the longer side first: little is left of it
+        pictures = pictures.index_select(dim, places)
+    return pictures.float().mul(255).round_().clamp_(0, 255).int()
 
 
 def rectangles(anchors: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -49,16 +49,29 @@ def redact(
     validate(safety_checker_type, region, threshold, notice)
     if len(results) != len(images):
         raise NoVerdictError(f"The safety checker judged {len(results)} of {len(images)} pictures. None was let through.")
-    height, width = images.shape[1:3]
     out = images.clone()
     mask = torch.zeros(images.shape[:3], device=images.device)
     flagged = [is_flagged(result, threshold) for result in results]
-    for index, result in enumerate(results):
-        boxes = _boxes(result, region, threshold, height, width) if flagged[index] else ()
-        for x0, y0, x1, y1 in boxes:
-            out[index, y0:y1, x0:x1] = REDACTIONS[safety_checker_type](images[index, y0:y1, x0:x1], notice)
-            mask[index, y0:y1, x0:x1] = 1
+    for picture, hidden, hidden_mask, result, unsafe in zip(images, out, mask, results, flagged, strict=True):
+        if unsafe:
+            hide(picture, hidden, hidden_mask, result, safety_checker_type, region, threshold, notice)
     return out, mask, flagged
+
+
+def hide(
+    picture: Tensor,
+    out: Tensor,
+    mask: Tensor,
+    result: SafetyResult,
+    safety_checker_type: str,
+    region: str,
+    threshold: float,
+    notice: str,
+) -> None:
+    """In `out` [H, W, 3] and `mask` [H, W], hide what `result` says is unsafe in an RGB picture [H, W, 3]; see redact."""
+    for x0, y0, x1, y1 in _boxes(result, region, threshold, *picture.shape[:2]):
+        out[y0:y1, x0:x1] = REDACTIONS[safety_checker_type](picture[y0:y1, x0:x1], notice)
+        mask[y0:y1, x0:x1] = 1
 
 
 def validate(safety_checker_type: str, region: str, threshold: float, notice: str = NOTICE) -> None:
@@ -115,7 +128,7 @@ def _pixelate(area: Tensor, _notice: str) -> Tensor:
 
 def _blur(area: Tensor, _notice: str) -> Tensor:
     """A blur made of the few averages that pixelate shows: unlike a Gaussian, it can't be undone by deconvolution."""
-    return _coarse(area, "bicubic").clamp(0, 1)  # bicubic overshoots
+    return _coarse(area, "bicubic").clamp_(0, 1)  # bicubic overshoots
 
 
 def _coarse(area: Tensor, interpolation: str) -> Tensor:

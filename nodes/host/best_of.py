@@ -11,7 +11,7 @@ from ...errors import FaceGenError
 from ...models.face.analysis import FaceAnalysis
 from ...models.face.embeds import FaceEmbeds
 from ...models.face.likeness import Likeness, best_first, in_words, likenesses
-from .reports import report
+from .reports import cancellable, report
 
 SEEDS = 2**64
 Latent = dict[str, Any]  # ComfyUI's LATENT: "samples" [B, C, h, w] and what else belongs to it
@@ -40,11 +40,11 @@ def best_of(
             "to 1."
         )
     rounds = [(images, latent)]
-    scores = likenesses(images, face_analysis, face_embeds)
+    scores = likenesses(images, face_analysis, face_embeds, cancellable)
     for number in range(1, -(-candidates // size)):
         comfy.model_management.throw_exception_if_processing_interrupted()
         rounds.append(generate((seed + number) % SEEDS))
-        scores += likenesses(rounds[-1][0], face_analysis, face_embeds)
+        scores += likenesses(rounds[-1][0], face_analysis, face_embeds, cancellable)
     scores = [Likeness(number, score.cosine) for number, score in enumerate(scores)]
     kept = _keep(scores, size, face_embeds.per_image)
     chosen = [score.picture for score in kept]

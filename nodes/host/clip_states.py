@@ -1,4 +1,4 @@
-"""CLIP vision states of face crops: one call for all crops of a batch, none for crops seen before."""
+"""CLIP vision states of face crops: one call for several crops, none for crops seen before."""
 
 import weakref
 from typing import Any
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ...models.face.cache import Cache, pixel_key
+from .reports import cancellable
 
+AT_ONCE = 16  # crops in one call; between calls ComfyUI may cancel
 CACHED = 16  # faces per CLIP vision model; 1.3 MB each with ViT-H
 
 _remembered: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()  # CLIP vision -> Cache; goes with the model
@@ -23,9 +25,11 @@ def encode_clip_vision(clip_vision: Any, crops: Tensor) -> tuple[Tensor, Tensor]
     keys = [pixel_key(crop.numpy()) for crop in crops]
     states = {key: cache.peek(key) for key in keys}
     new = [i for i, key in enumerate(keys) if states[key] is None and keys.index(key) == i]
-    if new:
-        encoded = clip_vision.encode_image(crops[new])["penultimate_hidden_states"].float().cpu()
-        for i, hidden in zip(new, encoded, strict=True):
+    for start in range(0, len(new), AT_ONCE):
+        cancellable(start, len(new))
+        part = new[start : start + AT_ONCE]
+        encoded = clip_vision.encode_image(crops[part])["penultimate_hidden_states"].float().cpu()
+        for i, hidden in zip(part, encoded, strict=True):
             states[keys[i]] = hidden
             cache.put(keys[i], hidden.clone())
     zero = cache.get("zero", lambda: _zero_states(clip_vision))

@@ -6,11 +6,13 @@ Pictures are shown by ComfyUI's own preview, a report's text by web/js/facegen.j
 import logging
 from typing import Any
 
+import comfy.model_management
 import comfy.utils
 from comfy_api.latest import ui
 from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
+from ...models.pictures import Watch
 from .server import running_server
 
 LARGEST = 768  # pixels; a node is seldom wider on a screen
@@ -41,6 +43,24 @@ def show_progress(text: str) -> None:
     context, server = get_executing_context(), running_server()
     if context is not None and server is not None:
         server.send_progress_text(text, context.node_id)
+
+
+def cancellable(_done: int, _of: int) -> None:
+    """A Watch that ends the work when ComfyUI's cancel button was pressed."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def progress() -> Watch:
+    """A Watch that also moves the running node's progress bar, where there are several pictures."""
+    bars: list[comfy.utils.ProgressBar] = []
+
+    def watch(done: int, of: int) -> None:
+        cancellable(done, of)
+        if of > 1:
+            bars[:] = bars or [comfy.utils.ProgressBar(of)]
+            bars[0].update_absolute(done, of)
+
+    return watch
 
 
 def _reduced(images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...models.safety.checking import SafetyChecker
 from ...models.safety.filter import filter_images
+from .reports import cancellable
 
 
 def without_previews(model: Any) -> Any:
@@ -39,7 +40,7 @@ def hide_unsafe(
     images: Tensor, latent: dict[str, Any], checker: SafetyChecker, safety_checker_type: str
 ) -> tuple[Tensor, dict[str, Any]]:
     """(images, latent) with unsafe pictures redacted whole, and their latents, which show the same, made zero."""
-    filtered = filter_images(images, checker, safety_checker_type)
+    filtered = filter_images(images, checker, safety_checker_type, watch=cancellable)
     if not any(filtered.flagged):
         return filtered.images, latent
     samples = latent["samples"].clone()

@@ -119,21 +119,33 @@ def run(options: argparse.Namespace) -> None:
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
         use_one_thread()
+    say("loading the models; with large files this can take some minutes")
     engine = load_engine(model_files, request.safety_checker)
     with libraries():
-        from ..demo import drawn_face, generate_demo
+        from ..demo import PICTURES, drawn_face, generate_demo
         from ..portraits import generate_portraits, write_sheet
     if options.demo:
         faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
-        files = generate_demo(engine, request, faces, options.out)
-    else:
-        face_embeds, crop = engine.embed(photo)
-        prepare_folder(options.out)
-        portraits = generate_portraits(engine, request, face_embeds, options.out)
-        cells = [("photo", photo[0]), ("face", crop[0]), *portraits.cells]
-        files = [*portraits.files, write_sheet(cells, portraits.files, options.out)]
-    for file in files:
-        say(f"wrote {file}")
+        say(announced(PICTURES * len(faces), request, options.out))
+        generate_demo(engine, request, faces, options.out, told)
+        return
+    face_embeds, crop = engine.embed(photo, Path(request.face_image).name)
+    prepare_folder(options.out)
+    say(announced(request.samples, request, options.out))
+    portraits = generate_portraits(engine, request, face_embeds, options.out, wrote=told)
+    cells = [("photo", photo[0]), ("face", crop[0]), *portraits.cells]
+    write_sheet(cells, portraits.files, options.out, wrote=told)
+
+
+def announced(number: int, request: FaceGenRequest, out: Path) -> str:
+    """What is going to be done."""
+    pictures = "1 picture" if number == 1 else f"{number} pictures"
+    size = f"{request.width}x{request.height} pixels"
+    return f"generating {pictures} of {size} in {request.num_inference_steps} steps, into {out.resolve()}"
+
+
+def told(file: Path) -> None:
+    say(f"wrote {file}")
 
 
 def require_file(face: str) -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from facegen.errors import BrokenModelPackError
 from facegen.models import onnx_providers
 from facegen.models.face import analysis
-from facegen.models.face.analysis import TRIES, FaceAnalysis, to_bgr
+from facegen.models.face.analysis import FaceAnalysis, to_bgr
 from facegen.models.face.packs.find import open_pack
 from facegen.models.face.packs.session import CPU, shared_session
+from facegen.models.face.tries import TRIES
 from onnx_files import save_detector, save_pack, save_recogniser
 
 FACES = [(0.30, 0.30, 0.60, 0.60, 0.9)]
@@ -61,7 +62,7 @@ def test_giving_up_takes_a_bounded_number_of_tries_and_reports_them(plain, count
     face_analysis = FaceAnalysis(plain, "CPU")
     calls = count_inference(face_analysis)
     found = face_analysis.find(grey(100, 300, 0))
-    assert found.faces == () and len(found.tries) == len(TRIES) == 4 and calls == ["detect"] * 4
+    assert found.faces == () and len(found.tries) == len(TRIES) == 7 and calls == ["detect"] * 7
     message = face_analysis.no_face_message(100, 300)
     assert all(str(attempt) in message for attempt in found.tries) and "border of 50%" in message
 
@@ -73,6 +74,9 @@ def test_a_detector_of_one_size_is_not_asked_the_same_twice(tmp_path, monkeypatc
         "640x640",
         "640x640 with a border of 50%",
         "640x640 with a border of 25%",
+        "640x640, turned a quarter left",
+        "640x640, turned a quarter right",
+        "640x640, turned upside down",
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import time
 
 import numpy as np
 import onnx
@@ -54,6 +55,34 @@ def test_signature_equals_onnx(pack):
 def test_roles(tmp_path, inputs, outputs, kind):
     """InsightFace's other models (landmarks, age, swapper) and restorers that lie about are not taken for one."""
     assert role(save_other(tmp_path / "model.onnx", inputs, outputs)) == kind
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"\x08\0", b"\x0a\0", b"\x3a\0"], ids=["zeros", "numbers", "texts", "graphs"])
+@pytest.mark.parametrize("whole", [0, 30_000], ids=["from the start", "from the middle"])
+def test_what_is_not_there_yet_holds_nothing_up(tmp_path, filling, whole):
+    """A download that reserved its place: the beginning is right, and zeros follow, or what was written to look like more."""
+    pack = save_pack(tmp_path / "models" / "p", FACES)
+    file = pack / "w600k_r50.onnx"
+    content, size = file.read_bytes()[:whole], 40_000_000
+    file.write_bytes(content + filling * ((size - whole) // len(filling)))
+    began = time.monotonic()
+    assert find_packs([str(tmp_path)]) == {} and role(file) in ("unreadable", "other")
+    assert time.monotonic() - began < 3
+
+
+def test_a_name_as_long_as_a_file(tmp_path):
+    length = b"\x80\x80\x80\x01"  # 2 MiB, in each of two levels
+    name = b"\x0a" + length + bytes(1 << 21)
+    value = b"\x5a" + b"\x85\x80\x80\x01" + name
+    (tmp_path / "m.onnx").write_bytes(b"\x3a" + b"\x8a\x80\x80\x01" + value)
+    with pytest.raises(ValueError, match="a name of 2097152 bytes"):
+        read_signature(tmp_path / "m.onnx")
+
+
+def test_a_manifest_nested_without_end(tmp_path):
+    pack = save_pack(tmp_path / "models" / "p", FACES)
+    (pack / "manifest.json").write_text("[" * 200_000)
+    assert list(find_packs([str(tmp_path)])) == ["p"]
 
 
 def test_packs_of_all_kinds_are_found(tmp_path):

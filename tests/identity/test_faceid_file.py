@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import re
+import time
 
 import pytest
 import torch
@@ -189,6 +190,45 @@ def test_other_model_files_say_what_they_lack_and_hold(tmp_path):
         NotAnAdapterError, match=r"not a FaceID adapter.*lacks image_proj\.proj\.0\.weight.*lora_unet_mid\.alpha"
     ):
         FaceIDAdapter(path)
+
+
+def shared(depth):
+    """One dictionary in two places of the next, `depth` times: a few hundred bytes that unfold to 2 ** depth tensors."""
+    state = {"weight": torch.zeros(1)}
+    for _ in range(depth):
+        state = {"a": state, "b": state}
+    return state
+
+
+def endless():
+    state = {"weight": torch.zeros(1)}
+    state["more"] = state
+    return state
+
+
+def deep():
+    state = {"weight": torch.zeros(1)}
+    for _ in range(250):
+        state = {"more": state}
+    return state
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: shared(40), "nested in each other"),
+        (endless, "nested in each other"),
+        (deep, "nested in each other"),
+        (lambda: {"ip_adapter": {"1.to_k_ip.weight": torch.zeros(1).expand(10**6, 10**6)}}, "more numbers than there are"),
+    ],
+    ids=["shared", "endless", "deep", "expanded"],
+)
+def test_small_files_that_unfold(tmp_path, make, says):
+    torch.save(make(), tmp_path / "faceid.bin")
+    began = time.monotonic()
+    with pytest.raises(UnreadableFileError, match=f"(?s)faceid.bin.*can't be read.*({says})"):
+        AdapterFile(tmp_path / "faceid.bin")
+    assert (tmp_path / "faceid.bin").stat().st_size < 40_000 and time.monotonic() - began < 2
 
 
 def test_a_list_instead_of_tensors(tmp_path):

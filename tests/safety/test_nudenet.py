@@ -57,7 +57,7 @@ def test_resizing_equals_opencv(side):
     import cv2
 
     levels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    ours = nudenet_module.resize(torch.from_numpy(levels).movedim(-1, 0)[None], 320)[0].movedim(0, -1).numpy()
+    ours = nudenet_module._resized(torch.from_numpy(levels).movedim(-1, 0)[None] / 255, 320)[0].movedim(0, -1).numpy()
     assert np.array_equal(ours, cv2.resize(levels, (320, 320)))
 
 

@@ -98,7 +98,7 @@ def _from_manifest(folder: Path) -> FacePack | None:
         if manifest["manifest_version"] != MANIFEST_VERSION:
             return None
         detector, recogniser = (folder / manifest["tasks"][task]["file"] for task in ("detection", "recognition"))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     files = (detector, recogniser)
     inside = all(file.is_file() and file.resolve().is_relative_to(folder.resolve()) for file in files)

@@ -1,7 +1,8 @@
 """What an ONNX file takes and gives, read from its outline.
 
 Weights are skipped over, so a file of hundreds of megabytes costs milliseconds, and neither onnx nor onnxruntime is
-imported: a host can list its choices while it starts.
+imported: a host can list its choices while it starts. A file of another kind, or the zeros of a download that isn't finished,
+are given up on as quickly.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ VALUE_NAME, VALUE_TYPE = 1, 2
 TYPE_TENSOR, TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE = 1, 2, 1, 1
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 FIXED = {FIXED64: 8, FIXED32: 4}
+MOST_FIELDS = 200_000  # that are looked at; a network has a few thousand nodes and weights
+LONGEST_NAME = 4096  # bytes
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Signature:
 
 def read_signature(path: Path) -> Signature:
     """Raises ValueError when the file is not an ONNX model or ends early, OSError when it can't be read."""
-    with open(path, "rb") as file:
+    with open(path, "rb") as opened:
+        file = _File(opened)
         size = file.seek(0, 2)
         for field, start, end in _fields(file, 0, size):
             if field == MODEL_GRAPH:
@@ -37,7 +41,15 @@ def read_signature(path: Path) -> Signature:
     raise ValueError("no graph in it")
 
 
-def _graph(file: BinaryIO, start: int, end: int) -> Signature:
+class _File:
+    """An open file, and how many fields may still be looked at in it."""
+
+    def __init__(self, file: BinaryIO):
+        self.seek, self.read, self.tell = file.seek, file.read, file.tell
+        self.left = MOST_FIELDS
+
+
+def _graph(file: _File, start: int, end: int) -> Signature:
     constants, inputs, outputs = set(), {}, []
     for field, first, last in _fields(file, start, end):
         if field == GRAPH_INITIALIZER:
@@ -50,7 +62,7 @@ def _graph(file: BinaryIO, start: int, end: int) -> Signature:
     return Signature(tuple(shape for name, shape in inputs.items() if name not in constants), tuple(outputs))
 
 
-def _shape(file: BinaryIO, start: int, end: int) -> tuple[int, ...]:
+def _shape(file: _File, start: int, end: int) -> tuple[int, ...]:
     dims = []
     places = [(start, end)]
     for wanted in (VALUE_TYPE, TYPE_TENSOR, TENSOR_SHAPE):
@@ -62,24 +74,31 @@ def _shape(file: BinaryIO, start: int, end: int) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _text(file: BinaryIO, start: int, end: int, wanted: int) -> bytes:
+def _text(file: _File, start: int, end: int, wanted: int) -> bytes:
     for field, first, last in _fields(file, start, end):
         if field == wanted:
+            if last - first > LONGEST_NAME:
+                raise ValueError(f"a name of {last - first} bytes")
             file.seek(first)
             return file.read(last - first)
     return b""
 
 
-def _fields(file: BinaryIO, start: int, end: int, values: bool = False) -> Iterator[tuple[int, int, int]]:
+def _fields(file: _File, start: int, end: int, values: bool = False) -> Iterator[tuple[int, int, int]]:
     """(field number, first byte, byte after the last) of each field of a message that lies at [start, end).
 
     With `values`, the number of an integer field stands in place of its first byte.
     """
     at = start
     while at < end:
+        file.left -= 1
+        if file.left < 0:
+            raise ValueError(f"more than {MOST_FIELDS} fields")
         file.seek(at)
         tag = _varint(file)
         kind, field = tag & 7, tag >> 3
+        if not field:
+            raise ValueError(f"not a protobuf message at byte {at}")
         first = file.tell()
         if kind == VARINT:
             number = _varint(file)
@@ -94,12 +113,12 @@ def _fields(file: BinaryIO, start: int, end: int, values: bool = False) -> Itera
         else:
             raise ValueError(f"not a protobuf message at byte {at}")
         at = first + length
-        if at > end or not field:
+        if at > end:
             raise ValueError(f"a part that begins at byte {first} goes beyond the end")
         yield field, 0 if values else first, at
 
 
-def _varint(file: BinaryIO) -> int:
+def _varint(file: _File) -> int:
     number = shift = 0
     while True:
         byte = file.read(1)

@@ -18,6 +18,7 @@ from .find import FacePack
 
 log = logging.getLogger(__name__)
 CPU = "CPUExecutionProvider"
+MOST_CANDIDATES, MOST_FACES = 10_000, 1_000  # of one picture, before and after overlapping ones are merged
 Models = Sequence[Any]  # InsightFace's detector and recogniser
 T = TypeVar("T")
 
@@ -124,9 +125,24 @@ def _load(pack: FacePack, providers: list[str]) -> Models:
     else:
         models = [model_zoo.get_model(str(file), **common) for file in (pack.detector, pack.recogniser)]
     kinds = [getattr(model, "taskname", None) for model in models]
+    _bound(models[0])
     if kinds != ["detection", "recognition"]:
         raise ValueError(f"InsightFace takes them for {kinds[0]} and {kinds[1]}")
     return models
+
+
+def _bound(detector: Any) -> None:
+    """Let a detector fail that sees faces everywhere, as a damaged one may: merging them takes time in the square of them."""
+    merge = getattr(detector, "nms", None)
+    if merge is None:  # no detector, which is said elsewhere
+        return
+
+    def bounded(found: np.ndarray) -> list[int]:
+        if len(found) > MOST_CANDIDATES or len(kept := merge(found)) > MOST_FACES:
+            raise ValueError(f"it sees more than {MOST_FACES} faces, as a damaged detector does")
+        return list(kept)
+
+    detector.nms = bounded
 
 
 def _load_error(pack: FacePack, error: Exception) -> BrokenModelPackError:

@@ -3,11 +3,15 @@
 import json
 import re
 
+import comfy.model_management
+import comfy.utils
 import numpy as np
 import pytest
 import torch
 
 from facegen.errors import FaceGenError, NoFaceError
+from facegen.models.face.embeds import FaceEmbeds
+from facegen.models.safety.checking import SafetyResult
 from host_models import VISION_LAYERS
 
 
@@ -95,3 +99,73 @@ def test_a_missing_pack_names_the_folder(run):
     get = r"Get it with `python <pack folder> models download antelopev2`, or unpack the source there\."
     with pytest.raises(FaceGenError, match=rf"'antelopev2' not found.*insightface/models/antelopev2.*source: http.*{get}"):
         run("FaceGenLoadFaceAnalyzer", model_pack="antelopev2")
+
+
+class Interrupting:
+    """A safety checker that presses ComfyUI's cancel button while it looks at the third picture, and counts its pictures."""
+
+    name = "interrupting"
+
+    def __init__(self):
+        self.seen = 0
+
+    def look(self, many=1):
+        self.seen += many
+        if self.seen >= 3:
+            comfy.model_management.interrupt_current_processing()
+
+    def check(self, images):
+        self.look(len(images))
+        return [SafetyResult(0.0)] * len(images)
+
+
+@pytest.fixture
+def interrupting(monkeypatch, face_analysis):
+    cancel = Interrupting()
+    find = face_analysis.find
+    monkeypatch.setattr(face_analysis, "find", lambda bgr: cancel.look() or find(bgr))
+    monkeypatch.setattr(face_analysis, "detect", lambda bgr: cancel.look() or list(find(bgr).faces))
+    yield cancel
+    comfy.model_management.interrupt_current_processing(False)
+
+
+@pytest.mark.parametrize("node", ["FaceGenEmbedFace", "FaceGenFaceQuality", "FaceGenLikeness", "FaceGenSafetyFilter"])
+def test_cancel_ends_the_work_between_two_pictures(run, face_analysis, astronaut, interrupting, node):
+    inputs = {"face_analysis": face_analysis}
+    if node == "FaceGenSafetyFilter":
+        inputs = {"safety_checker": interrupting}
+    if node == "FaceGenLikeness":
+        inputs["face_embeds"] = FaceEmbeds(torch.ones(1, 512))
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        run(node, image=astronaut.repeat(20, 1, 1, 1), **inputs)
+    assert interrupting.seen == (8 if node == "FaceGenSafetyFilter" else 3)
+
+
+def test_cancel_ends_the_encoding_of_many_crops(clip_vision, monkeypatch):
+    from facegen.nodes.host.clip_states import encode_clip_vision
+
+    calls = []
+
+    def encode(crops):
+        calls.append(len(crops))
+        comfy.model_management.interrupt_current_processing()
+        return {"penultimate_hidden_states": torch.zeros(len(crops), 257, 4)}
+
+    monkeypatch.setattr(clip_vision, "encode_image", encode)
+    try:
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            encode_clip_vision(clip_vision, torch.rand(40, 224, 224, 3))
+    finally:
+        comfy.model_management.interrupt_current_processing(False)
+    assert calls == [16]
+
+
+def test_many_photos_move_the_progress_bar(run, face_analysis, astronaut, monkeypatch):
+    shown = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: shown.append((value, total)))
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", True)
+    run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut.repeat(3, 1, 1, 1))
+    assert shown[0] == (0, 3) and shown[-1] == (3, 3)  # newer hosts leave out what follows too fast
+    before = len(shown)
+    run("FaceGenEmbedFace", face_analysis=face_analysis, image=astronaut)
+    assert len(shown) == before

@@ -58,7 +58,7 @@ def test_a_missing_file_of_the_tiny_model(run, tmp_path, monkeypatch):
 )
 def test_what_shows_while_the_pictures_are_made(run, monkeypatch, error, cure):
     class Engine:
-        def embed(self, photo):
+        def embed(self, photo, name):
             return None, torch.zeros(1, 224, 224, 3)
 
         def generate(self, *_, **__):
@@ -115,7 +115,7 @@ def test_a_missing_safety_checker_is_told_before_the_pictures_are_made(tiny_engi
 @pytest.mark.parametrize("more", [(), ("--demo",)], ids=["one photo", "demo"])
 def test_models_that_fail_on_the_photo(run, monkeypatch, more):
     class Engine:
-        def embed(self, photo):
+        def embed(self, photo, name):
             raise BrokenModelPackError("failed")
 
     monkeypatch.setattr(cli, "load_engine", lambda *_: Engine())
@@ -137,7 +137,7 @@ def test_a_demo_of_one_s_own_photo_needs_no_other(run, monkeypatch):
     monkeypatch.setattr(cli, "demo_photo", lambda: pytest.fail("asked for"))
 
     class Engine:
-        def embed(self, photo):
+        def embed(self, photo, name):
             raise BrokenModelPackError("failed")
 
     monkeypatch.setattr(cli, "load_engine", lambda *_: Engine())

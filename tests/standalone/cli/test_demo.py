@@ -38,7 +38,7 @@ def generate(tmp_path, monkeypatch, capsys):
 class Noting:
     """An engine that keeps the request and generates nothing."""
 
-    def embed(self, photo):
+    def embed(self, photo, name):
         return None, photo
 
     def generate(self, request, face_embeds, progress=None):
@@ -177,6 +177,7 @@ def show(generate, engine, monkeypatch, astronaut, tmp_path):
         assert code == 0, text
         files = [Path(line.removeprefix("wrote ")) for line in text.splitlines() if line.startswith("wrote ")]
         assert sorted(files) == sorted(Path("out").iterdir())
+        assert f"generating {len(files) - 1} pictures of " in text and f", into {Path('out').resolve()}" in text
         return [file.name for file in files], engine.requests
 
     return run
@@ -211,6 +212,18 @@ def test_the_demo_of_one_s_own_face(show, sheets):
     files, requests = show("--face", cli.demo_photo(), "--seed", "3", "--samples", "2", "--width", "64")
     assert files == [*names("photo", seed=3), "contact_sheet.png"]
     assert {(request.samples, request.width) for request in requests} == {(1, 64)} and len(sheets[0]) == 2
+
+
+def test_each_file_is_told_of_when_it_is_there(engine, astronaut, tmp_path):
+    """And not at the end, when the last picture is done."""
+    told = []
+    engine.pictures = [astronaut]
+    faces = {"one": astronaut, "other": astronaut}
+    files = demo.generate_demo(
+        engine, REQUEST, faces, tmp_path, lambda file: told.append((file, file.is_file(), len(engine.requests)))
+    )
+    assert told == [(file, True, min(number, 2 * demo.PICTURES)) for number, file in enumerate(files, 1)]
+    assert len(files) == 2 * demo.PICTURES + 1
 
 
 def test_the_drawn_face_is_found_and_is_nobody_s_photo(engine):

@@ -86,6 +86,10 @@ def test_photo_to_pictures(tmp_path):
     done = shell(*shlex.split(documented), "--width", 64, "--height", 64, "--num-inference-steps", 21, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert cli.TINY_NOTICE in done.stderr and "21/21" in done.stderr
+    told = done.stderr.replace("\r", "\n")
+    generating = f"generating 2 pictures of 64x64 pixels in 21 steps, into {tmp_path / 'out'}\n"
+    steps = ["loading the models", generating, "21/21", "wrote out/anime_7_0.png", "wrote out/contact_sheet.png"]
+    assert sorted(steps, key=told.index) == steps
     files = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert files == ["anime_7_0.png", "anime_7_1.png", "contact_sheet.png"]
     first, second = (Image.open(tmp_path / "out" / name) for name in files[:2])
@@ -154,7 +158,7 @@ def test_help_of_face_is_of_a_file(generate):
 def test_no_face_in_the_photo(generate, tiny):
     Image.new("RGB", (300, 200), "gray").save("wall.png")
     code, error = generate("--face", "wall.png", "--prompt", "x", "--models", tiny)
-    assert code == 2 and "No face found in the 300x200 photo" in error
+    assert code == 2 and "No face found in wall.png, 300x200 pixels" in error
     assert "Use a sharp, well-lit photo" in error and "node" not in error.lower()
     assert not Path("out").exists()
 
@@ -172,7 +176,7 @@ def test_a_missing_library_is_named_with_the_cure(generate, monkeypatch, library
 class Stub:
     """An engine that finds a face and would draw it."""
 
-    def embed(self, photo):
+    def embed(self, photo, name):
         return None, photo
 
     def generate(self, request, embeds, progress=None):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....models.safety.clip_vit import preprocess
+from ....models.safety.clip_vit import views
 from ..data import Drawings, aligned, alignment, softened
 from ..networks import CLIP_WIDTH, IDENTITY, Recogniser, clip_vision
 from ..worker import Worker, train
@@ -106,4 +106,4 @@ def _structured(drawings: Drawings, place: tuple, rng: np.random.Generator) -> t
 
 def clip_pixels(faces: np.ndarray) -> Tensor:
     """RGB [n, 224, 224, 3] uint8 as CLIP takes them, [n, 3, 224, 224]."""
-    return preprocess(torch.from_numpy(faces).float() / 255, 224)
+    return views(torch.from_numpy(faces).float() / 255, 224)[:, 0]  # of a square there is one view
