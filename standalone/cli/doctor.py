@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models import onnx_providers
-from .common import PACK
+from .common import PACK, fetch_command
 from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
 
 OLDEST_PYTHON = (3, 10)
@@ -40,13 +40,14 @@ LIBRARIES = {
         (),
     ),
 }
+NOT_LOOKED = "\nNothing is broken, but model files were not looked at: no ComfyUI with this pack was found."
 INSTALL = f'"{sys.executable}" -m pip install -r "{PACK / "requirements.txt"}"'
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `doctor` to the commands; it sets `run`."""
     parser = commands.add_parser("doctor", help="check versions, model files and settings; say what to do about each problem")
-    parser.add_argument("--models", type=Path, help="ComfyUI's models folder. Default: the one the pack is installed beside.")
+    parser.add_argument("--models", type=Path, help="ComfyUI's models folder. Default: that of the ComfyUI with this pack.")
     parser.set_defaults(run=run)
 
 
@@ -56,9 +57,14 @@ def run(options: argparse.Namespace) -> None:
     rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
     print(table(rows))
     broken = sum(row.state == BROKEN for row in rows)
-    print(f"\n{broken} to fix." if broken else "\nNothing is broken.")
-    if broken:
-        raise SystemExit(1)
+    if not broken:
+        print("\nNothing is broken." if folders.models else NOT_LOOKED)
+        return
+    print(f"\n{broken} to fix.")
+    missing = [row.fetch for row in rows if row.fetch]
+    if folders.models and len(missing) > 1:
+        print(f"All missing model files at once: {fetch_command(missing, folders.models)}")
+    raise SystemExit(1)
 
 
 def table(rows: list[Row]) -> str:

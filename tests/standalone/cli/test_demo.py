@@ -12,7 +12,7 @@ from facegen.contract import FIELDS, STYLES, FaceGenRequest
 from facegen.errors import FaceGenError
 from facegen.models.tiny_files import TINY
 from facegen.standalone import demo, portraits
-from facegen.standalone.cli import common
+from facegen.standalone.cli import comfyui
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.engine import Result
@@ -66,7 +66,7 @@ def settings(request):
 
 @pytest.mark.parametrize("models", [["--models", "tiny"], []], ids=["named", "for want of others"])
 def test_the_tiny_model_is_asked_as_it_was_trained(asked, monkeypatch, tmp_path, models):
-    monkeypatch.setattr(common, "PACK", tmp_path / "pack")
+    monkeypatch.setattr(comfyui, "PACK", tmp_path / "pack")
     assert settings(asked(*models)) == {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 
 
