@@ -25,6 +25,7 @@ from . import types
 from .host import combos
 from .host.folders import faces_folder
 from .host.reports import report
+from .host.schema import ADVANCED, newer
 
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
@@ -73,6 +74,7 @@ class FaceGenCombineFaces(io.ComfyNode):
                 io.Float.Input("weight_4", **WEIGHT),
             ],
             outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],
+            **newer(search="merge faces, average face, face mix, consistent character, several photos, faceid"),
         )
 
     @classmethod
@@ -110,6 +112,7 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
             ],
             outputs=[],
             is_output_node=True,
+            **newer(search="face model, save face model, reactor, consistent character, character, faceid"),
         )
 
     @classmethod
@@ -146,9 +149,11 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                     default=FACEID_RECOGNISER,
                     tooltip="The recogniser that the adapter expects: w600k_r50 (buffalo_l) for all published FaceID adapters. "
                     "Faces from another recogniser are refused. any turns this check off.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],
+            **newer(search="face model, load face model, reactor, consistent character, character, faceid"),
         )
 
     @classmethod

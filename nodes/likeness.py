@@ -14,6 +14,7 @@ from ..models.pictures import require_rgb
 from . import types
 from .host import reports
 from .host.cures import FACE_PACK, PICTURES, RECOGNISER
+from .host.schema import newer
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class FaceGenLikeness(io.ComfyNode):
                 io.Float.Output(display_name="score", tooltip="Cosine of the best picture, -1 to 1; -1 when none has a face."),
                 io.String.Output(display_name="report", tooltip="JSON: cosine and percentage of every picture, best first."),
             ],
+            **newer(search="face similarity, face distance, compare faces, resemblance, best of n, arcface, insightface"),
         )
 
     @classmethod
