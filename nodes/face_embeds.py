@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..models.face.combine import METHODS, combine_faces, outliers
 from ..models.face.embeds import FaceEmbeds
-from ..models.face.likeness import SAME_PERSON
+from ..models.face.recognisers import recogniser
 from . import types
 from .host import combos
 from .host.folders import faces_folder
@@ -90,9 +90,11 @@ class FaceGenCombineFaces(io.ComfyNode):
 def _strangers(face_embeds: dict[str, FaceEmbeds]) -> str:
     """Which of the faces is of somebody else, in words; "" if none."""
     names = list(face_embeds)
-    found = outliers(torch.cat([each.combined("average").normed_identity for each in face_embeds.values()]))
+    known = set[str]().union(*(each.recognisers for each in face_embeds.values()))  # one, or none that is known
+    same_person = recogniser(next(iter(known), "")).same_person
+    found = outliers(torch.cat([each.combined("average").normed_identity for each in face_embeds.values()]), same_person)
     return "\n".join(
-        f"{names[i]} seems to be somebody else: its cosine to the others is {cosine:.2f}; {SAME_PERSON} or more is one person."
+        f"{names[i]} seems to be somebody else: its cosine to the others is {cosine:.2f}; {same_person} or more is one person."
         for i, cosine in found.items()
     )
 

@@ -57,7 +57,7 @@ class FaceGenLikeness(io.ComfyNode):
         kept, best = best_pictures(image, scores, keep)
         _, ranking = best_pictures(image, scores, len(scores))
         if best[0].cosine is None:
-            log.warning("FaceGen: Likeness found no face in any of the %d pictures.", len(image))
+            log.warning("FaceGen: Likeness has nothing to say of any of the %d pictures (%s).", len(image), best[0].why)
         top = NO_FACE if best[0].cosine is None else best[0].cosine
         report = json.dumps([score.as_dict() for score in ranking], indent=1)
         return io.NodeOutput(kept, top, report, ui=reports.report(in_words(ranking)))

@@ -15,9 +15,9 @@ from .analysis import Face, FaceAnalysis, Found, aligned_crop, from_left, select
 from .annotate import annotate, as_batch
 from .combine import outliers
 from .embeds import NOBODY, FaceEmbeds
-from .likeness import SAME_PERSON
 from .mask import face_mask
 from .quality import portrait_quality
+from .recognisers import recogniser
 
 log = logging.getLogger(__name__)
 # Crops [n, 224, 224, 3] -> CLIP vision states [n, 257, width] and those of an all-zero normalised picture [1, 257, width]
@@ -135,12 +135,14 @@ def _report(
         for face in entry["faces"]:
             problems = face.get("quality", {}).get("problems", ())
             warnings += [f"picture {photo.number}, face {face['index']}: {problem}" for problem in problems]
-    same = combine != "one per image" and select != "all"
-    strangers = outliers(face_embeds.normed_identity) if same else {}
+    judge = recogniser(face_analysis.recogniser)
+    known = all(judge.judges(face.bbox, face.kps, face.confidence) for photo in photos for face in photo.chosen)
+    same = combine != "one per image" and select != "all" and known
+    strangers = outliers(face_embeds.normed_identity, judge.same_person) if same else {}
     for row, cosine in strangers.items():
         warnings.append(
             f"picture {owners[row]} seems to show somebody else: its cosine to the other faces is {cosine:.2f}, and "
-            f"{SAME_PERSON} or more is one person."
+            f"{judge.same_person} or more is one person."
         )
     away = [{"picture": owners[row], "cosine": round(cosine, 4)} for row, cosine in strangers.items()]
     return {"model_pack": face_analysis.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}

@@ -139,11 +139,11 @@ def test_a_row_for_nobody_is_zero_and_not_nan():
 
 def test_outliers():
     same, stranger, other = (person(seed, rows=3).normed_identity for seed in (1, 2, 3))
-    assert outliers(same) == {} and outliers(same[:1]) == {}
-    found = outliers(torch.cat([same[:2], stranger[:1], same[2:]]))
+    assert outliers(same, 0.4) == {} and outliers(same[:1], 0.4) == {}
+    found = outliers(torch.cat([same[:2], stranger[:1], same[2:]]), 0.4)
     assert list(found) == [2] and abs(found[2]) < 0.2
-    assert set(outliers(torch.cat([same, stranger[:1], other[:1]]))) == {3, 4}
-    assert set(outliers(torch.cat([same[:1], stranger[:1]]))) == {0, 1}  # which of the two can't be told
+    assert set(outliers(torch.cat([same, stranger[:1], other[:1]]), 0.4)) == {3, 4}
+    assert set(outliers(torch.cat([same[:1], stranger[:1]]), 0.4)) == {0, 1}  # which of the two can't be told
 
 
 def equal(a, b):

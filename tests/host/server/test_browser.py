@@ -154,7 +154,7 @@ def test_nodes_show_faces_scores_and_flags_after_a_run(page, photo):
         return page.wait_for_function(report.format(kind), timeout=120_000).json_value()
 
     assert text("FaceGenEmbedFace").startswith("picture 0: 2 found, 1 used (quality ")
-    assert text("FaceGenLikeness") == "picture 0: 99 % (cosine 1.00)"
+    assert text("FaceGenLikeness") == "picture 0: 99 % by w600k_r50 (cosine 1.00)"
     assert text("FaceGenSafetyFilter") == "picture 0: unsafe (0.00), black, whole image"
     page.wait_for_function(f"() => {node.format('FaceGenEmbedFace')}.imgs?.[0].naturalWidth === 768", timeout=20_000)
     for kind in ("FaceGenLikeness", "FaceGenSafetyFilter"):
