@@ -1,6 +1,7 @@
 """Nodes that combine, save and load face embeddings."""
 
 import os
+import unicodedata
 from typing import Any
 
 import folder_paths
@@ -123,9 +124,12 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
         root = os.path.abspath(faces_folder())
         name = filename_prefix.replace("\\", "/").strip("/ ")
         target = os.path.abspath(os.path.join(root, name))
-        if not name or os.path.commonpath((root, target)) != root or target == root:
+        if not name or _has_controls(name) or os.path.commonpath((root, target)) != root or target == root:
             raise FaceGenError(f"{filename_prefix!r} is not a file name inside {root}. Use one such as face.")
-        folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
+        try:
+            folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
+        except (OSError, ValueError) as error:  # too long, no right to write, a folder that is a file
+            raise FaceGenError(f"No file can be made for {filename_prefix[:80]!r} in {root}: {error}.") from error
         path = os.path.join(folder, f"{file}_{number:05}_{ENDING}")
         face_embeds.save(path)
         return io.NodeOutput(ui=report(f"saved as {os.path.relpath(path, root)}"))
@@ -171,6 +175,8 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
     @advise("Load Face Embeds", LOAD_CURES)
     def execute(cls, face_file: str, recogniser: str) -> io.NodeOutput:
         root = faces_folder().resolve()
+        if _has_controls(face_file):
+            raise FaceGenError(f"{face_file!r} is no file name.")
         path = (root / face_file).resolve()
         if not path.is_relative_to(root):
             raise FaceGenError(f"{face_file!r} lies outside {root}.")
@@ -182,6 +188,11 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                 )
             face_embeds.require_recogniser(recogniser)
         return io.NodeOutput(face_embeds)
+
+
+def _has_controls(name: str) -> bool:
+    """Whether it holds what no file name can: control characters such as NUL, and halves of characters."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _missing(name: str) -> str:

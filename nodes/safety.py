@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..errors import BrokenCheckerError, Cures, UnsafeLabelsError, advise
+from ..errors import BrokenCheckerError, Cures, MissingLibraryError, UnsafeLabelsError, advise
 from ..models import onnx_providers
 from ..models.safety import checking, load, redaction
 from ..models.safety.filter import filter_images
@@ -27,6 +27,7 @@ LOADING: Cures = {
     **NUDENET,
     UnsafeLabelsError: "Write the labels that are unsafe into unsafe_labels, separated by commas.",
     BrokenCheckerError: "Put all its files there again, as they were published.",
+    MissingLibraryError: "Install it into ComfyUI's own Python with pip, then restart.",
 }
 
 

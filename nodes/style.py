@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..errors import advise
+from ..errors import FaceGenError, advise
 from ..models.style import load_style, style_files
 from . import types
 from .host.folders import styles_folder
@@ -60,7 +60,10 @@ class FaceGenStyle(io.ComfyNode):
     @classmethod
     @advise("Face Style")
     def execute(cls, style: str, prompt: str, negative_prompt: str) -> io.NodeOutput:
-        face_style = replace(load_style(_styles()[style]), user_prompt=prompt, user_negative=negative_prompt)
+        styles = _styles()
+        if style not in styles:
+            raise FaceGenError(f"There is no style {style!r}. There are: {', '.join(styles)}.")
+        face_style = replace(load_style(styles[style]), user_prompt=prompt, user_negative=negative_prompt)
         return io.NodeOutput(face_style, face_style.positive(), face_style.negative_prompt())
 
 

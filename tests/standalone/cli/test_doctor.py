@@ -261,6 +261,15 @@ def test_builds_that_clash(monkeypatch):
     assert row.state == "BROKEN" and row.cure.endswith("--upgrade")
 
 
+@pytest.mark.parametrize("name", ["onnxruntime-migraphx", "onnxruntime-for-some-chip"])
+def test_a_build_for_other_hardware_is_seen(monkeypatch, name):
+    """Also one that nobody here has heard of: whatever says that it brings the module."""
+    monkeypatch.setattr(doctor, "brought_by", lambda: {"onnxruntime": [name]})
+    row = library(monkeypatch, {name: "1.23"}, "onnxruntime")
+    assert (row.state, row.found) == ("ok", f"{name} 1.23")
+    assert "onnxruntime" in doctor.importlib.metadata.packages_distributions()
+
+
 def test_a_library_that_is_there_but_breaks(monkeypatch):
     monkeypatch.setattr(doctor.importlib, "import_module", lambda name: 1 / 0)
     row = library(monkeypatch, {"insightface": "2.1"}, "insightface")
@@ -268,9 +277,17 @@ def test_a_library_that_is_there_but_breaks(monkeypatch):
 
 
 def test_a_gpu_without_its_provider():
-    cuda = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: True))
-    ort = types.SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
-    assert "onnxruntime-gpu" in doctor.providers(ort, cuda).cure
+    def torch_of(hip):
+        cuda, version = types.SimpleNamespace(is_available=lambda: True), types.SimpleNamespace(hip=hip)
+        return types.SimpleNamespace(cuda=cuda, version=version)
+
+    def ort_with(*names):
+        return types.SimpleNamespace(get_available_providers=lambda: [*names, "CPUExecutionProvider"])
+
+    assert "onnxruntime-gpu" in doctor.providers(ort_with(), torch_of(None)).cure
+    assert "onnxruntime-migraphx" in doctor.providers(ort_with("CUDAExecutionProvider"), torch_of("6.4")).cure
+    row = doctor.providers(ort_with("MIGraphXExecutionProvider"), torch_of("6.4"))
+    assert row == ("ok", "ONNX providers", "MIGraphX, CPU", "", "")
     assert doctor.providers(None, None).state == "note"
 
 
