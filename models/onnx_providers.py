@@ -20,13 +20,14 @@ PROVIDERS = {
     "CUDA": ("CUDAExecutionProvider", "onnxruntime_providers_cuda"),
     "TensorRT": ("TensorrtExecutionProvider", "onnxruntime_providers_tensorrt"),
     "ROCm": ("ROCMExecutionProvider", "onnxruntime_providers_rocm"),
+    "MIGraphX": ("MIGraphXExecutionProvider", "onnxruntime_providers_migraphx"),
     "OpenVINO": ("OpenVINOExecutionProvider", "onnxruntime_providers_openvino"),
     "DirectML": ("DmlExecutionProvider", "DirectML"),
     "CoreML": ("CoreMLExecutionProvider", None),  # linked into every macOS wheel
     "CPU": ("CPUExecutionProvider", None),
 }
 # TensorRT compiles each model for minutes on first use, so it is never picked unasked.
-AUTO_ORDER = ("CUDA", "ROCm", "DirectML", "CoreML", "OpenVINO")
+AUTO_ORDER = ("CUDA", "ROCm", "MIGraphX", "DirectML", "CoreML", "OpenVINO")
 
 
 def available() -> list[str]:

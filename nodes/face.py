@@ -23,6 +23,7 @@ from . import types
 from .host import combos, reports
 from .host.clip_states import encode_clip_vision
 from .host.cures import FACE_PACK, INSIGHTFACE, PICTURES
+from .host.schema import ADVANCED, newer
 
 TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
 WANTED = f"{TRAINED_WITH} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH}"
@@ -64,6 +65,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                     options=onnx_providers.available(),
                     default="auto",
                     tooltip="What ONNX Runtime runs on. auto picks the fastest. Only installed providers are listed.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -75,6 +77,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                 ),
             ],
             outputs=[types.FaceAnalysis.Output(display_name="face_analysis")],
+            **newer(search="insightface, buffalo_l, antelopev2, face detection, face recognition, load insightface"),
         )
 
     @classmethod
@@ -145,6 +148,7 @@ class FaceGenEmbedFace(io.ComfyNode):
                     tooltip="White where the chosen faces are, with a soft edge; one mask per photo, for inpainting them.",
                 ),
             ],
+            **newer(search="face id, faceid, insightface, face embedding, face crop, face mask, detect face, reference face"),
         )
 
     @classmethod
@@ -219,6 +223,7 @@ class FaceGenFaceQuality(io.ComfyNode):
                     display_name="report", tooltip="JSON: each figure with its threshold, and the problems in sentences."
                 ),
             ],
+            **newer(search="face check, photo quality, blurry face, face score, insightface"),
         )
 
     @classmethod

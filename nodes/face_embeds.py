@@ -1,6 +1,7 @@
 """Nodes that combine, save and load face embeddings."""
 
 import os
+import unicodedata
 from typing import Any
 
 import folder_paths
@@ -20,11 +21,12 @@ from ..errors import (
 )
 from ..models.face.combine import METHODS, combine_faces, outliers
 from ..models.face.embeds import FaceEmbeds
-from ..models.face.likeness import SAME_PERSON
+from ..models.face.recognisers import recogniser
 from . import types
 from .host import combos
 from .host.folders import faces_folder
 from .host.reports import report
+from .host.schema import ADVANCED, newer
 
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
@@ -73,6 +75,7 @@ class FaceGenCombineFaces(io.ComfyNode):
                 io.Float.Input("weight_4", **WEIGHT),
             ],
             outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],
+            **newer(search="merge faces, average face, face mix, consistent character, several photos, faceid"),
         )
 
     @classmethod
@@ -88,9 +91,11 @@ class FaceGenCombineFaces(io.ComfyNode):
 def _strangers(face_embeds: dict[str, FaceEmbeds]) -> str:
     """Which of the faces is of somebody else, in words; "" if none."""
     names = list(face_embeds)
-    found = outliers(torch.cat([each.combined("average").normed_identity for each in face_embeds.values()]))
+    known = set[str]().union(*(each.recognisers for each in face_embeds.values()))  # one, or none that is known
+    same_person = recogniser(next(iter(known), "")).same_person
+    found = outliers(torch.cat([each.combined("average").normed_identity for each in face_embeds.values()]), same_person)
     return "\n".join(
-        f"{names[i]} seems to be somebody else: its cosine to the others is {cosine:.2f}; {SAME_PERSON} or more is one person."
+        f"{names[i]} seems to be somebody else: its cosine to the others is {cosine:.2f}; {same_person} or more is one person."
         for i, cosine in found.items()
     )
 
@@ -110,6 +115,7 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
             ],
             outputs=[],
             is_output_node=True,
+            **newer(search="face model, save face model, reactor, consistent character, character, faceid"),
         )
 
     @classmethod
@@ -118,9 +124,12 @@ class FaceGenSaveFaceEmbeds(io.ComfyNode):
         root = os.path.abspath(faces_folder())
         name = filename_prefix.replace("\\", "/").strip("/ ")
         target = os.path.abspath(os.path.join(root, name))
-        if not name or os.path.commonpath((root, target)) != root or target == root:
+        if not name or _has_controls(name) or os.path.commonpath((root, target)) != root or target == root:
             raise FaceGenError(f"{filename_prefix!r} is not a file name inside {root}. Use one such as face.")
-        folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
+        try:
+            folder, file, number, *_ = folder_paths.get_save_image_path(name, root)
+        except (OSError, ValueError) as error:  # too long, no right to write, a folder that is a file
+            raise FaceGenError(f"No file can be made for {filename_prefix[:80]!r} in {root}: {error}.") from error
         path = os.path.join(folder, f"{file}_{number:05}_{ENDING}")
         face_embeds.save(path)
         return io.NodeOutput(ui=report(f"saved as {os.path.relpath(path, root)}"))
@@ -146,9 +155,11 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                     default=FACEID_RECOGNISER,
                     tooltip="The recogniser that the adapter expects: w600k_r50 (buffalo_l) for all published FaceID adapters. "
                     "Faces from another recogniser are refused. any turns this check off.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[types.FaceEmbeds.Output(display_name="face_embeds")],
+            **newer(search="face model, load face model, reactor, consistent character, character, faceid"),
         )
 
     @classmethod
@@ -164,6 +175,8 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
     @advise("Load Face Embeds", LOAD_CURES)
     def execute(cls, face_file: str, recogniser: str) -> io.NodeOutput:
         root = faces_folder().resolve()
+        if _has_controls(face_file):
+            raise FaceGenError(f"{face_file!r} is no file name.")
         path = (root / face_file).resolve()
         if not path.is_relative_to(root):
             raise FaceGenError(f"{face_file!r} lies outside {root}.")
@@ -175,6 +188,11 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                 )
             face_embeds.require_recogniser(recogniser)
         return io.NodeOutput(face_embeds)
+
+
+def _has_controls(name: str) -> bool:
+    """Whether it holds what no file name can: control characters such as NUL, and halves of characters."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _missing(name: str) -> str:

@@ -22,6 +22,7 @@ from . import types
 from .host import combos
 from .host.cures import RECOGNISER
 from .host.sampling.attention_patch import apply_faceid
+from .host.schema import ADVANCED, newer
 from .widgets import S_SCALE, widget
 
 FOLDER = "ipadapter"
@@ -65,6 +66,9 @@ class FaceGenLoadFaceID(io.ComfyNode):
                 ),
             ],
             outputs=[types.FaceID.Output(display_name="faceid")],
+            **newer(
+                search="face id, ip-adapter, ipadapter, ip-adapter-faceid, ipadapter faceid, ipadapter model loader, plusv2"
+            ),
         )
 
     @classmethod
@@ -109,6 +113,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
                     max=2.0,
                     step=0.01,
                     tooltip="Strength of the adapter's own LoRA. The adapter was trained with it at 1.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -118,6 +123,7 @@ class FaceGenApplyFaceID(io.ComfyNode):
                     step=0.001,
                     tooltip="When in the sampling the face begins to act. A later start keeps more of the prompt's "
                     "composition.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -126,16 +132,21 @@ class FaceGenApplyFaceID(io.ComfyNode):
                     max=1.0,
                     step=0.001,
                     tooltip="When in the sampling the face stops acting.",
+                    **ADVANCED,
                 ),
                 io.String.Input(
                     "layer_weights",
                     default="",
                     tooltip="Weights per attention block from first to last, e.g. 0:1.0, 3-5:0.4 (others stay 1), or one of: "
                     "linear, ease in, ease out, ease in-out, strong middle, style-friendly. Empty: 1 everywhere.",
+                    **ADVANCED,
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="The face acts only where the mask is white."),
             ],
             outputs=[io.Model.Output(display_name="model")],
+            **newer(
+                search="face id, ip-adapter, ipadapter, ipadapter faceid, instantid, pulid, consistent character, same person"
+            ),
         )
 
     @classmethod

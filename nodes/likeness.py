@@ -14,6 +14,7 @@ from ..models.pictures import require_rgb
 from . import types
 from .host import reports
 from .host.cures import FACE_PACK, PICTURES, RECOGNISER
+from .host.schema import newer
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class FaceGenLikeness(io.ComfyNode):
                 io.Float.Output(display_name="score", tooltip="Cosine of the best picture, -1 to 1; -1 when none has a face."),
                 io.String.Output(display_name="report", tooltip="JSON: cosine and percentage of every picture, best first."),
             ],
+            **newer(search="face similarity, face distance, compare faces, resemblance, best of n, arcface, insightface"),
         )
 
     @classmethod
@@ -55,7 +57,7 @@ class FaceGenLikeness(io.ComfyNode):
         kept, best = best_pictures(image, scores, keep)
         _, ranking = best_pictures(image, scores, len(scores))
         if best[0].cosine is None:
-            log.warning("FaceGen: Likeness found no face in any of the %d pictures.", len(image))
+            log.warning("FaceGen: Likeness has nothing to say of any of the %d pictures (%s).", len(image), best[0].why)
         top = NO_FACE if best[0].cosine is None else best[0].cosine
         report = json.dumps([score.as_dict() for score in ranking], indent=1)
         return io.NodeOutput(kept, top, report, ui=reports.report(in_words(ranking)))

@@ -18,6 +18,7 @@ from .host.background_loop import OwnLoop
 from .host.cures import PICTURES
 from .host.folders import modelslab_file
 from .host.reports import show_progress, warn
+from .host.schema import ADVANCED, newer
 from .widgets import widget
 
 if TYPE_CHECKING:  # what only a run needs is imported by the run
@@ -53,7 +54,11 @@ class FaceGenModelsLab(io.ComfyNode):
                 io.Float.Input("s_scale", **widget("s_scale", step=0.01)),
                 io.Int.Input("samples", **widget("samples")),
                 io.Boolean.Input("safety_checker", **widget("safety_checker")),
-                io.Combo.Input("safety_checker_type", **widget("safety_checker_type")),
+                io.Combo.Input(
+                    "safety_checker_type",
+                    **widget("safety_checker_type"),
+                    **ADVANCED,
+                ),
                 io.Boolean.Input(
                     "base64",
                     **widget(
@@ -62,6 +67,7 @@ class FaceGenModelsLab(io.ComfyNode):
                         tooltip="The service wants this on if the photo is sent as base64, which this node does. The pictures "
                         "then come back in the answer. Off: as links, from which they are fetched.",
                     ),
+                    **ADVANCED,
                 ),
                 io.Int.Input(
                     "seed",
@@ -73,8 +79,18 @@ class FaceGenModelsLab(io.ComfyNode):
                         "randomize.",
                     ),
                 ),
-                io.String.Input("webhook", optional=True, **widget("webhook", default="")),
-                io.String.Input("track_id", optional=True, **widget("track_id", default="")),
+                io.String.Input(
+                    "webhook",
+                    optional=True,
+                    **widget("webhook", default=""),
+                    **ADVANCED,
+                ),
+                io.String.Input(
+                    "track_id",
+                    optional=True,
+                    **widget("track_id", default=""),
+                    **ADVANCED,
+                ),
                 io.Combo.Input(
                     "profile",
                     options=profiles.names(modelslab_file()),
@@ -89,6 +105,7 @@ class FaceGenModelsLab(io.ComfyNode):
                     max=3600,
                     tooltip="Seconds until the node gives up waiting. A request that was begun can be fetched later by its "
                     "request_id.",
+                    **ADVANCED,
                 ),
                 io.String.Input(
                     "request_id",
@@ -96,12 +113,17 @@ class FaceGenModelsLab(io.ComfyNode):
                     optional=True,
                     tooltip="Id of an earlier request: its pictures are fetched, nothing is sent or billed, and the other "
                     "fields are not used. Empty for a new request.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The pictures, one batch."),
                 io.String.Output(display_name="response", tooltip="The service's answer as JSON, without key and pictures."),
             ],
+            **newer(
+                search="face_gen, face gen api, hosted, stable diffusion api, portrait, headshot, avatar",
+                price="billed by ModelsLab",
+            ),
         )
 
     @classmethod

@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..errors import BrokenCheckerError, Cures, UnsafeLabelsError, advise
+from ..errors import BrokenCheckerError, Cures, MissingLibraryError, UnsafeLabelsError, advise
 from ..models import onnx_providers
 from ..models.safety import checking, load, redaction
 from ..models.safety.filter import filter_images
@@ -17,6 +17,7 @@ from . import types
 from .host import combos, reports
 from .host.cures import CHECKER, NUDENET, PICTURES
 from .host.networks.memory import place
+from .host.schema import ADVANCED, newer
 from .widgets import widget
 
 MODEL_FOLDER = "safety_checker"
@@ -26,6 +27,7 @@ LOADING: Cures = {
     **NUDENET,
     UnsafeLabelsError: "Write the labels that are unsafe into unsafe_labels, separated by commas.",
     BrokenCheckerError: "Put all its files there again, as they were published.",
+    MissingLibraryError: "Install it into ComfyUI's own Python with pip, then restart.",
 }
 
 
@@ -66,6 +68,7 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                     default="auto",
                     tooltip="What nudenet runs on. auto is the GPU if the installed ONNX Runtime can use it. Other "
                     "checkers run where ComfyUI runs its models.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "preset",
@@ -80,11 +83,13 @@ class FaceGenLoadSafetyChecker(io.ComfyNode):
                     optional=True,
                     tooltip="For image classifiers: the labels that make a picture unsafe, separated by commas. If empty, "
                     "labels with names such as nsfw or porn count as unsafe.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[
                 types.SafetyChecker.Output(display_name="safety_checker", tooltip="For the Safety Filter node."),
             ],
+            **newer(search="nsfw, nudenet, nsfw detector, censor, nudity, content filter"),
         )
 
     @classmethod
@@ -122,6 +127,7 @@ class FaceGenCombineSafetyCheckers(io.ComfyNode):
                 ),
             ],
             outputs=[types.SafetyChecker.Output(display_name="safety_checker", tooltip="For the Safety Filter node.")],
+            **newer(search="nsfw, nudenet, censor, content filter"),
         )
 
     @classmethod
@@ -171,6 +177,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
                     default=NOTICE,
                     optional=True,
                     tooltip="What sensitive_content_text says: plain letters without accents, at most 200.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[
@@ -179,6 +186,7 @@ class FaceGenSafetyFilter(io.ComfyNode):
                 io.Boolean.Output(display_name="any_flagged", tooltip="Whether any picture of the batch was unsafe."),
                 io.String.Output(display_name="report", tooltip="Scores and boxes of each picture as JSON, no pixels."),
             ],
+            **newer(search="nsfw, nsfw filter, censor, blur nudity, pixelate, content filter, moderation"),
         )
 
     @classmethod

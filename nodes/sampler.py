@@ -1,5 +1,6 @@
 """The whole path in one node: prompt, style and face to pictures."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.samplers
@@ -21,6 +22,7 @@ from .host.best_of import Latent, best_of
 from .host.cures import CHECKER, FACE_PACK, PICTURES
 from .host.safe_output import hide_unsafe, without_previews
 from .host.sampling.attention_patch import apply_faceid
+from .host.schema import ADVANCED, newer
 from .widgets import S_SCALE, widget
 
 
@@ -94,9 +96,19 @@ class FaceGenSampler(io.ComfyNode):
                     **widget("seed", default=0, tooltip="Seed of the noise."),
                 ),
                 io.Combo.Input(
-                    "sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="dpmpp_2m", tooltip="Sampler."
+                    "sampler_name",
+                    options=comfy.samplers.KSampler.SAMPLERS,
+                    default="dpmpp_2m",
+                    tooltip="Sampler.",
+                    **ADVANCED,
                 ),
-                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="karras", tooltip="Scheduler."),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    default="karras",
+                    tooltip="Scheduler.",
+                    **ADVANCED,
+                ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
@@ -109,6 +121,7 @@ class FaceGenSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="With a latent: how much of it is generated anew. 1 keeps nothing.",
+                    **ADVANCED,
                 ),
                 types.FaceAnalysis.Input(
                     "face_analysis",
@@ -122,6 +135,7 @@ class FaceGenSampler(io.ComfyNode):
                     min=1,
                     max=256,
                     tooltip="How many pictures to generate. The samples most like the person are kept.",
+                    **ADVANCED,
                 ),
                 types.SafetyChecker.Input(
                     "safety_checker",
@@ -133,12 +147,18 @@ class FaceGenSampler(io.ComfyNode):
                     "safety_checker_type",
                     optional=True,
                     **widget("safety_checker_type", tooltip="With a safety checker: what replaces an unsafe picture."),
+                    **ADVANCED,
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The pictures, one batch."),
                 io.Latent.Output(display_name="latent", tooltip="The same before decoding."),
             ],
+            **newer(
+                search="portrait, headshot, avatar, face id, faceid, ipadapter, instantid, pulid, reactor, "
+                "consistent character, photo of me, ksampler",
+                essentials="Image Generation",
+            ),
         )
 
     @classmethod
@@ -154,30 +174,16 @@ class FaceGenSampler(io.ComfyNode):
         negative_prompt: str,
         s_scale: float,
         faceid_weight: float,
-        width: int,
-        height: int,
-        samples: int,
-        num_inference_steps: int,
-        guidance_scale: float,
         seed: int,
-        sampler_name: str,
-        scheduler: str,
-        denoise: float,
         candidates: int = 1,
         style: FaceStyle = PLAIN,
-        latent: Latent | None = None,
         face_analysis: FaceAnalysis | None = None,
         safety_checker: SafetyChecker | None = None,
         safety_checker_type: str = FIELDS["safety_checker_type"].default,
+        **sampling: Any,
     ) -> io.NodeOutput:
-        patched = apply_faceid(
-            model,
-            faceid,
-            face_embeds,
-            weight=faceid_weight * style.weight,
-            s_scale=s_scale,
-            layer_weights=style.layer_weights,
-        )
+        weight = faceid_weight * style.weight
+        patched = apply_faceid(model, faceid, face_embeds, weight=weight, s_scale=s_scale, layer_weights=style.layer_weights)
         if safety_checker is not None:
             patched = without_previews(patched)
         encode = comfy_nodes.CLIPTextEncode().encode
@@ -185,18 +191,7 @@ class FaceGenSampler(io.ComfyNode):
         (negative,) = encode(clip, style.negative_prompt(negative_prompt))
 
         def generate(round_seed: int) -> tuple[Tensor, Latent]:
-            (generated,) = comfy_nodes.common_ksampler(
-                patched,
-                round_seed,
-                num_inference_steps,
-                guidance_scale,
-                sampler_name,
-                scheduler,
-                positive,
-                negative,
-                start_latent(latent, width, height, samples),
-                denoise,
-            )
+            generated = Sampling(**sampling).sample(patched, positive, negative, round_seed)
             images = comfy_nodes.VAEDecode().decode(vae, generated)[0]
             if safety_checker is None:
                 return images, generated
@@ -207,16 +202,38 @@ class FaceGenSampler(io.ComfyNode):
         return io.NodeOutput(images, generated, ui=shown)
 
 
-def start_latent(latent: Latent | None, width: int, height: int, samples: int) -> Latent:
-    """An empty batch of `samples` pictures, or the given latent, one picture of which is repeated `samples` times."""
-    started: Latent
-    if latent is None:
-        (started,) = comfy_nodes.EmptyLatentImage().generate(width, height, samples)
-        return started
-    if latent["samples"].shape[0] == 1 and samples > 1:
-        (started,) = comfy_nodes.RepeatLatentBatch().repeat(latent, samples)
-        return started
-    return latent
+@dataclass(frozen=True)
+class Sampling:
+    """The node's inputs that say how one round is sampled."""
+
+    width: int
+    height: int
+    samples: int
+    num_inference_steps: int
+    guidance_scale: float
+    sampler_name: str
+    scheduler: str
+    denoise: float
+    latent: Latent | None = None
+
+    def sample(self, model: Any, positive: Any, negative: Any, seed: int) -> Latent:
+        """The latents of one round, by ComfyUI's own sampler."""
+        steps, guidance, start = self.num_inference_steps, self.guidance_scale, self.start()
+        names = self.sampler_name, self.scheduler
+        sampled = comfy_nodes.common_ksampler(model, seed, steps, guidance, *names, positive, negative, start, self.denoise)
+        generated: Latent = sampled[0]
+        return generated
+
+    def start(self) -> Latent:
+        """An empty batch of `samples` pictures, or the given latent, one picture of which is repeated `samples` times."""
+        started: Latent
+        if self.latent is None:
+            (started,) = comfy_nodes.EmptyLatentImage().generate(self.width, self.height, self.samples)
+            return started
+        if self.latent["samples"].shape[0] == 1 and self.samples > 1:
+            (started,) = comfy_nodes.RepeatLatentBatch().repeat(self.latent, self.samples)
+            return started
+        return self.latent
 
 
 NODES = [FaceGenSampler]

@@ -10,6 +10,7 @@ from ..errors import advise
 from ..models.style import find_style, style_files
 from . import types
 from .host.folders import styles_folder
+from .host.schema import newer
 
 
 def _styles() -> dict[str, Path]:
@@ -47,6 +48,7 @@ class FaceGenStyle(io.ComfyNode):
                 io.String.Output(display_name="positive", tooltip="The finished prompt, for a stock CLIP Text Encode."),
                 io.String.Output(display_name="negative", tooltip="The finished negative prompt."),
             ],
+            **newer(search="prompt style, style preset, anime, comic, chibi, portrait style, styler"),
         )
 
     @classmethod

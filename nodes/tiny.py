@@ -13,6 +13,7 @@ from ..models.identity.faceid.adapter import FaceIDAdapter
 from . import types
 from .host.cures import INSIGHTFACE
 from .host.networks.tiny import load_clip, load_clip_vision, load_model, load_vae
+from .host.schema import newer
 
 CURES: Cures = {
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
@@ -41,6 +42,7 @@ class FaceGenLoadTinyModel(io.ComfyNode):
                     display_name="face_analysis", tooltip="For Embed Face: a small detector and a small recogniser."
                 ),
             ],
+            **newer(search="demo, example, try, without models, no download, test model"),
         )
 
     @classmethod

@@ -23,7 +23,11 @@ T = TypeVar("T")
 
 
 class MissingFiles(FaceGenError):
-    """The folder lacks a kind of file altogether."""
+    """The folder lacks some kinds of file altogether; `kinds` are their names in WHAT."""
+
+    def __init__(self, message: str, kinds: list[str]):
+        super().__init__(message)
+        self.kinds = kinds
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,10 @@ def find_model_files(
         "clip_vision": _files(folder / "clip_vision", ".safetensors"),
         "face_pack": find_packs([str(folder / "insightface")]),
     }
-    missing = [WHAT[kind] for kind, files in found.items() if not files]
+    missing = [kind for kind, files in found.items() if not files]
     if missing:
-        raise MissingFiles(f"{folder} lacks {'; '.join(missing)}. It is laid out like ComfyUI's models folder.")
+        lacks = "; ".join(WHAT[kind] for kind in missing)
+        raise MissingFiles(f"{folder} lacks {lacks}. It is laid out like ComfyUI's models folder.", missing)
     adapter = _adapter(found["faceid"], faceid)
     return ModelFiles(
         _pick("checkpoint", found["checkpoint"], checkpoint),

@@ -70,7 +70,7 @@ def contact_sheet(cells: list[tuple[str, Tensor]], cell: int = 256, columns: int
     label, gap = cell // 9, cell // 32
     rows = -(-len(cells) // columns)
     sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (cell + label + gap) + gap), (28, 28, 32))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=cell // 15)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=cell // 17)
     for number, (text, picture) in enumerate(cells):
         x = gap + number % columns * (cell + gap)
         y = gap + number // columns * (cell + label + gap)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contract import OF_THE_ANSWER, FaceGenRequest
 from ..models.face.embeds import FaceEmbeds
-from ..models.face.likeness import likenesses
+from ..models.face.likeness import Likeness, likenesses
 from .engine import Engine
 from .photos import contact_sheet, save_png
 
@@ -38,7 +38,8 @@ def generate_portraits(
 ) -> Portraits:
     """Generate the pictures and write them as NAME_SEED_NUMBER.png; name and label are the style's unless given.
 
-    Each holds its parameters, with the likeness in percent: None where no face is found, or where the picture is redacted.
+    Each holds its parameters, with the likeness in percent and the recogniser that gave it: None where there is none, or
+    where the picture is redacted.
     """
     began = time.perf_counter()
     result = engine.generate(request, face_embeds, progress=label or request.style)
@@ -52,14 +53,22 @@ def generate_portraits(
     portraits = Portraits([], [])
     scores = likenesses(result.images, engine.face_analysis, face_embeds)
     for number, (picture, flagged, score) in enumerate(zip(result.images, result.flagged, scores, strict=True)):
-        percent = None if flagged or score.cosine is None else round(score.percent)
+        percent = None if flagged or score.percent is None else round(score.percent)
         path = out / f"{name or request.style}_{result.request.seed}_{number}.png"
-        save_png(picture, path, {**parameters, "sample": number, "flagged": flagged, "likeness_percent": percent})
+        shown = {"likeness_percent": percent, "likeness_recogniser": score.recogniser}
+        save_png(picture, path, {**parameters, "sample": number, "flagged": flagged, **shown})
         wrote(path)
-        state = "redacted" if flagged else "no face found" if percent is None else f"{percent} % alike"
+        state = "redacted" if flagged else _state(score)
         portraits.files.append(path)
         portraits.cells.append((f"{label or request.style}: {state}", picture))
     return portraits
+
+
+def _state(score: Likeness) -> str:
+    """Under a picture on the contact sheet."""
+    if score.percent is None:
+        return "no face found" if score.why == "no face" else "no likeness"
+    return f"{score.percent:.0f} % by {score.by.removeprefix('the ')}"
 
 
 def write_sheet(

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ...errors import FaceGenError, NoFaceError, SeveralPeopleError, WrongClipVisionError, WrongRecogniserError
 from .embeds import FaceEmbeds
-from .likeness import SAME_PERSON
 
 METHODS = ("average", "concat", "subtract")
 
@@ -82,10 +81,10 @@ def _states_in_words(face_embeds: FaceEmbeds) -> str:
     return f"{count} states of width {width}"
 
 
-def outliers(identities: Tensor) -> dict[int, float]:
+def outliers(identities: Tensor, same_person: float) -> dict[int, float]:
     """Which of the normalised identities [n, 512] are of somebody else: index -> mean cosine to those that remain.
 
-    The one least like the others goes first, while it lies below likeness.SAME_PERSON; then the rest is judged again. Of
+    The one least like the others goes first, while it lies below same_person; then the rest is judged again. Of
     two that differ it can't be said which is the wrong one, so both are given.
     """
     cosines = identities @ identities.T
@@ -94,7 +93,7 @@ def outliers(identities: Tensor) -> dict[int, float]:
     while len(remaining) > 1:
         mean = {i: (sum(cosines[i, j].item() for j in remaining if j != i)) / (len(remaining) - 1) for i in remaining}
         worst = min(mean, key=mean.__getitem__)
-        if mean[worst] >= SAME_PERSON:
+        if mean[worst] >= same_person:
             break
         if len(remaining) == 2:
             return wrong | mean

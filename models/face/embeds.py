@@ -1,6 +1,8 @@
 """Faces as numbers: what identifies a person, apart from any picture or model that made it."""
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,14 @@ WIDTH = 512
 NOBODY = {"nobody": True}  # in faces: a latent that has no face of its own
 FORMAT, VERSION = "facegen.face_embeds", "1"
 TENSORS = ("identity", "clip_hidden", "clip_hidden_zero")
+# What a face's entry may say, and what it then is; other entries are kept as they are.
+KNOWN: dict[str, Callable[[Any], bool]] = {
+    "recogniser": lambda value: isinstance(value, str),
+    "model_pack": lambda value: isinstance(value, str),
+    "confidence": lambda value: _are_numbers([value], 1),
+    "bbox": lambda value: _are_numbers(value, 4),
+    "kps": lambda value: isinstance(value, list) and len(value) == 5 and all(_are_numbers(point, 2) for point in value),
+}
 PER_IMAGE = "per_image"  # on each face in the file, when the n-th face belongs to the n-th latent
 
 
@@ -166,6 +176,13 @@ def _load(path: Path) -> FaceEmbeds:
         raise UnreadableFileError(f"{path}: {error}") from error
 
 
+def _are_numbers(value: object, count: int) -> bool:
+    """Whether it is a list of so many finite numbers."""
+    if not isinstance(value, list) or len(value) != count:
+        return False
+    return all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in value)
+
+
 def _check_format(path: Path, metadata: dict[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise FaceGenError(f"{path} holds no face embeddings of this pack (format {metadata.get('format')!r}, not {FORMAT!r}).")
@@ -182,5 +199,14 @@ def _check_content(path: Path, tensors: dict[str, torch.Tensor], faces: object) 
     if wrong or any(not t.is_floating_point() for t in tensors.values()):
         kinds = ", ".join(f"{name} {t.dtype} {list(t.shape)}" for name, t in tensors.items())
         raise UnreadableFileError(f"{path} holds tensors of the wrong kind ({kinds}).")
+    hidden, zero = tensors.get("clip_hidden"), tensors.get("clip_hidden_zero")
+    if hidden is not None and zero is not None and zero.shape != (1, *hidden.shape[1:]):
+        raise UnreadableFileError(
+            f"{path}: clip_hidden_zero {list(zero.shape)} must be [1, {hidden.shape[1]}, {hidden.shape[2]}], as clip_hidden is."
+        )
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):
         raise UnreadableFileError(f"{path}: `faces` in its metadata is not a list of faces.")
+    for face in faces:
+        for name, is_right in KNOWN.items():
+            if name in face and not is_right(face[name]):
+                raise UnreadableFileError(f"{path}: `{name}` of a face in its metadata can't be {json.dumps(face[name])[:80]}.")

@@ -15,9 +15,9 @@ from .analysis import Face, FaceAnalysis, Found, aligned_crop, from_left, select
 from .annotate import annotate, as_batch
 from .combine import outliers
 from .embeds import NOBODY, FaceEmbeds
-from .likeness import SAME_PERSON
 from .mask import face_mask
 from .quality import portrait_quality
+from .recognisers import recogniser
 from .tries import TURNS
 
 log = logging.getLogger(__name__)
@@ -140,12 +140,14 @@ def _report(
             warnings.append(f"{photo.name} skipped{kept}. {face_analysis.no_face_message(*photo.bgr.shape[:2])}")
         else:
             warnings += _warnings(photo, entry)
-    same = combine != "one per image" and select != "all"
-    strangers = outliers(face_embeds.normed_identity) if same else {}
+    judge = recogniser(face_analysis.recogniser)
+    known = all(judge.judges(face.bbox, face.kps, face.confidence) for photo in photos for face in photo.chosen)
+    same = combine != "one per image" and select != "all" and known
+    strangers = outliers(face_embeds.normed_identity, judge.same_person) if same else {}
     for row, cosine in strangers.items():
         warnings.append(
             f"{photos[owners[row]].name} seems to show somebody else: its cosine to the other faces is {cosine:.2f}, and "
-            f"{SAME_PERSON} or more is one person."
+            f"{judge.same_person} or more is one person."
         )
     away = [{"picture": owners[row], "cosine": round(cosine, 4)} for row, cosine in strangers.items()]
     return {"model_pack": face_analysis.pack.name, "pictures": pictures, "outliers": away, "warnings": warnings}

@@ -15,10 +15,13 @@ from ...errors import UnreadableFileError
 
 Read = Callable[[str], Tensor]
 LONGEST_NAME = 1000  # characters of a tensor's flat name
+Shape = Callable[[str], tuple[int, ...]]
+Opened = tuple[list[str], Read, Shape]  # names, and what gives a tensor and its shape
 
 
 class AdapterFile(Mapping[str, Tensor]):
-    """The tensors of an adapter file by flat name ("image_proj.proj.0.weight"); a tensor is read when it is looked up.
+    """The tensors of an adapter file by flat name ("image_proj.proj.0.weight"); a tensor is read when it is looked up, and
+    `shape(name)` gives its shape without that.
 
     Takes .safetensors, and PyTorch's .bin, .pt and .pth. The latter are pickles and are opened with `weights_only`, so
     nothing in them is executed. `metadata` holds what a .safetensors file says of itself. Raises UnreadableFileError for
@@ -33,18 +36,18 @@ class AdapterFile(Mapping[str, Tensor]):
         if self.path.stat().st_size == 0:
             raise UnreadableFileError(f"{self.path} is empty (0 bytes); a whole copy is needed.")
         open_file = self._open_safetensors if self.path.suffix.lower() == ".safetensors" else self._open_pickle
-        names, self._read = open_file()
+        names, self._read, self.shape = open_file()
         self._names = dict.fromkeys(names)
 
-    def _open_safetensors(self) -> tuple[list[str], Read]:
+    def _open_safetensors(self) -> Opened:
         try:
             handle: Any = safe_open(self.path, framework="pt", device="cpu")
         except (SafetensorError, OSError) as error:
             raise self._unreadable(error) from error
         self.metadata = handle.metadata() or {}
-        return list(handle.keys()), handle.get_tensor
+        return list(handle.keys()), handle.get_tensor, lambda name: tuple(handle.get_slice(name).get_shape())
 
-    def _open_pickle(self) -> tuple[list[str], Read]:
+    def _open_pickle(self) -> Opened:
         try:
             # Only the zip form can be memory-mapped; files from before PyTorch 1.6 are read whole.
             state = torch.load(self.path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(self.path))
@@ -56,7 +59,7 @@ class AdapterFile(Mapping[str, Tensor]):
             ) from error
         except Exception as error:  # a damaged pickle can fail in any way
             raise self._unreadable(error) from error
-        return list(tensors), tensors.__getitem__
+        return list(tensors), tensors.__getitem__, lambda name: tuple(tensors[name].shape)
 
     def _unreadable(self, error: Exception) -> UnreadableFileError:
         return UnreadableFileError(

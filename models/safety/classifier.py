@@ -1,5 +1,6 @@
 """Image classifiers in transformers' format: the probability of their unsafe labels, not of whichever label is likeliest."""
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ...errors import BrokenCheckerError, FaceGenError, UnsafeLabelsError
+from ...errors import BrokenCheckerError, FaceGenError, MissingLibraryError, UnsafeLabelsError
 from .. import safetensors_header
 from ..pictures import batches, require_rgb
 from .checking import Place, SafetyResult, on_scale, stay
@@ -65,7 +66,7 @@ class ClassifierChecker:
     place          see checking.Place.
 
     Raises BrokenCheckerError when the folder can't be used, UnsafeLabelsError when it isn't clear which labels are unsafe,
-    FaceGenError on another preset or without transformers.
+    MissingLibraryError without transformers or what else it needs, FaceGenError on another preset.
     """
 
     def __init__(
@@ -167,16 +168,37 @@ def unsafe_among(labels: list[str], chosen: Iterable[str], folder: Path) -> list
     return unsafe
 
 
+def _try(processor: Any) -> None:
+    """Raises, now and not at the first picture, where its settings don't work; ValueError where they hide the picture."""
+    pixels = processor(images=[Image.new("RGB", (64, 64), colour) for colour in ("black", "white")], return_tensors="pt")
+    black, white = pixels["pixel_values"]
+    if torch.equal(black, white) or not (black.isfinite().all() and white.isfinite().all()):
+        raise ValueError("preprocessor_config.json makes the same of black and of white, or no numbers")
+
+
+def _is_timm(folder: Path) -> bool:
+    """Whether the folder holds a model of the library timm, by its config.json."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and (config.get("model_type") == "timm_wrapper" or "pretrained_cfg" in config)
+
+
 def _load(folder: Path) -> tuple[Any, Any]:
-    """(image processor, model) with transformers' own classes. Raises FaceGenError when it can't be done completely."""
+    """(image processor, model) with transformers' own classes. Raises BrokenCheckerError when it can't be done completely,
+    MissingLibraryError without transformers or, for a model of timm, without that."""
     try:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
-        raise FaceGenError(f"Image classifiers need transformers, but importing it fails: {error}.") from error
+        raise MissingLibraryError(f"Image classifiers need transformers, but importing it fails: {error}.") from error
+    if _is_timm(folder) and importlib.util.find_spec("timm") is None:  # transformers would speak of anything but timm
+        raise MissingLibraryError(f"The image classifier in {folder} needs the Python library timm, which isn't installed.")
     _require_modest(folder)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         processor = AutoImageProcessor.from_pretrained(folder, **local)
+        _try(processor)
         model, info = AutoModelForImageClassification.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, **local
         )

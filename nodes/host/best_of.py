@@ -1,6 +1,7 @@
 """Best of N: generate more pictures than are wanted and keep those that look like the person."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -45,7 +46,7 @@ def best_of(
         comfy.model_management.throw_exception_if_processing_interrupted()
         rounds.append(generate((seed + number) % SEEDS))
         scores += likenesses(rounds[-1][0], face_analysis, face_embeds, cancellable)
-    scores = [Likeness(number, score.cosine) for number, score in enumerate(scores)]
+    scores = [replace(score, picture=number) for number, score in enumerate(scores)]
     kept = _keep(scores, size, face_embeds.per_image)
     chosen = [score.picture for score in kept]
     every, samples = torch.cat([r[0] for r in rounds]), torch.cat([r[1]["samples"] for r in rounds])

@@ -1,9 +1,11 @@
-"""What the commands share: how they speak, the libraries they import late, and where ComfyUI's models may be."""
+"""What the commands share: how they speak, how a command is written down, and the libraries they import late."""
 
 import contextlib
 import gc
+import os
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...errors import FaceGenError
@@ -37,6 +39,12 @@ def libraries() -> Iterator[None]:
             gc.enable()
 
 
-def comfyui_models() -> Path | None:
-    """ComfyUI's models folder, there or not, when the pack is in its custom_nodes; None elsewhere."""
-    return PACK.parent.parent / "models" if PACK.parent.name == "custom_nodes" else None
+def fetch_command(names: Iterable[str], models: Path) -> str:
+    """The command that downloads these published files into the models folder."""
+    return command("models", "download", *names, "--models", str(models.absolute()))
+
+
+def command(*words: str) -> str:
+    """A command of this pack, as it can be pasted into the shell: with this Python, and from any folder."""
+    line = [sys.executable, str(PACK), *words]
+    return " ".join(f'"{word}"' if " " in word else word for word in line) if os.name == "nt" else shlex.join(line)

@@ -2,6 +2,7 @@
 needs none of the libraries that it looks for."""
 
 import argparse
+import functools
 import importlib
 import importlib.metadata
 import platform
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models import onnx_providers
-from .common import PACK
+from .common import PACK, fetch_command
 from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
 
 OLDEST_PYTHON = (3, 10)
@@ -31,6 +32,7 @@ LIBRARIES = {
             "onnxruntime-silicon",
             "onnxruntime-openvino",
             "onnxruntime-rocm",
+            "onnxruntime-migraphx",
         ),
         (),
     ),
@@ -40,13 +42,14 @@ LIBRARIES = {
         (),
     ),
 }
+NOT_LOOKED = "\nNothing is broken, but model files were not looked at: no ComfyUI with this pack was found."
 INSTALL = f'"{sys.executable}" -m pip install -r "{PACK / "requirements.txt"}"'
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `doctor` to the commands; it sets `run`."""
     parser = commands.add_parser("doctor", help="check versions, model files and settings; say what to do about each problem")
-    parser.add_argument("--models", type=Path, help="ComfyUI's models folder. Default: the one the pack is installed beside.")
+    parser.add_argument("--models", type=Path, help="ComfyUI's models folder. Default: that of the ComfyUI with this pack.")
     parser.set_defaults(run=run)
 
 
@@ -56,9 +59,14 @@ def run(options: argparse.Namespace) -> None:
     rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
     print(table(rows))
     broken = sum(row.state == BROKEN for row in rows)
-    print(f"\n{broken} to fix." if broken else "\nNothing is broken.")
-    if broken:
-        raise SystemExit(1)
+    if not broken:
+        print("\nNothing is broken." if folders.models else NOT_LOOKED)
+        return
+    print(f"\n{broken} to fix.")
+    missing = [row.fetch for row in rows if row.fetch]
+    if folders.models and len(missing) > 1:
+        print(f"All missing model files at once: {fetch_command(missing, folders.models)}")
+    raise SystemExit(1)
 
 
 def table(rows: list[Row]) -> str:
@@ -116,7 +124,7 @@ def numbers(text: str) -> tuple[int, ...]:
 def library(name: str, distributions: tuple[str, ...], oldest: tuple[int, ...]) -> tuple[Row, Any]:
     """(row, module or None): its version, whether it can be imported, and whether several builds share its folder."""
     found = {}
-    for distribution in distributions:
+    for distribution in dict.fromkeys((*distributions, *brought_by().get(name, ()))):
         try:
             found[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -137,6 +145,13 @@ def library(name: str, distributions: tuple[str, ...], oldest: tuple[int, ...]) 
     return Row(OK, name, shown), module
 
 
+@functools.cache
+def brought_by() -> dict[str, list[str]]:
+    """Module -> installed distributions that say that they hold it: a build for other hardware has a name of its own."""
+    every = importlib.metadata.packages_distributions()
+    return {name: [re.sub(r"[-_.]+", "-", one).lower() for one in found if one] for name, found in every.items()}
+
+
 def several(name: str, found: dict[str, str]) -> str:
     """What to do about builds that overwrite each other's files; nothing for builds of OpenCV in one version."""
     if len(found) < 2 or (name == "cv2" and len(set(found.values())) == 1):
@@ -155,8 +170,9 @@ def providers(onnxruntime: Any, torch: Any) -> Row:
         return Row(NOTE, "ONNX providers", "unknown without onnxruntime")
     names = {full: label for label, (full, _) in onnx_providers.PROVIDERS.items()}
     offered = [names.get(full, full) for full in onnxruntime.get_available_providers()]
-    cuda = torch is not None and torch.cuda.is_available()
-    if cuda and "CUDA" not in offered:
-        cure = "Faces are found on the CPU, which works. For the GPU, put onnxruntime-gpu in onnxruntime's place."
+    amd = torch is not None and getattr(torch.version, "hip", None) is not None
+    wanted, build = ({"ROCm", "MIGraphX"}, "onnxruntime-migraphx") if amd else ({"CUDA"}, "onnxruntime-gpu")
+    if torch is not None and torch.cuda.is_available() and wanted.isdisjoint(offered):
+        cure = f"Faces are found on the CPU, which works. For the GPU, put {build} in onnxruntime's place."
         return Row(NOTE, "ONNX providers", ", ".join(offered), cure)
     return Row(OK, "ONNX providers", ", ".join(offered))

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from ...errors import FaceGenError
 from ...models.face.packs.catalogue import CATALOGUE
 from ...models.face.packs.find import find_packs
+from ...models.published import FACEID_SDXL, STARTER
 from ...models.safetensors_header import clip_width, shapes
-from .common import comfyui_models
+from .comfyui import comfyui_models
+from .common import fetch_command
 
 OK, NOTE, BROKEN = "ok", "note", "BROKEN"
 KINDS = ("checkpoints", "ipadapter", "clip_vision", "insightface", "safety_checker")
@@ -19,12 +21,13 @@ FIT_FOR_FACEID = [name for name in ("buffalo_l", "buffalo_m", "raccoon_l") if na
 
 
 class Row(NamedTuple):
-    """One line of the table; `cure` says what to do."""
+    """One line of the table; `cure` says what to do, `fetch` is the published file that is missing."""
 
     state: str
     what: str
     found: str
     cure: str = ""
+    fetch: str = ""
 
 
 @dataclass
@@ -38,7 +41,8 @@ class ModelFolders:
 
     @classmethod
     def find(cls, given: Path | None) -> "ModelFolders":
-        """`given`, or the folder beside the custom_nodes that the pack is in; and what extra_model_paths.yaml adds."""
+        """`given`, or that of the ComfyUI that has this pack; and what extra_model_paths.yaml adds. Raises FaceGenError when
+        several have it."""
         models = comfyui_models() if given is None else given
         if models is None:
             return cls(None, None)
@@ -71,6 +75,12 @@ class ModelFolders:
                 found += [Path(root, name) for name in sorted(names) if name.lower().endswith(endings)]
         return found
 
+    def missing(self, what: str, found: str, kind: str, also: str = "") -> Row:
+        """The row about a kind of file that isn't there: the command that fetches one, and what else would do."""
+        name = STARTER[kind]
+        command = fetch_command([name], self.models or self.folders["checkpoints"][0].parent)
+        return Row(BROKEN, what, found, f"Run: {command}{also and f' ({also})'}", name)
+
     def place(self, kind: str) -> str:
         return str(self.folders[kind][0])
 
@@ -80,7 +90,7 @@ def file_rows(folders: ModelFolders) -> Iterator[Row]:
         yield Row(
             NOTE,
             "model files",
-            "not looked for: the pack isn't in ComfyUI's custom_nodes",
+            "not looked for: no ComfyUI with this pack was found",
             "Say with --models DIR where ComfyUI's models folder is.",
         )
         return
@@ -102,7 +112,8 @@ def file_rows(folders: ModelFolders) -> Iterator[Row]:
 def checkpoints(folders: ModelFolders) -> Row:
     files = folders.files("checkpoints", ".safetensors", ".ckpt", "model_index.json")
     if not files:
-        return Row(BROKEN, "checkpoint", "none", f"Put an SD1.5 or SDXL checkpoint into {folders.place('checkpoints')}.")
+        also = f"or put any SD1.5 or SDXL checkpoint into {folders.place('checkpoints')}"
+        return folders.missing("checkpoint", "none", "checkpoint", also)
     for file in files:
         if file.suffix == ".safetensors" and (why := damage(file)):
             return Row(BROKEN, "checkpoint", f"{file.name}: {why}", "Download it again, or remove it.")
@@ -142,13 +153,7 @@ def faceid(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
         if seen:
             return
     if not files or widths == []:
-        yield Row(
-            BROKEN,
-            "FaceID",
-            "no FaceID file" if files else "none",
-            f"Put ip-adapter-faceid-plusv2_sd15.bin from huggingface.co/h94/IP-Adapter-FaceID into "
-            f"{folders.place('ipadapter')}.",
-        )
+        yield folders.missing("FaceID", "no FaceID file" if files else "none", "faceid", f"for SDXL: {FACEID_SDXL}")
 
 
 def clip_vision(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
@@ -158,13 +163,11 @@ def clip_vision(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row
         yield Row(OK if width else NOTE, "CLIP vision", f"{file.name}: {f'width {width}' if width else 'no CLIP vision model'}")
     needed = {width for width in widths if width} or (set() if widths else {VIT_H})
     for width in sorted(needed - set(found.values())):
-        yield Row(
-            BROKEN,
-            "CLIP vision",
-            f"none of width {width}, which FaceID-Plus reads",
-            "Put model.safetensors from huggingface.co/h94/IP-Adapter/tree/main/models/image_encoder, as "
-            f"CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors, into {folders.place('clip_vision')}.",
-        )
+        says = f"none of width {width}, which FaceID-Plus reads"
+        if width == VIT_H:
+            yield folders.missing("CLIP vision", says, "clip_vision")
+        else:
+            yield Row(BROKEN, "CLIP vision", says, f"Put one of that width into {folders.place('clip_vision')}.")
 
 
 def face_packs(folders: ModelFolders) -> Row:
@@ -172,12 +175,7 @@ def face_packs(folders: ModelFolders) -> Row:
     found = find_packs(roots)
     names = ", ".join(sorted(found))
     if not found:
-        return Row(
-            BROKEN,
-            "face model pack",
-            "none",
-            f'Run: python <pack folder> models download buffalo_l --models "{folders.models}"',
-        )
+        return folders.missing("face model pack", "none", "face_pack")
     if not set(found) & set(FIT_FOR_FACEID):
         return Row(NOTE, "face model pack", names, f"For FaceID get one of {', '.join(FIT_FOR_FACEID)} (models download).")
     return Row(OK, "face model pack", names)

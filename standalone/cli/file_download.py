@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ...errors import FaceGenError
-from ...models.face.packs.catalogue import Download, megabytes
+from ...models.published import Download, megabytes
 
 CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
@@ -28,7 +28,7 @@ def download(wanted: Download, folder: Path, progress: Progress) -> Path:
     Raises FaceGenError when it can't be had, or isn't what was published; a wrong file is deleted.
     """
     target, part = folder / wanted.name, folder / f"{wanted.name}.part"
-    if target.is_file() and _is_right(target, wanted):
+    if target.is_file() and is_right(target, wanted):
         return target
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -38,15 +38,15 @@ def download(wanted: Download, folder: Path, progress: Progress) -> Path:
             if number == TRIES - 1:
                 have = megabytes(part.stat().st_size) if part.exists() else "nothing"
                 raise FaceGenError(
-                    f"{wanted.url}: the connection ended early ({have} arrived). Run the command again: it goes on."
+                    f"{wanted.address}: the connection ended early ({have} arrived). Run the command again: it goes on."
                 )
     except urllib.error.HTTPError as error:
-        raise FaceGenError(f"{wanted.url} can't be downloaded: the server answers {error.code} {error.reason}.") from error
+        raise FaceGenError(f"{wanted.address} can't be downloaded: the server answers {error.code} {error.reason}.") from error
     except (OSError, http.client.HTTPException) as error:
-        raise FaceGenError(f"{wanted.url} can't be downloaded: {error}. {GO_ON}") from error
-    if not _is_right(part, wanted):
+        raise FaceGenError(f"{wanted.address} can't be downloaded: {error}. {GO_ON}") from error
+    if not is_right(part, wanted):
         part.unlink()
-        raise FaceGenError(f"{wanted.url} is not the file that was published (its SHA-256 or size differs). It was deleted.")
+        raise FaceGenError(f"{wanted.address} is not the file that was published (other size or SHA-256). It was deleted.")
     part.replace(target)
     return target
 
@@ -56,7 +56,7 @@ def _fetch(wanted: Download, part: Path, progress: Progress) -> bool:
     have = part.stat().st_size if part.exists() else 0
     if wanted.size is not None and have >= wanted.size:
         return True
-    request = urllib.request.Request(wanted.url, headers={"User-Agent": "ComfyUI-FaceGen"})
+    request = urllib.request.Request(wanted.address, headers={"User-Agent": "ComfyUI-FaceGen"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
@@ -88,7 +88,8 @@ def _require_space(folder: Path, needed: int) -> None:
         raise FaceGenError(f"{folder} has {megabytes(free)} free; {megabytes(needed + SPARE)} are needed. Make room.")
 
 
-def _is_right(path: Path, wanted: Download) -> bool:
+def is_right(path: Path, wanted: Download) -> bool:
+    """Whether the file has the published size and SHA-256, as far as they are known."""
     if wanted.size is not None and path.stat().st_size != wanted.size:
         return False
     return wanted.sha256 is None or sha256(path) == wanted.sha256

@@ -22,9 +22,11 @@ from ...errors import (
     WrongClipVisionError,
     advise,
 )
+from ...models.published import STARTER
 from ...models.style import style_files
 from ...models.tiny_files import require_tiny_files
-from .common import comfyui_models, libraries, say
+from .comfyui import comfyui_models
+from .common import fetch_command, libraries, say
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -88,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         default=None,
         help="Folder with the model files, laid out like ComfyUI's models folder, "
-        "or 'tiny'. Default: ComfyUI's own, if the pack is in its custom_nodes; else tiny.",
+        "or 'tiny'. Default: that of the ComfyUI that has this pack in its custom_nodes; else tiny.",
     )
     for name, text in MODEL_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
@@ -176,26 +178,35 @@ def load_engine(model_files: "ModelFiles", checks: bool) -> "Engine":
 
 def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]:
     """The model files, and whether they are the tiny model's."""
-    with libraries():
-        from ..model_files import find_model_files
-
     names = {kind: getattr(options, kind) for kind in MODEL_OPTIONS}
     if options.models is None and (found := default_models(names)):
         return found, False
     if options.models in (None, TINY):
         say(TINY_NOTICE)
-        return find_model_files(require_tiny_files(), **names), True
+        return find_files(require_tiny_files(), names), True
     say(f"models from {options.models}")
-    return find_model_files(Path(options.models), **names), False
+    return find_files(Path(options.models), names), False
+
+
+def find_files(folder: Path, names: dict[str, str | None]) -> "ModelFiles":
+    """find_model_files, whose error about missing files ends with the command that fetches them."""
+    with libraries():
+        from ..model_files import MissingFiles, find_model_files
+    try:
+        return find_model_files(folder, **names)
+    except MissingFiles as error:
+        with advise("", {MissingFiles: f"Get them with: {fetch_command([STARTER[kind] for kind in error.kinds], folder)}"}):
+            raise
 
 
 def default_models(names: dict[str, str | None]) -> "ModelFiles | None":
-    """From ComfyUI's models folder, when the pack is in its custom_nodes; None when no models are to be had there.
+    """From the models folder of the ComfyUI that has this pack; None when no models are to be had there.
 
-    Raises FaceGenError when the user named a model, or when the folder holds all kinds but leaves a choice.
+    Raises FaceGenError when the user named a model, when the folder holds all kinds but leaves a choice, or when several
+    ComfyUIs have this pack.
     """
-    from ..model_files import MissingFiles, find_model_files
-
+    with libraries():
+        from ..model_files import MissingFiles
     typed = [f"--{kind.replace('_', '-')}" for kind, name in names.items() if name]
     folder = comfyui_models()
     if folder is None or not folder.is_dir():
@@ -203,7 +214,7 @@ def default_models(names: dict[str, str | None]) -> "ModelFiles | None":
             raise FaceGenError(f"{', '.join(typed)}: say with --models DIR which folder to look in.")
         return None
     try:
-        found = find_model_files(folder, **names)
+        found = find_files(folder, names)
     except MissingFiles as error:
         if typed:
             raise

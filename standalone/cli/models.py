@@ -1,24 +1,26 @@
-"""`models`: download and list face model packs, convert a FaceID adapter."""
+"""`models`: download and list the published model files, convert a FaceID adapter."""
 
 import argparse
 import shutil
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from ...errors import FaceGenError
-from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack, megabytes
+from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack
 from ...models.face.packs.find import find_packs, open_pack
-from .common import comfyui_models, libraries, say
-from .file_download import Bar, download
+from ...models.published import PUBLISHED, STARTER, PublishedFile, find_published, megabytes
+from .comfyui import comfyui_models
+from .common import libraries, say
+from .file_download import Bar, download, is_right
 
 WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unpacked
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `models` to the commands; each of its own commands sets `run`."""
-    text = "model files: download and list face model packs, convert a FaceID adapter"
+    text = "model files: download and list the published ones, convert a FaceID adapter"
     actions = commands.add_parser("models", help=text).add_subparsers(dest="models_command", required=True)
     add_download_and_list(actions)
     add_convert(actions)
@@ -28,13 +30,19 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
     folder: dict[str, Any] = {
         "type": Path,
         "default": None,
-        "help": "ComfyUI's models folder. Default: the one the pack is installed beside.",
+        "help": "ComfyUI's models folder. Default: that of the ComfyUI that has this pack in its custom_nodes.",
     }
-    get = commands.add_parser("download", help="fetch a face model pack, check it and unpack it")
-    get.add_argument("name", metavar="NAME", help=f"One of: {', '.join(CATALOGUE)}.")
+    get = commands.add_parser("download", help="fetch model files into their folders, and check them")
+    get.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help=f"FaceID adapter, CLIP vision, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
+        f"For a first portrait: {' '.join(STARTER.values())}.",
+    )
     get.add_argument("--models", **folder)
-    get.set_defaults(run=lambda options: run_download(options.name, models_folder(options.models)))
-    show = commands.add_parser("list", help="which face model packs there are, and which are installed")
+    get.set_defaults(run=run_download)
+    show = commands.add_parser("list", help="which model files can be downloaded, and which are there")
     show.add_argument("--models", **folder)
     show.set_defaults(run=run_list)
 
@@ -61,19 +69,21 @@ def run_convert(options: argparse.Namespace) -> None:
 
 def models_folder(given: Path | None) -> Path:
     """Raises FaceGenError when there is none to be guessed."""
-    if given is not None:
-        return given
-    folder = comfyui_models()
-    if folder is not None and folder.is_dir():
-        return folder
-    raise FaceGenError("Say with --models DIR where ComfyUI's models folder is: this pack isn't in its custom_nodes.")
+    folder = comfyui_models() if given is None else given
+    if folder is None:
+        raise FaceGenError("Say with --models DIR where ComfyUI's models folder is: no ComfyUI with this pack was found.")
+    if given is None and not folder.is_dir():
+        raise FaceGenError(f"Say with --models DIR where ComfyUI's models folder is: there is none at {folder}.")
+    return folder
 
 
 def run_list(options: argparse.Namespace) -> None:
-    try:
-        installed = find_packs([str(models_folder(options.models) / "insightface")])
-    except FaceGenError:
-        installed = {}
+    folder = comfyui_models() if options.models is None else options.models
+    installed = find_packs([str(folder / "insightface")]) if folder else {}
+    for file in PUBLISHED.values():
+        state = "there, " if folder and (folder / file.folder / file.file).is_file() else ""
+        size = "size not published" if file.download.size is None else megabytes(file.download.size)
+        print(f"{file.name}: {state}{size}, {file.licence}; {file.note}")
     for pack in CATALOGUE.values():
         sizes = [d.size for d in pack.downloads if d.size]
         size = megabytes(sum(sizes)) if len(sizes) == len(pack.downloads) else "size not published"
@@ -83,27 +93,55 @@ def run_list(options: argparse.Namespace) -> None:
         print(f"{name}: installed, {installed[name]}")
 
 
-def run_download(name: str, models: Path) -> Path:
-    """Fetch the pack into models/insightface/models/<name>; gives that folder. Raises FaceGenError."""
-    pack = CATALOGUE.get(name)
-    if pack is None:
-        raise FaceGenError(f"There is no face model pack {name!r} to download. There are: {', '.join(CATALOGUE)}.")
+def run_download(options: argparse.Namespace) -> None:
+    """Fetch what is named, one after the other; what is there already is left as it is. Raises FaceGenError, for a name that
+    isn't known before anything is fetched."""
+    wanted = [CATALOGUE.get(name) or find_published(name) or _unknown(name) for name in options.names]
+    folder = models_folder(options.models)
+    for one in wanted:
+        if isinstance(one, CataloguedPack):
+            fetch_pack(one, folder)
+        else:
+            fetch_file(one, folder)
+
+
+def _unknown(name: str) -> NoReturn:
+    raise FaceGenError(
+        f"There is no model {name!r} to download. There are the files {', '.join(PUBLISHED)}, and the face model packs "
+        f"{', '.join(CATALOGUE)}."
+    )
+
+
+def fetch_file(file: PublishedFile, models: Path) -> Path:
+    """Fetch a published file into its folder; gives its path. Raises FaceGenError, and never writes over another file."""
+    target = models / file.folder / file.file
+    if not target.is_file():
+        print(f"{file.name}: {file.note}. Licence: {file.licence}.")
+        download(file.download, target.parent, Bar(file.file))
+    elif not is_right(target, file.download):
+        raise FaceGenError(f"{target} exists, but isn't the published file. Delete or rename it, and run the command again.")
+    print(f"{file.name} is in {target}.")
+    return target
+
+
+def fetch_pack(pack: CataloguedPack, models: Path) -> Path:
+    """Fetch a face model pack into models/insightface/models/<name>; gives that folder. Raises FaceGenError."""
     root = models / "insightface" / "models"
-    target = root / name
-    if name in find_packs([str(models / "insightface")]):
-        print(f"{name} is installed in {target}.")
+    target = root / pack.name
+    if pack.name in find_packs([str(models / "insightface")]):
+        print(f"{pack.name} is installed in {target}.")
         return target
     if target.exists() and any(target.iterdir()):
         raise FaceGenError(f"{target} exists, but holds no usable pack. Delete or rename it, and run the command again.")
-    print(f"{name}: licence {pack.licence}.")
-    waiting = root / f".{name}.download"  # kept after a stop, so that the next run goes on
+    print(f"{pack.name}: {pack.note}. Licence: {pack.licence}.")
+    waiting = root / f".{pack.name}.download"  # kept after a stop, so that the next run goes on
     try:
         files = [download(wanted, waiting, Bar(wanted.name)) for wanted in pack.downloads]
         _install(pack, files, root, target)
     finally:
         if waiting.is_dir() and not any(waiting.iterdir()):
             waiting.rmdir()
-    print(f"{name} is installed in {target}.")
+    print(f"{pack.name} is installed in {target}.")
     return target
 
 

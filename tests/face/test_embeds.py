@@ -139,11 +139,11 @@ def test_a_row_for_nobody_is_zero_and_not_nan():
 
 def test_outliers():
     same, stranger, other = (person(seed, rows=3).normed_identity for seed in (1, 2, 3))
-    assert outliers(same) == {} and outliers(same[:1]) == {}
-    found = outliers(torch.cat([same[:2], stranger[:1], same[2:]]))
+    assert outliers(same, 0.4) == {} and outliers(same[:1], 0.4) == {}
+    found = outliers(torch.cat([same[:2], stranger[:1], same[2:]]), 0.4)
     assert list(found) == [2] and abs(found[2]) < 0.2
-    assert set(outliers(torch.cat([same, stranger[:1], other[:1]]))) == {3, 4}
-    assert set(outliers(torch.cat([same[:1], stranger[:1]]))) == {0, 1}  # which of the two can't be told
+    assert set(outliers(torch.cat([same, stranger[:1], other[:1]]), 0.4)) == {3, 4}
+    assert set(outliers(torch.cat([same[:1], stranger[:1]]), 0.4)) == {0, 1}  # which of the two can't be told
 
 
 def equal(a, b):
@@ -195,6 +195,22 @@ GOOD = {"format": "facegen.face_embeds", "version": "1", "faces": "[]"}
         ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "{"}, "can't be read"),
         ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "[1]"}, "not a list of faces"),
         ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": "[" * 100000}, "can't be read"),
+        (
+            {"identity": torch.ones(1, 512), "clip_hidden": torch.ones(1, 5, 8), "clip_hidden_zero": torch.ones(2, 5, 8)},
+            GOOD,
+            r"clip_hidden_zero \[2, 5, 8\] must be \[1, 5, 8\]",
+        ),
+        *(
+            ({"identity": torch.ones(1, 512)}, {**GOOD, "faces": json.dumps([{name: value}])}, f"`{name}` of a face.*can't be")
+            for name, values in {
+                "recogniser": (5, None, ["w600k_r50"], {}),
+                "model_pack": (True,),
+                "confidence": ("high", float("inf"), True),
+                "bbox": ([1, 2, 3], "box", [1, 2, 3, None], 4),
+                "kps": ([[1, 2]], [[1, 2]] * 4 + [[1]], [1, 2, 3, 4, 5], {}),
+            }.items()
+            for value in values
+        ),
     ],
 )
 def test_wrong_files_name_themselves(tmp_path, tensors, metadata, says):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from facegen.models.face.analysis import Face, to_bgr
-from facegen.models.face.likeness import SAME_PERSON, Likeness, best_first, best_pictures, percentage
+from facegen.models.face.likeness import Likeness, best_first, best_pictures, percentage
 from facegen.models.face.quality import HEAD, MARKS, head_pose, portrait_quality
+from facegen.models.face.recognisers import recogniser
 
 ASTRONAUT = np.float32([[206, 110], [247, 106], [230, 130], [213, 149], [246, 146]])  # eyes, nose, mouth, by eye
 
@@ -86,14 +87,15 @@ def test_marks_score_as_documented(name):
 
 
 def test_percentage():
-    assert percentage(SAME_PERSON) == pytest.approx(60)
-    assert [round(percentage(c)) for c in (0, 0.2, 0.7, 1)] == [7, 24, 94, 99]
-    values = [percentage(c / 50) for c in range(-50, 51)]
+    same = recogniser("w600k_r50").same_person
+    assert percentage(same, same) == pytest.approx(60)
+    assert [round(percentage(c, same)) for c in (0, 0.2, 0.7, 1)] == [7, 24, 94, 99]
+    values = [percentage(c / 50, same) for c in range(-50, 51)]
     assert values == sorted(values) and values[0] >= 1 and values[-1] <= 100
 
 
 def test_best_first_with_the_faceless_last():
-    scores = [Likeness(n, c) for n, c in enumerate((0.2, None, -0.9, 0.6, 0.2))]
+    scores = [Likeness(n, c, "w600k_r50") for n, c in enumerate((0.2, None, -0.9, 0.6, 0.2))]
     assert [s.picture for s in best_first(scores)] == [3, 0, 4, 2, 1]
     images = torch.arange(5.0).view(5, 1, 1, 1)
     kept, best = best_pictures(images, scores, 2)

@@ -149,7 +149,7 @@ def test_what_the_scanner_asks_about_is_in_few_files_that_need_it(rule):
         ("windows_process_manipulation", "import ctypes"),
         ("contains_rm_rf", "rm -rf folder"),
         ("imports_cryptography_py", "from cryptography import fernet"),
-        ("contains_btc_address", "1BoatSLRHtKNngkdXEeobR76b53LETtpyT"),
+        ("contains_btc_address", "1" + "Abc" * 10),
         ("contains_custom_url_dependency", "git+https://example.org/x"),
         ("SUSP_SVG_Onload_Onerror", '<svg onload="x()">'),
     ],

@@ -1,5 +1,6 @@
 """Image classifiers, against transformers itself with the same weights."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from facegen.errors import BrokenCheckerError, FaceGenError, NoVerdictError, UnsafeLabelsError
+from facegen.errors import BrokenCheckerError, FaceGenError, MissingLibraryError, NoVerdictError, UnsafeLabelsError
 from facegen.models.safety import checking, classifier
 from facegen.models.safety.classifier import ClassifierChecker, unsafe_among
 from facegen.models.safety.load import find_checkers, load_checker
@@ -170,6 +171,14 @@ def without(name):
     return change
 
 
+def preprocessor(**changes):
+    def change(folder):
+        file = folder / "preprocessor_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+    return change
+
+
 def other_size(folder):
     tensors = load_file(folder / "model.safetensors")
     tensors["classifier.weight"] = torch.zeros(3, 32)
@@ -186,6 +195,8 @@ def other_size(folder):
         (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json can't be read"),
         (lambda folder: (folder / "config.json").write_text("{}"), "could not be loaded"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no tensors"), "could not be loaded"),
+        (preprocessor(rescale_factor=0), "could not be loaded.*preprocessor_config.json"),
+        (preprocessor(image_mean=[0.5, 0.5]), "could not be loaded.*preprocessor_config.json"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_refused(tmp_path, change, says):
@@ -232,5 +243,16 @@ def test_without_transformers_the_error_says_so(folder, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(FaceGenError, match="need transformers"):
+    with pytest.raises(MissingLibraryError, match="need transformers"):
         ClassifierChecker(folder, "detector")
+
+
+@pytest.mark.parametrize("config", [{"model_type": "timm_wrapper"}, {"architecture": "vit_tiny", "pretrained_cfg": {}}])
+def test_a_classifier_of_timm_without_timm(tmp_path, monkeypatch, config):
+    """As transformers writes it, and as timm itself does."""
+    folder = save_classifier(tmp_path / "detector")
+    (folder / "config.json").write_text(json.dumps(config))
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "timm" else found(name, *rest))
+    with pytest.raises(MissingLibraryError, match=r"detector needs the Python library timm, which isn't installed\.$"):
+        load_checker("detector", folders=[tmp_path])

@@ -12,3 +12,11 @@ def tiny_engine():
     from facegen.standalone.model_files import find_model_files
 
     return Engine(find_model_files(TINY))
+
+
+@pytest.fixture(autouse=True)
+def no_comfyui_around(monkeypatch):
+    """Whatever ComfyUIs this machine has: commands find none by themselves."""
+    from facegen.standalone.cli import comfyui
+
+    monkeypatch.setattr(comfyui, "known_comfyuis", lambda: iter(()))

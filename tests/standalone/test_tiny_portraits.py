@@ -144,4 +144,7 @@ def test_every_picture_of_the_demo_is_shown_and_alike(tiny_engine, tmp_path):
     shown = [json.loads(Image.open(file).text["parameters"]) for file in files]
     assert len(shown) == 18 and not any(entry["flagged"] for entry in shown)
     likeness = {file.stem: entry["likeness_percent"] for file, entry in zip(files, shown, strict=True)}
-    assert None not in likeness.values() and share(likeness.values()) >= 50, likeness
+    drawn = [percent for name, percent in likeness.items() if name.startswith("drawing")]
+    assert {entry["likeness_recogniser"] for entry in shown} == {"w_tiny"}
+    assert None not in drawn and share(drawn) >= 50, likeness
+    assert {percent for name, percent in likeness.items() if name.startswith("photo")} == {None}, "it can't judge a photo"

@@ -5,23 +5,11 @@ Sizes and SHA-256 are those of the files that the releases offer; a digest stand
 
 from dataclasses import dataclass
 
+from ...published import Download, megabytes
+
 ZOO = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
 AURAFACE = "https://huggingface.co/fal/AuraFace-v1/resolve/main"
 RESEARCH = "non-commercial research only (InsightFace)"
-
-
-@dataclass(frozen=True)
-class Download:
-    """One file to fetch: an archive that is unpacked, or a model file as it is. size in bytes; None: not known."""
-
-    url: str
-    size: int | None = None
-    sha256: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the file."""
-        return self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -42,11 +30,6 @@ class CataloguedPack:
     def files_in_words(self) -> str:
         """ "det_10g.onnx (17 MB) and w600k_r50.onnx (174 MB)"."""
         return " and ".join(name if size is None else f"{name} ({megabytes(size)})" for name, size in self.models)
-
-
-def megabytes(size: int) -> str:
-    """Bytes in words, such as 17 MB."""
-    return f"{size / 1e6:.0f} MB"
 
 
 def _zoo(

@@ -9,8 +9,8 @@ from ....errors import NotAnAdapterError
 from ..adapter_file import AdapterFile
 from ..keys_values import count_blocks, matrix_names
 from .projection import LATENTS, STRUCTURE, missing_weights
+from .shapes import IDENTITY_DIM, wrong_shapes
 
-IDENTITY_DIM = 512
 BASES = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}  # by width of the text context
 SUFFIXES = {768: "sd15", 2048: "sdxl"}
 EXPECTED = (
@@ -53,7 +53,7 @@ class Variant:
 
 def base_name(context_dim: int) -> str:
     """The base model with a text context of that width, in words."""
-    return BASES.get(context_dim, "of another base")
+    return BASES.get(context_dim, "another base")
 
 
 def recognise(file: AdapterFile) -> Variant:
@@ -61,13 +61,15 @@ def recognise(file: AdapterFile) -> Variant:
     needed = matrix_names(max(1, count_blocks(file)))
     if missing := [*missing_weights(file), *(name for name in needed if name not in file)]:
         raise _unknown(file, f"lacks {', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}")
+    _require_identity(file, "image_proj.proj_in.weight" if LATENTS in file else "image_proj.proj.0.weight")
+    if wrong := wrong_shapes(file):
+        raise _unknown(file, f"holds tensors of the wrong shape: {'; '.join(wrong[:3])}{'; …' if len(wrong) > 3 else ''}")
     if LATENTS in file:
         return _unnorm(file)
-    _require_identity(file, "image_proj.proj.0.weight")
-    context_dim = file["image_proj.norm.weight"].shape[0]
-    tokens = file["image_proj.proj.2.weight"].shape[0] // context_dim
+    (context_dim,) = file.shape("image_proj.norm.weight")
+    tokens = file.shape("image_proj.proj.2.weight")[0] // context_dim
     if f"{STRUCTURE}.proj_in.weight" in file:
-        clip_dim = file[f"{STRUCTURE}.proj_in.weight"].shape[1]
+        clip_dim = file.shape(f"{STRUCTURE}.proj_in.weight")[1]
         v1 = context_dim == 768 and _is_plus_v1(file)
         return Variant(PLUS_V1 if v1 else _named("faceid-plusv2", context_dim), context_dim, tokens, clip_dim, shortcut=not v1)
     kind = "faceid" if any("_lora." in name for name in file) else "faceid-portrait"
@@ -75,10 +77,9 @@ def recognise(file: AdapterFile) -> Variant:
 
 
 def _unnorm(file: AdapterFile) -> Variant:
-    _require_identity(file, "image_proj.proj_in.weight")
-    context_dim = file["image_proj.norm_out.weight"].shape[0]
+    (context_dim,) = file.shape("image_proj.norm_out.weight")
     name = f"{_named('faceid-portrait', context_dim)}_unnorm"
-    return Variant(name, context_dim, tokens=file[LATENTS].shape[1], raw_identity=True)
+    return Variant(name, context_dim, tokens=file.shape(LATENTS)[1], raw_identity=True)
 
 
 def _named(kind: str, context_dim: int) -> str:
@@ -92,7 +93,8 @@ def _is_plus_v1(file: AdapterFile) -> bool:
 
 
 def _require_identity(file: AdapterFile, name: str) -> None:
-    if (width := file[name].shape[1]) != IDENTITY_DIM:
+    shape = file.shape(name)
+    if len(shape) == 2 and (width := shape[1]) != IDENTITY_DIM:
         raise _unknown(
             file, f"has {name} of width {width}, as IP-Adapters that read a picture have, in place of {IDENTITY_DIM}"
         )

@@ -55,6 +55,7 @@ def apply_faceid(
             "structure branch to scale."
         )
     if region is not None and region.is_empty:
+        warn("the mask is black all over, so neither the face nor its LoRA is applied.")
         return model.clone()
     patched = apply_lora(model, adapter, blocks, lora_strength)
     watch(patched)

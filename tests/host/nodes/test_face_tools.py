@@ -82,7 +82,9 @@ def test_faces_are_saved_and_loaded(run, face_analysis, astronaut, clip_vision, 
     assert mark(names[0], recogniser="any") != before
 
 
-@pytest.mark.parametrize("prefix", ["../escape", "/tmp/escape", "..", "", "a/../../escape", "\\..\\escape"])
+@pytest.mark.parametrize(
+    "prefix", ["../escape", "/tmp/escape", "..", "", "a/../../escape", "\\..\\escape", "a\0escape", "a\ud800"]
+)
 def test_saving_stays_in_its_folder(run, face_analysis, astronaut, prefix, faces_folder, base_directory):
     faces = embed(run, face_analysis, astronaut)
     try:
@@ -91,6 +93,18 @@ def test_saving_stays_in_its_folder(run, face_analysis, astronaut, prefix, faces
         assert "is not a file name inside" in str(error)
     outside = [p for p in base_directory.rglob("*escape*.safetensors") if faces_folder not in p.parents]
     assert outside == []
+
+
+def test_a_name_that_no_folder_takes(run, face_analysis, astronaut, faces_folder):
+    faces = embed(run, face_analysis, astronaut)
+    run("FaceGenSaveFaceEmbeds", face_embeds=faces, filename_prefix="taken")
+    for prefix in ("a" * 300, "a/" + "b" * 300 + "/c", "taken_00001_.safetensors/x"):
+        with pytest.raises(FaceGenError, match="^Save Face Embeds: .*(No file can be made for|can't be written)"):
+            run("FaceGenSaveFaceEmbeds", face_embeds=faces, filename_prefix=prefix)
+    with pytest.raises(FaceGenError, match="^Load Face Embeds: .*is no file name"):
+        run("FaceGenLoadFaceEmbeds", face_file="a\0.safetensors")
+    with pytest.raises(FaceGenError, match="^Face Style: There is no style 'gothic'. There are: realistic"):
+        run("FaceGenStyle", style="gothic", prompt="", negative_prompt="")
 
 
 def test_loading_refuses_what_the_adapter_does_not_expect(

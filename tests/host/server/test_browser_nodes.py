@@ -109,7 +109,7 @@ SHOWN = {
 }
 REPORTS = {
     "FaceGenEmbedFace": "picture 0: 2 found, 1 used (quality ",
-    "FaceGenLikeness": "picture 0: 99 % (cosine 1.00)",
+    "FaceGenLikeness": "picture 0: 99 % by w600k_r50 (cosine 1.00)",
     "FaceGenSafetyFilter": "picture 0: unsafe (0.00), black, whole image",
 }
 # Text of a node's report as it is on the screen; "" if it can be edited, or a line of it can't be seen.

@@ -12,7 +12,7 @@ from facegen.contract import FIELDS, STYLES, FaceGenRequest
 from facegen.errors import FaceGenError
 from facegen.models.tiny_files import TINY
 from facegen.standalone import demo, portraits
-from facegen.standalone.cli import common
+from facegen.standalone.cli import comfyui
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.engine import Result
@@ -66,7 +66,7 @@ def settings(request):
 
 @pytest.mark.parametrize("models", [["--models", "tiny"], []], ids=["named", "for want of others"])
 def test_the_tiny_model_is_asked_as_it_was_trained(asked, monkeypatch, tmp_path, models):
-    monkeypatch.setattr(common, "PACK", tmp_path / "pack")
+    monkeypatch.setattr(comfyui, "PACK", tmp_path / "pack")
     assert settings(asked(*models)) == {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 
 
@@ -128,14 +128,21 @@ def parameters(path):
 
 
 def test_each_picture_says_how_alike_it_is(engine, astronaut, tmp_path):
-    face_embeds, _ = engine.embed(astronaut)
-    engine.pictures = [torch.cat([astronaut, torch.full_like(astronaut, 0.5)])]
+    """And by which recogniser; the tiny one says nothing of a photo."""
+    drawn = demo.drawn_face()
+    face_embeds, _ = engine.embed(drawn)
+    engine.pictures = [torch.cat([drawn, torch.full_like(drawn, 0.5)])]
     made = portraits.generate_portraits(engine, replace(REQUEST, samples=2), face_embeds, tmp_path)
     assert [path.name for path in made.files] == ["anime_7_0.png", "anime_7_1.png"]
     same, nobody = map(parameters, made.files)
     assert same["likeness_percent"] == 99 and same["sample"] == 0  # InsightFace's scale ends there
     assert nobody["likeness_percent"] is None and nobody["sample"] == 1
-    assert [label for label, _ in made.cells] == ["anime: 99 % alike", "anime: no face found"]
+    assert [label for label, _ in made.cells] == ["anime: 99 % by tiny recogniser", "anime: no face found"]
+    assert same["likeness_recogniser"] == "w_tiny"
+    engine.pictures = [drawn]
+    made = portraits.generate_portraits(engine, REQUEST, engine.embed(astronaut)[0], tmp_path)
+    assert [label for label, _ in made.cells] == ["anime: no likeness"]
+    assert parameters(made.files[0])["likeness_percent"] is None
     assert same["face_image"] == "photo.jpg" and not {"base64", "webhook", "track_id"} & same.keys()
 
 
@@ -167,11 +174,11 @@ def sheets(monkeypatch):
 
 
 @pytest.fixture
-def show(generate, engine, monkeypatch, astronaut, tmp_path):
-    """Runs the demo on an engine whose pictures are the photo; gives the names that it says it wrote, and the requests."""
+def show(generate, engine, monkeypatch, tmp_path):
+    """Runs the demo on an engine whose pictures are the drawing; gives the names that it says it wrote, and the requests."""
 
     def run(*arguments):
-        engine.pictures = [astronaut]
+        engine.pictures = [demo.drawn_face()]
         monkeypatch.setattr(cli, "load_engine", lambda *_: engine)
         code, text = generate("--demo", "--models", "tiny", *arguments)
         assert code == 0, text
@@ -190,8 +197,7 @@ def names(face, seed=cli.DEMO["seed"]):
     ]
 
 
-def test_the_demo_shows_two_faces_in_all_styles_and_s_scale_values(show, sheets, monkeypatch, astronaut):
-    monkeypatch.setattr(demo, "drawn_face", lambda: astronaut)
+def test_the_demo_shows_two_faces_in_all_styles_and_s_scale_values(show, sheets):
     files, requests = show()
     assert files == [*names("photo"), *names("drawing"), "contact_sheet.png"]
     assert [request.style for request in requests] == [*STYLES, *["realistic"] * 4] * 2
@@ -200,9 +206,10 @@ def test_the_demo_shows_two_faces_in_all_styles_and_s_scale_values(show, sheets,
         (cli.DEMO["seed"], 1, 128, cli.DEMO["prompt"])
     }
     ((styles, scales, *drawing_rows),) = sheets
-    assert styles == ["photo", *(f"{style}: 99 % alike" for style in STYLES)]
-    assert scales == ["face", *(f"s_scale {value}: 99 % alike" for value in ("0", "0.5", "1", "1.5", "2"))]
-    assert drawing_rows == [["drawing", *styles[1:]], scales]
+    values = ("0", "0.5", "1", "1.5", "2")
+    for rows, name, alike in (([styles, scales], "photo", "no likeness"), (drawing_rows, "drawing", "99 % by tiny recogniser")):
+        assert rows[0] == [name, *(f"{style}: {alike}" for style in STYLES)]
+        assert rows[1] == ["face", *(f"s_scale {value}: {alike}" for value in values)]
     sheet = Image.open("out/contact_sheet.png")
     assert json.loads(sheet.text["parameters"])["pictures"] == files[:-1] and sheet.width > 6 * 256
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import shlex
 import subprocess
 import sys
 import types
@@ -10,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from facegen.errors import FaceGenError
+from facegen.models.published import STARTER
 from facegen.models.safetensors_header import clip_width, shapes
-from facegen.standalone.cli import common, doctor, doctor_files
+from facegen.standalone.cli import comfyui, doctor, doctor_files
 from facegen.standalone.cli.main import main
 from faceid_files import faceid_state, save
 from onnx_files import save_pack
@@ -86,8 +89,29 @@ def test_nothing_is_there(run, tmp_path):
     assert code == 1
     broken = {what: cure for what, (state, _, cure) in rows.items() if state == "BROKEN"}
     assert set(broken) == {"checkpoint", "FaceID", "CLIP vision", "face model pack"}
-    assert "h94/IP-Adapter-FaceID" in broken["FaceID"] and str(tmp_path / "models" / "ipadapter") in broken["FaceID"]
-    assert "models download buffalo_l" in broken["face model pack"] and rows["ComfyUI"][0] == "note"
+    assert rows["ComfyUI"][0] == "note"
+    names = {"checkpoint": "dreamshaper-8", "FaceID": "faceid-plusv2_sd15", "CLIP vision": "clip-vit-h"}
+    for what, name in {**names, "face model pack": "buffalo_l"}.items():
+        assert f"models download {name} --models {tmp_path / 'models'}" in broken[what]
+    assert str(tmp_path / "models" / "checkpoints") in broken["checkpoint"]
+
+
+def test_the_commands_that_it_prints_fetch_what_is_missing(run, models, capsys, monkeypatch):
+    """Each as it stands, and the last line all of them."""
+    fetched = []
+    monkeypatch.setattr("facegen.standalone.cli.models.fetch_file", lambda file, folder: fetched.append((file.name, folder)))
+    monkeypatch.setattr("facegen.standalone.cli.models.fetch_pack", lambda pack, folder: fetched.append((pack.name, folder)))
+    for kind in ("checkpoints", "clip_vision", "ipadapter", "insightface"):
+        (models / kind).rename(models.parent / kind)
+    _, rows, text = run("--models", models)
+    cures = [cure for _, _, cure in rows.values() if "models download" in cure]
+    lines = [cure.removeprefix("Run: ").split(" (")[0] for cure in cures]
+    (together,) = [line.split(": ", 1)[1] for line in text.splitlines() if line.startswith("All missing model files at once: ")]
+    for line in (*lines, together):
+        python, pack, *words = shlex.split(line)
+        assert python == sys.executable and pack == str(ROOT) and main(words) == 0
+    names = [name for name, folder in fetched if folder == models]
+    assert sorted(names) == sorted([*STARTER.values()] * 2) and names[4:] == [name for name, _ in fetched[:4]]
 
 
 def test_a_clip_vision_model_of_another_width_is_named(run, models):
@@ -127,11 +151,71 @@ def test_folders_of_extra_model_paths_count(run, models):
 
 
 def test_the_pack_s_place_says_where_models_are(run, models, monkeypatch):
-    monkeypatch.setattr(common, "PACK", models.parent / "custom_nodes" / "faces")
+    monkeypatch.setattr(comfyui, "PACK", models.parent / "custom_nodes" / "faces")
     assert run()[1]["FaceID"][1].startswith("person.bin")
-    monkeypatch.setattr(common, "PACK", models.parent)
-    code, rows, _ = run()
+    monkeypatch.setattr(comfyui, "PACK", models.parent)
+    code, rows, text = run()
     assert code == 0 and rows["model files"][2].startswith("Say with --models DIR")
+    assert "Nothing is broken." not in text and "model files were not looked at" in text
+
+
+def doctor_says(where, pack, home, **environ):
+    """What the doctor of `pack` prints in a shell in the folder `where`, in a home folder with nothing of ours in it."""
+    left = {name: value for name, value in os.environ.items() if name not in ("COMFYUI_PATH", "PWD", "MODELSLAB_API_KEY")}
+    env = {**left, "HOME": str(home), "USERPROFILE": str(home), "PYTHONUTF8": "1", **environ}
+    done = subprocess.run([sys.executable, "-I", "-S", pack, "doctor"], capture_output=True, text=True, cwd=where, env=env)
+    return done.stdout
+
+
+@pytest.fixture
+def linked(models, tmp_path):
+    """A ComfyUI whose custom_nodes links to this pack; gives the link."""
+    link = models.parent / "custom_nodes" / "my faces"
+    link.parent.mkdir()
+    link.symlink_to(ROOT, target_is_directory=True)
+    return link
+
+
+@pytest.mark.parametrize("way", ["by the link", "in the link", "from elsewhere", "from custom_nodes", "COMFYUI_PATH", "home"])
+def test_a_linked_pack_finds_its_comfyui(linked, tmp_path, way):
+    """Called by the link's name, from a shell that followed it, or by its own name: by what links to it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    if way == "by the link":
+        text = doctor_says(tmp_path, linked, home)
+    elif way == "in the link":
+        text = doctor_says(linked, ".", home, PWD=str(linked))
+    elif way == "from elsewhere":
+        text = doctor_says(tmp_path, "ComfyUI/custom_nodes/my faces/__main__.py", home)
+    elif way == "from custom_nodes":
+        text = doctor_says(linked.parent, linked.name, home, PWD=str(linked.parent))
+    elif way == "COMFYUI_PATH":
+        text = doctor_says(ROOT, ".", home, COMFYUI_PATH=str(linked.parents[1]))
+    else:
+        (home / "ComfyUI").symlink_to(linked.parents[1], target_is_directory=True)
+        text = doctor_says(ROOT, ".", home)
+    said = {line[7:].partition("  ")[0]: line[7:].partition("  ")[2].strip() for line in text.splitlines()}
+    assert said["models folder"] == str(linked.parents[1] / "models") and said["ComfyUI"] == "0.8.0", text
+
+
+def test_of_several_comfyuis_the_one_by_whose_link_it_was_called(linked, tmp_path, models, monkeypatch, capsys):
+    other = tmp_path / "Other" / "custom_nodes" / "faces"
+    other.parent.mkdir(parents=True)
+    other.symlink_to(ROOT, target_is_directory=True)
+    both = [linked.parents[1], other.parents[1]]
+    monkeypatch.setattr(comfyui, "known_comfyuis", lambda: iter([*both, tmp_path / "none"]))
+    monkeypatch.setattr(sys, "argv", [str(ROOT)])
+    assert main(["models", "download", "buffalo_l"]) == 2
+    said = capsys.readouterr().err
+    assert "--models DIR" in said and all(str(one) in said for one in both)
+    monkeypatch.setattr(sys, "argv", [str(linked)])
+    assert comfyui.comfyui_models() == models
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "elsewhere")])  # a name that is not the pack's
+    with pytest.raises(FaceGenError, match="Several ComfyUIs"):
+        comfyui.comfyui_models()
+    monkeypatch.setattr(comfyui, "known_comfyuis", lambda: iter([both[1], both[1]]))
+    assert comfyui.comfyui_models() == both[1] / "models"
 
 
 def test_settings_are_told_and_keys_are_not(run, models, monkeypatch):
@@ -179,6 +263,15 @@ def test_builds_that_clash(monkeypatch):
     assert row.state == "BROKEN" and row.cure.endswith("--upgrade")
 
 
+@pytest.mark.parametrize("name", ["onnxruntime-migraphx", "onnxruntime-for-some-chip"])
+def test_a_build_for_other_hardware_is_seen(monkeypatch, name):
+    """Also one that nobody here has heard of: whatever says that it brings the module."""
+    monkeypatch.setattr(doctor, "brought_by", lambda: {"onnxruntime": [name]})
+    row = library(monkeypatch, {name: "1.23"}, "onnxruntime")
+    assert (row.state, row.found) == ("ok", f"{name} 1.23")
+    assert "onnxruntime" in doctor.importlib.metadata.packages_distributions()
+
+
 def test_a_library_that_is_there_but_breaks(monkeypatch):
     monkeypatch.setattr(doctor.importlib, "import_module", lambda name: 1 / 0)
     row = library(monkeypatch, {"insightface": "2.1"}, "insightface")
@@ -186,9 +279,17 @@ def test_a_library_that_is_there_but_breaks(monkeypatch):
 
 
 def test_a_gpu_without_its_provider():
-    cuda = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: True))
-    ort = types.SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
-    assert "onnxruntime-gpu" in doctor.providers(ort, cuda).cure
+    def torch_of(hip):
+        cuda, version = types.SimpleNamespace(is_available=lambda: True), types.SimpleNamespace(hip=hip)
+        return types.SimpleNamespace(cuda=cuda, version=version)
+
+    def ort_with(*names):
+        return types.SimpleNamespace(get_available_providers=lambda: [*names, "CPUExecutionProvider"])
+
+    assert "onnxruntime-gpu" in doctor.providers(ort_with(), torch_of(None)).cure
+    assert "onnxruntime-migraphx" in doctor.providers(ort_with("CUDAExecutionProvider"), torch_of("6.4")).cure
+    row = doctor.providers(ort_with("MIGraphXExecutionProvider"), torch_of("6.4"))
+    assert row == ("ok", "ONNX providers", "MIGraphX, CPU", "", "")
     assert doctor.providers(None, None).state == "note"
 
 

@@ -21,7 +21,7 @@ from facegen.models.safety.checking import Detection, SafetyResult
 from facegen.models.safety.filter import filter_images
 from facegen.models.tiny_files import TINY
 from facegen.standalone import photos
-from facegen.standalone.cli import common
+from facegen.standalone.cli import comfyui
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.model_files import MissingFiles, find_model_files
@@ -319,17 +319,19 @@ def test_the_clip_vision_model_is_the_one_that_the_adapter_reads(tiny, models):
 def test_comfyui_s_models_are_the_default(models, monkeypatch, capsys):
     nothing = dict.fromkeys(cli.MODEL_OPTIONS)
     pack = models.parent / "custom_nodes" / "facegen"
-    monkeypatch.setattr(common, "PACK", pack)
+    monkeypatch.setattr(comfyui, "PACK", pack)
     assert cli.default_models(nothing).checkpoint.name == "tiny"
     (models / "checkpoints" / "tiny").rename(models / "moved")
-    assert cli.default_models(nothing) is None and "lacks an SD1.5 checkpoint" in capsys.readouterr().err
+    assert cli.default_models(nothing) is None
+    said = capsys.readouterr().err
+    assert "lacks an SD1.5 checkpoint" in said and f"models download dreamshaper-8 --models {models}" in said
     with pytest.raises(MissingFiles):
         cli.default_models(nothing | {"faceid": "ip-adapter-faceid-plusv2_tiny.safetensors"})
     for name in ("a", "b"):
         (models / "checkpoints" / f"{name}.safetensors").touch()
     with pytest.raises(FaceGenError, match="--checkpoint: several were found"):
         cli.default_models(nothing)
-    monkeypatch.setattr(common, "PACK", models.parent / "elsewhere")
+    monkeypatch.setattr(comfyui, "PACK", models.parent / "elsewhere")
     assert cli.default_models(nothing) is None
     with pytest.raises(FaceGenError, match="--face-pack: say with --models DIR"):
         cli.default_models(nothing | {"face_pack": "buffalo_l"})

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from facegen.models.face.packs.catalogue import CATALOGUE, CataloguedPack, Download
+from facegen.models.face.packs.catalogue import CATALOGUE, CataloguedPack
+from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTER, Download, PublishedFile
 from facegen.standalone.cli import file_download
 from facegen.standalone.cli.main import main
 from onnx_files import save_pack
@@ -85,8 +86,8 @@ def offer(server, data, monkeypatch):
 def get(tmp_path, capsys):
     """Runs the command; gives exit code, output, and the files in the models folder."""
 
-    def run(name="p"):
-        code = main(["models", "download", name, "--models", str(tmp_path / "models")])
+    def run(*names):
+        code = main(["models", "download", *(names or ("p",)), "--models", str(tmp_path / "models")])
         out = "".join(capsys.readouterr())
         root = tmp_path / "models"
         return code, out, sorted(f.relative_to(root).as_posix() for f in root.rglob("*") if f.is_file())
@@ -99,7 +100,7 @@ INSTALLED = [f"insightface/models/p/p/{name}" for name in ("det_10g.onnx", "w600
 
 def test_a_pack_is_fetched_checked_and_found(get, offer, server, tmp_path):
     code, out, files = get()
-    assert code == 0 and files == INSTALLED and "licence free" in out
+    assert code == 0 and files == INSTALLED and "Licence: free" in out
     assert "100 %" in out and "is installed in" in out
     from facegen.models.face.packs.find import find_packs
 
@@ -171,7 +172,6 @@ def test_single_files_make_a_pack_too(get, server, tmp_path, monkeypatch):
 
 
 def test_errors_name_their_cure(get, offer, server, monkeypatch, tmp_path, capsys):
-    assert "There are: buffalo_l, buffalo_m" in get("nope")[1]
     server.files.clear()
     assert "the server answers 404" in get()[1]
     offer()
@@ -187,11 +187,85 @@ def test_errors_name_their_cure(get, offer, server, monkeypatch, tmp_path, capsy
     assert main(["models", "download", "p"]) == 2 and "--models DIR" in capsys.readouterr().err
 
 
+FILE = bytes(range(250)) * 40
+
+
+@pytest.fixture
+def offer_file(server, monkeypatch):
+    """Puts FILE on the server as a mirror of Hugging Face has it, and the file `f` into the list of published ones."""
+    digest = hashlib.sha256(FILE).hexdigest()
+    monkeypatch.setenv(MIRROR_VARIABLE, f"{server.url}/")
+
+    def put(content=FILE, size=10_000, sha256=digest, save_as="face model.bin"):
+        server.files["/h94/x/resolve/main/model.bin"] = content
+        where = Download("https://huggingface.co/h94/x/resolve/main/model.bin", size, sha256, save_as)
+        monkeypatch.setitem(PUBLISHED, "f", PublishedFile("f", "ipadapter", "free", where, "for tests"))
+
+    put()
+    return put
+
+
+def test_a_file_is_fetched_into_its_folder_and_checked(get, offer_file, server, tmp_path):
+    code, out, files = get("f")
+    assert code == 0 and files == ["ipadapter/face model.bin"] and "Licence: free" in out and "100 %" in out
+    assert (tmp_path / "models" / files[0]).read_bytes() == FILE
+    for name in ("f", "Face Model.bin", "face model"):  # there is nothing left to do
+        assert get(name)[0] == 0
+    assert len(server.asked) == 1
+
+
+def test_a_file_that_breaks_off_is_gone_on_with(get, offer_file, server):
+    server.break_after = [1000, 10, 10]
+    code, out, files = get("f")
+    assert code == 2 and "the connection ended early" in out and files == ["ipadapter/face model.bin.part"]
+    code, _, files = get("f")
+    assert code == 0 and files == ["ipadapter/face model.bin"] and server.asked[-1][1] == "bytes=1020-"
+
+
+@pytest.mark.parametrize("size", [10_000, None])
+def test_a_file_with_other_bytes_is_deleted(get, offer_file, size):
+    offer_file(FILE[:-1] + b"?", size=size)
+    code, out, files = get("f")
+    assert code == 2 and "is not the file that was published" in out and files == []
+
+
+def test_a_file_of_one_s_own_is_not_written_over(get, offer_file, server, tmp_path):
+    mine = tmp_path / "models" / "ipadapter" / "face model.bin"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    code, out, files = get("f")
+    assert code == 2 and "isn't the published file. Delete or rename it" in out
+    assert mine.read_bytes() == b"mine" and files == ["ipadapter/face model.bin"] and server.asked == []
+
+
+def test_several_are_fetched_in_one_go(get, offer, offer_file):
+    assert get("f", "p")[2] == [*INSTALLED, "ipadapter/face model.bin"]
+
+
+def test_a_name_that_is_not_known_is_told_before_anything_is_asked_for(get, offer_file, server, capsys):
+    """Not the models folder either, which isn't known here."""
+    code, out, files = get("f", "nosuch")
+    assert code == 2 and "There is no model 'nosuch' to download" in out and files == [] and server.asked == []
+    assert "faceid-plusv2_sd15" in out and "buffalo_l" in out
+    assert main(["models", "download", "nosuch"]) == 2 and "no model 'nosuch'" in capsys.readouterr().err
+
+
+def test_what_is_published_has_a_digest_and_a_place():
+    folders = {file.folder for file in PUBLISHED.values()}
+    assert folders == {"ipadapter", "clip_vision", "checkpoints"} and set(STARTER.values()) <= {*PUBLISHED, *CATALOGUE}
+    for file in PUBLISHED.values():
+        assert re.fullmatch("[0-9a-f]{64}", file.download.sha256) and file.licence and file.note
+        assert file.download.address == file.download.url and file.download.url.startswith("https://huggingface.co/")
+    assert len({file.download.sha256 for file in PUBLISHED.values()}) == len(PUBLISHED)
+    assert PUBLISHED["clip-vit-h"].file == "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+
+
 def test_list_says_licence_size_and_what_is_installed(tmp_path, capsys):
     save_pack(tmp_path / "insightface/models/buffalo_l", FACES)
     assert main(["models", "list", "--models", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "buffalo_l: installed, 289 MB, non-commercial research only" in out and "auraface: 278 MB, Apache-2.0" in out
+    assert "faceid-plusv2_sd15: 157 MB, non-commercial" in out and "faceid_sdxl: size not published" in out
     assert all(len(d.sha256) == 64 for pack in CATALOGUE.values() for d in pack.downloads)
 
 

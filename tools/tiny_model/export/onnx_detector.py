@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ....models.face.recognisers import PHOTO_BOX, PHOTO_POINTS  # the head, and eyes, nose and mouth, in that crop
 from ..stages.finder import CANVAS, GRID, REACH, Finder, middles
 from .onnx_graph import Graph
 
@@ -22,8 +23,6 @@ SMALLEST = 27
 PER_OCTAVE = 4
 WINDOW = 25  # pixels that span ArcFace's 112-pixel crop at every size
 UNIT = 112 / WINDOW
-POINTS = ((38.3, 51.7), (73.5, 51.5), (56.0, 71.7), (41.5, 92.4), (70.7, 92.2))  # eyes, nose, mouth in that crop
-BOX = (18, 11, 94, 111)  # the head in that crop
 THRESHOLD = 1.25  # of the evidence, where the score leaves 0 for 0.6
 
 
@@ -120,8 +119,8 @@ def _real(g: Graph, square: str, side: str) -> list[str]:
     """Score [1, 1], and box and points in pixels [1, 14], of the one window that looks most like a face."""
     score, x, y, size = _best(g, _resize(g, square, CANVAS_REAL))
     x, y, unit = (g.op("Mul", v, side) for v in (x, y, g.op("Div", size, 112.0)))
-    where = [(axis, value) for axis, value in zip((0, 1, 0, 1), BOX, strict=True)]
-    where += [(axis, value) for point in POINTS for axis, value in enumerate(point)]
+    where = [(axis, value) for axis, value in zip((0, 1, 0, 1), PHOTO_BOX, strict=True)]
+    where += [(axis, value) for point in PHOTO_POINTS for axis, value in enumerate(point)]
     placed = [g.op("Add", (x, y)[axis], g.op("Mul", unit, float(value - 56))) for axis, value in where]
     return [g.op("Unsqueeze", row, g.whole(0)) for row in (score, g.op("Concat", *placed, axis=0))]
 
