@@ -10,6 +10,13 @@ class FaceGenError(ValueError):
     What to click or type isn't said here: that is known to the node or command, which adds it with `advise`.
     """
 
+    # ComfyUI's dialog puts module and class before the message, and the module of a pack is its path on the user's disk; it
+    # leaves this one out.
+    __module__ = "builtins"
+
+    def __init_subclass__(cls) -> None:
+        cls.__module__ = "builtins"
+
 
 Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
 

@@ -19,7 +19,8 @@ from ..adapter_file import AdapterFile
 from ..blocks import CrossAttention
 from ..keys_values import count_blocks, project_tokens, query_widths
 from .projection import identity_tokens, structure_tokens, unnorm_tokens
-from .variant import IDENTITY_DIM, base_name, recognise
+from .shapes import IDENTITY_DIM
+from .variant import base_name, recognise
 
 CLIP_VISION_NAMES = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H", 1664: "ViT-bigG"}
 LORA_TARGETS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
