@@ -1,8 +1,11 @@
 """What goes wrong in a way that a user can fix, and how a node or a command adds what to do there."""
 
+from __future__ import annotations
+
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 
 class FaceGenError(ValueError):
@@ -11,13 +14,22 @@ class FaceGenError(ValueError):
     What to click or type isn't said here: that is known to the node or command, which adds it with `advise`.
     """
 
+    # ComfyUI's dialog puts module and class before the message, and the module of a pack is its path on the user's disk; it
+    # leaves this one out.
+    __module__ = "builtins"
+    _home: ClassVar[str] = __name__  # where the class really is
+
+    def __init_subclass__(cls) -> None:
+        cls._home, cls.__module__ = cls.__module__, "builtins"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own calls the class with `args`, which is the message alone where an __init__ takes something else.
-        return _again, (type(self), self.args), vars(self)
+        return _again, (self._home, type(self).__qualname__, self.args), vars(self)
 
 
-def _again(kind: type[FaceGenError], args: tuple[Any, ...]) -> FaceGenError:
+def _again(home: str, name: str, args: tuple[Any, ...]) -> FaceGenError:
     """An error out of a pickle or for a copy, as it was when it was made into one; its __init__ isn't called again."""
+    kind: type[FaceGenError] = getattr(importlib.import_module(home), name)
     return kind.__new__(kind, *args)
 
 

@@ -50,10 +50,14 @@ class PublishedFile:
         """Its name in the folder."""
         return self.download.name
 
+    def size_and_licence(self) -> str:
+        """ "157 MB; licence: …"."""
+        size = "" if self.download.size is None else f"{megabytes(self.download.size)}; "
+        return f"{size}licence: {self.licence}"
+
     def in_words(self) -> str:
         """ "NAME.bin (157 MB; licence: …; source: https://…)"."""
-        size = "" if self.download.size is None else f"{megabytes(self.download.size)}; "
-        return f"{self.file} ({size}licence: {self.licence}; source: {self.download.url})"
+        return f"{self.file} ({self.size_and_licence()}; source: {self.download.url})"
 
 
 def megabytes(size: int) -> str:

@@ -19,14 +19,18 @@ from ..models.face.packs.find import find_packs, missing_pack_message
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.face.quality import portrait_quality
 from ..models.pictures import require_rgb, watched
+from ..models.published import FACE_PACK as FACE_PACK_NAME
 from . import types
 from .host import combos, reports
 from .host.clip_states import encode_clip_vision
 from .host.cures import FACE_PACK, INSIGHTFACE, PICTURES
 from .host.schema import ADVANCED, newer
 
-TRAINED_WITH = "buffalo_l"  # the published FaceID adapters know this pack's embeddings
-WANTED = f"{TRAINED_WITH} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH}"
+TRAINED_WITH = CATALOGUE[FACE_PACK_NAME]
+WANTED = (
+    f"{TRAINED_WITH.name} -> models/insightface/models, by: python PACK_FOLDER models download {TRAINED_WITH.name} "
+    f"({TRAINED_WITH.size_and_licence()})"
+)
 LOAD_CURES: Cures = {BrokenModelPackError: "Download the pack again.", **INSIGHTFACE}
 NO_FACE_CURE = "Use another photo, or lower min_confidence on the Load Face Analyzer node."
 EMBED_CURES: Cures = {NoFaceError: NO_FACE_CURE, **FACE_PACK, **PICTURES}
@@ -37,7 +41,7 @@ def _packs() -> dict[str, Path]:
 
 
 def _missing(name: str) -> str:
-    wanted = TRAINED_WITH if name.startswith(combos.NO_FILE) else name
+    wanted = TRAINED_WITH.name if name.startswith(combos.NO_FILE) else name
     message = missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
     if wanted not in CATALOGUE:
         return f"{message} Put them there."
@@ -57,7 +61,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                 io.Combo.Input(
                     "model_pack",
                     options=packs,
-                    default=TRAINED_WITH if TRAINED_WITH in packs else packs[0],
+                    default=TRAINED_WITH.name if TRAINED_WITH.name in packs else packs[0],
                     tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l.",
                 ),
                 io.Combo.Input(

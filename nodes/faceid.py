@@ -18,6 +18,7 @@ from ..errors import (
 )
 from ..models.face.embeds import FaceEmbeds
 from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.published import FACEID_SD15, FACEID_SDXL, FACEID_SOURCE, PUBLISHED, find_published
 from . import types
 from .host import combos
 from .host.cures import RECOGNISER
@@ -26,10 +27,10 @@ from .host.schema import ADVANCED, newer
 from .widgets import S_SCALE, widget
 
 FOLDER = "ipadapter"
-SOURCE = "huggingface.co/h94/IP-Adapter-FaceID"
-WANTED = f"ip-adapter-faceid-plusv2_sd15.bin -> models/{FOLDER}, from {SOURCE}"
+USUAL, USUAL_SDXL = PUBLISHED[FACEID_SD15], PUBLISHED[FACEID_SDXL]
+WANTED = f"{USUAL.file} -> models/{FOLDER}, from {FACEID_SOURCE.removeprefix('https://')} ({USUAL.size_and_licence()})"
 LOAD_CURES: Cures = {
-    NotAnAdapterError: f"Choose a file such as ip-adapter-faceid-plusv2_sd15.bin from the models/{FOLDER} folder.",
+    NotAnAdapterError: f"Choose a file such as {USUAL.file} from the models/{FOLDER} folder.",
     UnreadableFileError: "Download it again.",
 }
 APPLY_CURES: Cures = {
@@ -42,10 +43,10 @@ APPLY_CURES: Cures = {
 
 def _missing(name: str) -> str:
     where = ", ".join(folder_paths.get_folder_paths(FOLDER))
-    get = (
-        f"Download ip-adapter-faceid-plusv2_sd15.bin (for SD1.5) or ip-adapter-faceid-plusv2_sdxl.bin (for SDXL) from "
-        f"https://{SOURCE} into that folder."
-    )
+    known = find_published(name)
+    wanted = [known] if known and known.folder == FOLDER else [USUAL, USUAL_SDXL]
+    files = " or, for SDXL, ".join(file.in_words() for file in wanted)
+    get = f"Get it with `python <pack folder> models download {wanted[0].name}`, or download into that folder: {files}."
     return combos.not_here("Load FaceID", name, folder_paths.get_filename_list(FOLDER), where, get)
 
 

@@ -37,6 +37,11 @@ def test_a_command_adds_its_cure_alone():
         raise NoPhoto("There is no photo.")
 
 
+def test_its_kind_is_a_plain_word():
+    """ComfyUI shows module and class, less the module `builtins`; a pack's module is a path."""
+    assert {FaceGenError.__module__, NoPhoto.__module__, type("Late", (NoPhoto,), {}).__module__} == {"builtins"}
+
+
 def test_errors_of_another_kind_are_left_alone():
     with pytest.raises(ValueError, match="^no$"), advise("Embed Face"):
         raise ValueError("no")
@@ -78,6 +83,7 @@ MADE_OF = {
     "RemoteError": ("Not here.", 5),
     "RefusedPhotoError": ("Not here.", 5),
     "MayBeBilledError": ("Not here.", 5),
+    "MissingFiles": ("There is no checkpoint.", ["checkpoint"]),
     "NotFetchedError": ("Not here.", 5),
     "StoreError": (Path("user", "facegen", "jobs.db"), OSError("disk full")),
 }

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dev_tools import load_dev
-from facegen.standalone.cli import common
+from facegen.models.published import STARTER
+from facegen.standalone.cli import comfyui
 from facegen.standalone.cli import models as models_commands
 from facegen.standalone.cli.main import main
 from local_api_server import LocalServer
@@ -57,9 +58,11 @@ def test_commands_of_the_pack(arguments, tmp_path, monkeypatch, capsys):
     """Models in a ComfyUI; downloading and converting have tests of their own."""
     (tmp_path / "models").mkdir()
     if arguments[0] == "models":  # the doctor would find models lacking
-        monkeypatch.setattr(common, "PACK", tmp_path / "custom_nodes" / "ComfyUI-FaceGen")
+        monkeypatch.setattr(comfyui, "PACK", tmp_path / "custom_nodes" / "ComfyUI-FaceGen")
+    monkeypatch.setattr(comfyui, "known_comfyuis", lambda: iter(()))
     ran = []
-    monkeypatch.setattr(models_commands, "run_download", lambda name, models: ran.append((name, models)))
+    for fetch in ("fetch_file", "fetch_pack"):
+        monkeypatch.setattr(models_commands, fetch, lambda one, models: ran.append((one.name, models)))
     monkeypatch.setattr(models_commands, "run_convert", lambda options: ran.append(options.file))
     try:
         code = main(arguments)
@@ -67,7 +70,7 @@ def test_commands_of_the_pack(arguments, tmp_path, monkeypatch, capsys):
         code = stop.code
     shown = capsys.readouterr().out
     assert code == 0, shown
-    wanted = {"download": [("buffalo_l", tmp_path / "models")], "convert": [Path("FILE.bin")]}
+    wanted = {"download": [(name, tmp_path / "models") for name in STARTER.values()], "convert": [Path("FILE.bin")]}
     assert ran == wanted.get(arguments[1] if len(arguments) > 1 else "", [])
     assert ran or "buffalo_l" in shown or "Nothing is broken" in shown
 

@@ -78,6 +78,8 @@ KNOWN = {
             "__main__.py": "how ONNX Runtime's threads wait, on the command line",
             "api/hosted/profiles.py": "the hosted service's key",
             "api/local/config.py": "the local API's token",
+            "models/published.py": "a mirror of Hugging Face, by the name that its own library reads",
+            "standalone/cli/comfyui.py": "which ComfyUI the shell came through",
             "standalone/cli/doctor_files.py": "whether there is a key",
             "standalone/cli/generate.py": "how many threads",
             "standalone/cli/main.py": "fewer messages of the libraries, on the command line",

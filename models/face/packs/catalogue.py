@@ -27,6 +27,12 @@ class CataloguedPack:
         """The addresses that it is fetched from, in words."""
         return " and ".join(download.url for download in self.downloads)
 
+    def size_and_licence(self) -> str:
+        """Of what is downloaded: "289 MB; licence: …"."""
+        sizes = [download.size for download in self.downloads if download.size is not None]
+        size = f"{megabytes(sum(sizes))}; " if len(sizes) == len(self.downloads) else ""
+        return f"{size}licence: {self.licence}"
+
     def files_in_words(self) -> str:
         """ "det_10g.onnx (17 MB) and w600k_r50.onnx (174 MB)"."""
         return " and ".join(name if size is None else f"{name} ({megabytes(size)})" for name, size in self.models)

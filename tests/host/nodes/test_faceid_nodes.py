@@ -187,12 +187,14 @@ def only(block):
     return ", ".join(f"{i}:{int(i == block)}" for i in range(16))
 
 
-def test_a_white_mask_is_no_mask_and_a_black_one_no_face(apply, model):
+def test_a_white_mask_is_no_mask_and_a_black_one_no_face(apply, model, caplog):
     x, context = comfy_unets.inputs(size=16)
     whole = comfy_unets.predict(apply(), x, context)
     assert torch.equal(comfy_unets.predict(apply(mask=torch.ones(1, 100, 60)), x, context), whole)
     plain = comfy_unets.predict(model, x, context)
+    assert "mask" not in caplog.text
     assert torch.equal(comfy_unets.predict(apply(mask=torch.zeros(1, 64, 64)), x, context), plain)  # nor its LoRA
+    assert "the mask is black all over, so neither the face nor its LoRA is applied" in caplog.text
 
 
 def first_block(patched, height, width):

@@ -136,7 +136,8 @@ def test_no_face_says_so_in_the_graph(server, graph):
     graph["2"]["inputs"]["image"] = "black.png"
     error = error_of(server, server.run(graph))
     assert error["node_type"] == "FaceGenEmbedFace"
-    assert "No face found in the 320x200 picture" in error["exception_message"]
+    assert error["exception_message"].startswith("Embed Face: No face found in the 320x200 picture")
+    assert error["exception_type"] == "NoFaceError"  # shown before the message, and no path
 
 
 def test_a_file_that_is_not_faceid_says_so_in_the_graph(server, graph):
@@ -155,12 +156,21 @@ LOADERS = {
     ("FaceGenLoadFaceID", "faceid_file"): (
         "models/ipadapter/ip-adapter-faceid-plusv2_sd15.bin",
         "ip-adapter-faceid-plusv2_sd15.bin",
-        ("models/ipadapter", "https://huggingface.co/h94/IP-Adapter-FaceID"),
+        (
+            "models/ipadapter",
+            "(157 MB; licence: non-commercial research only; source: https://huggingface.co/h94/IP-Adapter-FaceID",
+            "models download faceid-plusv2_sd15",
+        ),
     ),
     ("FaceGenLoadFaceAnalyzer", "model_pack"): (
         "models/insightface/models/buffalo_l",
         "buffalo_l",
-        ("models/insightface/models/buffalo_l", "models download buffalo_l"),
+        (
+            "models/insightface/models/buffalo_l",
+            "models download buffalo_l",
+            "289 MB; licence: non-commercial research only",
+            "source: https://github.com/deepinsight/insightface",
+        ),
     ),
     ("FaceGenLoadFaceEmbeds", "face_file"): (
         "user/facegen/faces",
