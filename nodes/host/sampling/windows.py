@@ -45,8 +45,9 @@ def host_window(window: Any, shape: Shape, whole: Shape | None, retained: list[i
         if whole is None or whole[dim] == shape[dim]:
             return everything, None
         raise FaceGenError(
-            f"{shape[dim]} came into a context window of {len(numbers)}, out of {whole[dim]}, so which of them they are isn't "
-            "known. Another node on this model changes the latents in context windows: take it off."
+            f"{shape[dim]} of {whole[dim]} latents came into a context window of {len(numbers)}, and nothing tells which they "
+            "are, so the face can't be given to the right ones. Another node on this model changes what is in context windows: "
+            "take it off, or sample without a face."
         )
     if dim == 0:
         return numbers, None

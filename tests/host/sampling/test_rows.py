@@ -191,3 +191,15 @@ def test_a_batch_of_another_size_without_a_guider_is_an_error(apply):
     x, context = comfy_unets.inputs(batch=3)
     with pytest.raises(FaceGenError, match="3 latents came inside the model's attention where 2 were to come"):
         comfy_unets.predict(apply(), x, context)
+
+
+def test_a_window_with_other_latents_than_it_says_is_an_error(apply):
+    """Inside a window of two, a wrapper hands on one."""
+
+    def wrapper(executor, inner, conds, x, timestep, options):
+        return [out.repeat(2, 1, 1, 1) for out in executor(inner, conds, x[:1], timestep[:1], options)]
+
+    model = windowed(apply(), 2)
+    model.wrappers["calc_cond_batch"] = {"other": [wrapper], **model.wrappers["calc_cond_batch"]}
+    with pytest.raises(FaceGenError, match="1 of 4 latents came into a context window of 2"):
+        sample(guider(model), batch=4)
