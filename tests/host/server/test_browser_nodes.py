@@ -35,7 +35,12 @@ def test_a_template_opens_where_it_was_laid_out(page, before):
     open_template(page, "five_styles")
     page.wait_for_timeout(1000)
     view = workflows.load("five_styles.json")["extra"]["ds"]
-    assert page.evaluate("() => [app.canvas.ds.scale, [...app.canvas.ds.offset]]") == [view["scale"], view["offset"]]
+    now = "() => [app.canvas.ds.scale, [...app.canvas.ds.offset]]"
+    assert page.evaluate(now) == [view["scale"], view["offset"]]
+    # Not when a change is undone.
+    page.evaluate("() => { app.canvas.ds.scale = 0.5; return app.loadGraphData(app.graph.serialize(), false, false); }")
+    page.wait_for_timeout(500)
+    assert page.evaluate(now) == [0.5, view["offset"]]
 
 
 @pytest.mark.parametrize("name", ["try_without_models", "safety_actions"])
