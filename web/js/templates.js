@@ -21,24 +21,30 @@ async function upload() {
   if (!response.ok) throw new Error(`The drawn face could not be put into ComfyUI's input folder: HTTP ${response.status}`);
 }
 
-/** Newer front ends fit the whole graph of a template into the window, where nobody can read it. */
-function look({ scale, offset }) {
-  app.canvas.ds.scale = scale;
-  app.canvas.ds.offset = [...offset];
-  app.canvas.setDirty(true, true);
+/**
+ * Newer front ends fit the whole graph of a template into the window, where nobody can read it; while an app hides the canvas,
+ * they do so some frames later. Where they leave the view alone, as when a change is undone, it stays.
+ */
+function showAsLaidOut({ scale, offset }, before, frames) {
+  const { ds } = app.canvas;
+  if (ds.scale !== before.scale || ds.offset[0] !== before.offset[0] || ds.offset[1] !== before.offset[1]) {
+    ds.scale = scale;
+    ds.offset = [...offset];
+    app.canvas.setDirty(true, true);
+  } else if (frames) {
+    requestAnimationFrame(() => showAsLaidOut({ scale, offset }, before, frames - 1));
+  }
 }
 
-/** While an app hides the canvas, they do so later. */
-function lookAgain(view, frames) {
-  if (app.canvas.ds.scale !== view.scale) look(view);
-  else if (frames) requestAnimationFrame(() => lookAgain(view, frames - 1));
-}
+let viewBefore = null;
 
 app.registerExtension({
   name: "FaceGen.Templates",
 
   async beforeConfigureGraph(graph) {
+    viewBefore = null;
     if (!graph?.extra?.[MARK]) return;
+    viewBefore = { scale: app.canvas.ds.scale, offset: [...app.canvas.ds.offset] };
     for (const node of nodes(graph).filter((one) => NOTES.includes(one.type))) {
       node.widgets_values = node.widgets_values.map((text) => text.replaceAll("custom_nodes/<folder>", `custom_nodes/${decodeURIComponent(FOLDER)}`));
     }
@@ -59,8 +65,8 @@ app.registerExtension({
 
   afterConfigureGraph() {
     const { extra } = app.rootGraph ?? app.graph;
-    if (!extra?.[MARK] || !extra.ds || !app.extensionManager.setting.get("Comfy.EnableWorkflowViewRestore")) return;
-    look(extra.ds);
-    if (!app.canvas.canvas.width) lookAgain(extra.ds, FRAMES);
+    const hidden = !app.canvas.canvas.width;
+    if (viewBefore && extra?.ds) showAsLaidOut(extra.ds, viewBefore, hidden ? FRAMES : 0);
+    viewBefore = null;
   },
 });

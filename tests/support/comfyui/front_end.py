@@ -39,13 +39,12 @@ ALONE = """async (id) => {
     return {x: at.x + 104, y: at.y + 112, width: node.size[0] + 32, height: node.size[1] + 64};
 }"""  # the node with nothing around it; gives its place on the page
 # What the front end itself complains of on a machine without its user's files and without the internet.
-# 0.8.0 complains of its own graph when nodes are read anew after a change of the language, 0.33.0 while it starts.
+# 0.8.0 complains of its own graph when nodes are read anew after a change of the language.
 NOISE = (
     "Failed to load resource",
     "ERR_NAME_NOT_RESOLVED",
     "ERR_INTERNET_DISCONNECTED",
     "Failed to fetch",
-    "ComfyApp graph accessed before initialization",
     "Attempted to cleanup event listeners for graph that was never set up",
 )
 
