@@ -1,6 +1,6 @@
 """Which files a request is made with. The API picks a flavour by its name or model_id; the rest of it is for the backend."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...contract import STYLES
@@ -65,6 +65,7 @@ def _flavour(name: str, entry: Any, where: str) -> Flavour:
         builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
         entry = {**builtin, **read_object(entry, where)}
     flavour = build(Flavour, entry, where, {dict[str, StyleFiles]: _styles})
+    flavour = replace(flavour, workflow=flavour.workflow.removesuffix(".json"))
     for entry, (least, most) in RANGES.items():
         if not least <= (value := getattr(flavour, entry)) <= most:
             raise ConfigError(f"{where}.{entry} is {value}; it must be from {least} to {most}.")
