@@ -141,16 +141,17 @@ def new_secret() -> str:
 
 
 def _with_token(config: LocalConfig, path: Path) -> LocalConfig:
-    token = os.environ.get(TOKEN_VARIABLE) or config.token
+    token = (os.environ.get(TOKEN_VARIABLE) or config.token or "").strip()  # a line end from a file is no part of it
     if token and len(token) < MIN_TOKEN:
         raise ConfigError(
             f"The local API's token ({TOKEN_VARIABLE}, or token in {path}) has fewer than {MIN_TOKEN} characters."
         )
-    if short := [name for name, text in config.tokens.items() if len(text) < MIN_TOKEN]:
+    if short := [name for name, text in config.tokens.items() if len(text.strip()) < MIN_TOKEN]:
         raise ConfigError(f"{path}: the tokens of {', '.join(short)} have fewer than {MIN_TOKEN} characters.")
     if "" in config.tokens:
         raise ConfigError(f"{path}: tokens has one without a name.")
-    config = replace(config, token=token or None)
+    tokens = {name: text.strip() for name, text in config.tokens.items()}
+    config = replace(config, token=token or None, tokens=tokens)
     if len(set(config.known_tokens.values())) < len(config.known_tokens):
         raise ConfigError(f"{path}: two of the tokens are the same; give each client its own.")
     return config

@@ -1,7 +1,7 @@
 """Which files a request is made with. The API picks a flavour by its name or model_id; the rest of it is for the backend."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -67,6 +67,7 @@ def _flavour(name: str, entry: Any, where: str, styles: Collection[str]) -> Flav
         builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
         entry = {**builtin, **read_object(entry, where)}
     flavour = build(Flavour, entry, where, {dict[str, StyleFiles]: partial(_styles, styles=styles)})
+    flavour = replace(flavour, workflow=flavour.workflow.removesuffix(".json"))
     for entry, (least, most) in RANGES.items():
         if not least <= (value := getattr(flavour, entry)) <= most:
             raise ConfigError(f"{where}.{entry} is {value}; it must be from {least} to {most}.")

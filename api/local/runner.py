@@ -228,7 +228,9 @@ class Runner:
             self.results.delete(job)
             await self._backend.cancel(job.work_id)
             return
-        self._finish(job, jobs.SUCCESS, seconds=round(state.seconds or 0.0, 2))
+        if self._finish(job, jobs.SUCCESS, seconds=round(state.seconds or 0.0, 2)).state != jobs.SUCCESS:
+            self.results.delete(job)  # nobody can fetch them: they would only fill the disk
+            self._finish(job, jobs.FAILED, "The outcome of this request could not be stored. Make room and send it again.")
 
     def _finish(self, job: jobs.Job, state: str, message: str = "", seconds: float | None = None) -> jobs.Job:
         event = self._done.pop(job.id, None)

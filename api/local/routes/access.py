@@ -152,7 +152,7 @@ def check_key(request: web.Request, body: Any, config: LocalConfig) -> str:
 def _owner(given: str, config: LocalConfig) -> str | None:
     found = None
     for owner, token in config.known_tokens.items():  # all of them, so that the time tells nothing
-        if hmac.compare_digest(_bytes(given), _bytes(token)):
+        if hmac.compare_digest(_bytes(given.strip()), _bytes(token)):
             found = owner
     return found
 

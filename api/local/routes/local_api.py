@@ -223,8 +223,8 @@ class LocalApi:
                 return refused.answer()
             reason, profiles = str(refused), []  # a page that was opened by another name has nothing to complain of
         else:
-            if reason and not caller.is_local:  # it may name files
-                reason = BROKEN
+            if reason and not caller.is_local:
+                reason = why_unavailable(config, self._place) or BROKEN  # what is wrong with the settings may name files
         state = {"enabled": enabled, "available": not reason, "reason": reason}
         return web.json_response({"local_api": state, "modelslab": {"profiles": profiles}})
 

@@ -213,6 +213,16 @@ def test_a_page_under_another_name_is_told_that_it_is_off(tmp_path):
         )
 
 
+def test_others_are_told_why_it_is_off_but_no_paths(tmp_path):
+    def reason(headers):
+        return server.get("/facegen/settings", headers=headers)[1]["local_api"]["reason"]
+
+    with LocalServer(tmp_path, listen=("0.0.0.0",), enabled=True) as server:
+        assert all("FACEGEN_API_TOKEN" in reason(headers) for headers in (ELSEWHERE, {}))
+        server.configure(enabled="yes", token=TOKEN)
+        assert str(tmp_path) not in reason(ELSEWHERE) and str(tmp_path) in reason({})
+
+
 def test_a_short_token_is_refused(tmp_path):
     with LocalServer(tmp_path, enabled=True, token="short") as server:
         status, answer = server.post(SUBMIT_URL, BODY)

@@ -30,6 +30,16 @@ def test_the_documented_example(tmp_path):
     assert all(re.search(rf"\b{f.name}\b", text) for kind in (LocalConfig, Flavour) for f in fields(kind))
 
 
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_line_end_is_no_part_of_a_token(tmp_path, monkeypatch, way):
+    settings = {"tokens": {"anna": " another with spaces\n"}}
+    if way == "environment":
+        monkeypatch.setenv("FACEGEN_API_TOKEN", "sixteen characters\n")
+    else:
+        settings["token"] = "sixteen characters\n"
+    assert read(tmp_path, settings).known_tokens == {"": "sixteen characters", "anna": "another with spaces"}
+
+
 def test_no_file_is_off(tmp_path):
     config = ConfigFile(tmp_path / "none.json").read()
     assert config == LocalConfig() and not config.enabled
@@ -48,7 +58,7 @@ def test_everything_that_can_be_set(tmp_path):
             "allowed_hosts": ["nas.local"],
             "served_as": ["faces.example"],
             "flavours": {
-                "mine": {"workflow": "own", "checkpoint": "a.safetensors"},
+                "mine": {"workflow": "own.json", "checkpoint": "a.safetensors"},
                 "sdxl": {"styles": {"anime": {"checkpoint": "b.safetensors", "loras": {"c.safetensors": 1}}}},
             },
         },

@@ -118,6 +118,7 @@ def test_an_outcome_that_cannot_be_stored(tmp_path, full_disk, end):
         server.comfy.gate.set()
         until(lambda: server.fetch(identifier)["status"] == "failed")
         assert "could not be stored" in server.fetch(identifier)["message"]
+        assert not any((server.config.parent / "local_api" / "results").iterdir()), "what nobody can fetch takes no room"
         full_disk.clear()
         assert server.fetch(identifier)["status"] == "failed"
         assert server.submit(BODY)["status"] in ("success", "processing")
