@@ -36,8 +36,8 @@ NEVER = {
     "picture_file": {*COMFYUI, "torch"},
     "standalone": {*COMFYUI, "skia"},
 }
-# Imports that no statement shows, and who may: the door from a shell loads the pack, doctor tries libraries, an error that comes
-# from another process finds its class.
+# Imports that no statement shows, and who may: the door from a shell loads the pack, doctor tries libraries, an error that
+# comes from another process finds its class.
 BY_NAME = {"import_module", "__import__", "spec_from_file_location", "run_path", "run_module"}
 MAY_BY_NAME = {"__main__", "errors", "standalone.cli.doctor"}
 FOLDERS = ("api", "models", "nodes", "standalone", "tools")
