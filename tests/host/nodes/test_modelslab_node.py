@@ -112,6 +112,7 @@ def test_photo_to_picture_once_and_the_key_nowhere(server, service, graph):
     assert places_of_the_key(server, texts, response) == []
 
 
+@pytest.mark.newest
 def test_errors_reach_the_graph_without_the_key(server, service, graph):
     service.submits = [Reply(error(f"Invalid API key: {KEY}"), 401)]
     entry = server.run(graph)
@@ -136,6 +137,7 @@ def test_the_profiles_are_offered_by_name(server, service):
     assert server.get("/facegen/settings")["modelslab"] == {"profiles": ["default", "test"]}
 
 
+@pytest.mark.newest
 def test_nothing_is_sent_without_a_key_or_with_an_open_file(server, service, graph):
     graph["2"]["inputs"]["profile"] = "default"
     with pytest.raises(RuntimeError, match="No API key is configured, so nothing is sent"):
@@ -241,6 +243,7 @@ def test_a_node_that_blocks_comfyui_does_not_hold_it_up(pack_nodes, service):
     assert service.billed == 1 and service.bodies[0]["base64"] is False
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -258,6 +261,7 @@ def test_bad_inputs_are_refused_before_anything_is_sent(pack_nodes, service, cha
     assert service.connections == 0
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("script", "says"),
     [
@@ -281,6 +285,7 @@ def test_an_error_of_the_service_ends_with_what_to_do_on_the_node(pack_nodes, se
         asyncio.run(execute(pack_nodes))
 
 
+@pytest.mark.newest
 def test_two_samples_of_two_sizes_are_one_batch(pack_nodes, service):
     service.files["/result/b"] = [Reply(png((32, 32)))]
     image, _ = asyncio.run(execute(pack_nodes, samples=2, webhook="https://example.com/hook", track_id="7")).result

@@ -153,12 +153,14 @@ def refused(run, file):
     return message
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", tiny_files.FILES)
 def test_a_missing_file_is_named(run, copy, name):
     (copy / name).unlink()
     assert f"lacks {name}. " in refused(run, name)
 
 
+@pytest.mark.newest
 def test_all_that_is_missing_is_named_at_once(run, copy):
     shutil.rmtree(copy)
     message = refused(run, str(copy))
@@ -176,6 +178,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", [*MODELS, *TEXTS])
 @pytest.mark.parametrize("left", [0, 0.5], ids=["empty", "half"])
 def test_a_truncated_file_is_named(run, copy, name, left):
@@ -185,6 +188,7 @@ def test_a_truncated_file_is_named(run, copy, name, left):
     refused(run, str(path if name not in tiny_files.TOKENIZER_FILES else path.parent))
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", MODELS)
 def test_a_foreign_file_is_named(run, copy, name):
     """Another model's in its place, whole and readable."""
@@ -193,6 +197,7 @@ def test_a_foreign_file_is_named(run, copy, name):
     refused(run, str(copy / name))
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("cut", [False, True], ids=["missing", "of another shape"])
 @pytest.mark.parametrize("name", [tiny_files.UNET, tiny_files.VAE, tiny_files.TEXT_ENCODER, tiny_files.CLIP_VISION])
 def test_a_tensor_that_is_missing_or_of_another_shape_is_named(run, copy, name, cut):
@@ -205,6 +210,7 @@ def test_a_tensor_that_is_missing_or_of_another_shape_is_named(run, copy, name, 
     assert re.search(rf"1 of \d+ tensors are missing or of another shape, {re.escape(lost)} for one", refused(run, name))
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", [tiny_files.UNET_CONFIG, tiny_files.TEXT_CONFIG, tiny_files.CLIP_VISION_CONFIG])
 def test_a_foreign_configuration_is_named(run, copy, name):
     (copy / name).write_text(json.dumps({"model_type": "bert"}))

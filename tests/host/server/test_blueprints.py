@@ -11,6 +11,8 @@ from PIL import Image
 import workflows
 from small_runs import Done, apart, of_type, put_photos, small
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture(scope="module", autouse=True)
 def photos(base_directory):

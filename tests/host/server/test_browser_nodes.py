@@ -43,6 +43,7 @@ def test_a_template_opens_where_it_was_laid_out(page, before):
     assert page.evaluate(now) == [0.5, view["offset"]]
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", ["try_without_models", "safety_actions"])
 def test_what_needs_no_download_runs_as_opened(page, mode, name):
     """With the drawn face, by one click on Run."""

@@ -147,6 +147,7 @@ def test_the_readme_s_command_without_model_files(server, api):
     assert "small demonstration model" in answer["tip"] and "faceid: ip-adapter-faceid-plusv2_sd15.bin is" in answer["tip"]
 
 
+@pytest.mark.newest
 def test_a_style_of_ones_own(server, api, face):
     folder = server.base / "user" / "facegen" / "styles"
     folder.mkdir(exist_ok=True)
@@ -159,6 +160,7 @@ def test_a_style_of_ones_own(server, api, face):
         (folder / "Oil painting.json").unlink()
 
 
+@pytest.mark.newest
 def test_a_workflow_of_ones_own_whose_pictures_nobody_checks(server, api, face):
     graph = json.loads((ROOT / "workflows" / "api" / "local_sd15.json").read_text(encoding="utf-8"))
     del graph["sampler"]["inputs"]["safety_checker"]
@@ -308,6 +310,7 @@ def test_interrupted_from_comfyuis_own_interface(server, face, quick):
     }
 
 
+@pytest.mark.newest
 def test_a_photo_without_a_face(server, api):
     file = io.BytesIO()
     Image.new("RGB", (300, 200)).save(file, "PNG")
@@ -327,6 +330,7 @@ def test_neither_key_nor_face_is_left_anywhere(server, api, face):
     assert not any((server.base / "temp" / "facegen").iterdir())
 
 
+@pytest.mark.newest
 def test_killed_in_mid_job(base_directory, tmp_path, face):
     """kill -9, then another start: what was done is there, what was in work is reported as failed, ids go on."""
     base = tmp_path / "comfyui"

@@ -59,6 +59,7 @@ def test_portrait_sd15(draw):
     assert all_differ([done.picture(), with_photo(draw, "portrait_sd15", done).picture()])
 
 
+@pytest.mark.newest
 def test_five_styles(draw):
     """Five pictures that differ, each drawn with what its style file advises."""
     done = draw("five_styles")
@@ -72,6 +73,7 @@ def test_five_styles(draw):
         assert done.graph[save]["inputs"]["filename_prefix"] == f"FaceGen/style_{name}"
 
 
+@pytest.mark.newest
 def test_s_scale_sweep(draw):
     """One row; nothing but s_scale differs from cell to cell."""
     done = draw("s_scale_sweep")
@@ -86,6 +88,7 @@ def test_s_scale_sweep(draw):
     assert all(g.min() == 255 for g in gaps)
 
 
+@pytest.mark.newest
 def test_several_photos_one_person(draw):
     """Every photo counts: without it, the person is another."""
     name = "several_photos_one_person"
@@ -111,6 +114,7 @@ def test_two_people_masks(draw):
         assert here > 0.5 and here > 2 * there
 
 
+@pytest.mark.newest
 def test_best_of_n_likeness(draw):
     """The two kept are the best of the eight, as Likeness measures them one round at a time."""
     name = "best_of_n_likeness"
@@ -157,6 +161,7 @@ def modes(workflow, upper, lower):
     return workflow
 
 
+@pytest.mark.newest
 def test_save_and_reuse_face(server, draw):
     """As the note says: queue, list the new file, switch the groups, queue. The picture is the one that the photo gives."""
     saved = workflows.load("save_and_reuse_face.json")
@@ -227,6 +232,7 @@ def sdxl(base_directory):
         file.unlink()
 
 
+@pytest.mark.newest
 def test_headshot_sdxl(draw, sdxl):
     done = draw("headshot_sdxl")
     assert done.picture().shape == (128, 128, 3) and done.picture().std() > 5
@@ -294,6 +300,7 @@ def test_modelslab_remote(draw, service, server):
     assert json.loads(done.entry["outputs"][shown]["text"][0])["status"] == "success"
 
 
+@pytest.mark.newest
 def test_local_vs_remote(draw, service):
     """Both sides are asked for the same; the result shows the local picture on the left, the hosted one on the right."""
     name = "local_vs_remote"
