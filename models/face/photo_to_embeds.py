@@ -72,7 +72,7 @@ def embed_photos(
     photos = [_look(face_analysis, picture, number, select, face_index) for number, picture in enumerate(images)]
     missing = [photo for photo in photos if not photo.chosen]
     if missing and not skip:
-        raise NoFaceError(face_analysis.no_face_message(*missing[0].bgr.shape[:2]))
+        raise face_analysis.no_face(*missing[0].bgr.shape[:2])
     used = [photo for photo in photos if photo.chosen]
     if not used:
         raise NoFaceError(f"No face in any of the {len(images)} pictures: all were skipped, so there is nobody to embed.")
@@ -129,7 +129,7 @@ def _report(
         pictures.append(entry)
         if not photo.chosen:
             kept = "; its place is kept for nobody" if combine == "one per image" else ""
-            warnings.append(f"picture {photo.number} skipped{kept}. {face_analysis.no_face_message(*photo.bgr.shape[:2])}")
+            warnings.append(f"picture {photo.number} skipped{kept}. {face_analysis.no_face(*photo.bgr.shape[:2])}")
         elif len(photo.found.tries) > 1:
             warnings.append(f"picture {photo.number}: found at the try number {len(photo.found.tries)} ({entry['found_by']}).")
         for face in entry["faces"]:
