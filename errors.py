@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 class FaceGenError(ValueError):
     """Says what was given and what is needed, in words that hold wherever it is raised.
 
-    What to click or type isn't said here: that is known to the node or command, which adds it with `advise`.
+    What to click or type isn't said here: that is known to the node or command, which adds it with `advise`. A second text
+    holds details. They stand after that advice, because a dialog shows the beginning.
     """
 
     # ComfyUI's dialog puts module and class before the message, and the module of a pack is its path on the user's disk; it
@@ -37,6 +38,9 @@ def printable(text: object) -> str:
     """`text` without what a terminal would obey or hide: control, format and other unprintable characters are escaped."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
 
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in self.args if part)
+
 
 Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
 
@@ -44,14 +48,15 @@ Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
 @contextmanager
 def advise(where: str, cures: Cures | None = None) -> Iterator[None]:
     """Around calls of the engine, or as a decorator: `where` (the node's name; "" for a command, which the shell shows anyway)
-    opens each FaceGenError that comes out, and the cure of the first entry that it is an instance of closes it. The error
-    keeps its class and its cause.
+    opens each FaceGenError that comes out, and the cure of the first entry that it is an instance of follows it, before the
+    details. The error keeps its class and its cause.
     """
     try:
         yield
     except FaceGenError as error:
         cure = next((text for kind, text in (cures or {}).items() if isinstance(error, kind)), "")
-        error.args = (f"{where}{where and ': '}{error}{cure and ' '}{cure}", *error.args[1:])
+        message, details = f"{error.args[0] if error.args else ''}", error.args[1:]
+        error.args = (f"{where}{where and ': '}{message}{cure and ' '}{cure}", *details)
         raise
 
 

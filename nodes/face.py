@@ -245,8 +245,8 @@ class FaceGenFaceQuality(io.ComfyNode):
             for face in chosen:
                 entries.append({"picture": number, **portrait_quality(bgr, face).as_dict()})
             if not chosen:
-                problem = f"{face_analysis.no_face_message(height, width)} {NO_FACE_CURE}"
-                entries.append({"picture": number, "score": 0.0, "problems": [problem]})
+                message, details = face_analysis.no_face(height, width).args
+                entries.append({"picture": number, "score": 0.0, "problems": [f"{message} {NO_FACE_CURE} {details}"]})
         score = min(entry["score"] for entry in entries)
         text = "\n".join(_in_words(entry) for entry in entries)
         good, marked = not any(entry["problems"] for entry in entries), as_batch(annotated)

@@ -37,6 +37,14 @@ def test_a_command_adds_its_cure_alone():
         raise NoPhoto("There is no photo.")
 
 
+def test_the_advice_comes_before_the_details():
+    """A dialog shows the beginning. Twice, as a node's advice may go around another's."""
+    with pytest.raises(NoPhoto) as told, advise("Sampler"), advise("Embed Face", {NoPhoto: "Connect one."}):
+        raise NoPhoto("There is no photo.", "(Looked in 4 places.)")
+    assert str(told.value) == "Sampler: Embed Face: There is no photo. Connect one. (Looked in 4 places.)"
+    assert str(NoPhoto("There is none.", "(4)")) == "There is none. (4)" and str(FaceGenError()) == ""
+
+
 def test_its_kind_is_a_plain_word():
     """ComfyUI shows module and class, less the module `builtins`; a pack's module is a path."""
     assert {FaceGenError.__module__, NoPhoto.__module__, type("Late", (NoPhoto,), {}).__module__} == {"builtins"}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import FaceGenError
+from ...errors import FaceGenError, NoFaceError
 from .. import onnx_providers
 from .cache import Cache, PixelKey, pixel_key
 from .packs.find import open_pack
@@ -160,11 +160,12 @@ class FaceAnalysis:
         identity = memory.get(key, lambda: self.session.embed(*around(bgr, face.kps)))
         return torch.from_numpy(identity.astype(np.float32))  # a copy: the cached one stays as it is
 
-    def no_face_message(self, height: int, width: int) -> str:
-        """What to say of a picture of that size in pixels in which no face was found."""
-        return (
-            f"No face found in the {width}x{height} picture (detector sizes tried: {self.tries_in_words()}; min_confidence "
-            f"{self.min_confidence:g}). A photo with one clear face and some room around it, down to the shoulders, is needed."
+    def no_face(self, height: int, width: int) -> NoFaceError:
+        """The error about a picture of that size in pixels in which no face was found; as text, also for reports."""
+        return NoFaceError(
+            f"No face found in the {width}x{height} picture. A photo with one clear face and some room around it, down to the "
+            "shoulders, is needed.",
+            f"(Detector sizes tried: {self.tries_in_words()}; min_confidence {self.min_confidence:g}.)",
         )
 
     def tries_in_words(self) -> str:

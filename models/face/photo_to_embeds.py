@@ -80,7 +80,7 @@ def embed_photos(
     ]
     missing = [photo for photo in photos if not photo.chosen]
     if missing and not skip:
-        raise NoFaceError(face_analysis.no_face_message(*missing[0].bgr.shape[:2]))
+        raise face_analysis.no_face(*missing[0].bgr.shape[:2])
     used = [photo for photo in photos if photo.chosen]
     if not used:
         raise NoFaceError(f"No face in any of the {len(images)} pictures: all were skipped, so there is nobody to embed.")
@@ -137,7 +137,7 @@ def _report(
         pictures.append(entry)
         if not photo.chosen:
             kept = "; its place is kept for nobody" if combine == "one per image" else ""
-            warnings.append(f"{photo.name} skipped{kept}. {face_analysis.no_face_message(*photo.bgr.shape[:2])}")
+            warnings.append(f"{photo.name} skipped{kept}. {face_analysis.no_face(*photo.bgr.shape[:2])}")
         else:
             warnings += _warnings(photo, entry)
     judge = recogniser(face_analysis.recogniser)

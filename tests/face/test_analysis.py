@@ -78,7 +78,7 @@ def test_min_confidence_lets_weaker_faces_in(pack):
 
 def test_no_face_names_size_detector_sizes_and_cure(face_analysis):
     assert face_analysis.detect(to_bgr(torch.zeros(100, 300, 3))) == []
-    message = face_analysis.no_face_message(100, 300)
+    message = str(face_analysis.no_face(100, 300))
     assert "300x100" in message and "128x128 and 640x640" in message and "min_confidence" in message
 
 

@@ -63,7 +63,7 @@ def test_giving_up_takes_a_bounded_number_of_tries_and_reports_them(plain, count
     calls = count_inference(face_analysis)
     found = face_analysis.find(grey(100, 300, 0))
     assert found.faces == () and len(found.tries) == len(TRIES) == 7 and calls == ["detect"] * 7
-    message = face_analysis.no_face_message(100, 300)
+    message = str(face_analysis.no_face(100, 300))
     assert all(str(attempt) in message for attempt in found.tries) and "border of 50%" in message
 
 

@@ -102,4 +102,4 @@ def _require_identity(file: AdapterFile, name: str) -> None:
 
 def _unknown(file: AdapterFile, why: str) -> NotAnAdapterError:
     held = f"{len(file)} tensors{': ' + ', '.join(sorted(file)[:4]) + ', …' if len(file) else ''}"
-    return NotAnAdapterError(f"{file.path} is not a FaceID adapter: it {why}. {EXPECTED}. This file holds {held}.")
+    return NotAnAdapterError(f"{file.path} is not a FaceID adapter: it {why}.", f"{EXPECTED}. This file holds {held}.")

@@ -48,6 +48,42 @@ def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
             file.unlink()
 
 
+STORE = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s.get('nodeDef')"
+
+
+def test_a_node_is_found_by_what_people_type(page, server):
+    """By the front end's own search, where the schema has other names for it."""
+    if not server.get("/object_info/FaceGenSampler")["FaceGenSampler"].get("search_aliases"):
+        return
+    typed = {"instantid": "ApplyFaceID", "headshot": "Sampler", "nsfw": "SafetyFilter", "face similarity": "Likeness"}
+    for text, wanted in typed.items():
+        search = f"text => {STORE}.nodeSearchService.searchNode(text, []).map(node => node.name)"
+        assert f"FaceGen{wanted}" in page.evaluate(search, text)[:20]
+
+
+def test_what_few_need_is_folded_away(page, server):
+    """In Nodes 2.0, until the button on the node is pressed; the classic nodes of today's front ends show everything."""
+    inputs = server.get("/object_info/FaceGenSampler")["FaceGenSampler"]["input"]["required"]
+    if not inputs["scheduler"][1].get("advanced"):
+        return
+    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        page.evaluate("""() => {
+            const node = LiteGraph.createNode('FaceGenSampler');
+            app.graph.add(node);
+            node.pos = [100, 50];
+            app.canvas.ds.reset();
+        }""")
+        node = page.locator("[data-node-id]").first
+        node.get_by_text("num_inference_steps").first.wait_for(timeout=20_000)
+        assert node.get_by_text("scheduler").count() == 0
+        shot(page, "folded")
+        page.get_by_test_id("advanced-inputs-button").first.dispatch_event("click")
+        node.get_by_text("scheduler").first.wait_for(timeout=20_000)
+    finally:
+        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
 def test_the_local_api_is_a_switch_in_the_settings(page, server):
     def served():
         return server.get("/facegen/settings")["local_api"]["enabled"]

@@ -138,6 +138,8 @@ def test_no_face_says_so_in_the_graph(server, graph):
     assert error["node_type"] == "FaceGenEmbedFace"
     assert error["exception_message"].startswith("Embed Face: No face found in the 320x200 picture")
     assert error["exception_type"] == "NoFaceError"  # shown before the message, and no path
+    advice, details = (error["exception_message"].index(text) for text in ("lower min_confidence on", "Detector sizes tried"))
+    assert advice < details
 
 
 def test_a_file_that_is_not_faceid_says_so_in_the_graph(server, graph):

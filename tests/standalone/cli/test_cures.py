@@ -130,7 +130,7 @@ def test_a_file_that_was_named_and_cannot_be_used(run, tmp_path):
         other = (folder / tiny_files.CLIP_VISION).read_bytes()
         (folder / "ipadapter" / name).write_bytes(other if name == "other.safetensors" else other[:100])
         code, told = run("--models", str(folder), "--faceid", name)
-        assert code == 2 and name in told and told.rstrip().endswith(says)
+        assert code == 2 and name in told and says in told
 
 
 def test_a_demo_of_one_s_own_photo_needs_no_other(run, monkeypatch):
