@@ -15,7 +15,7 @@ from ...errors import BrokenCheckerError, FaceGenError, MissingLibraryError, Uns
 from .. import safetensors_header
 from ..pictures import batches, require_rgb
 from .checking import Place, SafetyResult, on_scale, stay
-from .views import LONGEST, MAX_SIDE, MOST_VIEWS, starts
+from .views import LONGEST, MAX_SIDE, MOST_VIEWS, squares
 
 LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labels' probability
 BATCH = 64  # views in one pass, at most
@@ -131,21 +131,19 @@ def _views(picture: np.ndarray, seen: float, width: int) -> Iterator[Image.Image
     all of it. Of a strip longer than LONGEST squares there are only these, reduced."""
     image = Image.fromarray(picture)
     if max(image.size) <= LONGEST * min(image.size):
-        side = min(image.size)
         yield image
     else:
         scale = min(1.0, 2 * LONGEST * width / max(image.size))
         image = image.resize([max(1, round(s * scale)) for s in image.size], Image.Resampling.BICUBIC)
-        side = -(-max(image.size) // LONGEST)
+    side, places = squares(image.height, image.width)
     border = round(side * (1 / min(seen, 1.0) - 1) / 2)  # what the preprocessor cuts off
     if image.width == image.height and not border:
         return
-    for top in starts(max(0, image.height - side), side):
-        for left in starts(max(0, image.width - side), side):
-            part = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
-            square = Image.new("RGB", (side + 2 * border,) * 2)
-            square.paste(part, ((square.width - part.width) // 2, (square.height - part.height) // 2))
-            yield square
+    for top, left in places:
+        part = image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
+        square = Image.new("RGB", (side + 2 * border,) * 2)
+        square.paste(part, ((square.width - part.width) // 2, (square.height - part.height) // 2))
+        yield square
 
 
 def unsafe_among(labels: list[str], chosen: Iterable[str], folder: Path) -> list[str]:

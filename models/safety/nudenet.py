@@ -7,6 +7,8 @@ the numbers that the package gives.
 
 import ast
 import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ...errors import BrokenNudeNetError, FaceGenError, MissingNudeNetError, NoV
 from .. import onnx_providers
 from ..pictures import batches, require_rgb
 from .checking import Detection, SafetyResult, on_scale
+from .views import squares
 
 # NudeNet also reports faces, feet, bellies, armpits, male breasts and covered parts. A portrait or a beach photo shows
 # those, so by default only what nudity rules name counts: genitalia, female breasts, buttocks and anus, when exposed.
@@ -52,6 +55,7 @@ FLOOR = 0.25  # the package reports nothing from here down
 OVERLAP = 0.45  # of two boxes that overlap more (intersection over union), the package keeps the likelier one
 SIDE = 320  # pixels: what the model sees
 BATCH = 64  # pictures in one pass, at most
+STRIP = 3  # a picture longer than as many times its shorter side is also looked at in squares
 NEEDED = "3.4.2 or newer"
 
 
@@ -89,12 +93,22 @@ class NudeNetChecker:
         height, width = images.shape[1:3]
         results = []
         for batch in batches(images, BATCH):
-            (output,) = self._session.run(None, {self._input: model_input(batch)})
-            # Before any comparison: NaN >= limit would read as nothing found.
-            if not np.isfinite(output).all():
-                raise NoVerdictError("NudeNet's model gave NaN or infinity, so no picture was let through.")
-            results += [self._judge(anchors.T, height, width) for anchors in output]
+            looks = [self._look(batch)]
+            if max(height, width) > STRIP * min(height, width):  # of which little is left in the square
+                side, places = squares(height, width)
+                looks += [self._look(batch[:, y : y + side, x : x + side], y, x) for y, x in places]
+            results += [_together(of_one) for of_one in zip(*looks, strict=True)]
         return results
+
+    def _look(self, part: Tensor, top: int = 0, left: int = 0) -> list[SafetyResult]:
+        """The verdicts on that part of some pictures, with boxes in the whole pictures."""
+        (output,) = self._session.run(None, {self._input: model_input(part)})
+        # Before any comparison: NaN >= limit would read as nothing found.
+        if not np.isfinite(output).all():
+            raise NoVerdictError("NudeNet's model gave NaN or infinity, so no picture was let through.")
+        height, width = part.shape[1:3]
+        results = [self._judge(anchors.T, height, width) for anchors in output]
+        return [replace(r, detections=[_moved(d, top, left) for d in r.detections]) for r in results]
 
     def _judge(self, anchors: np.ndarray, height: int, width: int) -> SafetyResult:
         """The verdict on one picture from what the model says of its anchors [n, 4 + classes].
@@ -119,6 +133,21 @@ class NudeNetChecker:
             detections.append(Detection(label, float(relative[index, which]), (x, y, x + w, y + h)))
             _raise_to(class_scores, label, unsafe[index, which])
         return SafetyResult(max((d.score for d in detections), default=0.0), detections, class_scores)
+
+
+def _moved(found: Detection, top: int, left: int) -> Detection:
+    x0, y0, x1, y1 = found.box
+    return replace(found, box=(x0 + left, y0 + top, x1 + left, y1 + top))
+
+
+def _together(looks: Sequence[SafetyResult]) -> SafetyResult:
+    """One verdict from several looks at parts of a picture: the highest scores, and all that was found."""
+    class_scores: dict[str, float] = {}
+    for look in looks:
+        for label, score in look.class_scores.items():
+            _raise_to(class_scores, label, score)
+    detections = [found for look in looks for found in look.detections]
+    return SafetyResult(max(look.score for look in looks), detections, class_scores)
 
 
 def _raise_to(scores: dict[str, float], label: str, score: float) -> None:

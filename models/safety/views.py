@@ -17,3 +17,10 @@ def starts(room: int, side: int) -> list[int]:
     middle, steps = room // 2, math.ceil(room / side)
     before = [round(middle * n / steps) for n in range(steps)]
     return [*before, middle, *(room - round((room - middle) * n / steps) for n in reversed(range(steps)))]
+
+
+def squares(height: int, width: int) -> tuple[int, list[tuple[int, int]]]:
+    """(side, top and left of each square) along the longer side of a picture; see starts. In a picture longer than LONGEST
+    squares they are larger than its shorter side."""
+    side = max(min(height, width), -(-max(height, width) // LONGEST))
+    return side, [(y, x) for y in starts(max(0, height - side), side) for x in starts(max(0, width - side), side)]

@@ -67,7 +67,7 @@ def test_what_is_not_there_yet_holds_nothing_up(tmp_path, filling, whole):
     file.write_bytes(content + filling * ((size - whole) // len(filling)))
     began = time.monotonic()
     assert find_packs([str(tmp_path)]) == {} and role(file) in ("unreadable", "other")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_a_name_as_long_as_a_file(tmp_path):

@@ -136,7 +136,7 @@ def test_memory_is_in_proportion_to_the_picture(face_analysis, shape, light):
 
     began = time.monotonic()
     assert peak_of(work) < 3 * photo.numel() * 4 + (90 << 20)  # of the detector's largest picture, 1280x1280
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("shape", [(300, 40_000), (40_000, 300)])
@@ -167,4 +167,4 @@ def test_a_detector_that_sees_faces_everywhere_is_damaged(tmp_path, monkeypatch,
     began = time.monotonic()
     with pytest.raises(BrokenModelPackError, match=r"failed on this picture \(ValueError: it sees more than 1000 faces"):
         face_analysis.find(np.full((64, 64, 3), 128, np.uint8))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15

@@ -287,7 +287,7 @@ def test_small_files_that_unfold(tmp_path, make, says):
     began = time.monotonic()
     with pytest.raises(UnreadableFileError, match=f"(?s)faceid.bin.*can't be read.*({says})"):
         AdapterFile(tmp_path / "faceid.bin")
-    assert (tmp_path / "faceid.bin").stat().st_size < 40_000 and time.monotonic() - began < 2
+    assert (tmp_path / "faceid.bin").stat().st_size < 40_000 and time.monotonic() - began < 10
 
 
 def test_a_list_instead_of_tensors(tmp_path):
