@@ -239,23 +239,6 @@ def test_every_node_is_drawn(page, mode):
             assert {node["title"], *node["outputs"], *node["inputs"]} <= set(words), node_id
 
 
-def test_an_app_asks_for_five_things_and_shows_portraits(page, server, mode):
-    if mode == "canvas":
-        pytest.skip("an app shows no nodes; older front ends have none")
-    open_template(page, "try_without_models")
-    asked = page.get_by_test_id("app-mode-widget-item")
-    asked.nth(4).wait_for(timeout=10_000)
-    names = [text.split("\n")[0] for text in asked.all_inner_texts()]
-    assert names == ["image", "prompt", "style", "s_scale", "seed"]
-    shown = page.evaluate(
-        "() => [...document.images].filter(i => i.src.includes('facegen_drawn_face') && i.naturalWidth).length"
-    )
-    assert shown >= 1
-    page.evaluate("() => app.queuePrompt(0, 1)")
-    page.wait_for_function("() => [...document.images].some(i => i.src.includes('try_without_models'))", timeout=120_000)
-    shot(page, f"app-{mode}")
-
-
 # Where on the page the name of the only node's widget is.
 WIDGET = """name => {
     const [node] = app.graph._nodes, {scale, offset} = app.canvas.ds, at = app.canvas.canvas.getBoundingClientRect();
@@ -281,3 +264,21 @@ def test_a_node_has_its_tooltips_and_its_help(page, server, mode):
     page.mouse.move(x - 5, y - 2)
     page.mouse.move(x, y)
     page.get_by_text(required["select"][1]["tooltip"]).first.wait_for(timeout=10_000)
+
+
+def test_an_app_asks_for_five_things_and_shows_portraits(page, server, mode):
+    if mode == "canvas":
+        pytest.skip("an app shows no nodes; older front ends have none")
+    open_template(page, "try_without_models")
+    asked = page.get_by_test_id("app-mode-widget-item")
+    asked.nth(4).wait_for(timeout=10_000)
+    names = [text.split("\n")[0] for text in asked.all_inner_texts()]
+    assert names == ["image", "prompt", "style", "s_scale", "seed"]
+    shown = page.evaluate(
+        "() => [...document.images].filter(i => i.src.includes('facegen_drawn_face') && i.naturalWidth).length"
+    )
+    assert shown >= 1
+    page.evaluate("() => app.queuePrompt(0, 1)")
+    page.wait_for_function("() => [...document.images].some(i => i.src.includes('try_without_models'))", timeout=120_000)
+    shot(page, f"app-{mode}")
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")  # the canvas is back
