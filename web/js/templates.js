@@ -37,6 +37,7 @@ function showAsLaidOut({ scale, offset }, before, frames) {
 }
 
 let viewBefore = null;
+let faceIsThere = false;
 
 app.registerExtension({
   name: "FaceGen.Templates",
@@ -51,6 +52,7 @@ app.registerExtension({
     if (!nodes(graph).some((node) => node.type === "LoadImage" && node.widgets_values?.[0] === FACE)) return;
     try {
       await upload();
+      faceIsThere = true;
     } catch (error) {
       app.extensionManager.toast.add({ severity: "error", summary: "FaceGen", detail: error.message, life: 15000 });
     }
@@ -58,7 +60,7 @@ app.registerExtension({
 
   // The list of files was read before this one was there.
   loadedGraphNode(node) {
-    if (node.type !== "LoadImage") return;
+    if (!faceIsThere || node.type !== "LoadImage") return;
     const { value, options } = node.widgets?.find((one) => one.name === "image") ?? {};
     if (value === FACE && Array.isArray(options.values) && !options.values.includes(FACE)) options.values.push(FACE);
   },
