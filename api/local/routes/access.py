@@ -20,7 +20,6 @@ from ..place import Place
 # Whoever passes a request on says so with one of these.
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 UNPROVEN_BODY = 64 << 10  # bytes up to which a body is decoded to look for its key
-BROKEN = "Its settings can't be used; a call from this machine is told why."  # the reason may name files
 WRONG_KEY = "The key is not a token of this machine."
 
 
@@ -180,7 +179,7 @@ def usable_config(request: web.Request, file: ConfigFile, place: Place) -> tuple
         config, problem = file.last, str(error)
     caller = check_host(request, config)
     if problem:
-        raise Refused(503, f"The local Face Generator API can't run. {problem if caller.is_local else BROKEN}")
+        raise Refused(503, f"The local Face Generator API can't run. {problem}")
     if not config.enabled:
         raise Refused(404, f"The local Face Generator API is off: {place.turn_on}")
     if reason := why_unavailable(config, place):

@@ -15,7 +15,7 @@ from ....contract import STYLES, ContractError
 from ...download import DownloadError, Guard, RefusedURL
 from ...picture_bytes import TYPES
 from ...response import ERROR, SUCCESS, FaceGenResponse
-from ..backend import Backend, BackendError
+from ..backend import Backend, BackendError, without_folders
 from ..config import ConfigError, ConfigFile, LocalConfig
 from ..face_photos import check_photo
 from ..flavours import FLAVOURS, TINY, USUAL
@@ -25,7 +25,7 @@ from ..lenient_request import read_request, unusable
 from ..place import Place
 from ..result_files import BASE64, NAME, UPLOAD, TooManyUploads
 from ..runner import Order, QueueFull, Runner
-from .access import BROKEN, Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
+from .access import Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
 from .bodies import LARGE, SMALL, decode_body, read_body
 from .paths import CANCEL, FETCH, FILES, PREFIX, SETTINGS, SUBMIT, UPLOADS
 
@@ -224,7 +224,7 @@ class LocalApi:
             reason, profiles = str(refused), []  # a page that was opened by another name has nothing to complain of
         else:
             if reason and not caller.is_local:
-                reason = why_unavailable(config, self._place) or BROKEN  # what is wrong with the settings may name files
+                reason = without_folders(reason)
         state = {"enabled": enabled, "available": not reason, "reason": reason}
         return web.json_response({"local_api": state, "modelslab": {"profiles": profiles}})
 
