@@ -34,7 +34,7 @@ class IdentityAttention:
                  chunk's are numbered from 0.
         """
         batch, length, width = q.shape
-        # Several devices may ask at once, each in a thread of its own: what they share is only ever added to.
+        # Several devices may ask at once, each in a thread of its own: what they share is added to, or replaced as a whole.
         copies = self._copies.get((q.device, q.dtype)) or self._copy(q.device, q.dtype)
         if copies.one_face:
             latents = None

@@ -38,7 +38,8 @@ def host_window(window: Any, shape: Shape, whole: Shape | None, retained: list[i
     if window is None or window.dim >= len(shape):
         return everything, None
     dim = window.dim
-    total = whole[dim] if whole else max(getattr(window, "total_frames", 0), *window.index_list, *retained) + 1
+    last = max(*window.index_list, *retained, getattr(window, "total_frames", 0) - 1)
+    total = whole[dim] if whole else last + 1
     keywords = {"retain_index_list": retained} if retained else {}
     numbers = tuple(window.get_tensor(torch.arange(total), dim=0, **keywords).flatten().tolist())
     if len(numbers) != shape[dim]:

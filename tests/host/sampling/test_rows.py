@@ -1,5 +1,7 @@
 """Which row of a call is which latent of which side: as without whatever makes the rows, or an error in words."""
 
+import inspect
+
 import comfy_extras.nodes_custom_sampler as custom_sampler
 import pytest
 import torch
@@ -17,6 +19,7 @@ from comfy_sampling import (
     windowed,
 )
 from facegen.errors import FaceGenError
+from facegen.nodes.host.sampling.windows import Lines, host_window
 from faceid_files import relative_error
 
 MASKS = torch.rand(4, 16, 16, generator=torch.Generator().manual_seed(1)).round()  # one for each of four latents
@@ -203,3 +206,13 @@ def test_a_window_with_other_latents_than_it_says_is_an_error(apply):
     model.wrappers["calc_cond_batch"] = {"other": [wrapper], **model.wrappers["calc_cond_batch"]}
     with pytest.raises(FaceGenError, match="1 of 4 latents came into a context window of 2"):
         sample(guider(model), batch=4)
+
+
+@pytest.mark.parametrize("dim", [0, 3])
+def test_a_window_is_known_without_a_guider(dim):
+    """Then only the window itself says how much there is in all."""
+    host = pytest.importorskip("comfy.context_windows")
+    told = {"total_frames": 6} if "total_frames" in inspect.signature(host.IndexListContextWindow).parameters else {}
+    window = host.IndexListContextWindow([5, 0], dim=dim, **told)
+    latents, lines = host_window(window, (2, 4, 8, 2), None, [])
+    assert (latents, lines) == (((5, 0), None) if dim == 0 else ((0, 1), Lines(-1, (5, 0), 6)))
