@@ -23,6 +23,9 @@ class FaceGenError(ValueError):
     def __init_subclass__(cls) -> None:
         cls._home, cls.__module__ = cls.__module__, "builtins"
 
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in self.args if part)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own calls the class with `args`, which is the message alone where an __init__ takes something else.
         return _again, (self._home, type(self).__qualname__, self.args), vars(self)
@@ -37,9 +40,6 @@ def _again(home: str, name: str, args: tuple[Any, ...]) -> FaceGenError:
 def printable(text: object) -> str:
     """`text` without what a terminal would obey or hide: control, format and other unprintable characters are escaped."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
-
-    def __str__(self) -> str:
-        return " ".join(str(part) for part in self.args if part)
 
 
 Cures = Mapping[type[FaceGenError], str]  # kind of error -> what to do about it
