@@ -207,7 +207,8 @@ def test_the_demo_shows_two_faces_in_all_styles_and_s_scale_values(show, sheets)
     }
     ((styles, scales, *drawing_rows),) = sheets
     values = ("0", "0.5", "1", "1.5", "2")
-    for rows, name, alike in (([styles, scales], "photo", "not measured"), (drawing_rows, "drawing", "99 % by tiny recogniser")):
+    faces = (([styles, scales], "photo", "not measured"), (drawing_rows, "drawing", "99 % by tiny recogniser"))
+    for rows, name, alike in faces:
         assert rows[0] == [name, *(f"{style}: {alike}" for style in STYLES)]
         assert rows[1] == ["face", *(f"s_scale {value}: {alike}" for value in values)]
     sheet = Image.open("out/contact_sheet.png")
