@@ -179,7 +179,8 @@ def usable_config(request: web.Request, file: ConfigFile, place: Place) -> tuple
         config, problem = file.last, str(error)
     caller = check_host(request, config)
     if problem:
-        raise Refused(503, f"The local Face Generator API can't run. {problem}")
+        told = problem if caller.is_local else "Its settings have a mistake. Asked from its own machine, it says which."
+        raise Refused(503, f"The local Face Generator API can't run. {told}")
     if not config.enabled:
         raise Refused(404, f"The local Face Generator API is off: {place.turn_on}")
     if reason := why_unavailable(config, place):
