@@ -191,7 +191,7 @@ def test_a_file_that_comfyui_lacks_names_the_setting(server):
     server.configure(enabled=True, flavours={"sd15": {"checkpoint": "gone.safetensors"}})
     answer = server.submit(BODY)
     assert answer["status"] == "failed"
-    assert "checkpoint: gone.safetensors is not there; ComfyUI has sd15.safetensors" in answer["message"]
+    assert "checkpoint: gone.safetensors is missing; ComfyUI has sd15.safetensors" in answer["message"]
 
 
 # --- load
