@@ -77,8 +77,8 @@ def missing_pack_message(name: str, folders: list[str]) -> str:
         wanted = "a detector (such as det_10g.onnx) and a recogniser (such as w600k_r50.onnx)"
         return f"InsightFace model pack {name!r} not found{state}. Its ONNX files belong in {target}: {wanted}."
     return (
-        f"InsightFace model pack {name!r} not found{state}. It belongs in {target}: {known.files_in_words()}; "
-        f"{known.size_and_licence()}; source: {known.source}."
+        f"InsightFace model pack {name!r} not found{state}. It belongs in {target}: {known.files_in_words()}. "
+        f"The download: {known.size_and_licence()}; source: {known.source}."
     )
 
 
