@@ -9,6 +9,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator
+from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError, features
 
@@ -18,7 +19,7 @@ MAX_PIXELS = 50_000_000  # of a stranger's picture: about 600 MB while it is rea
 MAX_OWN_PIXELS = 178_000_000  # of a file of the user's own: the largest cameras' photos, and where Pillow itself stops
 MAX_ASPECT = 20  # longer side / shorter side; a panorama has 10
 MAX_WORK = 1_000_000_000  # pixels x scans of a progressive JPEG, each of which the decoder goes over: about 10 seconds
-MAX_PARTS = 100_000  # segments of a JPEG, chunks of a PNG
+MAX_PARTS = 100_000  # segments of a JPEG, chunks of a PNG, boxes of an AVIF
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")  # Pillow's rarer readers see no stranger's bytes
 OWN_FORMATS = (*FORMATS, "GIF", "TIFF", "BMP")
 GROUND = (255, 255, 255)  # under what is transparent: the colour of most pages
@@ -33,7 +34,9 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)  # of a JPEG; neither stuffing nor one without content
 PNG_START, PNG_PIXELS = b"\x89PNG\r\n\x1a\n", (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+T = TypeVar("T")
 TO_EIGHT_BITS = [round(level / 257) for level in range(1 << 16)]
 
 
@@ -120,16 +123,14 @@ def _without_metadata(content: bytes) -> tuple[bytes, int | None]:
     if content.startswith(PNG_START):
         return _kept(content, _png_parts(content))
     if content[4:8] == b"ftyp":  # AVIF turns its pixels by itself, and its EXIF may not be followed
-        return b"".join(_avif_parts(content)), None
+        return b"".join(_bounded(_avif_parts(content))), None
     return content, None
 
 
 def _kept(content: bytes, parts: Iterator[tuple[int, int, bool, bytes]]) -> tuple[bytes, int | None]:
     """From (start, end, whether it is needed, EXIF in it) of each part."""
     view, kept, orientation = memoryview(content), [], None
-    for number, (start, end, needed, exif) in enumerate(parts):
-        if number == MAX_PARTS:
-            raise PictureError("The picture is damaged (too many parts).")
+    for start, end, needed, exif in _bounded(parts):
         if needed:
             kept.append(view[start:end])
         elif exif and orientation is None:
@@ -137,15 +138,19 @@ def _kept(content: bytes, parts: Iterator[tuple[int, int, bool, bytes]]) -> tupl
     return b"".join(kept), orientation
 
 
+def _bounded(parts: Iterator[T]) -> Iterator[T]:
+    for number, part in enumerate(parts):
+        if number == MAX_PARTS:
+            raise PictureError("The picture is damaged (too many parts).")
+        yield part
+
+
 def _jpeg_parts(content: bytes) -> Iterator[tuple[int, int, bool, bytes]]:
     """Up to the first scan; of the application's segments JFIF's and Adobe's are needed, which tell the colours."""
     at = 2
     yield 0, at, True, b""
-    while 0 <= (at := content.find(b"\xff", at)) < len(content) - 3:
+    while (found := MARKER.search(content, at)) and (at := found.start()) < len(content) - 3:
         marker = content[at + 1]
-        if marker in (0x00, 0x01, 0xFF, *range(0xD0, 0xD9)):  # stuffing, or without content
-            at += 1
-            continue
         if marker in (0xD9, 0xDA):
             break
         end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
@@ -153,7 +158,7 @@ def _jpeg_parts(content: bytes) -> Iterator[tuple[int, int, bool, bytes]]:
         exif = content[at + 4 : end] if marker == 0xE1 and content[at + 4 : at + 10] == b"Exif\0\0" else b""
         yield at, end, needed, exif
         at = end
-    yield at if at >= 0 else len(content), len(content), True, b""
+    yield at if found else len(content), len(content), True, b""
 
 
 def _png_parts(content: bytes) -> Iterator[tuple[int, int, bool, bytes]]:

@@ -3,7 +3,10 @@ their bytes hash to. A size or digest stands here only where it is published. Fa
 """
 
 import os
+import re
 from dataclasses import dataclass
+
+from ..errors import FaceGenError
 
 HUGGING_FACE = "https://huggingface.co"
 MIRROR_VARIABLE = "HF_ENDPOINT"  # as Hugging Face's own library has it: the address of a mirror
@@ -30,9 +33,16 @@ class Download:
 
     @property
     def address(self) -> str:
-        """The url or, where MIRROR_VARIABLE names a mirror of Hugging Face, the same file there."""
-        mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
-        return mirror + self.url.removeprefix(HUGGING_FACE) if mirror and self.url.startswith(HUGGING_FACE) else self.url
+        """The url or, where MIRROR_VARIABLE names a mirror of Hugging Face, the same file there. Raises FaceGenError where it
+        names none."""
+        mirror = os.environ.get(MIRROR_VARIABLE, "").strip().rstrip("/")
+        if not mirror or not self.url.startswith(f"{HUGGING_FACE}/"):
+            return self.url
+        if not re.match(r"https?://[^/]", mirror, re.IGNORECASE):
+            raise FaceGenError(
+                f"{MIRROR_VARIABLE} is {mirror!r}, and the address of a mirror begins with https://. Correct it or unset it."
+            )
+        return mirror + self.url.removeprefix(HUGGING_FACE)
 
 
 @dataclass(frozen=True)

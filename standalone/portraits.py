@@ -67,7 +67,7 @@ def generate_portraits(
 def _state(score: Likeness) -> str:
     """Under a picture on the contact sheet."""
     if score.percent is None:
-        return "no face found" if score.why == "no face" else "likeness not measured"
+        return "no face found" if score.why == "no face" else "not measured"
     return f"{score.percent:.0f} % by {score.by.removeprefix('the ')}"
 
 

@@ -184,6 +184,16 @@ def test_a_jpeg_of_many_scans():
     assert open_rgb(plain).size == (2000, 2000)
 
 
+@pytest.mark.parametrize("part", [b"\xff", b"\xff\xd0", b"\xff\x00", b"\xff\xe5\0\0", b"\0\0\0\x08free", b"\0\0\0\0IDATcrc."])
+def test_files_of_countless_parts_are_given_up_on_at_once(part):
+    start = {b"\xff": b"\xff\xd8", b"\0\0\0\x08": b"\0\0\0\x0cftypavif"}.get(
+        part[:1] if part[0] else part[:4], empty_png(1, 1)[:33]
+    )
+    began = time.monotonic()
+    assert refusal(start + part * ((20 << 20) // len(part)))
+    assert time.monotonic() - began < 2
+
+
 @pytest.mark.parametrize("shape", [(1, 50_000_000), (50_000_000, 1), (100_000, 500), (10 * MAX_ASPECT + 1, 10)])
 def test_strips_are_refused_before_they_are_unpacked(shape):
     ihdr = chunk(b"IHDR", struct.pack(">LLBBBBB", *shape, 8, 2, 0, 0, 0))

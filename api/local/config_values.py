@@ -1,6 +1,5 @@
 """Settings objects from JSON values, each checked against its field's type."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -12,7 +11,8 @@ Readers = Mapping[Any, Callable[[Any, str], Any]]  # type of a field -> what rea
 
 
 class ConfigError(FaceGenError):
-    """The settings can't be used; the message names the file and the entry."""
+    """The settings can't be used; the message names the file and the entry, and not its value: that may be a secret, and
+    clients read the message."""
 
 
 def build(kind: type[T], content: Any, where: str, readers: Readers | None = None) -> T:
@@ -41,14 +41,14 @@ def read(kind: Any, value: Any, where: str, readers: Readers | None = None) -> A
         return {name: read(str, text, f"{where}.{name}") for name, text in read_object(value, where).items()}
     if kind == tuple[str, ...]:
         if not isinstance(value, list):
-            raise ConfigError(f"{where} must be a list, not {json.dumps(value)[:60]}.")
+            raise ConfigError(f"{where} must be list, not {type(value).__name__}.")
         return tuple(read(str, entry, where) for entry in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     allowed = get_args(kind) or (kind,)
     if type(value) not in allowed:
         wanted = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
-        raise ConfigError(f"{where} must be {wanted}, not {json.dumps(value)[:60]}.")
+        raise ConfigError(f"{where} must be {wanted}, not {type(value).__name__}.")
     return value
 
 

@@ -1,7 +1,7 @@
 """Faces as numbers: what identifies a person, apart from any picture or model that made it."""
 
 import json
-import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from ...errors import FaceGenError, NewerFileError, UnreadableFileError, WrongRe
 
 COMBINE = ("average", "concat", "one per image")
 WIDTH = 512
+MOST = sys.float_info.max  # JSON has longer numbers
 NOBODY = {"nobody": True}  # in faces: a latent that has no face of its own
 FORMAT, VERSION = "facegen.face_embeds", "1"
 TENSORS = ("identity", "clip_hidden", "clip_hidden_zero")
@@ -180,7 +181,7 @@ def _are_numbers(value: object, count: int) -> bool:
     """Whether it is a list of so many finite numbers."""
     if not isinstance(value, list) or len(value) != count:
         return False
-    return all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in value)
+    return all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) <= MOST for one in value)
 
 
 def _check_format(path: Path, metadata: dict[str, str]) -> None:

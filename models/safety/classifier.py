@@ -20,6 +20,7 @@ from .views import LONGEST, MAX_SIDE, MOST_VIEWS, squares
 LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labels' probability
 BATCH = 64  # views in one pass, at most
 PROBE = 256  # pixels
+LEAST_SEEN = 0.5  # of the width of a square picture; resizing to 256 and cropping 224 of it keeps 0.875
 ALL_BUT = 0.02  # of a side that may go unseen: a preprocessor's rounding
 # Configuration -> which of its sizes are pictures'; of a preprocessor all are.
 CONFIGS: dict[str, tuple[str, ...]] = {"config.json": ("image_size", "input_size"), "preprocessor_config.json": ()}
@@ -65,8 +66,9 @@ class ClassifierChecker:
     unsafe_labels  the labels that make a picture unsafe; empty: those whose names say so.
     place          see checking.Place.
 
-    Raises BrokenCheckerError when the folder can't be used, UnsafeLabelsError when it isn't clear which labels are unsafe,
-    MissingLibraryError without transformers or what else it needs, FaceGenError on another preset.
+    Raises BrokenCheckerError when the folder can't be used or its preprocessor cuts off too much of a picture,
+    UnsafeLabelsError when it isn't clear which labels are unsafe, MissingLibraryError without transformers or what else it
+    needs, FaceGenError on another preset.
     """
 
     def __init__(
@@ -85,6 +87,12 @@ class ClassifierChecker:
         self._model = _Logits(model.float().eval().requires_grad_(False))
         self._ready = place(self._model)
         self._seen, self._width = _seen(self._prepare, PROBE)
+        larger, _ = _seen(self._prepare, 2 * PROBE, 2 * PROBE)
+        if not (self._seen >= LEAST_SEEN and abs(self._seen - larger) <= ALL_BUT):  # NaN compares false
+            raise BrokenCheckerError(
+                f"preprocessor_config.json in {folder} keeps {self._seen:.0%} of the width of a small square picture and "
+                f"{larger:.0%} of a larger one. At least {LEAST_SEEN:.0%} of any is needed, or not all of it can be judged."
+            )
         self._sees_all = min(self._seen, _seen(self._prepare, 2 * PROBE)[0]) > 1 - ALL_BUT
 
     def check(self, images: Tensor) -> list[SafetyResult]:
@@ -111,12 +119,12 @@ class ClassifierChecker:
         return SafetyResult(float(on_scale(chance, self._limit)), (), class_scores)
 
 
-def _seen(prepare: Any, width: int) -> tuple[float, int]:
-    """(which share of the width of a picture of that many pixels, PROBE high, reaches the network; as how many pixels).
+def _seen(prepare: Any, width: int, height: int = PROBE) -> tuple[float, int]:
+    """(which share of the width of a picture of that many pixels reaches the network; as how many pixels).
 
     Preprocessors say this in many ways, so it is tried out: on a picture that grows brighter from left to right.
     """
-    ramp = np.linspace(0, 255, width).round().astype(np.uint8)[None, :, None].repeat(PROBE, 0).repeat(3, 2)
+    ramp = np.linspace(0, 255, width).round().astype(np.uint8)[None, :, None].repeat(height, 0).repeat(3, 2)
     pictures = [Image.fromarray(p) for p in (ramp, np.zeros_like(ramp), np.full_like(ramp, 255))]
     pixels = prepare(images=pictures, return_tensors="pt")["pixel_values"]
     if pixels.ndim != 4:  # patches of the whole picture

@@ -205,7 +205,7 @@ GOOD = {"format": "facegen.face_embeds", "version": "1", "faces": "[]"}
             for name, values in {
                 "recogniser": (5, None, ["w600k_r50"], {}),
                 "model_pack": (True,),
-                "confidence": ("high", float("inf"), True),
+                "confidence": ("high", float("inf"), True, float("nan"), 10**400),
                 "bbox": ([1, 2, 3], "box", [1, 2, 3, None], 4),
                 "kps": ([[1, 2]], [[1, 2]] * 4 + [[1]], [1, 2, 3, 4, 5], {}),
             }.items()

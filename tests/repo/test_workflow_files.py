@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 import workflows
+from facegen.models.face.packs.catalogue import CATALOGUE
+from facegen.models.published import PUBLISHED
 from pack import ROOT
 
 STOCK = {
@@ -182,6 +184,7 @@ def test_a_note_says_which_files_go_where(name):
     assert ("buffalo_l" in named) == any(node["type"] == "FaceGenLoadFaceAnalyzer" for node in workflow["nodes"])
     faceid = {node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "FaceGenLoadFaceID"}
     assert {f"ip-adapter-{name}.bin" for name in named if name.startswith("faceid")} == faceid
+    assert set(named) <= PUBLISHED.keys() | CATALOGUE.keys()
     # Nodes 2.0 shows code within a line blue on blue.
     assert "`" not in re.sub(r"^```\n(.*\n)+?```$", "", text, flags=re.MULTILINE)
 

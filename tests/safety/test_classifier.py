@@ -179,6 +179,9 @@ def preprocessor(**changes):
     return change
 
 
+CROP = {"image_processor_type": "CLIPImageProcessor", "crop_size": {"height": 224, "width": 224}}
+
+
 def other_size(folder):
     tensors = load_file(folder / "model.safetensors")
     tensors["classifier.weight"] = torch.zeros(3, 32)
@@ -197,6 +200,8 @@ def other_size(folder):
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no tensors"), "could not be loaded"),
         (preprocessor(rescale_factor=0), "could not be loaded.*preprocessor_config.json"),
         (preprocessor(image_mean=[0.5, 0.5]), "could not be loaded.*preprocessor_config.json"),
+        (preprocessor(**CROP, do_resize=False), "preprocessor_config.json .* keeps 8.% .* and 4.% of a larger"),
+        (preprocessor(**CROP, size={"shortest_edge": 2000}), "preprocessor_config.json .* keeps 1.% .* At least 50%"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_refused(tmp_path, change, says):

@@ -80,13 +80,15 @@ def test_only_the_oldest_and_the_newest_comfyui_run_unless_all_are_asked_for(dev
     assert "host tests: " not in capsys.readouterr().out
 
 
-def test_all_cores_share_the_tests(dev, suites, home, monkeypatch):
+def test_all_cores_share_the_tests(dev, suites, home, monkeypatch, capsys):
     """ComfyUIs get a core each, and what is left over; the pack's tests come last, with a process for each core."""
     make_comfyui(home / "comfy" / "a", "0.3.64")
     monkeypatch.setattr(dev.suites, "cores", lambda: 2)
     assert dev.suites.test([]) == 0
-    assert sorted(suites[:-1]) == sorted([("a python", ["-c", *SHARED, "tests/host"], suites[0][2]), *CHECKS, TYPES])
-    assert suites[-1] == ("pack python", ["-c", *SHARED, "--ignore=tests/host", "tests"], None)
+    in_comfyui = ("a python", ["-c", *SHARED, "tests/host"], str(home / "comfy" / "a"))
+    of_pack = ("pack python", ["-c", *SHARED, "--ignore=tests/host", "tests"], None)
+    assert sorted(suites, key=str) == sorted([in_comfyui, *CHECKS, TYPES, of_pack], key=str)
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("-- ")][-1] == "-- pack tests: passed"
     make_comfyui(home / "comfy" / "b")
     suites.clear()
     assert dev.suites.test([], pack=False) == 0

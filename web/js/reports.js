@@ -70,15 +70,17 @@ function* ours(graph = root(), above = "") {
   }
 }
 
-/** Whether a node, with all that leads to it, is in both prompts the same. */
-function same(id, one, other) {
+/** Whether a node, with all that leads to it, is in both prompts the same. Each is looked at once, however many paths lead there. */
+function same(id, one, other, looked = new Set()) {
+  if (looked.has(id)) return true; // where it is not the same, no more is asked
+  looked.add(id);
   if (one[id]?.class_type !== other[id]?.class_type || !one[id]) return false;
   const names = Object.keys(one[id].inputs);
   if (names.length !== Object.keys(other[id].inputs).length) return false;
   return names.every((name) => {
     const [value, before] = [one[id].inputs[name], other[id].inputs[name]];
     if (JSON.stringify(value) !== JSON.stringify(before)) return false;
-    return !Array.isArray(value) || !(value[0] in one) || same(value[0], one, other);
+    return !Array.isArray(value) || !(value[0] in one) || same(value[0], one, other, looked);
   });
 }
 

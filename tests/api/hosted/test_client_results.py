@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facegen.api.hosted import face_photo
+from facegen.api.hosted import face_photo, result_images
 from facegen.api.hosted.profiles import Profile
 from facegen.api.hosted.refusals import NotFetchedError, RemoteError
 from facegen.api.hosted.result_images import from_bytes, from_text, to_batch
@@ -270,3 +270,12 @@ def test_orientation_and_alpha_of_a_result():
 def test_one_size_is_left_as_it_is():
     pictures = [np.random.default_rng(n).random((8, 6, 3), dtype=np.float32) for n in range(3)]
     assert np.array_equal(to_batch(pictures), np.stack(pictures))
+
+
+def test_a_wide_and_a_high_picture_make_no_huge_batch(monkeypatch):
+    monkeypatch.setattr(result_images, "MAX_PIXELS", 10_000)
+    wide, high = np.ones((100, 200, 3), np.float32), np.ones((200, 100, 3), np.float32)
+    batch = to_batch([wide, high])
+    assert batch.shape == (2, 100, 100, 3)
+    assert batch[0, 40:60].min() > 0.9 and not batch[0, :20].any() and not batch[1, :, :20].any(), "shapes are kept"
+    assert to_batch([wide[:50, :50]]).shape == (1, 50, 50, 3)

@@ -68,6 +68,16 @@ def test_settings_that_cannot_be_used_are_named_without_their_folder(tmp_path, c
         assert status == 503 and "local_api.json" in answer["message"] and str(tmp_path) not in answer["message"]
 
 
+@pytest.mark.parametrize(
+    "entry", ['"token": 1234567890123456', '"tokens": {"anna": 1234567890123456}', '"webhook_secret": ["1234567890123456"]']
+)
+def test_a_secret_of_the_wrong_type_is_not_told(tmp_path, entry):
+    with LocalServer(tmp_path, enabled=True) as server:
+        server.config.write_text(f"{{{entry}}}")
+        status, answer = server.post(SUBMIT, BODY)
+        assert status == 503 and "must be str" in answer["message"] and "1234567890123456" not in answer["message"]
+
+
 def test_a_node_that_fails_on_a_file_names_it_without_its_folder(tmp_path):
     with LocalServer(tmp_path, enabled=True) as server:
         server.comfy.break_with = f"Load FaceID: {tmp_path}/models/ipadapter/cut.bin is cut short."

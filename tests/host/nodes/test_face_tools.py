@@ -103,7 +103,7 @@ def test_a_name_that_no_folder_takes(run, face_analysis, astronaut, faces_folder
             run("FaceGenSaveFaceEmbeds", face_embeds=faces, filename_prefix=prefix)
     with pytest.raises(FaceGenError, match="^Load Face Embeds: .*is no file name"):
         run("FaceGenLoadFaceEmbeds", face_file="a\0.safetensors")
-    with pytest.raises(FaceGenError, match="^Face Style: There is no style 'gothic'. There are: realistic"):
+    with pytest.raises(FaceGenError, match=r"^Face Style: The style field must be one of realistic, .*got 'gothic'\."):
         run("FaceGenStyle", style="gothic", prompt="", negative_prompt="")
 
 

@@ -61,6 +61,15 @@ def alone(page):
     assert [error for error in page.errors if not any(noise in error for noise in NOISE)] == []
 
 
+@pytest.fixture(scope="module")
+def photo(server):
+    """face.png in ComfyUI's input folder."""
+    from PIL import Image
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).resize((1024, 1024)).save(server.base / "input" / "face.png")
+
+
 @pytest.fixture(scope="module", params=["canvas", "nodes2"])
 def mode(request, page, server):
     """How nodes are drawn: on the classic canvas; as Nodes 2.0, where these are past their beginnings."""

@@ -16,14 +16,6 @@ TEXTS = json.loads((ROOT / "web" / "templates.json").read_text(encoding="utf-8")
 TITLES = {name: texts["en"][0] for name, texts in TEXTS.items()}
 
 
-@pytest.fixture(scope="module")
-def photo(server):
-    from PIL import Image
-    from skimage import data
-
-    Image.fromarray(data.astronaut()).resize((1024, 1024)).save(server.base / "input" / "face.png")
-
-
 def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
     """While it runs: state, seconds so far and to go."""
     file = server.base / "user" / "facegen" / "modelslab.json"

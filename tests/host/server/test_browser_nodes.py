@@ -79,14 +79,6 @@ def test_a_portrait_is_queued_and_shown(page, server, mode):
     shot(page, f"portrait-{mode}")
 
 
-@pytest.fixture(scope="module")
-def photo(server):
-    from PIL import Image
-    from skimage import data
-
-    Image.fromarray(data.astronaut()).resize((1024, 1024)).save(server.base / "input" / "face.png")
-
-
 # A photo is embedded, compared with itself, and hidden by a filter that hides everything.
 SHOWN = {
     "1": ("LoadImage", {"image": "face.png"}),

@@ -141,7 +141,7 @@ def test_each_picture_says_how_alike_it_is(engine, astronaut, tmp_path):
     assert same["likeness_recogniser"] == "w_tiny"
     engine.pictures = [drawn]
     made = portraits.generate_portraits(engine, REQUEST, engine.embed(astronaut)[0], tmp_path)
-    assert [label for label, _ in made.cells] == ["anime: likeness not measured"]
+    assert [label for label, _ in made.cells] == ["anime: not measured"]
     assert parameters(made.files[0])["likeness_percent"] is None
     assert same["face_image"] == "photo.jpg" and not {"base64", "webhook", "track_id"} & same.keys()
 
@@ -207,8 +207,8 @@ def test_the_demo_shows_two_faces_in_all_styles_and_s_scale_values(show, sheets)
     }
     ((styles, scales, *drawing_rows),) = sheets
     values = ("0", "0.5", "1", "1.5", "2")
-    photo_rows, none = [styles, scales], "likeness not measured"
-    for rows, name, alike in ((photo_rows, "photo", none), (drawing_rows, "drawing", "99 % by tiny recogniser")):
+    faces = (([styles, scales], "photo", "not measured"), (drawing_rows, "drawing", "99 % by tiny recogniser"))
+    for rows, name, alike in faces:
         assert rows[0] == [name, *(f"{style}: {alike}" for style in STYLES)]
         assert rows[1] == ["face", *(f"s_scale {value}: {alike}" for value in values)]
     sheet = Image.open("out/contact_sheet.png")

@@ -254,6 +254,13 @@ def test_a_name_that_is_not_known_is_told_before_anything_is_asked_for(get, offe
     assert main(["models", "download", "nosuch"]) == 2 and "no model 'nosuch'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mirror", ["hf-mirror.example", "file:///tmp", "https://"])
+def test_a_mirror_that_is_no_address(get, offer_file, monkeypatch, capsys, mirror):
+    monkeypatch.setenv(MIRROR_VARIABLE, mirror)
+    code, said, files = get("f")
+    assert code == 2 and "HF_ENDPOINT is " in said and "begins with https://. Correct it" in said and not files
+
+
 def test_what_is_published_has_a_digest_and_a_place():
     folders = {file.folder for file in PUBLISHED.values()}
     assert folders == {"ipadapter", "clip_vision", "checkpoints"} and set(STARTER.values()) <= {*PUBLISHED, *CATALOGUE}
