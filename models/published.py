@@ -47,7 +47,7 @@ class Download:
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A model file: `name` is what it is asked for by, `folder` the folder of ComfyUI's `models` that it belongs into."""
+    """A model file: `name` is what it is asked for by, `folder` the folder of ComfyUI's `models` that it belongs in."""
 
     name: str
     folder: str

@@ -129,5 +129,5 @@ def in_words(scores: Iterable[Likeness]) -> str:
 
 def _in_words(score: Likeness) -> str:
     if score.cosine is None:
-        return score.why if score.why == "no face" else f"no likeness: {score.why}"
+        return score.why if score.why == "no face" else f"likeness not measured: {score.why}"
     return f"{score.percent:.0f} % by {score.by} (cosine {score.cosine:.2f})"

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
     if not broken:
         print("\nNothing is broken." if folders.models else NOT_LOOKED)
         return
-    print(f"\n{broken} to fix.")
+    print(f"\n{broken} to fix: the rows that begin with {BROKEN}.")
     missing = [row.fetch for row in rows if row.fetch]
     if folders.models and len(missing) > 1:
         print(f"All missing model files at once: {fetch_command(missing, folders.models)}")

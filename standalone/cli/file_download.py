@@ -43,7 +43,7 @@ def download(wanted: Download, folder: Path, progress: Progress) -> Path:
     except urllib.error.HTTPError as error:
         raise FaceGenError(f"{wanted.address} can't be downloaded: the server answers {error.code} {error.reason}.") from error
     except (OSError, http.client.HTTPException) as error:
-        raise FaceGenError(f"{wanted.address} can't be downloaded: {error}. {GO_ON}") from error
+        raise FaceGenError(f"{wanted.address} can't be downloaded: {getattr(error, 'reason', error)}. {GO_ON}") from error
     if not is_right(part, wanted):
         part.unlink()
         raise FaceGenError(f"{wanted.address} is not the file that was published (other size or SHA-256). It was deleted.")

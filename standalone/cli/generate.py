@@ -109,6 +109,9 @@ def run(options: argparse.Namespace) -> None:
     if options.demo:
         given |= {name: value for name, value in DEMO.items() if given[name] is None}
         given["face_image"] = own_face or demo_photo()
+    for name, option in (("face_image", "--face FILE"), ("prompt", "--prompt TEXT")):
+        if given[name] is None:
+            raise FaceGenError(f"{option} is missing: generate needs a photo of the face and a prompt, or --demo.")
     asked = {name for name in TINY_DEFAULTS if given[name] is not None}
     request = FaceGenRequest(**{name: value for name, value in given.items() if name not in TINY_DEFAULTS or name in asked})
     require_file(request.face_image)

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import sys
 import warnings
 
 from ...errors import FaceGenError
@@ -17,7 +18,12 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     try:
-        options.run(options)
+        try:
+            options.run(options)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough; nothing is left for Python to write at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except FaceGenError as error:
         say(f"facegen: {error}")
         return 2

@@ -81,7 +81,7 @@ def run_list(options: argparse.Namespace) -> None:
     folder = comfyui_models() if options.models is None else options.models
     installed = find_packs([str(folder / "insightface")]) if folder else {}
     for file in PUBLISHED.values():
-        state = "there, " if folder and (folder / file.folder / file.file).is_file() else ""
+        state = "installed, " if folder and (folder / file.folder / file.file).is_file() else ""
         size = "size not published" if file.download.size is None else megabytes(file.download.size)
         print(f"{file.name}: {state}{size}, {file.licence}; {file.note}")
     for pack in CATALOGUE.values():

@@ -55,7 +55,7 @@ def test_there_is_none_for_a_photo(tiny, drawn, astronaut):
     for image, person, why in ((photos(300), photo, "the person's photo is none"), (astronaut, drawn, "no face that it knows")):
         (score,) = likenesses(image, tiny, person)
         assert score.cosine is None and score.percent is None and why in score.why
-        assert in_words([score]).startswith("picture 0: no likeness: ") and why in score.as_dict()["why"]
+        assert in_words([score]).startswith("picture 0: likeness not measured: ") and why in score.as_dict()["why"]
     both = FaceEmbeds(torch.cat([drawn.identity, photo.identity]), faces=(*drawn.faces, *photo.faces))
     assert likenesses(photos(300), tiny, both)[0].cosine is None
     each = both.combined("one per image")

@@ -1,4 +1,4 @@
-"""Sample workflows as files: whole, laid out, and free of what doesn't belong into them. No ComfyUI is needed."""
+"""Sample workflows as files: whole, laid out, and free of what doesn't belong in them. No ComfyUI is needed."""
 
 import itertools
 import json

@@ -68,17 +68,17 @@ def open_pack(folder: Path) -> FacePack:
 
 
 def missing_pack_message(name: str, folders: list[str]) -> str:
-    """What is known of a pack that isn't there: the folder that it belongs into, its files with sizes, licence and source."""
+    """What is known of a pack that isn't there: the folder that it belongs in, its files with sizes, licence and source."""
     target = Path(folders[0], "models", name)
     known = CATALOGUE.get(name)
     there = next((found for folder in folders if (found := Path(folder, "models", name)).is_dir()), None)
     state = f" ({there} holds: {_contents(there)})" if there else ""
     if known is None:
         wanted = "a detector (such as det_10g.onnx) and a recogniser (such as w600k_r50.onnx)"
-        return f"InsightFace model pack {name!r} not found{state}. Its ONNX files belong into {target}: {wanted}."
+        return f"InsightFace model pack {name!r} not found{state}. Its ONNX files belong in {target}: {wanted}."
     return (
-        f"InsightFace model pack {name!r} not found{state}. It belongs into {target}: {known.files_in_words()}; "
-        f"{known.size_and_licence()}; source: {known.source}."
+        f"InsightFace model pack {name!r} not found{state}. It belongs in {target}: {known.files_in_words()}. "
+        f"The download: {known.size_and_licence()}; source: {known.source}."
     )
 
 

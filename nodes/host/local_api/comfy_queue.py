@@ -90,7 +90,9 @@ class ComfyQueue:
             took = messages["execution_success"]["timestamp"] - messages["execution_start"]["timestamp"]
             return State(Phase.DONE, seconds=took / 1000)
         if error := messages.get("execution_error"):
-            return State(Phase.FAILED, f"{error.get('node_type')}: {error.get('exception_message')}".strip())
+            node, message = str(error.get("node_type")), str(error.get("exception_message")).strip()
+            # Ours begin with the node's name as it is shown.
+            return State(Phase.FAILED, message if node.startswith("FaceGen") else f"{node}: {message}")
         return State(Phase.FAILED, CANCELLED)
 
     def _picture(self, image: Mapping[str, str]) -> Path:

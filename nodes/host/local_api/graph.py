@@ -28,6 +28,8 @@ FILES = {
 }
 LORA = ("LoraLoader", "lora_name")
 SETTINGS = "user/facegen/local_api.json"
+AND_NO_OTHER = " is missing, and ComfyUI has no other."
+GET_FILES = "`python <pack folder> doctor` shows how to get what is missing."
 SET_WORKFLOW = f"Set workflow of the flavour in {SETTINGS}."
 PHOTO, STYLE, RESIZE = "LoadImage", "FaceGenStyle", "ImageScale"
 Choices = Mapping[str, list[str]]  # loader's class -> the files that it offers
@@ -91,7 +93,7 @@ def build_graph(
 
 
 def missing_files(template: Graph, flavour: Flavour, choices: Choices) -> list[str]:
-    """What a request without a style's own files would lack, each in words."""
+    """What a request without a style's own files would lack, each in words, then how to get it."""
     _, problems = _load_files(copy.deepcopy(template), flavour, StyleFiles(), True, choices)
     return problems
 
@@ -128,6 +130,8 @@ def _load_files(
             _choose("loras", lora, None, choices[LORA[0]], False)
         except BackendError as error:
             problems.append(str(error))
+    if any(problem.endswith(AND_NO_OTHER) for problem in problems):
+        problems.append(GET_FILES)
     if style.loras:
         used["loras"] = ", ".join(style.loras)
     return used, problems
@@ -181,6 +185,7 @@ def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str
         return offered[0]
     if wanted in offered:
         return wanted
-    have = ", ".join(offered[:10]) or "nothing"
-    asked = f"{wanted} is not there" if wanted else f"{usual} is not there and no other is chosen"
-    raise BackendError(f"{entry}: {asked}; ComfyUI has {have}. Set {entry} of the flavour in {SETTINGS}.")
+    if not offered:
+        raise BackendError(f"{entry}: {wanted or usual}{AND_NO_OTHER}")
+    have = ", ".join(offered[:10])
+    raise BackendError(f"{entry}: {wanted or usual} is missing; ComfyUI has {have}. Set {entry} of the flavour in {SETTINGS}.")

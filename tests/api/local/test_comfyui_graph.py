@@ -67,10 +67,10 @@ def test_which_file_is_taken():
     assert taken == "DreamShaper_8_pruned.safetensors"
     set_by_user = Flavour("local_sd15", checkpoint="a.safetensors")
     assert build(set_by_user, choices=several)[1]["CheckpointLoaderSimple"]["ckpt_name"] == "a.safetensors"
-    with pytest.raises(BackendError, match=r"8_pruned.safetensors is not there and no other is chosen; ComfyUI has a, b\."):
+    with pytest.raises(BackendError, match=r"8_pruned.safetensors is missing; ComfyUI has a, b\. Set checkpoint"):
         build(choices=CHOICES | {"CheckpointLoaderSimple": ["a", "b"]})
     for none in ([], ["missing: plusv2.bin -> models/ipadapter"]):  # how the loader puts it
-        with pytest.raises(BackendError, match="ComfyUI has nothing. Set faceid of the flavour"):
+        with pytest.raises(BackendError, match=r"^faceid: \S+ is missing, and ComfyUI has no other\. .*doctor"):
             build(choices=CHOICES | {"FaceGenLoadFaceID": none})
 
 
@@ -96,7 +96,8 @@ def test_every_file_that_is_missing_is_named():
         "loras: b",
     )
     assert all(entry in str(error.value) for entry in entries), str(error.value)
-    assert len(missing_files(workflow(), SD15, nothing)) == 5 and missing_files(workflow(), SD15, CHOICES) == []
+    *each, cure = missing_files(workflow(), SD15, nothing)
+    assert len(each) == 5 and "doctor" in cure and missing_files(workflow(), SD15, CHOICES) == []
     assert missing_files(workflow("local_tiny"), Flavour("local_tiny"), {**nothing, **NUDENET}) == []
 
 

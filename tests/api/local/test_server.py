@@ -130,14 +130,22 @@ def test_an_id_that_never_was(server, identifier):
 # --- failures
 
 
-def test_comfyui_says_why_a_picture_failed(server):
-    server.comfy.break_with = "No face found in the 40x50 picture."
+@pytest.mark.parametrize(
+    ("node", "says", "told"),
+    [
+        ("FaceGenEmbedFace", "Embed Face: No face found.", "Embed Face: No face found."),
+        ("VAEDecode", "out of memory", "VAEDecode: out of memory"),
+    ],
+)
+def test_comfyui_says_why_a_picture_failed(server, node, says, told):
+    """Our nodes say their names themselves."""
+    server.comfy.break_at, server.comfy.break_with = node, says
     answer = server.submit(BODY)
     assert answer == {
         "status": "failed",
         "id": answer["id"],
         "output": "",
-        "message": "FaceGenEmbedFace: No face found in the 40x50 picture.",
+        "message": told,
     }
     assert server.fetch(answer["id"]) == answer
 
@@ -191,7 +199,7 @@ def test_a_file_that_comfyui_lacks_names_the_setting(server):
     server.configure(enabled=True, flavours={"sd15": {"checkpoint": "gone.safetensors"}})
     answer = server.submit(BODY)
     assert answer["status"] == "failed"
-    assert "checkpoint: gone.safetensors is not there; ComfyUI has sd15.safetensors" in answer["message"]
+    assert "checkpoint: gone.safetensors is missing; ComfyUI has sd15.safetensors" in answer["message"]
 
 
 # --- load

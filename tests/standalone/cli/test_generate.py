@@ -132,8 +132,9 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(own):
     ("arguments", "says"),
     [
         (["--face", "nowhere.jpg", "--prompt", "x"], "There is no photo nowhere.jpg"),
-        (["--prompt", "x"], "face_image field is required"),
-        (["--face", "x.jpg"], "prompt field is required"),
+        (["--prompt", "x"], "--face FILE is missing"),
+        (["--face", "x.jpg"], "--prompt TEXT is missing"),
+        (["--face", "x.jpg", "--prompt", " "], "prompt field is required"),
         (["--face", "x.jpg", "--prompt", "x", "--s-scale", "3"], "between 0 and 2, got 3"),
         (["--face", "x.jpg", "--prompt", "x", "--style", "oil"], "invalid choice: 'oil'"),
         (["--face", "x.jpg", "--prompt", "x", "--seed", "9" * 400], "between 0 and 18446744073709551615, got 999"),

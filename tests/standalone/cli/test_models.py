@@ -3,8 +3,11 @@
 import hashlib
 import http.server
 import io
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -16,6 +19,7 @@ from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTER, Downlo
 from facegen.standalone.cli import file_download
 from facegen.standalone.cli.main import main
 from onnx_files import save_pack
+from pack import ROOT
 
 FACES = [(0.05, 0.30, 0.20, 0.50, 0.95)]
 
@@ -180,7 +184,7 @@ def test_errors_name_their_cure(get, offer, server, monkeypatch, tmp_path, capsy
     monkeypatch.undo()
     monkeypatch.setitem(CATALOGUE, "p", CataloguedPack("p", "free", (), (Download("http://127.0.0.1:9/p.zip"),)))
     code, out, files = get()
-    assert code == 2 and "can't be downloaded" in out and files == []
+    assert code == 2 and "can't be downloaded: [Errno" in out and files == []
     (tmp_path / "models/insightface/models/p").mkdir(parents=True)
     (tmp_path / "models/insightface/models/p/mine.txt").write_text("kept")
     assert "Delete or rename it" in get()[1]
@@ -269,11 +273,25 @@ def test_what_is_published_has_a_digest_and_a_place():
 
 def test_list_says_licence_size_and_what_is_installed(tmp_path, capsys):
     save_pack(tmp_path / "insightface/models/buffalo_l", FACES)
+    adapter = tmp_path / "ipadapter" / "ip-adapter-faceid_sd15.bin"
+    adapter.parent.mkdir()
+    adapter.touch()
     assert main(["models", "list", "--models", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "buffalo_l: installed, 289 MB, non-commercial research only" in out and "auraface: 278 MB, Apache-2.0" in out
+    assert "faceid_sd15: installed, 97 MB" in out
     assert "faceid-plusv2_sd15: 157 MB, non-commercial" in out and "faceid_sdxl: size not published" in out
     assert all(len(d.sha256) == 64 for pack in CATALOGUE.values() for d in pack.downloads)
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["doctor"]], ids=" ".join)
+def test_a_reader_that_stops_early_is_no_error(command):
+    """As `models list | head` is: nobody reads the pipe any more."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, str(ROOT), *command], stdout=writes, stderr=subprocess.PIPE, timeout=120)
+    os.close(writes)
+    assert done.returncode == 0 and done.stderr == b""
 
 
 def test_the_bar_is_one_line_in_a_terminal():
