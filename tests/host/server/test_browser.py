@@ -112,11 +112,12 @@ def test_a_refused_switch_goes_back(page, server):
         path.unlink() if before is None else path.write_text(before)
 
 
+@pytest.mark.newest
 def test_under_another_name_there_is_nothing_to_complain_of(browser, server):
     """Through a tunnel or a cloud's name, while the local API is off: no message, and the switch is off."""
     other = browser.new_page()
     try:
-        other.goto(f"http://abc.cloud.localhost:{server.port}/", wait_until="domcontentloaded")
+        other.goto(f"http://abc.cloud.localhost:{server.port}/", wait_until="domcontentloaded", timeout=180_000)
         other.wait_for_function("() => window.app?.extensions?.some(e => e.name === 'FaceGen')", timeout=180_000)
         asked = "async () => (await (await fetch('/facegen/settings')).json()).local_api.reason"
         assert "abc.cloud.localhost, which is not listed in served_as" in other.evaluate(asked)

@@ -38,10 +38,12 @@ def test_a_template_opens_where_it_was_laid_out(page, before):
     open_template(page, before)
     page.wait_for_timeout(500)
     open_template(page, "five_styles")
-    page.wait_for_timeout(1000)
     view = workflows.load("five_styles.json")["extra"]["ds"]
     now = "() => [app.canvas.ds.scale, [...app.canvas.ds.offset]]"
-    assert page.evaluate(now) == [view["scale"], view["offset"]]
+    laid_out = [view["scale"], view["offset"]]
+    page.wait_for_function(f"wanted => JSON.stringify(({now})()) === JSON.stringify(wanted)", arg=laid_out, timeout=20_000)
+    page.wait_for_timeout(1000)  # nothing moves it later
+    assert page.evaluate(now) == laid_out
     # Not when a change is undone.
     page.evaluate("() => { app.canvas.ds.scale = 0.5; return app.loadGraphData(app.graph.serialize(), false, false); }")
     page.wait_for_timeout(500)
