@@ -72,6 +72,7 @@ def test_embed_a_face_gives_the_face_and_shows_it(server, object_info):
     assert done.picture("22").shape == photo.shape and apart(done.picture("22"), photo) > 0.1  # marked
     (saved,) = (server.base / "user" / "facegen" / "faces").glob("blueprint*")
     saved.unlink()
+    saved.parent.rmdir()
 
 
 def judged(graph, likeness, pictures):
