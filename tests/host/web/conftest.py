@@ -1,4 +1,7 @@
-"""The front end in headless Chromium, loaded once for all browser tests of a process."""
+"""The front end in headless Chromium, loaded once for all browser tests of a process.
+
+They come last: a page that is open draws all the time, and tests of nodes don't run beside Playwright's event loop.
+"""
 
 import json
 
