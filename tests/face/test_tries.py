@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facegen.errors import BrokenModelPackError
-from facegen.models.face.analysis import Face, FaceAnalysis, aligned_crop
+from facegen.models.face.analysis import Face, FaceAnalysis, aligned_crop, around
 from facegen.models.face.photo_to_embeds import embed_photos
 from facegen.models.face.quality import portrait_quality
 from facegen.models.face.tries import TRIES, Try, put_before_detector
@@ -154,6 +154,12 @@ def test_a_face_beyond_what_opencv_aligns(tmp_path, shape):
     assert (aligned_crop(bgr, face) - aligned_crop(part, near)).abs().max() < 0.02
     assert torch.allclose(face_analysis.embed(bgr, [face]), face_analysis.embed(part, [near]), atol=0.05)
     assert portrait_quality(bgr, face).score > 0
+    # Newer OpenCV aligns such pictures, too; where it doesn't, this is what it gets.
+    shown, kps = around(bgr, face.kps)
+    assert max(shown.shape[:2]) < 32_767
+    (left, top), *_ = (face.kps - kps).round().astype(int)
+    assert np.array_equal(shown, bgr[top : top + shown.shape[0], left : left + shown.shape[1]])
+    assert ((kps >= 0) & (kps < shown.shape[1::-1])).all()
 
 
 @pytest.mark.parametrize(("candidates", "apart"), [(12_000, True), (3_000, True), (50_000, False)])
