@@ -37,6 +37,7 @@ UNDONE = """isTemplate => {
     app.canvas.ds.scale = 0.5;
     const graph = app.graph.serialize();
     graph.extra.facegenTemplate = isTemplate;
+    graph.extra.ds = { scale: 0.7, offset: [0, 0] };
     return app.loadGraphData(graph, false, false);
 }"""
 
