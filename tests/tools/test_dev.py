@@ -37,6 +37,12 @@ CHECKS = [
 TYPES = ("pack python", ["-m", "tools.dev.check_types"], None)
 SHARED = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 NOT_NEWEST = ["-m", "not network and not newest"]
+IN_COMFYUI = (["--ignore=tests/host/web", "tests/host"], ["tests/host/web"])
+
+
+def in_comfyui(folder, *options):
+    """What runs inside the ComfyUI in this folder when no tests are chosen."""
+    return [(f"{folder.name} python", ["-c", *options, *tests], str(folder)) for tests in IN_COMFYUI]
 
 
 def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, capsys):
@@ -48,10 +54,7 @@ def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, caps
 def test_every_comfyui_runs_the_host_tests(dev, suites, home, capsys):
     old, new = make_comfyui(home / "comfy" / "a", "0.3.64"), make_comfyui(home / "comfy" / "b")
     assert dev.suites.test([], pack=False) == 0
-    assert sorted(suites) == [
-        ("a python", ["-c", *NOT_NEWEST, "tests/host"], str(old)),
-        ("b python", ["-c", "tests/host"], str(new)),
-    ]
+    assert sorted(suites) == sorted([*in_comfyui(old, *NOT_NEWEST), *in_comfyui(new)])
     shown = capsys.readouterr().out
     assert "pack tests: skipped: not asked for" in shown
     assert f"host tests marked `newest` in {old}: skipped: they ask nothing of ComfyUI's version" in shown
@@ -62,7 +65,8 @@ def test_all_hosts_and_chosen_tests_leave_nothing_out(dev, suites, home, capsys,
     for name, version in (("a", "0.3.64"), ("b", "0.8.0")):
         make_comfyui(home / "comfy" / name, version)
     assert dev.suites.test(options, pack=False, **more) == 0
-    assert len(suites) == 2 and not [arguments for _, arguments, _ in suites if "-m" in arguments]
+    assert {path for _, _, path in suites} == {str(home / "comfy" / name) for name in "ab"}
+    assert not [arguments for _, arguments, _ in suites if "-m" in arguments]
     assert "newest" not in capsys.readouterr().out
 
 
@@ -70,29 +74,29 @@ def test_only_the_oldest_and_the_newest_comfyui_run_unless_all_are_asked_for(dev
     versions = ("0.3.9", "0.10.1", "0.9.0", "0.3.64")
     made = {version: make_comfyui(home / "comfy" / f"v{version}", version) for version in versions}
     assert dev.suites.test([], pack=False) == 0
-    assert [path for _, _, path in suites] == [str(made["0.10.1"]), str(made["0.3.9"])]
+    assert list(dict.fromkeys(path for _, _, path in suites)) == [str(made["0.10.1"]), str(made["0.3.9"])]
     shown = capsys.readouterr().out
     for version in ("0.9.0", "0.3.64"):
         assert f"host tests in {made[version]}: skipped: only the oldest and the newest run; --all-hosts runs" in shown
     suites.clear()
     assert dev.suites.test([], pack=False, all_hosts=True) == 0
-    assert [path for _, _, path in suites] == [str(made[version]) for version in ("0.10.1", "0.9.0", "0.3.64", "0.3.9")]
+    newest_first = [str(made[version]) for version in ("0.10.1", "0.9.0", "0.3.64", "0.3.9")]
+    assert list(dict.fromkeys(path for _, _, path in suites)) == newest_first
     assert "host tests: " not in capsys.readouterr().out
 
 
 def test_all_cores_share_the_tests(dev, suites, home, monkeypatch, capsys):
     """ComfyUIs get a core each, and what is left over; the pack's tests come last, with a process for each core."""
-    make_comfyui(home / "comfy" / "a", "0.3.64")
+    old = make_comfyui(home / "comfy" / "a", "0.3.64")
     monkeypatch.setattr(dev.suites, "cores", lambda: 2)
     assert dev.suites.test([]) == 0
-    in_comfyui = ("a python", ["-c", *SHARED, "tests/host"], str(home / "comfy" / "a"))
     of_pack = ("pack python", ["-c", *SHARED, "--ignore=tests/host", "tests"], None)
-    assert sorted(suites, key=str) == sorted([in_comfyui, *CHECKS, TYPES, of_pack], key=str)
+    assert sorted(suites, key=str) == sorted([*in_comfyui(old, *SHARED), *CHECKS, TYPES, of_pack], key=str)
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("-- ")][-1] == "-- pack tests: passed"
-    make_comfyui(home / "comfy" / "b")
+    new = make_comfyui(home / "comfy" / "b")
     suites.clear()
     assert dev.suites.test([], pack=False) == 0
-    assert sorted(arguments for _, arguments, _ in suites) == [["-c", *NOT_NEWEST, "tests/host"], ["-c", "tests/host"]]
+    assert sorted(suites) == sorted([*in_comfyui(old, *NOT_NEWEST), *in_comfyui(new)])
 
 
 def test_chosen_tests_are_not_shared(dev, suites, monkeypatch):

@@ -40,6 +40,8 @@ PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.e
 # Of hosts but the newest; pytest's own option would be replaced by this one.
 NOT_NEWEST = ["-m", "not network and not newest"]
 
+HOST, BROWSER = "tests/host", "tests/host/web"
+
 
 class Suite(NamedTuple):
     """`python` makes the environment where it is needed, and gives its Python."""
@@ -66,12 +68,13 @@ def outcome(suite: Suite, output: IO[str] | None = None) -> str:
 
 
 def run_suites(suites: dict[str, Suite]) -> dict[str, str]:
-    """Name -> result. Each suite keeps one core busy, so as many run at once as there are cores.
+    """Name -> result. Each suite keeps one core busy but that of the browser, which waits half of its time: so one more than
+    there are cores runs at once.
 
     One is shown as it runs; what the others print follows it, suite by suite.
     """
     report, shown = {}, next(iter(suites), None)
-    with contextlib.ExitStack() as files, ThreadPoolExecutor(cores()) as pool:
+    with contextlib.ExitStack() as files, ThreadPoolExecutor(cores() + 1) as pool:
         outputs = {
             name: files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
             for name in suites
@@ -117,6 +120,17 @@ def chosen_hosts(comfyuis: list[Path], all_hosts: bool) -> tuple[list[Path], lis
     return [by_age[0], by_age[-1]], by_age[1:-1]
 
 
+def host_suites(comfyui: Path, python: Callable[[], Path], options: list[str], named: list[str]) -> dict[str, Suite]:
+    """Tests inside one ComfyUI: those `named`, or all, with the browser's beside the others."""
+    environ = {"COMFYUI_PATH": str(comfyui)}
+    if named:
+        return {f"host tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, *named], environ)}
+    return {
+        f"host tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, f"--ignore={BROWSER}", HOST], environ),
+        f"browser tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, BROWSER], environ),
+    }
+
+
 def checks(python: Callable[[], Path], types: bool) -> dict[str, Suite]:
     """Those of the code as it is written. `types` takes the longest, and is left out where the user chooses tests."""
     quick = {
@@ -146,9 +160,8 @@ def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bo
         for comfyui in comfyuis if host else []:  # the longest first
             workers = shared(cores() // len(comfyuis), chosen)
             some = NOT_NEWEST if left_out_of(comfyui, comfyuis, all_hosts, chosen) else []
-            arguments = ["-c", PYTEST, *workers, *some, *others, *(for_host or ["tests/host"])]
-            made = makers.submit(host_venv, comfyui)
-            suites[f"host tests in {comfyui}"] = Suite(made.result, arguments, {"COMFYUI_PATH": str(comfyui)})
+            made = makers.submit(host_venv, comfyui).result
+            suites |= host_suites(comfyui, made, [*workers, *some, *others], for_host)
         if pack:
             python = makers.submit(pack_venv).result
             suites |= checks(python, types=not chosen)
