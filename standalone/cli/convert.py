@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from ...atomic_write import atomic_path
 from ...errors import FaceGenError
 from ...models.identity.adapter_file import AdapterFile
-from ...models.identity.faceid.variant import PLUS_V1, VARIANT_NOTE, recognise
+from ...models.identity.faceid.variant import PLUS_V1, recognise
+from ...models.identity.variant import VARIANT_NOTE
 
 
 def convert(source: Path, out: Path | None = None, plus_v1: bool = False) -> tuple[Path, str]:
