@@ -3,7 +3,7 @@
 import pytest
 
 import workflows
-from front_end import ALONE, open_help, open_template, pictures, shot, show_error, wait_for_pictures
+from front_end import ALONE, IDLE, open_help, open_template, pictures, shot, show_error, wait_for_pictures
 
 pytestmark = pytest.mark.usefixtures("mode", "alone")
 # What the front end misses in Load Image and its like; older ones don't look.
@@ -176,8 +176,17 @@ def test_reports_and_marked_faces_are_shown_and_come_back(page, server, photo, m
     page.evaluate("graph => app.loadApiJson(graph, 'shown.json')", graph)
     show_everything(page)
     assert page.evaluate(REPORT, "FaceGenLikeness") == ""
+    looked = []
+    page.on("request", lambda request: looked.append(request.url) if "history?max_items=16" in request.url else None)
     page.evaluate("() => app.queuePrompt(0, 1)")
     assert_reports(page)
+    # Loaders never have anything to show: once that is known, no more is asked.
+    assert len(looked) == 1
+    for _ in range(2):
+        page.evaluate("() => app.queuePrompt(0, 1)")
+        page.wait_for_function(IDLE, timeout=20_000)
+        page.wait_for_timeout(500)
+    assert len(looked) == 1
     # What another graph gave is not shown.
     reload()
     saved["nodes"] = [n | {"widgets_values": [2]} if n["type"] == "FaceGenLikeness" else n for n in saved["nodes"]]
@@ -277,6 +286,22 @@ def test_a_node_has_its_tooltips_and_its_help(page, server, mode):
     page.mouse.move(x - 5, y - 2)
     page.mouse.move(x, y)
     page.get_by_text(required["select"][1]["tooltip"]).first.wait_for(timeout=10_000)
+
+
+def test_a_new_sampler_says_which_prompt_counts(page, mode):
+    page.evaluate("""() => {
+        app.graph.add(LiteGraph.createNode('FaceGenSampler'));
+        app.canvas.ds.reset();
+        app.canvas.ds.offset = [300, 200];
+    }""")
+    said = ["prompt (if empty, Face Style's)", "negative_prompt (if empty, Face Style's)"]
+    if mode == "nodes2":
+        for text in said:
+            page.locator("[data-node-id]").get_by_text(text, exact=True).first.wait_for()
+    else:
+        empty = "() => app.graph._nodes[0].widgets.map(widget => widget.element?.placeholder).filter(Boolean)"
+        assert page.evaluate(empty) == said
+    shot(page, f"prompts-{mode}")
 
 
 def test_an_app_asks_for_five_things_and_shows_portraits(page, server, mode):
