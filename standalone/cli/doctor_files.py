@@ -199,25 +199,17 @@ def writable(models: Path, comfyui: Path) -> Iterator[Row]:
         )
 
 
-def settings_rows(folders: ModelFolders) -> Iterator[Row]:
+def key_row(user: Path) -> Row:
+    """`user` is ComfyUI's user/facegen."""
     from ...api.hosted.profiles import KEY_VARIABLE, ProfileError, load
-    from ...api.local.config import ConfigError, ConfigFile
-    from ...models.style import style_files
 
-    user = (folders.comfyui or Path("nowhere")) / "user" / "facegen"
     keys = user / "modelslab.json"
     try:
-        yield Row(OK, "ModelsLab key", f"configured ({load('default', keys).source})")
+        return Row(OK, "ModelsLab key", f"configured ({load('default', keys).source})")
     except ProfileError as error:
         if keys.exists() or os.environ.get(KEY_VARIABLE):
-            yield Row(BROKEN, "ModelsLab key", "not usable", str(error))
-        else:
-            yield Row(OK, "ModelsLab key", "not configured (only the ModelsLab node needs one)")
-    try:
-        enabled = ConfigFile(user / "local_api.json", lambda: style_files(user / "styles")).read().enabled
-        yield Row(OK, "local API", "on" if enabled else "off")
-    except ConfigError as error:
-        yield Row(BROKEN, "local API", "settings can't be used", str(error))
+            return Row(BROKEN, "ModelsLab key", "not usable", str(error))
+        return Row(OK, "ModelsLab key", "not configured (only the ModelsLab node needs one)")
 
 
 def listed(files: list[Path], most: int = 4) -> str:

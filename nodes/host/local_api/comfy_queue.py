@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....api.local.backend import CANCELLED, BackendError, Phase, State, Work
+from ....api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work
 from ....api.local.flavours import Flavour
 from .comfyui import ComfyUI
-from .graph import build_graph, load_workflow, missing_files, result_node
+from .graph import build_graph, flavour_files, load_workflow, result_node
 
 VANISHED = State(Phase.FAILED, "The request was taken out of ComfyUI's queue.")
 
@@ -37,12 +37,12 @@ class ComfyQueue:
         self._temp, self._workflows = temp, workflows
         self._prompts: dict[str, Prompt] = {}
 
-    async def missing(self, flavour: Flavour) -> list[str]:
+    async def files_of(self, flavour: Flavour) -> Files:
         try:
             template = load_workflow(flavour.workflow, self._workflows)
         except BackendError as error:
-            return [str(error)]
-        return missing_files(template, flavour, await self._comfyui.choices())
+            return Files({}, [str(error)])
+        return flavour_files(template, flavour, await self._comfyui.choices())
 
     async def start(self, work: Work) -> Mapping[str, str]:
         prompt = self._prompts[work.id] = Prompt()

@@ -8,14 +8,10 @@ from aiohttp.test_utils import make_mocked_request
 
 from facegen.api.local.config import LocalConfig
 from facegen.api.local.routes.access import check_host
-from facegen.api.local.routes.paths import CANCEL, FETCH, SUBMIT, UPLOADS
+from facegen.api.local.routes.paths import CANCEL, FETCH
 from facegen.nodes.host.local_api.place import comfyui_place
-from local_api_server import BODY, LocalServer
+from local_api_server import BODY, ROUTES, SUBMIT_URL, TOKEN, LocalServer, bearer
 from waiting import until
-
-SUBMIT_URL = "/api/v6/image_editing/face_gen"
-TOKEN = "a-token-of-some-length"
-ROUTES = [path.replace("{id}", "4711") for path in (*SUBMIT, *FETCH, *CANCEL, *UPLOADS)]
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -82,10 +78,6 @@ def test_with_a_token_the_key_has_to_be_it(tmp_path, monkeypatch, from_environme
         assert server.submit({**BODY, "key": "wrong"}, headers=bearer)["status"] == "success"
         assert len(server.comfy.prompts) == 2
         assert TOKEN not in json.dumps(server.comfy.prompts) + json.dumps(server.get("/facegen/settings")[1])
-
-
-def bearer(token):
-    return {"Authorization": f"Bearer {token}"}
 
 
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}  # as a reverse proxy on this machine passes a call on

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from facegen.api.local import runner as runner_module
-from local_api_server import BODY, KEY, LocalServer, data_uri
+from local_api_server import BODY, KEY, SUBMIT_URL, LocalServer, data_uri
 from waiting import until
 
 
@@ -219,7 +219,7 @@ def test_beyond_the_bound_requests_are_told_to_come_back(server):
     server.configure(enabled=True, max_queued=3, hold_seconds=30)
     server.comfy.gate.clear()
     with ThreadPoolExecutor(8) as pool:
-        held = [pool.submit(server.post, "/api/v6/image_editing/face_gen", BODY) for _ in range(8)]
+        held = [pool.submit(server.post, SUBMIT_URL, BODY) for _ in range(8)]
         until(lambda: sum(future.done() for future in held) >= 5, 20)
         server.comfy.gate.set()
         answers = [future.result() for future in held]
@@ -352,7 +352,7 @@ def test_every_id_answers_truthfully_after_a_restart(tmp_path):
 
 def test_two_processes_do_not_share_one_store(server):
     with LocalServer(server.base) as other:
-        status, answer = other.post("/api/v6/image_editing/face_gen", BODY)
+        status, answer = other.post(SUBMIT_URL, BODY)
         assert (
             status == 503
             and "another process" in answer["message"]

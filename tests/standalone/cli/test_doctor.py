@@ -17,6 +17,8 @@ from facegen.models.safetensors_header import clip_width, shapes
 from facegen.standalone.cli import comfyui, doctor, doctor_files
 from facegen.standalone.cli.main import main
 from faceid_files import faceid_state, save
+from local_api_server import ApiServer
+from memory_backend import MemoryBackend
 from onnx_files import save_pack
 from pack import ROOT
 
@@ -225,13 +227,36 @@ def test_settings_are_told_and_keys_are_not(run, models, monkeypatch):
     (settings / "local_api.json").write_text('{"enabled": true, "token": "0123456789abcdef-token"}')
     (settings / "local_api.json").chmod(0o600)
     code, rows, text = run("--models", models)
-    assert code == 0 and rows["ModelsLab key"][1] == "configured (MODELSLAB_API_KEY)" and rows["local API"][1] == "on"
+    assert code == 0 and rows["ModelsLab key"][1] == "configured (MODELSLAB_API_KEY)"
+    assert rows["local API"] == ("ok", "on; its address and files are told while ComfyUI runs", "")
     assert KEY not in text and "abcdef-token" not in text
     (settings / "local_api.json").write_text('{"enabled": "yes"}')
     (settings / "modelslab.json").write_text("[")
     (settings / "modelslab.json").chmod(0o600)
     code, rows, text = run("--models", models)
     assert code == 1 and rows["ModelsLab key"][0] == rows["local API"][0] == "BROKEN" and KEY not in text
+
+
+def test_the_running_api_tells_its_address_and_files(run, models):
+    backend = MemoryBackend()
+    with ApiServer(models.parent, backend, enabled=True) as server:
+        url = f"http://127.0.0.1:{server.port}/api/v6/image_editing/face_gen"
+        code, rows, _ = run("--models", models)
+        assert code == 0 and rows["local API"] == ("ok", f"on, at {url}", "")
+        assert rows["local API, sd15"][:2] == ("ok", "checkpoint memory.safetensors (if a request names no flavour)")
+        assert rows["local API, tiny"][:2] == ("ok", "checkpoint memory.safetensors")
+        backend.lacks = ["checkpoint: none.", "Get one."]
+        code, rows, _ = run("--models", models)
+        assert code == 0 and rows["local API, tiny"][1].endswith("(if a request names no flavour)")
+        assert rows["local API, sd15"] == ("note", "can't be used yet. checkpoint: none. Get one.", "")
+        server.configure(enabled=True, default="sdxl")
+        code, rows, _ = run("--models", models)
+        state, _, cure = rows["local API, sdxl"]
+        assert (code, state, cure) == (1, "BROKEN", "checkpoint: none. Get one.")
+        backend.away = "The workers can't be reached."
+        assert run("--models", models)[1]["local API"] == ("note", "on; The workers can't be reached.", "")
+    code, rows, _ = run("--models", models)
+    assert code == 0 and rows["local API"][1].startswith("on; ") and "local API, sd15" not in rows
 
 
 def test_folders_that_cannot_be_written(run, models, monkeypatch):
