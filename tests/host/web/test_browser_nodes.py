@@ -42,6 +42,9 @@ UNDONE = """isTemplate => {
 }"""
 
 
+FRAMES = "frames => new Promise(done => { const next = () => frames-- ? requestAnimationFrame(next) : done(); next(); })"
+
+
 @pytest.mark.parametrize("before", ["portrait_sd15", "two_people_masks"], ids=["app", "graph"])
 def test_a_template_opens_where_it_was_laid_out(page, before):
     """Not so small that nobody can read it, after an app, too, which hides the canvas."""
@@ -52,8 +55,11 @@ def test_a_template_opens_where_it_was_laid_out(page, before):
     now = "() => [app.canvas.ds.scale, [...app.canvas.ds.offset]]"
     laid_out = [view["scale"], view["offset"]]
     page.wait_for_function(f"wanted => JSON.stringify(({now})()) === JSON.stringify(wanted)", arg=laid_out, timeout=20_000)
-    page.wait_for_timeout(1000)  # nothing moves it later
+    page.evaluate(FRAMES, 60)  # nothing moves it later
     assert page.evaluate(now) == laid_out
+    page.evaluate("() => { app.canvas.ds.scale = 0.6; app.canvas.ds.offset[0] = 10; }")
+    page.evaluate(FRAMES, 60)  # nor once the user has moved it
+    assert page.evaluate(now) == [0.6, [10, laid_out[1][1]]]
     # When a change is undone, the view is where the front end leaves it without us.
     left = []
     for is_template in (True, False):
