@@ -25,7 +25,7 @@ from .host.sampling.attention_patch import apply_faceid
 from .host.schema import ADVANCED, newer
 from .widgets import S_SCALE, widget
 
-OTHER_PROMPT = "(if empty, Face Style's)"  # Nodes 2.0 shows it over the text, web/js/facegen.js in an empty one
+OTHER_PROMPT = "(if empty, Face Style's)"  # shown over the text by Nodes 2.0, and by the canvas in an empty one
 
 
 class FaceGenSampler(io.ComfyNode):
@@ -51,6 +51,7 @@ class FaceGenSampler(io.ComfyNode):
                 io.String.Input(
                     "prompt",
                     display_name=f"prompt {OTHER_PROMPT}",
+                    placeholder=f"prompt {OTHER_PROMPT}",
                     multiline=True,
                     dynamic_prompts=True,
                     **widget(
@@ -62,6 +63,7 @@ class FaceGenSampler(io.ComfyNode):
                 io.String.Input(
                     "negative_prompt",
                     display_name=f"negative_prompt {OTHER_PROMPT}",
+                    placeholder=f"negative_prompt {OTHER_PROMPT}",
                     multiline=True,
                     dynamic_prompts=True,
                     **widget("negative_prompt", tooltip="What it should not show. Left empty, Face Style's is used."),

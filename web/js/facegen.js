@@ -105,8 +105,8 @@ app.registerExtension({
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("FaceGen")) return;
     // The canvas has no room for the name of a text. Until there is one, it stands in its place, in the user's language.
-    for (const { element, label } of node.widgets ?? []) {
-      if (element instanceof HTMLTextAreaElement && label) element.placeholder = label;
+    for (const { element, name, label } of node.widgets ?? []) {
+      if (element instanceof HTMLTextAreaElement && label && label !== name) element.placeholder = label;
     }
     if (node.comfyClass !== "FaceGenModelsLab") return;
     const widget = node.widgets?.find((one) => one.name === "profile");

@@ -28,8 +28,9 @@ from ..result_files import BASE64, NAME, UPLOAD, TooManyUploads
 from ..runner import Order, QueueFull, Runner
 from .access import Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
 from .bodies import LARGE, SMALL, Room, Share, decode_body, read_body
-from .paths import CANCEL, FETCH, FILES, IN_USE, PREFIX, SETTINGS, SUBMIT, UPLOADS
+from .paths import ASKED_IN_VAIN, CANCEL, FETCH, FILES, IN_USE, PREFIX, SETTINGS, SUBMIT, UPLOADS
 
+DESCRIBED = "docs/local-api.md in the pack's folder has an example, and api/openapi.json describes every field."
 NO_PICTURE = "There is no such picture."
 NOT_TRUSTED = (
     "Only a browser on this machine, at {url}, or a call with a token can turn the local API on or off. Whoever may edit its "
@@ -59,7 +60,9 @@ Handler = Callable[[Call], Awaitable[web.Response]]
 
 
 class LocalApi:
-    """Answers the routes; `handlers` has one for each of paths.ROUTES. Nothing is in work before the settings say so."""
+    """Answers the routes; `handlers` has one for each of paths.ROUTES and paths.ASKED_IN_VAIN. Nothing is in work before the
+    settings say so.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class LocalApi:
         guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
         self.handlers: dict[tuple[str, str], Answering] = {
             **{("POST", path): self._guarded(path, handler) for path, handler in guarded.items()},
+            **dict.fromkeys(ASKED_IN_VAIN, _answering(self._post_it)),
             ("GET", f"{FILES}{{name}}"): _answering(self._file),
             ("GET", SETTINGS): self._settings,
             ("GET", IN_USE): _answering(self._in_use),
@@ -134,6 +138,10 @@ class LocalApi:
                 return await handler(Call(self._running(), request, config, caller.origin, body, share, owner))
 
         return handle
+
+    async def _post_it(self, request: web.Request) -> web.StreamResponse:
+        _, caller = usable_config(request, self._config, self._place)
+        raise Refused(405, f"Send a POST with a JSON body to {caller.origin}{request.path}. {DESCRIBED}")
 
     # --- the contract
 

@@ -22,6 +22,18 @@ def test_off_by_default(tmp_path, path):
         assert not server.config.exists() and not list(tmp_path.rglob("*.sqlite"))
 
 
+@pytest.mark.parametrize("path", ROUTES)
+def test_a_browser_is_told_to_post(tmp_path, path):
+    with LocalServer(tmp_path) as server:
+        status, answer = server.get(path)
+        assert status == 404 and "turn it on in ComfyUI's settings" in answer["message"]
+        server.configure(enabled=True)
+        status, answer = server.get(f"/api{path}")
+        url = f"http://127.0.0.1:{server.port}/api{path}"
+        assert status == 405 and answer["message"].startswith(f"Send a POST with a JSON body to {url}. docs/local-api.md")
+        assert server.get(path, headers={"Host": "evil.example"})[0] == 403
+
+
 def test_one_setting_turns_it_on_and_off(tmp_path):
     with LocalServer(tmp_path, profiles=lambda: ["default", "work"]) as server:
         off = {

@@ -63,10 +63,10 @@ def run(capsys):
         for line in text.splitlines():
             if line.strip().startswith("-> "):
                 rows[last] = (*rows[last][:2], line.strip()[3:])
-            elif line.split()[:1] and line.split()[0] in (doctor_files.OK, doctor_files.NOTE, doctor_files.BROKEN):
-                what, found = line[7:].split("  ", 1)
+            elif line.split()[:1] and line.split()[0] in ("ok", "note", "missing", "BROKEN"):
+                what, found = line[8:].split("  ", 1)
                 last = what
-                rows[last] = (line[:6].strip(), found.strip(), "")
+                rows[last] = (line[:7].strip(), found.strip(), "")
         return code, rows, text
 
     return run
@@ -87,9 +87,10 @@ def test_all_is_well(run, models):
 
 def test_nothing_is_there(run, tmp_path):
     (tmp_path / "models").mkdir()
-    code, rows, _ = run("--models", tmp_path / "models")
-    assert code == 1
-    broken = {what: cure for what, (state, _, cure) in rows.items() if state == "BROKEN"}
+    code, rows, text = run("--models", tmp_path / "models")
+    assert code == 1 and not any(state == "BROKEN" for state, _, _ in rows.values())
+    assert "\nNothing is broken.\n4 to download: the rows that begin with missing.\nAll missing" in text
+    broken = {what: cure for what, (state, _, cure) in rows.items() if state == "missing"}
     assert set(broken) == {"checkpoint", "FaceID", "CLIP vision", "face model pack"}
     assert rows["ComfyUI"][0] == "note"
     names = {"checkpoint": "dreamshaper-8", "FaceID": "faceid-plusv2_sd15", "CLIP vision": "clip-vit-h"}
@@ -121,7 +122,7 @@ def test_a_clip_vision_model_of_another_width_is_named(run, models):
     save_clip(models / "clip_vision" / "vit_l.safetensors", 1024)
     code, rows, text = run("--models", models)
     assert code == 1 and "vit_l.safetensors: width 1024" in text
-    assert rows["CLIP vision"][0] == "BROKEN" and "none of width 1280" in rows["CLIP vision"][1]
+    assert rows["CLIP vision"][0] == "missing" and "none of width 1280" in rows["CLIP vision"][1]
 
 
 def test_damaged_files_are_named(run, models):
@@ -131,7 +132,7 @@ def test_damaged_files_are_named(run, models):
     code, rows, _ = run("--models", models)
     assert code == 1 and "truncated" in rows["checkpoint"][1] and rows["no FaceID"][1].startswith("page.bin: ")
     (models / "ipadapter" / "person.bin").unlink()
-    assert run("--models", models)[1]["FaceID"][:2] == ("BROKEN", "no FaceID file")
+    assert run("--models", models)[1]["FaceID"][:2] == ("missing", "no FaceID file")
     for content in (b"", b"hello", b"\xff" * 20, b"\2\0\0\0\0\0\0\0[]", b"\x0b\0\0\0\0\0\0\0" + b'{"x": null}'):
         (models / "clip_vision" / "vit_h.safetensors").write_bytes(content)
         assert clip_width(models / "clip_vision" / "vit_h.safetensors") is None
@@ -196,7 +197,7 @@ def test_a_linked_pack_finds_its_comfyui(linked, tmp_path, way):
     else:
         (home / "ComfyUI").symlink_to(linked.parents[1], target_is_directory=True)
         text = doctor_says(ROOT, ".", home)
-    said = {line[7:].partition("  ")[0]: line[7:].partition("  ")[2].strip() for line in text.splitlines()}
+    said = {line[8:].partition("  ")[0]: line[8:].partition("  ")[2].strip() for line in text.splitlines()}
     assert said["models folder"] == str(linked.parents[1] / "models") and said["ComfyUI"] == "0.8.0", text
 
 
@@ -315,6 +316,7 @@ def test_a_gpu_without_its_provider():
     assert "onnxruntime-migraphx" in doctor.providers(ort_with("CUDAExecutionProvider"), torch_of("6.4")).cure
     row = doctor.providers(ort_with("MIGraphXExecutionProvider"), torch_of("6.4"))
     assert row == ("ok", "ONNX providers", "MIGraphX, CPU", "", "")
+    assert doctor.providers(ort_with("AzureExecutionProvider"), None).found == "CPU"  # it runs nothing of ours
     assert doctor.providers(None, None).state == "note"
 
 
