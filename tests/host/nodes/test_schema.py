@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from facegen.models.style import style_files
+from facegen.contract import STYLES
 from host_server import COMFYUI
 from pack import ROOT
 
@@ -239,7 +239,9 @@ def test_combos_offer_what_is_in_the_folders(server):
     assert options("FaceGenLoadFaceAnalyzer", "model_pack") == ["buffalo_l"]
     assert options("FaceGenLoadFaceAnalyzer", "provider")[:2] == ["auto", "CPU"]
     assert options("FaceGenLoadFaceID", "faceid_file") == ["ip-adapter-faceid-plusv2_sd15.bin"]
-    assert options("FaceGenStyle", "style") == list(style_files())
+    styles = options("FaceGenStyle", "style")
+    assert styles[: len(STYLES)] == list(STYLES)
+    assert sorted(styles) == sorted(path.stem for path in (ROOT / "models" / "styles").glob("*.json"))
     checkers = ["nudenet", "concepts.safetensors", "detector"]
     assert options("FaceGenLoadSafetyChecker", "checker") == checkers
     assert options("FaceGenLoadSafetyChecker", "preset") == ["default", "strict", "lenient"]

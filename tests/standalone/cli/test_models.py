@@ -99,6 +99,33 @@ def get(tmp_path, capsys):
     return run
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+def test_its_help_breaks_no_name(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        main(["models", "download", "--help"])
+    assert {*PUBLISHED, *CATALOGUE} <= set(re.findall(r"[\w-]+", capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("fault", ["no server", "another file", "no pack"])
+def test_a_failed_download_leaves_no_empty_folders(get, offer, server, tmp_path, there, fault):
+    """Folders that were there before stay."""
+    folder = tmp_path / "models" / "insightface" / "models"
+    if there:
+        folder.mkdir(parents=True)
+    (tmp_path / "nothing").mkdir()
+    if fault == "no server":
+        server.files.clear()
+    else:
+        content = b"x" * 100 if fault == "another file" else zipped(tmp_path / "nothing", "p/")
+        offer(content, len(content), hashlib.sha256(content if fault == "no pack" else b"").hexdigest())
+    code, _, _ = get()
+    assert code == 2
+    folders = set((tmp_path / "models").rglob("*"))
+    assert folders == ({folder, folder.parent} if there else set())
+
+
 INSTALLED = [f"insightface/models/p/p/{name}" for name in ("det_10g.onnx", "w600k_r50.onnx")]
 
 
@@ -161,7 +188,7 @@ def test_a_bad_archive_leaves_nothing(get, offer, data, tmp_path, what):
         what
     ] in out
     assert not list(tmp_path.rglob("evil.onnx"))
-    assert not list((tmp_path / "models/insightface/models").iterdir())
+    assert not (tmp_path / "models").exists()
 
 
 def test_single_files_make_a_pack_too(get, server, tmp_path, monkeypatch):
