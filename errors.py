@@ -84,6 +84,10 @@ class WrongBaseModelError(FaceGenError):
     """An adapter and a model that were not made for each other."""
 
 
+class UnsupportedCheckpointError(FaceGenError):
+    """A checkpoint of a base model that isn't supported, or one that isn't whole."""
+
+
 class NotAnAdapterError(FaceGenError):
     """A file that holds something other than the adapter needed."""
 

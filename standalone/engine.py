@@ -16,10 +16,11 @@ from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
 from ..models.safety.load import NUDENET, load_checker
 from ..models.style import find_style
+from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
-from .faceid import CFG_SIDES, apply_faceid
+from .identity import CFG_SIDES, apply_faceid
 from .model_files import ModelFiles
-from .stable_diffusion import open_checkpoint
+from .photos import scaled
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Engine:
         self.adapter = FaceIDAdapter(files.faceid)
         self.face_analysis = FaceAnalysis(files.face_pack)
         self.clip_vision = ClipVision(files.clip_vision, self.device, self.dtype)
-        self.stable_diffusion = open_checkpoint(files.checkpoint).to(self.device, self.dtype)
+        self.stable_diffusion = open_checkpoint(files.checkpoint, self.device, self.dtype)
 
     def embed(self, photo: Tensor, name: str = "the photo") -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]. Warnings and errors call the
@@ -79,18 +80,19 @@ class Engine:
         images = self.stable_diffusion.sample(
             [style.positive(request.prompt)],
             [style.negative_prompt(request.negative_prompt)],
-            width=request.width,
-            height=request.height,
+            width=request.width * self.stable_diffusion.scale,
+            height=request.height * self.stable_diffusion.scale,
             steps=request.num_inference_steps,
             guidance=request.guidance_scale,
             samples=request.samples,
             generator=torch.Generator("cpu").manual_seed(seed),
             progress=progress,
         )
-        if checker is None:
-            return Result(images, request, [False] * len(images), self.adapter.variant.name)
-        filtered = filter_images(images, checker, request.safety_checker_type)
-        return Result(filtered.images, request, filtered.flagged, self.adapter.variant.name)
+        flagged = [False] * len(images)
+        if checker is not None:
+            filtered = filter_images(images, checker, request.safety_checker_type)
+            images, flagged = filtered.images, filtered.flagged
+        return Result(scaled(images, request.width, request.height), request, flagged, self.adapter.variant.name)
 
     def _checker_for(self, request: FaceGenRequest) -> SafetyChecker | None:
         """None only if the request wants none."""

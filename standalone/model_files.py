@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import FaceGenError
+from ..errors import FaceGenError, WrongBaseModelError
+from ..models.checkpoint_kind import CheckpointKind, kind_of
 from ..models.face.packs.find import find_packs
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.safetensors_header import clip_width
 
 WHAT = {
-    "checkpoint": "an SD1.5 checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
+    "checkpoint": "an SD1.5 or SDXL checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
     "faceid": "a FaceID adapter (ipadapter/ip-adapter-faceid-plusv2_sd15.bin)",
     "clip_vision": "a CLIP vision model (clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors)",
     "face_pack": "an InsightFace model pack (insightface/models/buffalo_l/*.onnx)",
@@ -62,9 +63,11 @@ def find_model_files(
     if missing:
         lacks = "; ".join(WHAT[kind] for kind in missing)
         raise MissingFiles(f"{folder} lacks {lacks}. It is laid out like ComfyUI's models folder.", missing)
-    adapter = _adapter(found["faceid"], faceid)
+    kind = kind_of(_pick("checkpoint", found["checkpoint"], checkpoint))
+    kind.require_supported()
+    adapter = _adapter(found["faceid"], faceid, kind)
     return ModelFiles(
-        _pick("checkpoint", found["checkpoint"], checkpoint),
+        kind.path,
         adapter.file.path,
         _clip_vision(found["clip_vision"], clip_vision, adapter),
         _pick("face_pack", found["face_pack"], face_pack),
@@ -84,19 +87,37 @@ def _checkpoints(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(folders)} | single
 
 
-def _adapter(files: dict[str, Path], name: str | None) -> FaceIDAdapter:
-    """IP-Adapters of other kinds lie in the same folder; they are left out unless named."""
-    if name is not None:
-        return FaceIDAdapter(_pick("faceid", files, name))
+def _adapter(files: dict[str, Path], name: str | None, kind: CheckpointKind) -> FaceIDAdapter:
+    """That for the checkpoint. IP-Adapters of other kinds lie in the same folder; they are left out unless named."""
     adapters, refused = {}, []
-    for name_, path in files.items():
+    for name_, path in (files if name is None else {name: _pick("faceid", files, name)}).items():
         try:
             adapters[name_] = FaceIDAdapter(path)
         except FaceGenError as error:
+            if name is not None:
+                raise
             refused.append(str(error))
     if not adapters:
         raise FaceGenError(f"There is no FaceID adapter among {', '.join(files)}. {' '.join(refused)}")
-    return _pick("faceid", adapters, None)
+    fitting = {name_: adapter for name_, adapter in adapters.items() if _fits(adapter, kind)}
+    if not fitting:
+        has = ", ".join(
+            f"{name_} is {adapter.variant.name}, made for {adapter.variant.base} ({_in_numbers(adapter.blocks, adapter.variant.context_dim)})"
+            for name_, adapter in adapters.items()
+        )
+        raise WrongBaseModelError(
+            f"The checkpoint {kind.path.name} is {kind.base} ({_in_numbers(kind.blocks, kind.context_dim)}), and {has}."
+        )
+    return _pick("faceid", fitting, None)
+
+
+def _fits(adapter: FaceIDAdapter, kind: CheckpointKind) -> bool:
+    """Whether checkpoint and adapter are of one base, as far as that can be told before they are loaded."""
+    return kind.context_dim in (None, adapter.variant.context_dim) and kind.blocks in (None, adapter.blocks)
+
+
+def _in_numbers(blocks: int | None, context_dim: int | None) -> str:
+    return f"{blocks} cross-attention blocks, context width {context_dim}"
 
 
 def _clip_vision(files: dict[str, Path], name: str | None, adapter: FaceIDAdapter) -> Path:

@@ -1,6 +1,6 @@
-"""Our FaceID adapter and attention inside diffusers' UNet."""
+"""Our identity adapters and attention inside diffusers' UNet: FaceID with its LoRA, and InstantID."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -35,16 +35,30 @@ def apply_faceid(
     """
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, unet.config.cross_attention_dim)
-    weights = parse_layer_weights(layer_weights, len(blocks))
     device, dtype = unet.device, unet.dtype  # looked up among all of its parameters
     lora = {name: tensor.to(device, dtype) for name, tensor in adapter.lora(blocks).items()} if lora_strength else {}
+    keys_values = adapter.keys_values(face_embeds, s_scale)
+    _set_processors(unet, blocks, keys_values, weight, layer_weights, sides, lora, lora_strength)
+
+
+def _set_processors(
+    unet: UNet2DConditionModel,
+    blocks: list[CrossAttention],
+    keys_values: Sequence[tuple[Tensor, Tensor]],
+    weight: float,
+    layer_weights: str,
+    sides: tuple[int, ...],
+    lora: Mapping[str, Tensor],
+    lora_strength: float,
+) -> None:
+    weights = parse_layer_weights(layer_weights, len(blocks))
     processors = dict(unet.attn_processors)
-    for block, (key, value) in zip(blocks, adapter.keys_values(face_embeds, s_scale), strict=True):
+    for block, (key, value) in zip(blocks, keys_values, strict=True):
         identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
         for attention, face in (("attn1", None), ("attn2", identity)):
             path = f"{block.path}.{attention}"
             own = {name.removeprefix(f"{path}."): tensor for name, tensor in lora.items() if name.startswith(f"{path}.")}
-            processors[f"{path}.processor"] = FaceIDProcessor(own, lora_strength, face, sides)
+            processors[f"{path}.processor"] = IdentityProcessor(own, lora_strength, face, sides)
     unet.set_attn_processor(processors)
 
 
@@ -59,8 +73,8 @@ def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
     ]
 
 
-class FaceIDProcessor:
-    """A diffusers attention processor: plain attention with the adapter's LoRA and, where there is one, plus the face.
+class IdentityProcessor:
+    """A diffusers attention processor: plain attention with the adapter's LoRA, if it has one, and plus the face, where there is one.
 
     lora      "<layer>.lora_down.weight" and "….lora_up.weight" for each layer that has one, alpha equal to the rank.
     identity  the face's keys and values; None in self-attention.
