@@ -64,6 +64,10 @@ class NoFaceError(FaceGenError):
     """There is no face: none in a picture, or none was given."""
 
 
+class NoKeypointsError(FaceGenError):
+    """It isn't known where eyes, nose and mouth of a face are, or where the face is."""
+
+
 class SeveralPeopleError(FaceGenError):
     """Faces of several people where one person is needed."""
 
