@@ -59,7 +59,7 @@ class CheckpointKind:
             raise UnsupportedCheckpointError(f"{self.path} is {self.base}. A checkpoint of {' or '.join(SUPPORTED)} is needed.")
         if self.lacks:
             raise UnsupportedCheckpointError(
-                f"{self.path} is {self.base} without {self.lacks}. A checkpoint that holds UNet, text encoder and VAE is needed."
+                f"{self.path} is {self.base} without {self.lacks}. One that holds UNet, text encoder and VAE is needed."
             )
 
 

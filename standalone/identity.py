@@ -11,10 +11,12 @@ from ..models.face.embeds import FaceEmbeds
 from ..models.identity.attention import IdentityAttention
 from ..models.identity.blocks import CrossAttention
 from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.identity.instantid.adapter import InstantIDAdapter
 from ..models.identity.layer_weights import parse_layer_weights
 
 FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")
 CFG_SIDES = (1, 0)  # the unconditional half of the batch comes first
+INSTANTID_WEIGHT = 0.8  # that its authors use
 
 
 def apply_faceid(
@@ -39,6 +41,24 @@ def apply_faceid(
     lora = {name: tensor.to(device, dtype) for name, tensor in adapter.lora(blocks).items()} if lora_strength else {}
     keys_values = adapter.keys_values(face_embeds, s_scale)
     _set_processors(unet, blocks, keys_values, weight, layer_weights, sides, lora, lora_strength)
+
+
+def apply_instantid(
+    unet: UNet2DConditionModel,
+    adapter: InstantIDAdapter,
+    face_embeds: FaceEmbeds,
+    *,
+    weight: float = INSTANTID_WEIGHT,
+    layer_weights: str = "",
+    sides: tuple[int, ...] = CFG_SIDES,
+) -> None:
+    """Give the UNet's attention these faces, replacing whatever an earlier call put there; `sides` as in `apply_faceid`.
+
+    Raises FaceGenError when the adapter doesn't fit the UNet or the face embeds.
+    """
+    blocks = cross_attention_blocks(unet)
+    adapter.match(blocks, unet.config.cross_attention_dim)
+    _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0)
 
 
 def _set_processors(
@@ -74,7 +94,7 @@ def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
 
 
 class IdentityProcessor:
-    """A diffusers attention processor: plain attention with the adapter's LoRA, if it has one, and plus the face, where there is one.
+    """A diffusers attention processor: plain attention with the adapter's LoRA, plus the face; either may be missing.
 
     lora      "<layer>.lora_down.weight" and "….lora_up.weight" for each layer that has one, alpha equal to the rank.
     identity  the face's keys and values; None in self-attention.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..models.checkpoint_kind import SDXL, CheckpointKind
 from .prompts import Text, encode
 
-# Called in each step with the latents, the time and what else the UNet is told (`added_cond_kwargs`); gives arguments of the UNet.
+# Called in each step with the latents, the time and what else the UNet is told (`added_cond_kwargs`); gives more for it.
 Control = Callable[[Tensor, Tensor, dict[str, Tensor] | None], dict[str, Any]]
 
 

@@ -75,28 +75,26 @@ def _levels(part: Shapes) -> tuple[list[int], list[int], int]:
 
 
 def _depth(part: Shapes, block: str) -> int:
-    return _numbers(part, f"{block}.transformer_blocks.")
+    return numbers(part, f"{block}.transformer_blocks.")
 
 
-def _numbers(part: Shapes, start: str) -> int:
+def numbers(part: Shapes, start: str) -> int:
     """How many parts there are, of which each has its number after `start`."""
     return len({name.removeprefix(start).partition(".")[0] for name in part if name.startswith(start)})
 
 
 def vae_config(base: str, names: Shapes) -> dict[str, Any]:
     """Of a whole autoencoder, not of a tiny one."""
-    widths, layers = [], 0
+    widths: list[int] = []
     while (first := f"{VAE}encoder.down.{len(widths)}.block.0.conv1.weight") in names:
         widths.append(names[first][0])
-    while f"{VAE}encoder.down.0.block.{layers}.conv1.weight" in names:
-        layers += 1
     if not widths:
         raise ValueError("its VAE isn't a Stable Diffusion VAE")
     return {
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * len(widths),
         "up_block_types": ["UpDecoderBlock2D"] * len(widths),
-        "layers_per_block": layers,
+        "layers_per_block": numbers(names, f"{VAE}encoder.down.0.block."),
         "latent_channels": names[f"{VAE}post_quant_conv.weight"][0],
         "scaling_factor": LATENT_SCALE.get(base, SD15_LATENT_SCALE),
         "force_upcast": base == SDXL,  # its VAE overflows in half precision
@@ -112,7 +110,7 @@ def clip_config(part: Shapes, open_clip: bool) -> dict[str, Any]:
         "vocab_size": tokens[0],
         "hidden_size": width,
         "intermediate_size": part[fc][0],
-        "num_hidden_layers": _numbers(part, OPEN_CLIP_LAYERS if open_clip else "encoder.layers."),
+        "num_hidden_layers": numbers(part, OPEN_CLIP_LAYERS if open_clip else "encoder.layers."),
         "num_attention_heads": max(1, width // HEAD_WIDTH),
         "hidden_act": "gelu" if open_clip else "quick_gelu",
         "projection_dim": part.get("text_projection", part.get("text_projection.weight", (width,)))[-1],

@@ -15,7 +15,8 @@ Tensors = Mapping[str, Tensor]
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All of a .safetensors file, mapped: what isn't used is never read."""
     with safe_open(path, framework="pt", device="cpu") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}
 
 
 def build(cls: Any, tensors: Tensors, config: dict[str, Any]) -> Any:

@@ -45,7 +45,7 @@ def _part(tensors: Tensors, start: str) -> dict[str, Tensor]:
 
 
 def _prediction(base: str, tensors: Tensors) -> dict[str, Any]:
-    """What the UNet predicts, and whether its noise ends without any signal: as SDXL files say it, by tensors of these names."""
+    """What the UNet predicts, and whether its noise ends without any signal: SDXL files say it by tensors of these names."""
     if base != SDXL or V_PREDICTION not in tensors:
         return {"prediction_type": "epsilon"}
     return {"prediction_type": "v_prediction", "rescale_betas_zero_snr": ZERO_SNR in tensors}

@@ -210,3 +210,9 @@ def test_a_file_that_lacks_tensors_is_named_with_what_it_lacks(singles, tmp_path
         FaceGenError, match=r"cut\.safetensors could not be loaded .*it doesn't hold all tensors of the (UNet|Auto)"
     ):
         open_checkpoint(tmp_path / "cut.safetensors")
+
+
+def test_prompt_and_size_are_read(folders):
+    ours = sampled(opened(folders["SDXL"]))
+    for other in ({"prompt": "a dog"}, {"negative": ""}):
+        assert (sampled(opened(folders["SDXL"]), **other) - ours).abs().max() > 1e-4, other

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from facegen.standalone.checkpoints.clip_tokenizer import clip_merges, save_tokenizer
 
 WIDTHS = {"SD1.5": (64, 64, 128, 128), "SDXL": (64, 64, 128)}
-CONTEXT = {"SD1.5": 64, "SDXL": 160}  # SDXL: two text encoders, of 64 and 96
-POOLED, SIZES = 96, 32  # SDXL: width of the pooled text, and of each number about sizes
+CONTEXT = {"SD1.5": 64, "SDXL": 192}  # SDXL: two text encoders, of 64 and 128
+POOLED, SIZES = 128, 32  # SDXL: width of the pooled text, and of each number about sizes
 # Widths of the cross-attention blocks in the published order: down, up, middle.
 BLOCKS = {
     "SD1.5": [*[64] * 4, *[128] * 2, *[128] * 3, *[64] * 6, 128],
@@ -50,11 +50,13 @@ def save_folder(base: str, folder: Path, seed=0, dtype=torch.float32, variant=No
     tokenizers = [CLIPTokenizer.from_pretrained(folder.parent / f"pad{number}") for number in range(len(pads))]
     parts = {"unet": unet(base, seed), "tokenizer": tokenizers[0]}
     torch.manual_seed(seed + 1)
-    text = {"intermediate_size": 128, "num_attention_heads": 1, "projection_dim": POOLED}
-    text |= {"bos_token_id": 49406, "eos_token_id": 49407, "initializer_factor": 20.0}
-    parts["text_encoder"] = CLIPTextModel(CLIPTextConfig(hidden_size=64, num_hidden_layers=2, hidden_act="quick_gelu", **text))
+    text = {"intermediate_size": 128, "projection_dim": POOLED}
+    text |= {"bos_token_id": 49406, "eos_token_id": 49407, "initializer_factor": 4.0}
+    parts["text_encoder"] = CLIPTextModel(
+        CLIPTextConfig(hidden_size=64, num_attention_heads=1, num_hidden_layers=2, hidden_act="quick_gelu", **text)
+    )
     if base == "SDXL":
-        config = CLIPTextConfig(hidden_size=POOLED, num_hidden_layers=3, hidden_act="gelu", **text)
+        config = CLIPTextConfig(hidden_size=POOLED, num_attention_heads=2, num_hidden_layers=3, hidden_act="gelu", **text)
         encoder = CLIPTextModelWithProjection(config)
         parts |= {"text_encoder_2": encoder, "tokenizer_2": tokenizers[1]}
     parts["vae"] = diffusers.AutoencoderKL(
@@ -208,3 +210,28 @@ CLIP_G_LAYER = {
     "mlp.fc2": "mlp.c_proj",
     "self_attn.out_proj": "attn.out_proj",
 }
+
+
+def controlnet(seed=7, **config):
+    """diffusers' ControlNet for the small SDXL, with no layer of zeros: one that was trained has none."""
+    import diffusers
+
+    torch.manual_seed(seed)
+    widths = WIDTHS["SDXL"]
+    config = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "block_out_channels": widths,
+        "transformer_layers_per_block": (1, 1, 2),
+        "attention_head_dim": tuple(width // 64 for width in widths),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": SIZES,
+        "projection_class_embeddings_input_dim": POOLED + 6 * SIZES,
+        "cross_attention_dim": CONTEXT["SDXL"],
+        "conditioning_embedding_out_channels": (16, 32, 48, 64),
+    } | config
+    network = diffusers.ControlNetModel(**config).eval()
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return network
