@@ -30,8 +30,7 @@ from .stable_diffusion import Control
 
 @dataclass(frozen=True)
 class Result:
-    """images: RGB [samples, H, W, 3] (0-1), unsafe ones redacted; request: as it was run, with its seed; adapter: its variant.
-    """
+    """images: RGB [samples, H, W, 3] (0-1), unsafe ones redacted; request: as it was run, with its seed; adapter: its kind."""
 
     images: Tensor
     request: FaceGenRequest

@@ -15,6 +15,7 @@ from typing import Any
 from ...models import onnx_providers
 from .common import PACK, fetch_command
 from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
+from .doctor_methods import method_rows
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_COMFYUI = (0, 3, 64)
@@ -56,7 +57,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def run(options: argparse.Namespace) -> None:
     """Print the table. Raises SystemExit(1) when something is broken."""
     folders = ModelFolders.find(options.models)
-    rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
+    rows = [*software(folders), *file_rows(folders), *method_rows(folders), *settings_rows(folders)]
     print(table(rows))
     broken = sum(row.state == BROKEN for row in rows)
     if not broken:

@@ -135,7 +135,6 @@ def offline(monkeypatch):
 @pytest.mark.parametrize("base", ["SD1.5", "SDXL"])
 def test_a_single_file_is_the_folder_it_was_made_of(folders, singles, offline, base):
     """And diffusers, told the configurations, reads the same out of the file."""
-    import diffusers
 
     from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 
