@@ -6,9 +6,8 @@ from pathlib import Path
 from ...errors import FaceGenError
 from ...models.checkpoint_kind import SD15, SDXL, SUPPORTED, kind_of
 from ...models.controlnet_kind import ControlNetKind, controlnet_kind
-from ...models.face.packs.catalogue import CATALOGUE
 from ...models.face.packs.find import find_packs, open_pack
-from ...models.published import FACE_PACK_OF_INSTANTID, FACEID_SD15, FACEID_SDXL, STARTER_OF_INSTANTID
+from ...models.published import FACEID_SD15, FACEID_SDXL, STARTER_OF_INSTANTID
 from .common import fetch_command
 from .doctor_files import NOTE, OK, ModelFolders, Row, listed
 
