@@ -64,6 +64,10 @@ class NoFaceError(FaceGenError):
     """There is no face: none in a picture, or none was given."""
 
 
+class NoKeypointsError(FaceGenError):
+    """It isn't known where eyes, nose and mouth of a face are, or where the face is."""
+
+
 class SeveralPeopleError(FaceGenError):
     """Faces of several people where one person is needed."""
 
@@ -82,6 +86,10 @@ class WrongClipVisionError(FaceGenError):
 
 class WrongBaseModelError(FaceGenError):
     """An adapter and a model that were not made for each other."""
+
+
+class UnsupportedCheckpointError(FaceGenError):
+    """A checkpoint of a base model that isn't supported, or one that isn't whole."""
 
 
 class NotAnAdapterError(FaceGenError):

@@ -81,7 +81,10 @@ def _faceid(name: str, size: int | None, sha256: str, note: str) -> PublishedFil
 
 
 FACEID_SD15, FACEID_SDXL, CLIP_VIT_H, CHECKPOINT = "faceid-plusv2_sd15", "faceid-plusv2_sdxl", "clip-vit-h", "dreamshaper-8"
+INSTANTID, INSTANTID_CONTROLNET, CHECKPOINT_SDXL = "instantid", "instantid-controlnet", "sdxl-base"
+INSTANTID_SOURCE = f"{HUGGING_FACE}/InstantX/InstantID/resolve/main"
 FACE_PACK = "buffalo_l"  # the published FaceID adapters know its recogniser's embeddings
+FACE_PACK_OF_INSTANTID = "antelopev2"
 FILES = (
     _faceid(
         FACEID_SD15,
@@ -154,10 +157,50 @@ FILES = (
         ),
         "an SD1.5 checkpoint, the one of the templates; any other does as well",
     ),
+    PublishedFile(
+        CHECKPOINT_SDXL,
+        "checkpoints",
+        "CreativeML OpenRAIL++-M",
+        Download(
+            f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+            6_938_078_334,
+            "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b",
+        ),
+        "SDXL as Stability published it; any other SDXL checkpoint does as well",
+    ),
+    PublishedFile(
+        INSTANTID,
+        "instantid",
+        "Apache-2.0",
+        Download(
+            f"{INSTANTID_SOURCE}/ip-adapter.bin",
+            1_691_134_141,
+            "02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
+        ),
+        "InstantID for SDXL, the adapter",
+    ),
+    PublishedFile(
+        INSTANTID_CONTROLNET,
+        "controlnet",
+        "Apache-2.0",
+        Download(
+            f"{INSTANTID_SOURCE}/ControlNetModel/diffusion_pytorch_model.safetensors",
+            2_502_139_136,
+            "c8127be9f174101ebdafee9964d856b49b634435cf6daa396d3f593cf0bbbb05",
+            "instantid-controlnet.safetensors",
+        ),
+        "InstantID for SDXL, the ControlNet, which reads the face's five points",
+    ),
 )
 PUBLISHED = {file.name: file for file in FILES}
 # Kind -> what to get of it: all that a first portrait needs.
 STARTER = {"face_pack": FACE_PACK, "clip_vision": CLIP_VIT_H, "faceid": FACEID_SD15, "checkpoint": CHECKPOINT}
+STARTER_OF_INSTANTID = {
+    "face_pack": FACE_PACK_OF_INSTANTID,
+    "instantid": INSTANTID,
+    "controlnet": INSTANTID_CONTROLNET,
+    "checkpoint": CHECKPOINT_SDXL,
+}
 
 
 def find_published(asked: str) -> PublishedFile | None:

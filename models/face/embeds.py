@@ -27,6 +27,7 @@ KNOWN: dict[str, Callable[[Any], bool]] = {
     "model_pack": lambda value: isinstance(value, str),
     "confidence": lambda value: _are_numbers([value], 1),
     "bbox": lambda value: _are_numbers(value, 4),
+    "size": lambda value: _are_numbers(value, 2) and min(value) >= 1,
     "kps": lambda value: isinstance(value, list) and len(value) == 5 and all(_are_numbers(point, 2) for point in value),
 }
 PER_IMAGE = "per_image"  # on each face in the file, when the n-th face belongs to the n-th latent
@@ -40,8 +41,9 @@ class FaceEmbeds:
     clip_hidden       float32 [n, 257, 1280] or None: penultimate CLIP vision states of the aligned RGB 224x224 crops.
     clip_hidden_zero  float32 [1, 257, 1280] or None: the same states of an all-zero normalised picture, which is what
                       the unconditional side of FaceID-Plus was trained on.
-    faces             dicts: bbox (x0, y0, x1, y1 in pixels), kps (5 points), confidence (0-1), model_pack, recogniser.
-                      One for each face that went in; with per_image, one for each row.
+    faces             dicts: bbox (x0, y0, x1, y1 in pixels), kps (5 points), size (width, height of the photo; files of
+                      older releases lack it), confidence (0-1), model_pack, recogniser. One for each face that went in;
+                      with per_image, one for each row.
     per_image         True: the n-th face belongs to the n-th latent; False: all faces describe one person. A row whose
                       entry in `faces` is NOBODY (identity 0, clip_hidden the zero states) stands for no face, as on
                       FaceID's unconditional side.

@@ -53,6 +53,11 @@ class _Photo:
     identities: Tensor | None
     annotated: np.ndarray
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.bgr.shape[1], self.bgr.shape[0]
+
 
 def embed_photos(
     face_analysis: FaceAnalysis,
@@ -87,7 +92,7 @@ def embed_photos(
     crops = torch.stack([aligned_crop(photo.bgr, face) for photo in used for face in photo.chosen])
     identities = torch.cat([photo.identities for photo in used if photo.identities is not None])
     hidden, zero = (None, None) if encode is None else encode(crops)
-    metadata = tuple(face.metadata(face_analysis) for photo in used for face in photo.chosen)
+    metadata = tuple(face.metadata(face_analysis, photo.size) for photo in used for face in photo.chosen)
     face_embeds = FaceEmbeds(identities, hidden, zero, metadata)
     owners = [photo.number for photo in used for _ in photo.chosen]
     report = _report(face_analysis, photos, face_embeds, owners, combine, select)

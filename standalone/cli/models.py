@@ -11,7 +11,15 @@ from typing import Any, NoReturn
 from ...errors import FaceGenError
 from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack
 from ...models.face.packs.find import find_packs, open_pack
-from ...models.published import PUBLISHED, STARTER, Download, PublishedFile, find_published, megabytes
+from ...models.published import (
+    PUBLISHED,
+    STARTER,
+    STARTER_OF_INSTANTID,
+    Download,
+    PublishedFile,
+    find_published,
+    megabytes,
+)
 from .comfyui import comfyui_models
 from .common import HelpFormatter, libraries, say
 from .file_download import Bar, download, is_right, made_folder
@@ -39,8 +47,8 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         "names",
         metavar="NAME",
         nargs="+",
-        help=f"FaceID adapter, CLIP vision, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
-        f"For a first portrait: {' '.join(STARTER.values())}.",
+        help=f"Adapter, ControlNet, CLIP vision, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
+        f"For a first portrait: {' '.join(STARTER.values())}; with InstantID: {' '.join(STARTER_OF_INSTANTID.values())}.",
     )
     get.add_argument("--models", **folder)
     get.set_defaults(run=run_download)

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from facegen.models.face.packs.catalogue import CATALOGUE, CataloguedPack
-from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTER, Download, PublishedFile
+from facegen.models.identity.raw_embedding import INSTANTID_SIZE
+from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTER, STARTER_OF_INSTANTID, Download, PublishedFile
 from facegen.standalone.cli import file_download
 from facegen.standalone.cli.main import main
 from onnx_files import save_pack
@@ -290,12 +291,15 @@ def test_a_mirror_that_is_no_address(get, offer_file, monkeypatch, capsys, mirro
 
 def test_what_is_published_has_a_digest_and_a_place():
     folders = {file.folder for file in PUBLISHED.values()}
-    assert folders == {"ipadapter", "clip_vision", "checkpoints"} and set(STARTER.values()) <= {*PUBLISHED, *CATALOGUE}
+    assert folders == {"ipadapter", "clip_vision", "checkpoints", "instantid", "controlnet"}
+    assert {*STARTER.values(), *STARTER_OF_INSTANTID.values()} <= {*PUBLISHED, *CATALOGUE}
     for file in PUBLISHED.values():
         assert re.fullmatch("[0-9a-f]{64}", file.download.sha256) and file.licence and file.note
         assert file.download.address == file.download.url and file.download.url.startswith("https://huggingface.co/")
     assert len({file.download.sha256 for file in PUBLISHED.values()}) == len(PUBLISHED)
     assert PUBLISHED["clip-vit-h"].file == "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+    assert PUBLISHED["instantid"].download.size == INSTANTID_SIZE
+    assert PUBLISHED["instantid-controlnet"].file == "instantid-controlnet.safetensors"
 
 
 def test_list_says_licence_size_and_what_is_installed(tmp_path, capsys):
