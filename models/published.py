@@ -11,6 +11,7 @@ from ..errors import FaceGenError
 HUGGING_FACE = "https://huggingface.co"
 MIRROR_VARIABLE = "HF_ENDPOINT"  # as Hugging Face's own library has it: the address of a mirror
 FACEID_SOURCE = f"{HUGGING_FACE}/h94/IP-Adapter-FaceID"
+INSTANTID_SOURCE = f"{HUGGING_FACE}/InstantX/InstantID"
 RESEARCH = "non-commercial research only"
 
 
@@ -81,6 +82,7 @@ def _faceid(name: str, size: int | None, sha256: str, note: str) -> PublishedFil
 
 
 FACEID_SD15, FACEID_SDXL, CLIP_VIT_H, CHECKPOINT = "faceid-plusv2_sd15", "faceid-plusv2_sdxl", "clip-vit-h", "dreamshaper-8"
+INSTANTID, INSTANTID_CONTROLNET = "instantid", "instantid-controlnet"
 FACE_PACK = "buffalo_l"  # the published FaceID adapters know its recogniser's embeddings
 FILES = (
     _faceid(
@@ -130,6 +132,23 @@ FILES = (
         1_009_523_411,
         "220bb86e205393a3d0411631cb473caddbf35fd371be2905ca9008818170db55",
         "portrait for SDXL that reads the raw embedding",
+    ),
+    PublishedFile(
+        INSTANTID,
+        "instantid",
+        "Apache-2.0",
+        Download(f"{INSTANTID_SOURCE}/resolve/main/ip-adapter.bin", 1_691_134_141),
+        "InstantID for SDXL; needs its ControlNet and the face pack antelopev2",
+    ),
+    PublishedFile(
+        INSTANTID_CONTROLNET,
+        "controlnet",
+        "Apache-2.0",
+        Download(
+            f"{INSTANTID_SOURCE}/resolve/main/ControlNetModel/diffusion_pytorch_model.safetensors",
+            save_as="instantid-controlnet.safetensors",
+        ),
+        "InstantID's ControlNet",
     ),
     PublishedFile(
         CLIP_VIT_H,
