@@ -22,7 +22,7 @@ from ..models.published import INSTANTID, INSTANTID_CONTROLNET, INSTANTID_SOURCE
 from . import types
 from .host import combos
 from .host.cures import PICTURES
-from .host.sampling.methods.instantid import apply_instantid
+from .host.sampling.methods.instantid import CONTROL_STRENGTH, WEIGHT, apply_instantid
 from .host.schema import ADVANCED, newer
 
 FOLDERS = ("instantid", "ipadapter")  # the first is looked into first
@@ -120,7 +120,7 @@ class FaceGenApplyInstantID(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "weight",
-                    default=0.8,
+                    default=WEIGHT,
                     min=0.0,
                     max=3.0,
                     step=0.01,
@@ -128,7 +128,7 @@ class FaceGenApplyInstantID(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "control_strength",
-                    default=0.8,
+                    default=CONTROL_STRENGTH,
                     min=0.0,
                     max=10.0,
                     step=0.01,

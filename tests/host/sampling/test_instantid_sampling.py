@@ -2,8 +2,6 @@
 reading the text, and where it acts.
 """
 
-import comfy.cldm.cldm
-import comfy.controlnet
 import comfy.model_management
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as custom_sampler
@@ -17,31 +15,7 @@ import instantid_step
 from comfy_sampling import NEGATIVE, POSITIVE, animatediff_windows, guider, sample, windowed
 from facegen.models.face.keypoints import as_in_photo, draw_keypoints
 from faceid_files import relative_error
-from host_models import randomize
-from instantid_step import FACE, SIZES, person
-
-ONE_LEVEL = {
-    "model_channels": 64,
-    "num_res_blocks": [1],
-    "channel_mult": (1,),
-    "transformer_depth": [1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1],
-}
-
-
-def prompt(seed, **extra):
-    g = torch.Generator().manual_seed(seed)
-    text, pooled = torch.randn(1, 7, 2048, generator=g), torch.randn(1, 1280, generator=g)
-    return [[text, {"pooled_output": pooled, **dict.fromkeys(SIZES, 512), **extra}]]
-
-
-def small_control(seed):
-    config = {**comfy_unets.SDXL, **ONE_LEVEL, "hint_channels": 3}
-    config.pop("transformer_depth_output"), config.pop("out_channels")
-    net = comfy.cldm.cldm.ControlNet(**config, dtype=torch.float32)
-    net.load_state_dict(randomize(net, seed))
-    return comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
+from instantid_step import FACE, ONE_LEVEL, person, prompt, small_control
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """InstantID on SDXL's real topology at a tenth of its width: adapter, ControlNet and prompts, and one step of the sampler."""
 
+import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.model_detection
 import comfy.samplers
@@ -17,6 +18,16 @@ FACE = {**TRAINED_ON, "kps": KPS, "bbox": [18.0, 11.0, 94.0, 111.0], "size": [11
 SIZES = ("height", "width", "crop_h", "crop_w", "target_height", "target_width")  # what SDXL is told, each 512 here
 TIMESTEP = 500
 SIDE = 8  # of the latent
+
+
+ONE_LEVEL = {
+    "model_channels": 64,
+    "num_res_blocks": [1],
+    "channel_mult": (1,),
+    "transformer_depth": [1],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1],
+}  # comfy_unets.sdxl(**ONE_LEVEL): four cross-attention blocks
 
 
 def adapter_state(widths=comfy_unets.XL_WIDTHS, context_dim=2048):
@@ -55,6 +66,22 @@ def prompts(given):
     extra = dict.fromkeys(SIZES, 512)
     made = [[[given.context[i : i + 1], {"pooled_output": given.pooled[i : i + 1], **extra}]] for i in (0, 1)]
     return made[1], made[0]
+
+
+def prompt(seed, **extra):
+    """A conditioning as SDXL's text encoders give it."""
+    g = torch.Generator().manual_seed(seed)
+    text, pooled = torch.randn(1, 7, 2048, generator=g), torch.randn(1, 1280, generator=g)
+    return [[text, {"pooled_output": pooled, **dict.fromkeys(SIZES, 512), **extra}]]
+
+
+def small_control(seed, **changes):
+    """A ControlNet of the host that fits ONE_LEVEL, or another base model."""
+    config = {**comfy_unets.SDXL, **ONE_LEVEL, "hint_channels": 3, **changes}
+    config.pop("transformer_depth_output"), config.pop("out_channels")
+    net = comfy.cldm.cldm.ControlNet(**config, dtype=torch.float32)
+    net.load_state_dict(randomize(net, seed))
+    return comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
 
 
 class Step:

@@ -18,6 +18,7 @@ from ..mask_region import Region
 from ..unet_blocks import matching_blocks
 
 Conditioning = list[list[Any]]  # the host's: [text states, what else belongs to them]
+WEIGHT, CONTROL_STRENGTH = 0.8, 0.8  # as the method's authors use it
 DARK = 0.1  # below it, a pixel shows no point and no limb; the dimmest limb has 0.6
 
 
@@ -30,8 +31,8 @@ def apply_instantid(
     control_net: Any,
     keypoints: Tensor | None = None,
     *,
-    weight: float = 0.8,
-    control_strength: float = 0.8,
+    weight: float = WEIGHT,
+    control_strength: float = CONTROL_STRENGTH,
     percent_range: tuple[float, float] = (0.0, 1.0),
     layer_weights: str = "",
     mask: Tensor | None = None,
