@@ -137,7 +137,11 @@ FILES = (
         INSTANTID,
         "instantid",
         "Apache-2.0",
-        Download(f"{INSTANTID_SOURCE}/resolve/main/ip-adapter.bin", 1_691_134_141),
+        Download(
+            f"{INSTANTID_SOURCE}/resolve/main/ip-adapter.bin",
+            1_691_134_141,
+            "02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
+        ),
         "InstantID for SDXL; needs its ControlNet and the face pack antelopev2",
     ),
     PublishedFile(
@@ -146,7 +150,9 @@ FILES = (
         "Apache-2.0",
         Download(
             f"{INSTANTID_SOURCE}/resolve/main/ControlNetModel/diffusion_pytorch_model.safetensors",
-            save_as="instantid-controlnet.safetensors",
+            2_502_139_136,
+            "c8127be9f174101ebdafee9964d856b49b634435cf6daa396d3f593cf0bbbb05",
+            "instantid-controlnet.safetensors",
         ),
         "InstantID's ControlNet",
     ),

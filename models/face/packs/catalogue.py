@@ -108,4 +108,13 @@ PACKS = (
     ),
 )
 CATALOGUE = {pack.name: pack for pack in PACKS}
-RECOGNISERS = frozenset(name.removesuffix(".onnx") for pack in PACKS for name, _ in pack.models[1:])
+
+
+def recogniser_name(file: str, size: int | None) -> str:
+    """What a recogniser is called: its file without the ending, as InsightFace does. AuraFace's file has the name of
+    antelopev2's and another network in it: it is known by the published size, in bytes, and called after its pack."""
+    name = file.removesuffix(".onnx")
+    return f"{name}-auraface" if (file, size) == CATALOGUE["auraface"].models[1] else name
+
+
+RECOGNISERS = frozenset(recogniser_name(*pack.models[1]) for pack in PACKS)

@@ -263,7 +263,8 @@ def test_a_mirror_that_is_no_address(get, offer_file, monkeypatch, capsys, mirro
 
 def test_what_is_published_has_a_digest_and_a_place():
     folders = {file.folder for file in PUBLISHED.values()}
-    assert folders == {"ipadapter", "clip_vision", "checkpoints"} and set(STARTER.values()) <= {*PUBLISHED, *CATALOGUE}
+    assert folders == {"ipadapter", "instantid", "controlnet", "clip_vision", "checkpoints"}
+    assert set(STARTER.values()) <= {*PUBLISHED, *CATALOGUE}
     for file in PUBLISHED.values():
         assert re.fullmatch("[0-9a-f]{64}", file.download.sha256) and file.licence and file.note
         assert file.download.address == file.download.url and file.download.url.startswith("https://huggingface.co/")
