@@ -70,7 +70,8 @@ def by_faceid(graph: dict) -> dict:
         kept |= {"faceid": inputs["instantid"], "weight": 1.0, "s_scale": 1.0, "lora_strength": 1.0}
         graph[number] = {**graph[number], "class_type": "FaceGenApplyFaceID", "inputs": kept}
     for number in of_type(graph, "FaceGenSampler"):
-        graph[number]["inputs"] = {n: v for n, v in graph[number]["inputs"].items() if n not in ("control_net", "keypoints")}
+        kept = {n: v for n, v in graph[number]["inputs"].items() if n not in ("control_net", "keypoints")}
+        graph[number]["inputs"] = kept | {"faceid_weight": 1.0}
     for number in of_type(graph, "FaceGenEmbedFace"):
         graph[number]["inputs"]["clip_vision"] = [TINY, 3]  # the tiny FaceID reads it
     unused = {*of_type(graph, "ControlNetLoader"), *of_type(graph, "FaceGenFaceKeypoints")}
