@@ -11,6 +11,7 @@ from ..errors import FaceGenError
 HUGGING_FACE = "https://huggingface.co"
 MIRROR_VARIABLE = "HF_ENDPOINT"  # as Hugging Face's own library has it: the address of a mirror
 FACEID_SOURCE = f"{HUGGING_FACE}/h94/IP-Adapter-FaceID"
+INSTANTID_SOURCE = f"{HUGGING_FACE}/InstantX/InstantID"
 RESEARCH = "non-commercial research only"
 
 
@@ -82,7 +83,6 @@ def _faceid(name: str, size: int | None, sha256: str, note: str) -> PublishedFil
 
 FACEID_SD15, FACEID_SDXL, CLIP_VIT_H, CHECKPOINT = "faceid-plusv2_sd15", "faceid-plusv2_sdxl", "clip-vit-h", "dreamshaper-8"
 INSTANTID, INSTANTID_CONTROLNET, CHECKPOINT_SDXL = "instantid", "instantid-controlnet", "sdxl-base"
-INSTANTID_SOURCE = f"{HUGGING_FACE}/InstantX/InstantID/resolve/main"
 FACE_PACK = "buffalo_l"  # the published FaceID adapters know its recogniser's embeddings
 FACE_PACK_OF_INSTANTID = "antelopev2"
 FILES = (
@@ -135,6 +135,29 @@ FILES = (
         "portrait for SDXL that reads the raw embedding",
     ),
     PublishedFile(
+        INSTANTID,
+        "instantid",
+        "Apache-2.0",
+        Download(
+            f"{INSTANTID_SOURCE}/resolve/main/ip-adapter.bin",
+            1_691_134_141,
+            "02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
+        ),
+        "InstantID for SDXL; needs its ControlNet and the face pack antelopev2",
+    ),
+    PublishedFile(
+        INSTANTID_CONTROLNET,
+        "controlnet",
+        "Apache-2.0",
+        Download(
+            f"{INSTANTID_SOURCE}/resolve/main/ControlNetModel/diffusion_pytorch_model.safetensors",
+            2_502_139_136,
+            "c8127be9f174101ebdafee9964d856b49b634435cf6daa396d3f593cf0bbbb05",
+            "instantid-controlnet.safetensors",
+        ),
+        "InstantID's ControlNet, which reads the face's five points",
+    ),
+    PublishedFile(
         CLIP_VIT_H,
         "clip_vision",
         "Apache-2.0",
@@ -167,29 +190,6 @@ FILES = (
             "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b",
         ),
         "SDXL as Stability published it; any other SDXL checkpoint does as well",
-    ),
-    PublishedFile(
-        INSTANTID,
-        "instantid",
-        "Apache-2.0",
-        Download(
-            f"{INSTANTID_SOURCE}/ip-adapter.bin",
-            1_691_134_141,
-            "02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
-        ),
-        "InstantID for SDXL, the adapter",
-    ),
-    PublishedFile(
-        INSTANTID_CONTROLNET,
-        "controlnet",
-        "Apache-2.0",
-        Download(
-            f"{INSTANTID_SOURCE}/ControlNetModel/diffusion_pytorch_model.safetensors",
-            2_502_139_136,
-            "c8127be9f174101ebdafee9964d856b49b634435cf6daa396d3f593cf0bbbb05",
-            "instantid-controlnet.safetensors",
-        ),
-        "InstantID for SDXL, the ControlNet, which reads the face's five points",
     ),
 )
 PUBLISHED = {file.name: file for file in FILES}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .neighbours import beside
 from .row_changes import followed
-from .rows import CHUNKS, Chunks, Crop, Options, by_place, unknown_rows
+from .rows import CHUNKS, Chunks, Crop, Options, by_place, chunks, unknown_rows
 from .windows import HOST_WINDOW, Lines, animatediff_window, host_window
 
 KEY = "facegen"
@@ -68,6 +68,22 @@ class _Listed:
         if windows and self._sigma is None:
             self._sigma = float(options["sigmas"][0])  # once for all blocks, faces and chunks
         return tuple((start, end) for start, end in windows if not end <= self._sigma <= start)
+
+
+def call_of(options: Options, shape: tuple[int, ...]) -> tuple[Chunks, tuple[int, int]]:
+    """What a call to the model is, from the options that come with it, for what acts beside the UNet and before it; and height
+    and width of the whole picture in latent pixels.
+
+    shape: [B, C, h, w] of the call's latents. On a model that isn't watched, 0 is conditional and the call is of the whole.
+    """
+    listed: _Listed | None = options.get(LISTED)
+    if listed is None:
+        return chunks(options, shape[0]), (shape[-2], shape[-1])
+    call = listed.chunks(options, shape)
+    height, width = (shape[-2], shape[-1]) if call.tiled else listed.size
+    if call.lines is None:
+        return call, (height, width)
+    return call, (call.lines.total, width) if call.lines.axis == -2 else (height, call.lines.total)
 
 
 def _name_early(executor: Any, *args: Any, **kwargs: Any) -> Any:
