@@ -37,7 +37,7 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         "names",
         metavar="NAME",
         nargs="+",
-        help=f"FaceID adapter, CLIP vision, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
+        help=f"Adapter, vision model, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
         f"For a first portrait: {' '.join(STARTER.values())}.",
     )
     get.add_argument("--models", **folder)
