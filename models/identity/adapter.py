@@ -94,14 +94,14 @@ class IdentityAdapter(ABC):
         if context_dim == self.variant.context_dim and [b.width for b in blocks] == self.widths:
             return
         raise WrongBaseModelError(
-            f"{self.file.path.name} is {self._of()}, made for {self.variant.base} ({self.blocks} "
+            f"{self.file.path.name} is {self._called()} adapter, made for {self.variant.base} ({self.blocks} "
             f"cross-attention blocks, context width {self.variant.context_dim}), but the model is "
             f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim})."
         )
 
-    def _of(self) -> str:
-        """What it is, in words: "a faceid_sd15 adapter"."""
-        return f"{'an' if self.variant.name[0] in 'aeio' else 'a'} {self.variant.name} adapter"
+    def _called(self) -> str:
+        """Its kind with an article: "a faceid_sd15"."""
+        return f"{'an' if self.variant.name[0] in 'aeio' else 'a'} {self.variant.name}"
 
 
 def by_person(cond: Tensor, uncond: Tensor, face_embeds: FaceEmbeds) -> Tensor:

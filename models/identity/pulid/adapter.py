@@ -67,7 +67,8 @@ class PulidAdapter(IdentityAdapter):
         else:
             made = f"{self.blocks} cross-attention blocks, context width {self.variant.context_dim}"
         return WrongBaseModelError(
-            f"{self.file.path.name} is {self._of()}, made for {self.variant.base} ({made}), but the model is {given}."
+            f"{self.file.path.name} is {self._called()} adapter, made for {self.variant.base} ({made}), but the model is "
+            f"{given}."
         )
 
     @property
