@@ -2,12 +2,12 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import face, face_embeds, faceid, instantid, likeness, modelslab, safety, sampler, style, tiny
+from . import face, face_embeds, faceid, instantid, likeness, modelslab, pulid, safety, sampler, style, tiny
 from .host.folders import register_model_folders
 from .host.local_api.register import register_local_api
 
 # In the order in which ComfyUI's menus list them.
-FAMILIES = (face, face_embeds, likeness, faceid, instantid, style, sampler, safety, modelslab, tiny)
+FAMILIES = (face, face_embeds, likeness, faceid, instantid, pulid, style, sampler, safety, modelslab, tiny)
 
 
 class FaceGenExtension(ComfyExtension):

@@ -47,7 +47,7 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         "names",
         metavar="NAME",
         nargs="+",
-        help=f"Adapter, ControlNet, CLIP vision, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
+        help=f"Adapter, ControlNet, vision model, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
         f"For a first portrait: {' '.join(STARTER.values())}; with InstantID: {' '.join(STARTER_OF_INSTANTID.values())}.",
     )
     get.add_argument("--models", **folder)
