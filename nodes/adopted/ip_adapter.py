@@ -157,7 +157,8 @@ def apply(
     strength = one_number(weight)
     base = "sdxl" if adapter.variant.context_dim == 2048 else "sd15"
     weights = block_weights(weight_type, strength, base, places(blocks))
-    keys_values, left = weighed(keys_values_at(adapter, faces, weight_faceidv2), blocks, weights, embeds_scaling)
+    at_strength = keys_values_at(adapter, faces, weight_faceidv2)
+    keys_values, left = weighed(at_strength, blocks, weights, embeds_scaling, adapter.variant.tokens)
     if said:
         warn(" ".join(said))
     patched = model.clone()

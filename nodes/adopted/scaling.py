@@ -25,11 +25,11 @@ def places(blocks: Sequence[CrossAttention]) -> list[Place]:
 
 
 def weighed(
-    keys_values: KeysValues, blocks: Sequence[CrossAttention], weights: Sequence[Weight], how: str
+    keys_values: KeysValues, blocks: Sequence[CrossAttention], weights: Sequence[Weight], how: str, tokens: int
 ) -> tuple[KeysValues, list[float]]:
     """Keys and values [2, m, tokens, width] of each of `blocks`, and the weights along the forward pass that are left to apply.
 
-    weights: along the forward pass. how: an entry of ip_adapter.SCALINGS.
+    weights: along the forward pass. how: an entry of ip_adapter.SCALINGS. tokens: of one face, of which there may be several.
     """
     made, left = [], [0.0] * len(blocks)
     for block, (key, value) in zip(blocks, keys_values, strict=True):
@@ -38,12 +38,18 @@ def weighed(
             key, value = _on_the_other_side(key), _on_the_other_side(value)
         if weight and how in (K_V, K_V_PENALTY, K_MEAN_V):
             weight *= block.width / PENALTY_WIDTH if how != K_V else 1
-            kept = value - value.mean(dim=-2, keepdim=True) if how == K_MEAN_V else None
-            value = value * weight if kept is None else kept + (value - kept) * weight
+            kept = value - _mean(value, tokens) if how == K_MEAN_V else torch.zeros_like(value)
+            value = kept + (value - kept) * weight
             key, weight = key * weight, 1.0
         made.append((key, value))
         left[block.depth] = weight
     return made, left
+
+
+def _mean(value: Tensor, tokens: int) -> Tensor:
+    """Of each face's tokens, in the shape of `value`."""
+    faces = value.unflatten(-2, (-1, tokens))
+    return faces.mean(dim=-2, keepdim=True).expand_as(faces).flatten(-3, -2)
 
 
 def _on_the_other_side(t: Tensor) -> Tensor:
