@@ -9,7 +9,7 @@ from .api_graph import ApiGraph, is_api_graph
 from .native_faceid import make_native
 from .saved_graph import SavedGraph
 from .ui_graph import is_ui_graph, levels
-from .which import find_old
+from .which import OLD, find_old
 
 
 @dataclass
@@ -41,9 +41,15 @@ def adopt_graph(data: Any, native: bool = False, base: str | None = None) -> Ado
 
 
 def adopt_prompt(prompt: dict[str, Any], installed: Callable[[str], bool]) -> list[str]:
-    """As adopt_graph, for a graph in API format that is about to be queued: leaves the classes that are `installed`, and what
-    is no graph. Gives what was adopted, in sentences."""
-    return _rename(ApiGraph(prompt), installed).done if is_api_graph(prompt) else []
+    """For a graph in API format that is about to be queued: every old node whose class isn't `installed` gets our class, as
+    ComfyUI's own replacement would give it. What can't be adopted then says so when it runs. Gives what was done."""
+    done = []
+    for number, node in prompt.items():
+        old = OLD.get(str(node.get("class_type"))) if isinstance(node, dict) else None
+        if old is not None and not installed(old.id):
+            node["class_type"] = old.new_id
+            done.append(f"{old.id} {number}: now {old.new_id}")
+    return done
 
 
 def _adopt_levels(graphs: list[SavedGraph], native: bool, base: str | None) -> Adopted:
@@ -60,8 +66,8 @@ def _adopt_levels(graphs: list[SavedGraph], native: bool, base: str | None) -> A
     return adopted
 
 
-def _rename(graph: SavedGraph, installed: Callable[[str], bool] = lambda _: False) -> Adopted:
-    found = find_old(graph, installed)
+def _rename(graph: SavedGraph) -> Adopted:
+    found = find_old(graph)
     for node, old in found.adopted.items():
         graph.rename(node, old.new_id)
     done = [f"{old.id} {node}: now {old.new_id}" for node, old in found.adopted.items()]

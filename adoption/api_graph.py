@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from .native_nodes import NATIVE
 from .old_nodes import OldNode
 from .saved_graph import Node, SavedGraph, Source
 
@@ -51,12 +52,13 @@ class ApiGraph(SavedGraph):
     def add(self, new_type: str, near: Node) -> Node:
         numbers = [int(one) for one in self.prompt if one.isdecimal()]
         number = str(max(numbers, default=0) + 1)
-        self.prompt[number] = {"class_type": new_type, "inputs": {}}
+        self.prompt[number] = {}
+        self.become(number, new_type)
         return number
 
     def become(self, node: Node, new_type: str) -> None:
         self.rename(node, new_type)
-        self.prompt[str(node)]["inputs"] = {}
+        self.prompt[str(node)]["inputs"] = dict(NATIVE[new_type].values)
 
     def set(self, node: Node, values: dict[str, Any]) -> None:
         self._inputs(node).update(values)

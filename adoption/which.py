@@ -1,6 +1,5 @@
 """Which nodes of a saved graph are another pack's that ours can stand in for."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import ip_adapter
@@ -19,14 +18,14 @@ class Found:
     left: dict[Node, str] = field(default_factory=dict)
 
 
-def find_old(graph: SavedGraph, installed: Callable[[str], bool] = lambda _: False) -> Found:
-    """The nodes to adopt. What is `installed` is left alone, and so is a family of nodes of which one can't be adopted, or that
-    holds no identity method at all."""
+def find_old(graph: SavedGraph) -> Found:
+    """The nodes to adopt. Nodes that are tied to one that can't be adopted are left, and so are those without an identity method
+    among them."""
     found = Found()
     family = _families(graph)
     for node in graph.nodes():
         old = OLD.get(graph.type(node))
-        if old is None or installed(old.id):
+        if old is None:
             continue
         relatives = family.get(node, {node})
         strangers = sorted({graph.type(one) for one in relatives if graph.type(one) not in OLD})
