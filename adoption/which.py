@@ -19,8 +19,8 @@ class Found:
 
 
 def find_old(graph: SavedGraph) -> Found:
-    """The nodes to adopt. Nodes that are tied to one that can't be adopted are left, and so are those without an identity method
-    among them."""
+    """The nodes to adopt. Nodes that are tied to one that can't be adopted are left, and so are those that no identity method
+    is among."""
     found = Found()
     family = _families(graph)
     for node in graph.nodes():
