@@ -47,11 +47,11 @@ EMBED_CURES: Cures = {
 }
 
 
-def _packs() -> dict[str, Path]:
+def face_packs() -> dict[str, Path]:
     return find_packs(folder_paths.get_folder_paths("insightface"))
 
 
-def _missing(name: str) -> str:
+def missing_pack(name: str) -> str:
     wanted = TRAINED_WITH.name if name.startswith(combos.NO_FILE) else name
     message = missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
     if wanted not in CATALOGUE:
@@ -62,7 +62,7 @@ def _missing(name: str) -> str:
 class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        packs = combos.options(_packs(), WANTED)
+        packs = combos.options(face_packs(), WANTED)
         return io.Schema(
             node_id="FaceGenLoadFaceAnalyzer",
             display_name="Load Face Analyzer (FaceGen)",
@@ -97,13 +97,13 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_pack: str | None = None) -> bool | str:
-        return combos.check(model_pack, _packs(), _missing)
+        return combos.check(model_pack, face_packs(), missing_pack)
 
     @classmethod
     @advise("Load Face Analyzer", LOAD_CURES)
     def execute(cls, model_pack: str, provider: str, min_confidence: float) -> io.NodeOutput:
-        packs = _packs()
-        combos.require(model_pack, packs, _missing)
+        packs = face_packs()
+        combos.require(model_pack, packs, missing_pack)
         return io.NodeOutput(FaceAnalysis(packs[model_pack], provider, min_confidence))
 
 
