@@ -13,7 +13,7 @@ from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack
 from ...models.face.packs.find import find_packs, open_pack
 from ...models.published import PUBLISHED, STARTER, Download, PublishedFile, find_published, megabytes
 from .comfyui import comfyui_models
-from .common import HelpFormatter, libraries, say
+from .common import libraries, say
 from .file_download import Bar, download, is_right, made_folder
 
 WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unpacked
@@ -33,8 +33,7 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         "default": None,
         "help": "ComfyUI's models folder. Default: that of the ComfyUI that has this pack in its custom_nodes.",
     }
-    text = "fetch model files into their folders, and check them"
-    get = commands.add_parser("download", help=text, formatter_class=HelpFormatter)
+    get = commands.add_parser("download", help="fetch model files into their folders, and check them")
     get.add_argument(
         "names",
         metavar="NAME",
