@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
     hyphens."""
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, formatter_class=_HelpFormatter, **kwargs)
+        super().__init__(*args, **{"formatter_class": _HelpFormatter, **kwargs})
 
 
 def say(text: str) -> None:
