@@ -26,7 +26,7 @@ from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.model_files import MissingFiles, find_model_files
 from pack import ROOT
-from pictures import DetailChecker
+from pictures import HEIC, DetailChecker
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +162,12 @@ def test_no_face_in_the_photo(generate, tiny):
     assert code == 2 and "No face found in wall.png, 300x200 pixels" in error
     assert "Use a sharp, well-lit photo" in error and "node" not in error.lower()
     assert not Path("out").exists()
+
+
+def test_a_photo_of_an_iphone_is_told_what_to_do(generate, tiny):
+    Path("photo.heic").write_bytes(HEIC)
+    code, error = generate("--face", "photo.heic", "--prompt", "x", "--models", tiny)
+    assert code == 2 and "photo.heic" in error and "It is a HEIC picture" in error and "Save it as JPEG first." in error
 
 
 @pytest.mark.parametrize("library", ["torch", "diffusers", "transformers", "skimage"])
