@@ -84,12 +84,28 @@ class WrongClipVisionError(FaceGenError):
     """CLIP vision states of another model than the one needed."""
 
 
+class MissingStructureError(FaceGenError):
+    """Faces without the structure states of a vision tower that are needed, or with those of another one."""
+
+
+class NoFeaturesError(FaceGenError):
+    """Face parsing saw no part of a face where one was found."""
+
+
 class WrongBaseModelError(FaceGenError):
     """An adapter and a model that were not made for each other."""
 
 
+class UnsupportedCheckpointError(FaceGenError):
+    """A checkpoint of a base model that isn't supported, or one that isn't whole."""
+
+
 class NotAnAdapterError(FaceGenError):
     """A file that holds something other than the adapter needed."""
+
+
+class WrongStructureFileError(FaceGenError):
+    """A file that holds another network than the one needed to see the structure of faces."""
 
 
 class UnreadableFileError(FaceGenError):

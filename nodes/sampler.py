@@ -29,6 +29,8 @@ from .host.schema import ADVANCED, newer
 from .instantid import APPLY_CURES as INSTANTID_CURES
 from .widgets import S_SCALE, widget
 
+OTHER_PROMPT = "(if empty, Face Style's)"  # shown over the text by Nodes 2.0, and by the canvas in an empty one
+
 
 class FaceGenSampler(io.ComfyNode):
     @classmethod
@@ -56,19 +58,23 @@ class FaceGenSampler(io.ComfyNode):
                 ),
                 io.String.Input(
                     "prompt",
+                    display_name=f"prompt {OTHER_PROMPT}",
+                    placeholder=f"prompt {OTHER_PROMPT}",
                     multiline=True,
                     dynamic_prompts=True,
                     **widget(
                         "prompt",
                         default="",
-                        tooltip="What the picture should show. Left empty, the prompt typed into the style node is used.",
+                        tooltip="What the picture should show. Left empty, the prompt typed into Face Style is used.",
                     ),
                 ),
                 io.String.Input(
                     "negative_prompt",
+                    display_name=f"negative_prompt {OTHER_PROMPT}",
+                    placeholder=f"negative_prompt {OTHER_PROMPT}",
                     multiline=True,
                     dynamic_prompts=True,
-                    **widget("negative_prompt", tooltip="What it should not show. Left empty, the style node's is used."),
+                    **widget("negative_prompt", tooltip="What it should not show. Left empty, Face Style's is used."),
                 ),
                 io.Float.Input(
                     "s_scale",

@@ -11,6 +11,8 @@ MODEL_FOLDERS = {
     "instantid": {".bin", ".safetensors"},
     "insightface": {".onnx"},
     "safety_checker": {".safetensors"},
+    "pulid": {".bin", ".safetensors"},
+    "facexlib": {".pth", ".safetensors"},
 }
 
 

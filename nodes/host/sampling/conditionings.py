@@ -18,6 +18,7 @@ from .windows import HOST_WINDOW, Lines, animatediff_window, host_window
 
 KEY = "facegen"
 SIDE, WHOLE = "facegen_side", "facegen_whole"  # in a conditioning
+SIZES = "facegen_sizes"  # in transformer_options: height and width of the call's latents, and how many text tokens it has
 WINDOWS, LISTED = "facegen_windows", "facegen_listed"  # in transformer_options
 
 
@@ -144,7 +145,8 @@ def _resolve(
     **kwargs: Any,
 ) -> Any:
     """Around the model: what this batch is, in plain numbers, which torch.compile can guard on."""
-    options = transformer_options or {}
+    text = 0 if c_crossattn is None else c_crossattn.shape[1]
+    options = {**(transformer_options or {}), SIZES: (x.shape[-2], x.shape[-1], text)}
     if LISTED in options:
         known = {name: value for name, value in options.items() if name != LISTED}
         options = {**known, CHUNKS: options[LISTED].chunks(options, tuple(x.shape))}
