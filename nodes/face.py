@@ -22,8 +22,7 @@ from ..models.face.quality import portrait_quality
 from ..models.face.structure.look import FaceStructure
 from ..models.pictures import require_rgb, watched
 from ..models.published import FACE_PACK as FACE_PACK_NAME
-from . import types
-from .host import combos, reports
+from .host import combos, reports, types
 from .host.clip_states import encode_clip_vision
 from .host.cures import FACE_PACK, INSIGHTFACE, PICTURES
 from .host.schema import ADVANCED, newer

@@ -24,8 +24,7 @@ from ..models.face.embeds import FaceEmbeds
 from ..models.face.recognisers import recogniser
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
-from . import types
-from .host import combos
+from .host import combos, types
 from .host.folders import faces_folder
 from .host.reports import report
 from .host.schema import ADVANCED, newer
