@@ -38,11 +38,13 @@ def raw_tokens(w: Weights, identity: Tensor) -> Tensor:
 
 
 def is_instantid(file: AdapterFile) -> bool | None:
-    """Whether a file of this layout is InstantID, not portrait-unnorm; None where nothing tells.
+    """Whether a file is InstantID, and not portrait-unnorm; None where it has the layout of both and nothing tells.
 
     A converted file says so itself. Of the published ones, portrait-unnorm holds its projection in float32 beside keys and
     values in float16; InstantID's is known by its size.
     """
+    if LATENTS not in file:
+        return False
     if VARIANT_NOTE in file.metadata:
         return file.metadata[VARIANT_NOTE].startswith(INSTANTID)
     if KEY in file and file[LATENTS].dtype != file[KEY].dtype:

@@ -15,7 +15,8 @@ from faceid_files import SD15_WIDTHS, faceid_state, random_faces, relative_error
 
 WIDTHS = [64, 128]
 BLOCKS = [CrossAttention((i,), f"block.{i}", width, 2, i) for i, width in enumerate(WIDTHS)]
-DEPTH, CONTEXT, INNER, TOKENS = 4, 96, 1280, 16
+DEPTH, CONTEXT, HEADS, TOKENS = 4, 96, 2, 16
+INNER = 64 * HEADS
 NAMES_IN_DIFFUSERS = {  # within a layer
     "0.norm1": "ln0",
     "0.norm2": "ln1",
@@ -44,7 +45,7 @@ def people(n=1, **kwargs):
 def published_tokens(identity):
     """diffusers' projection, which has other names for the same tensors."""
     network = IPAdapterPlusImageProjection(
-        embed_dims=512, output_dims=CONTEXT, hidden_dims=INNER, depth=DEPTH, dim_head=64, heads=20, num_queries=TOKENS
+        embed_dims=512, output_dims=CONTEXT, hidden_dims=INNER, depth=DEPTH, dim_head=64, heads=HEADS, num_queries=TOKENS
     )
     ours = state()["image_proj"]
     named = {}
@@ -98,6 +99,9 @@ def test_another_recogniser_is_refused_with_the_pack_to_take(adapter):
     other = random_faces(1, clip=None, faces=({"recogniser": "w600k_r50", "model_pack": "buffalo_l"},))
     with pytest.raises(WrongRecogniserError, match=r"w600k_r50 \(model pack buffalo_l\), but .* \(model pack antelopev2\)"):
         adapter.keys_values(other)
+    aura = random_faces(1, clip=None, faces=({"recogniser": "glintr100-auraface", "model_pack": "auraface"},))
+    with pytest.raises(WrongRecogniserError, match=r"model pack auraface\), but glintr100 \(model pack antelopev2\) is needed"):
+        adapter.keys_values(aura)
     adapter.keys_values(random_faces(1, clip=None))  # nothing says which it is
 
 
@@ -146,5 +150,5 @@ def test_what_is_missing_or_of_the_wrong_shape_is_named(tmp_path):
     wrong["image_proj"]["proj_out.weight"] = wrong["image_proj"]["proj_out.weight"][:, :-1]
     with pytest.raises(NotAnAdapterError, match=r"lacks image_proj\.layers\.3\.1\.3\.weight"):
         InstantIDAdapter(save(lacking, tmp_path / "a.bin"))
-    with pytest.raises(NotAnAdapterError, match=r"proj_out\.weight \[96, 1279\], needed \[context = 96, inner = 1280\]"):
+    with pytest.raises(NotAnAdapterError, match=r"proj_out\.weight \[96, 127\], needed \[context = 96, inner = 128\]"):
         InstantIDAdapter(save(wrong, tmp_path / "b.bin"))

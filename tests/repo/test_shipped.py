@@ -67,6 +67,7 @@ KNOWN = {
             "api/local/jobs.py": "SQLite's connect",
             "api/local/routes/access.py": "this machine's name, against DNS rebinding",
             "nodes/host/local_api/comfyui.py": "ComfyUI's own queue, over loopback",
+            "standalone/cli/doctor_api.py": "`doctor`, which a user types, asks ComfyUI on this machine",
             "standalone/cli/file_download.py": "`models download`, which a user types",
             "web/js/template_list.js": "the templates' titles, from the pack's own folder",
             "web/js/templates.js": "the drawn face, from the pack's own folder",

@@ -5,12 +5,13 @@ import base64
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
+from ....atomic_write import atomic_write
 from ....contract import STYLES, ContractError
 from ...download import DownloadError, Guard, RefusedURL
 from ...picture_bytes import TYPES
@@ -22,13 +23,14 @@ from ..flavours import FLAVOURS, TINY, USUAL
 from ..jobs import SUCCESS as DONE
 from ..jobs import Job, StoreError
 from ..lenient_request import read_request, unusable
-from ..place import Place
+from ..place import Place, address_file
 from ..result_files import BASE64, NAME, UPLOAD, TooManyUploads
 from ..runner import Order, QueueFull, Runner
 from .access import Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
-from .bodies import LARGE, SMALL, decode_body, read_body
-from .paths import CANCEL, FETCH, FILES, PREFIX, SETTINGS, SUBMIT, UPLOADS
+from .bodies import LARGE, SMALL, Room, Share, decode_body, read_body
+from .paths import ASKED_IN_VAIN, CANCEL, FETCH, FILES, IN_USE, PREFIX, SETTINGS, SUBMIT, UPLOADS
 
+DESCRIBED = "docs/local-api.md in the pack's folder has an example, and api/openapi.json describes every field."
 NO_PICTURE = "There is no such picture."
 NOT_TRUSTED = (
     "Only a browser on this machine, at {url}, or a call with a token can turn the local API on or off. Whoever may edit its "
@@ -42,14 +44,15 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Call:
-    """A call that passed the checks: the settings that hold for it, the origin that was called, the decoded body, and whose
-    token it came with."""
+    """A call that passed the checks: the settings that hold for it, the origin that was called, the decoded body with the
+    room that it takes, and whose token it came with."""
 
     runner: Runner
     request: web.Request
     config: LocalConfig
     origin: str
     body: Any
+    share: Share
     owner: str
 
 
@@ -57,7 +60,9 @@ Handler = Callable[[Call], Awaitable[web.Response]]
 
 
 class LocalApi:
-    """Answers the routes; `handlers` has one for each of paths.ROUTES. Nothing is in work before the settings say so."""
+    """Answers the routes; `handlers` has one for each of paths.ROUTES and paths.ASKED_IN_VAIN. Nothing is in work before the
+    settings say so.
+    """
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class LocalApi:
         self._place, self._backend, self._profiles, self._styles = place, backend, profiles, styles
         self._config = ConfigFile(place.folder / "local_api.json", styles)
         self._runner: Runner | None = None
+        self._room = Room()
         self._uploading = asyncio.Lock()  # so that they are counted one after the other
 
         guarded: dict[str, Handler] = {}
@@ -80,8 +86,10 @@ class LocalApi:
         guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
         self.handlers: dict[tuple[str, str], Answering] = {
             **{("POST", path): self._guarded(path, handler) for path, handler in guarded.items()},
+            **dict.fromkeys(ASKED_IN_VAIN, _answering(self._post_it)),
             ("GET", f"{FILES}{{name}}"): _answering(self._file),
             ("GET", SETTINGS): self._settings,
+            ("GET", IN_USE): _answering(self._in_use),
             ("POST", SETTINGS): self._change_settings,
         }
 
@@ -109,6 +117,7 @@ class LocalApi:
             runner = Runner(self._place, self._backend, self._config)
             runner.start()
             self._runner = runner
+            atomic_write(address_file(self._place.folder), self._place.url.encode())
             logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, SUBMIT[0])
         return self._runner
 
@@ -120,13 +129,19 @@ class LocalApi:
         async def handle(request: web.Request) -> web.Response:
             config, caller = usable_config(request, self._config, self._place)
             # Without a body no page needs to ask before it sends: fine for a question, and not for what changes something.
-            raw = await read_body(request, limit, may_be_empty=path in FETCH)
-            check_begun(request, raw, config)
-            body = decode_body(raw, request.charset)
-            owner = check_key(request, body, config)
-            return await handler(Call(self._running(), request, config, caller.origin, body, owner))
+            with self._room.share() as share:
+                raw = await read_body(request, limit, share, may_be_empty=path in FETCH)
+                check_begun(request, raw, config)
+                body = decode_body(raw, request.charset)
+                del raw
+                owner = check_key(request, body, config)
+                return await handler(Call(self._running(), request, config, caller.origin, body, share, owner))
 
         return handle
+
+    async def _post_it(self, request: web.Request) -> web.StreamResponse:
+        _, caller = usable_config(request, self._config, self._place)
+        raise Refused(405, f"Send a POST with a JSON body to {caller.origin}{request.path}. {DESCRIBED}")
 
     # --- the contract
 
@@ -139,25 +154,35 @@ class LocalApi:
         tips = [text for text in (*tips, flavour_tip) if text]
         order = Order(wanted, name, call.config.flavours[name], " ".join(tips), call.origin, call.owner)
         job = await call.runner.submit(order)
+        call.body.clear()  # the photo is on the disk, and the client may wait for long
+        del wanted, order
+        call.share.give_back()
         left = call.config.hold_seconds - (time.monotonic() - began)
         return _state(call, await call.runner.wait(job, max(0, left)))
 
     async def _flavour(self, call: Call) -> tuple[str, str]:
         """The name of the flavour for a request, and a tip where it is not what its caller may expect."""
         config = call.config
-        if name := config.flavour_of(call.body.get("model_id")) or config.default:
+        if name := config.flavour_of(call.body.get("model_id")):
             return name, ""
-        if not config.chooses_flavour:
-            return USUAL, ""
-        lacks: dict[str, str] = {}
+        name, missing = await self._usual_flavour(config)
+        if not missing:
+            return name, ""
+        why = f"because {USUAL} lacks files. {' '.join(missing)}"
+        return name, f"These pictures are made by the small demonstration model, which can't make real portraits, {why}"
+
+    async def _usual_flavour(self, config: LocalConfig) -> tuple[str, Sequence[str]]:
+        """The name of the flavour for requests that ask for none, and what USUAL lacks if the tiny one stands in for it."""
+        if config.default or not config.chooses_flavour:
+            return config.default or USUAL, ()
+        missing = {}
         for name, flavour in FLAVOURS.items():
             if name == TINY:
                 break
-            if not (missing := await self._backend.missing(flavour)):
-                return name, ""
-            lacks[name] = " ".join(missing)
-        why = f"because {USUAL} lacks files. {lacks[USUAL]}"
-        return TINY, f"These pictures are made by the small demonstration model, which can't make real portraits, {why}"
+            missing[name] = (await self._backend.files_of(flavour)).missing
+            if not missing[name]:
+                return name, ()
+        return TINY, missing[USUAL]
 
     async def _fetch(self, call: Call) -> web.Response:
         job = _asked(call)
@@ -228,12 +253,26 @@ class LocalApi:
         state = {"enabled": enabled, "available": not reason, "reason": reason}
         return web.json_response({"local_api": state, "modelslab": {"profiles": profiles}})
 
+    async def _in_use(self, request: web.Request) -> web.Response:
+        """Where the API is reached, and with which files: for the settings dialog and for `doctor`."""
+        config, reason = self._known()
+        caller = check_host(request, config)
+        if reason and not caller.is_local:
+            reason = without_folders(reason)
+        usual, _ = await self._usual_flavour(config)
+        flavours = {}
+        for name, flavour in config.flavours.items():
+            files = await self._backend.files_of(flavour)
+            flavours[name] = {"files": dict(files.used), "missing": list(files.missing)}
+        state = {"enabled": config.enabled and not reason, "reason": reason, "default": usual, "flavours": flavours}
+        return web.json_response({"address": f"{caller.origin}{PREFIX}{SUBMIT[0]}", **state})
+
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
             config, reason = self._known()
             caller = check_host(request, config)
-            raw = await read_body(request, SMALL)
-            body = decode_body(raw, request.charset)
+            with self._room.share() as share:
+                body = decode_body(await read_body(request, SMALL, share), request.charset)
             if not is_trusted(request, body, config, caller):
                 raise Refused(403, NOT_TRUSTED.format(url=self._place.url))
             enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None
