@@ -77,7 +77,9 @@ def kept(before, now):
 
 
 def test_every_node_is_frozen(object_info):
-    assert set(WIDGETS) == set(OUTPUTS) == {name for name in object_info if name.startswith("FaceGen")}
+    """Those that stand in for other packs' are what these were, which test_adopted_nodes.py knows."""
+    ours = {name for name in object_info if name.startswith("FaceGen") and not name.startswith("FaceGenAdopted")}
+    assert set(WIDGETS) == set(OUTPUTS) == ours
 
 
 @pytest.mark.parametrize("node_type", WIDGETS)
