@@ -36,6 +36,12 @@ CREATE TABLE IF NOT EXISTS jobs (
     owner TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
+CREATE TABLE IF NOT EXISTS used (
+    owner TEXT NOT NULL,
+    day TEXT NOT NULL,
+    pictures INTEGER NOT NULL,
+    PRIMARY KEY (owner, day)
+);
 """
 
 
@@ -147,6 +153,19 @@ class JobStore:
             (state, message, seconds, time.time(), identifier, WAITING),
         )
         return self.get(identifier)
+
+    def used(self, owner: str, day: str) -> int:
+        """How many pictures of that owner were delivered on that day."""
+        rows, _ = self._run("SELECT pictures FROM used WHERE owner = ? AND day = ?", (owner, day))
+        return rows[0]["pictures"] if rows else 0
+
+    def count(self, job: Job, day: str) -> None:
+        """Add a request's pictures to what its owner has had on that day; other days are forgotten."""
+        self._run("DELETE FROM used WHERE day != ?", (day,))
+        self._run(
+            "INSERT INTO used VALUES (?, ?, ?) ON CONFLICT (owner, day) DO UPDATE SET pictures = pictures + excluded.pictures",
+            (job.owner, day, job.samples),
+        )
 
     def set_meta(self, identifier: int, meta: dict[str, Any]) -> None:
         self._run("UPDATE jobs SET meta = ? WHERE id = ?", (json.dumps(meta), identifier))
