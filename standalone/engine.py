@@ -12,6 +12,7 @@ from ..models.face.analysis import FaceAnalysis, to_bgr
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.pictures import Watch, unwatched
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
 from ..models.safety.load import NUDENET, load_checker
@@ -61,8 +62,11 @@ class Engine:
         done = embed_photos(self.face_analysis, photo, self.clip_vision.states, names=[name] * len(photo))
         return done.face_embeds, done.crops
 
-    def generate(self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None) -> Result:
-        """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""
+    def generate(
+        self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None, watch: Watch = unwatched
+    ) -> Result:
+        """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none. `watch` is told of
+        the steps; what it raises ends the work."""
         seed = secrets.randbits(32) if request.seed is None else request.seed
         request = replace(request, seed=seed)
         checker = self._checker_for(request)
@@ -86,6 +90,7 @@ class Engine:
             samples=request.samples,
             generator=torch.Generator("cpu").manual_seed(seed),
             progress=progress,
+            watch=watch,
         )
         if checker is None:
             return Result(images, request, [False] * len(images), self.adapter.variant.name)

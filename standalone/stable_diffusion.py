@@ -19,6 +19,7 @@ from tqdm import tqdm
 from transformers.models.clip import CLIPTextModel, CLIPTokenizer
 
 from ..errors import FaceGenError
+from ..models.pictures import Watch, unwatched
 
 
 @dataclass
@@ -49,6 +50,7 @@ class StableDiffusion:
         generator: torch.Generator | list[torch.Generator],
         samples: int = 1,
         progress: str | None = None,
+        watch: Watch = unwatched,
     ) -> Tensor:
         """Pictures, RGB float32 on the CPU [prompts x samples, height, width, 3] (0-1).
 
@@ -57,6 +59,7 @@ class StableDiffusion:
         guidance                   scale of classifier-free guidance; at 1 or less the negative prompts are left out.
         generator                  of all noise: one for all pictures, or one for each.
         progress                   label of a progress bar; None shows none.
+        watch                      is told of the steps as of a batch's pictures: before each, and after the last.
         """
         device, dtype = self.unet.device, self.unet.dtype  # looked up among all of its parameters
         guided = guidance > 1
@@ -66,13 +69,15 @@ class StableDiffusion:
         self.scheduler.set_timesteps(steps, device=device)
         shape = (len(prompts) * samples, self.unet.config.in_channels, height // 8, width // 8)
         latents = randn_tensor(shape, generator=generator, device=device, dtype=dtype) * self.scheduler.init_noise_sigma
-        for t in tqdm(self.scheduler.timesteps, desc=progress, disable=progress is None):
+        for step, t in enumerate(tqdm(self.scheduler.timesteps, desc=progress, disable=progress is None)):
+            watch(step, len(self.scheduler.timesteps))
             given = self.scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
             noise = self.unet(given, t, encoder_hidden_states=context, return_dict=False)[0]
             if guided:
                 without, with_prompt = noise.chunk(2)
                 noise = without + guidance * (with_prompt - without)
             latents = self.scheduler.step(noise, t, latents, generator=generator, return_dict=False)[0]
+        watch(len(self.scheduler.timesteps), len(self.scheduler.timesteps))
         decoded = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
         pictures: Tensor = (decoded * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
         return pictures

@@ -17,6 +17,7 @@ from facegen.api.local.place import Place
 from facegen.api.local.routes.local_api import LocalApi
 from local_api_server import BODY, ApiServer, data_uri
 from memory_backend import MemoryBackend
+from serve_server import ServeServer
 from waiting import until
 
 SUBMIT = "/api/v6/image_editing/face_gen"
@@ -27,11 +28,11 @@ def backend():
     return MemoryBackend()
 
 
-@pytest.fixture
-def server(tmp_path, backend, monkeypatch):
+@pytest.fixture(params=[ApiServer, ServeServer], ids=["comfyui", "serve"])
+def server(request, tmp_path, backend, monkeypatch):
     monkeypatch.setattr(runner_module, "POLL", 0.02)
     monkeypatch.setattr(runner_module, "PATIENCE", 0.1)
-    with ApiServer(tmp_path, backend, enabled=True, poll_seconds=0.1) as running:
+    with request.param(tmp_path, backend, enabled=True, poll_seconds=0.1) as running:
         yield running
 
 
@@ -90,11 +91,31 @@ def test_the_state_of_many_is_asked_in_one_call(held, backend):
     assert len(backend.asked) == asked, "nothing is asked for works that have ended"
 
 
+def test_a_caller_may_be_held_for_less_time(tmp_path, backend):
+    with ApiServer(tmp_path, backend, enabled=True, hold_seconds=60, poll_seconds=60) as server:
+        backend.gate.clear()
+        began = time.monotonic()
+        answer = server.submit(BODY, headers={"Prefer": "respond-async, wait=0"})
+        assert answer["status"] == "processing"
+        assert server.fetch(answer["id"], headers={"prefer": "wait=1"})["status"] == "processing"
+        assert 0.9 < time.monotonic() - began < 10
+        backend.gate.set()
+        assert server.fetch(answer["id"], headers={"Prefer": "wait=9999"})["status"] == "success"
+
+
+def test_what_a_backend_notes_of_its_pictures_is_in_the_meta(server, backend):
+    backend.notes = {"likeness": [87]}
+    answer = server.submit(BODY)
+    assert answer["meta"]["likeness"] == [87] and answer["meta"]["files"] == {"checkpoint": "memory.safetensors"}
+    assert server.fetch(answer["id"]) == answer
+
+
 def test_progress_is_optional_and_makes_the_eta_better(held, backend):
     (etas := []).append(held.submit(BODY)["eta"])
     backend.progress = 0.5
     until(lambda: held.fetch(1)["eta"] < etas[0])
     assert etas[0] == 30 and held.fetch(1)["eta"] == 15
+    assert held.fetch(1)["meta"]["progress"] == 0.5
 
 
 def test_fifty_at_once_are_neither_lost_nor_doubled(server, backend):

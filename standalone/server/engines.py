@@ -1,0 +1,78 @@
+"""Which engine makes a flavour's pictures: found in the models folder, loaded when it is needed first, few kept at once."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...api.local.backend import BackendError
+from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
+from ...errors import FaceGenError
+from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED
+from ...models.tiny_files import require_tiny_files
+from ..engine import Engine
+from ..model_files import ModelFiles, find_model_files
+
+MOST = 2  # engines that are kept loaded
+# A workflow of the built-in flavours -> the files that are taken of several, where the settings name none.
+USUAL = {
+    "local_sd15": {"checkpoint": PUBLISHED[CHECKPOINT].file, "faceid": PUBLISHED[FACEID_SD15].file},
+    "local_sdxl": {"checkpoint": "RealVisXL_V4.0.safetensors", "faceid": PUBLISHED[FACEID_SDXL].file},
+}
+FOLDERS = {"checkpoint": "checkpoints", "faceid": "ipadapter"}
+NO_MODELS = "it is made with real model files, and only the small demonstration model was started. Give --models DIR."
+
+
+@dataclass
+class Engines:
+    """The engines of the files in `models`; None has the tiny model alone. `load` opens one."""
+
+    models: Path | None
+    load: Callable[[ModelFiles], Engine] = Engine
+    _open: "OrderedDict[ModelFiles, Engine]" = field(default_factory=OrderedDict)
+
+    def missing(self, flavour: Flavour) -> list[str]:
+        """What a flavour lacks, each in words."""
+        try:
+            self.files(flavour, "")
+        except FaceGenError as error:
+            return [str(error)]
+        return []
+
+    def files(self, flavour: Flavour, style: str) -> ModelFiles:
+        """The files for a request of that flavour and style. Raises BackendError, or FaceGenError about the files."""
+        own = flavour.styles.get(style) or StyleFiles()
+        if own.loras:
+            raise BackendError(f"The style {style} has LoRAs in the settings, which only ComfyUI can use.")
+        if flavour.workflow == FLAVOURS[TINY].workflow:
+            return find_model_files(require_tiny_files())
+        if flavour.workflow not in USUAL:
+            raise BackendError(f"The flavour's workflow is {flavour.workflow}, and workflows of one's own need ComfyUI.")
+        if self.models is None:
+            raise BackendError(f"{flavour.workflow.removeprefix('local_')}: {NO_MODELS}")
+        usual = USUAL[flavour.workflow]
+        there = {kind: name for kind, name in usual.items() if (self.models / FOLDERS[kind] / name).exists()}
+        flavour = replace(flavour, checkpoint=own.checkpoint or flavour.checkpoint)
+        given = {kind: getattr(flavour, kind) for kind in ("checkpoint", "faceid", "clip_vision", "face_pack")}
+        return find_model_files(self.models, **{kind: name or there.get(kind) for kind, name in given.items()})
+
+    def get(self, files: ModelFiles) -> Engine:
+        """The engine of these files; the one that was used longest ago makes room for it. Raises FaceGenError."""
+        if files not in self._open:
+            while len(self._open) >= MOST:
+                self._open.popitem(last=False)
+            self._open[files] = self.load(files)
+        self._open.move_to_end(files)
+        return self._open[files]
+
+    def is_open(self, files: ModelFiles) -> bool:
+        return files in self._open
+
+    def forget(self) -> None:
+        """Let go of all of them, so that their memory is free."""
+        self._open.clear()
+
+
+def told(files: ModelFiles) -> dict[str, str]:
+    """The files by what they are, for the answer's meta: names without folders."""
+    return {kind: path.name for kind, path in vars(files).items() if isinstance(path, Path)}
