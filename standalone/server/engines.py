@@ -20,7 +20,7 @@ USUAL = {
     "local_sdxl": {"checkpoint": "RealVisXL_V4.0.safetensors", "faceid": PUBLISHED[FACEID_SDXL].file},
 }
 FOLDERS = {"checkpoint": "checkpoints", "faceid": "ipadapter"}
-NO_MODELS = "it is made with real model files, and only the small demonstration model was started. Give --models DIR."
+NO_MODELS = "{} needs real model files, and serve was started without any. Start it with --models DIR."
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Engines:
         if flavour.workflow not in USUAL:
             raise BackendError(f"The flavour's workflow is {flavour.workflow}, and workflows of one's own need ComfyUI.")
         if self.models is None:
-            raise BackendError(f"{flavour.workflow.removeprefix('local_')}: {NO_MODELS}")
+            raise BackendError(NO_MODELS.format(flavour.workflow.removeprefix("local_")))
         usual = USUAL[flavour.workflow]
         there = {kind: name for kind, name in usual.items() if (self.models / FOLDERS[kind] / name).exists()}
         flavour = replace(flavour, checkpoint=own.checkpoint or flavour.checkpoint)

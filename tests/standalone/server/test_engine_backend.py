@@ -211,7 +211,7 @@ def test_what_a_flavour_lacks(tmp_path):
     assert engines.missing(TINY_FLAVOUR) == []
     (lacks,) = engines.missing(FLAVOURS["sd15"])
     assert lacks.startswith(f"{tmp_path} lacks an SD1.5")
-    assert "only the small demonstration model was started" in Engines(None).missing(FLAVOURS["sdxl"])[0]
+    assert "sdxl needs real model files, and serve was started without any" in Engines(None).missing(FLAVOURS["sdxl"])[0]
     assert "workflows of one's own need ComfyUI" in engines.missing(Flavour("own"))[0]
     with pytest.raises(BackendError, match="The style anime has LoRAs"):
         engines.files(Flavour("local_tiny", styles={"anime": StyleFiles(loras={"a": 1.0})}), "anime")
@@ -228,7 +228,7 @@ def test_few_engines_are_kept():
 
 def test_a_missing_file_is_said_at_the_start(run):
     async def test(backend):
-        with pytest.raises(BackendError, match="only the small demonstration model"):
+        with pytest.raises(BackendError, match="sd15 needs real model files"):
             await backend.start(work(FLAVOURS["sd15"]))
 
     run(test)
