@@ -22,7 +22,7 @@ from ..models.published import FACEID_SD15, FACEID_SDXL, FACEID_SOURCE, PUBLISHE
 from . import types
 from .host import combos
 from .host.cures import RECOGNISER
-from .host.sampling.attention_patch import apply_faceid
+from .host.sampling.methods.faceid import apply_faceid
 from .host.schema import ADVANCED, newer
 from .widgets import S_SCALE, widget
 

@@ -21,7 +21,7 @@ from .faceid import APPLY_CURES
 from .host.best_of import Latent, best_of
 from .host.cures import CHECKER, FACE_PACK, PICTURES
 from .host.safe_output import hide_unsafe, without_previews
-from .host.sampling.attention_patch import apply_faceid
+from .host.sampling.methods.faceid import apply_faceid
 from .host.schema import ADVANCED, newer
 from .widgets import S_SCALE, widget
 

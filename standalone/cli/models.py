@@ -1,4 +1,4 @@
-"""`models`: download and list the published model files, convert a FaceID adapter."""
+"""`models`: download and list the published model files, convert an adapter."""
 
 import argparse
 import shutil
@@ -20,7 +20,7 @@ WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unp
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `models` to the commands; each of its own commands sets `run`."""
-    text = "model files: download and list the published ones, convert a FaceID adapter"
+    text = "model files: download and list the published ones, convert an adapter"
     actions = commands.add_parser("models", help=text).add_subparsers(dest="models_command", required=True)
     add_download_and_list(actions)
     add_convert(actions)
@@ -48,13 +48,18 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
 
 
 def add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("convert", help="convert a FaceID .bin to .safetensors")
-    parser.add_argument("file", type=Path, metavar="FILE.bin", help="A FaceID adapter as published.")
+    parser = commands.add_parser("convert", help="convert a FaceID or InstantID .bin to .safetensors")
+    parser.add_argument("file", type=Path, metavar="FILE.bin", help="A FaceID or InstantID adapter as published.")
     parser.add_argument("-o", "--out", type=Path, help="Where to write. Default: beside FILE, ending in .safetensors.")
     parser.add_argument(
         "--plus-v1",
         action="store_true",
         help="FILE is FaceID-Plus v1, but not the published file. Its tensors can't tell it from v2.",
+    )
+    parser.add_argument(
+        "--instantid",
+        action="store_true",
+        help="FILE is InstantID, but not the published file. Its tensors can't tell it from FaceID's portrait-unnorm.",
     )
     parser.set_defaults(run=run_convert)
 
@@ -63,7 +68,7 @@ def run_convert(options: argparse.Namespace) -> None:
     with libraries():
         from .convert import convert
 
-    out, variant = convert(options.file, options.out, options.plus_v1)
+    out, variant = convert(options.file, options.out, options.plus_v1, options.instantid)
     say(f"wrote {out} ({variant})")
 
 

@@ -94,7 +94,7 @@ def variants(options, folder):
     import comfy_unets
     from facegen.models.face.embeds import FaceEmbeds
     from facegen.models.identity.faceid.adapter import FaceIDAdapter
-    from facegen.nodes.host.sampling.attention_patch import apply_faceid
+    from facegen.nodes.host.sampling.methods.faceid import apply_faceid
     from faceid_files import faceid_state, save
 
     xl = options.base == "sdxl"

@@ -108,3 +108,4 @@ PACKS = (
     ),
 )
 CATALOGUE = {pack.name: pack for pack in PACKS}
+RECOGNISERS = frozenset(name.removesuffix(".onnx") for pack in PACKS for name, _ in pack.models[1:])
