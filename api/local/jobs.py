@@ -6,6 +6,7 @@ A row holds no key, no photo and no picture. Only one process may have the file 
 import json
 import sqlite3
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -87,6 +88,7 @@ class Job:
 FIELDS = tuple(f.name for f in fields(Job))
 COLUMNS = {"work_id": "prompt_id"}  # field -> column, where they differ
 JSON_COLUMNS = ("meta", "track_id")
+MOST_REMEMBERED = 1000  # finished jobs that needn't be read again: clients ask for the same ones
 
 
 class JobStore:
@@ -94,6 +96,7 @@ class JobStore:
 
     def __init__(self, path: Path):
         self._path = path
+        self._finished: OrderedDict[int, Job] = OrderedDict()  # those that were asked for last
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         try:
@@ -128,9 +131,16 @@ class JobStore:
         return self._all("id = ?", identifier)[0]
 
     def get(self, identifier: int) -> Job | None:
+        """That one; the same object each time, as long as it is done and doesn't change."""
         if not 0 < identifier < 1 << 63:
             return None
-        return next(iter(self._all("id = ?", identifier)), None)
+        if (job := self._finished.get(identifier)) is None:
+            job = next(iter(self._all("id = ?", identifier)), None)
+            if job is not None and not job.is_waiting:
+                self._finished[identifier] = job
+                if len(self._finished) > MOST_REMEMBERED:
+                    self._finished.popitem(last=False)
+        return job
 
     def by_secret(self, secret: str) -> Job | None:
         return next(iter(self._all("secret = ?", secret)), None)
@@ -168,12 +178,15 @@ class JobStore:
         )
 
     def set_meta(self, identifier: int, meta: dict[str, Any]) -> None:
+        self._finished.pop(identifier, None)
         self._run("UPDATE jobs SET meta = ? WHERE id = ?", (json.dumps(meta), identifier))
 
     def webhook_done(self, identifier: int) -> None:
+        self._finished.pop(identifier, None)
         self._run("UPDATE jobs SET webhook = NULL WHERE id = ?", (identifier,))
 
     def delete(self, identifier: int) -> None:
+        self._finished.pop(identifier, None)
         self._run("DELETE FROM jobs WHERE id = ?", (identifier,))
 
     def fail_interrupted(self, message: str) -> list[Job]:

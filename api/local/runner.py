@@ -157,9 +157,10 @@ class Runner:
 
     async def wait(self, job: jobs.Job, seconds: float) -> jobs.Job | None:
         """The request as it is when it is done, or after that time; None if it has been deleted meanwhile."""
-        if event := self._done.get(job.id):
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(event.wait(), seconds)
+        if (event := self._done.get(job.id)) is None:
+            return job
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
         return self.store.get(job.id)
 
     async def cancel(self, job: jobs.Job) -> jobs.Job:

@@ -1,6 +1,5 @@
 """The HTTP front: the API's routes, the page for people, health, metrics, and a log line for each request."""
 
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +12,7 @@ from ...api.local.routes.access import Refused, is_trusted
 from ...api.local.routes.local_api import LocalApi
 from ...api.local.routes.paths import PREFIX, SUBMIT, UPLOADS
 from ...errors import FaceGenError
+from .access_log import AccessLog
 from .logs import REQUEST_ID, new_request_id
 from .metrics import Metrics
 from .page_files import page_routes
@@ -29,7 +29,7 @@ class Front:
     """What the server's app answers with. `api` is started and stopped with it."""
 
     def __init__(self, api: LocalApi, metrics: Metrics):
-        self.api, self._metrics = api, metrics
+        self.api, self._metrics, self._log = api, metrics, AccessLog()
         self.is_ready, self.why_not, self.is_stopping = False, "the models are being loaded", False
 
     def app(self) -> web.Application:
@@ -73,8 +73,7 @@ class Front:
         finally:
             seconds = time.monotonic() - began
             self._metrics.answered(route, outcome, seconds)
-            fields = {"method": request.method, "route": route, "outcome": outcome, "seconds": round(seconds, 4)}
-            logging.info("answered", extra={"fields": fields})
+            self._log.write(request.method, route, outcome, seconds)
             REQUEST_ID.reset(token)
 
     async def _answer(self, request: web.Request, route: str, handler: Handler) -> web.StreamResponse:

@@ -20,7 +20,7 @@ def new_request_id(given: str | None) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """time in UTC, level, message; request, where there is one; fields of the record's `fields`; the error's traceback."""
+    """time in UTC, level, message; request, where there is one; the error's traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -30,7 +30,6 @@ class JsonLines(logging.Formatter):
         }
         if request := REQUEST_ID.get():
             line["request"] = request
-        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

@@ -1,8 +1,10 @@
 """The front of `serve`: health, metrics, the page's files, log lines, and what it refuses while it stops."""
 
+import io
 import json
 import logging
 import re
+import sys
 import urllib.request
 
 import pytest
@@ -79,8 +81,9 @@ def test_metrics_are_not_for_everybody(server):
     assert server.get("/metrics", headers={"Host": "evil.example"})[0] == 403
 
 
-def test_a_line_for_each_request_without_what_is_private(server, caplog):
+def test_a_line_for_each_request_without_what_is_private(server, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(sys, "stderr", written := io.StringIO())
     request = urllib.request.Request(
         f"http://127.0.0.1:{server.port}/api/v6/image_editing/face_gen",
         json.dumps({**BODY, "prompt": "a very private prompt"}).encode(),
@@ -89,7 +92,9 @@ def test_a_line_for_each_request_without_what_is_private(server, caplog):
     with urllib.request.urlopen(request) as answer:
         assert answer.headers["X-Request-Id"] == "mine-7"
     server.get("/facegen/files/0123456789abcdef0123456789abcdef-0.png?key=secret")
-    lines = [json.loads(JsonLines().format(record)) for record in caplog.records if hasattr(record, "fields")]
+    until(lambda: written.getvalue().count("\n") == 2)
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert lines[0]["request"] == "mine-7" and re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]{8}\.\d{3}\+00:00", lines[0]["time"])
     assert lines[0]["method"] == "POST" and lines[0]["route"] == "/api/v6/image_editing/face_gen"
     assert lines[0]["outcome"] in ("processing", "success") and lines[0]["seconds"] >= 0 and lines[0]["level"] == "info"
     assert lines[1]["route"] == "/facegen/files/{name}" and lines[1]["outcome"] == "404"
