@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Place:
     set_token: str
     is_on: bool = False
 
-    @property
+    @cached_property
     def is_loopback(self) -> bool:
         """Whether only this machine can call."""
         return all(_is_loopback(address) for address in self.listen)

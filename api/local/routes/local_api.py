@@ -310,7 +310,7 @@ def _asked(call: Call) -> Job | None:
 def _state(call: Call, job: Job | None) -> web.Response:
     if job is None:
         return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=call.config.keep_hours)))
-    return _answer(call.runner.response(job))
+    return web.Response(text=call.runner.answer(job), content_type="application/json")
 
 
 def _answering(handler: Answering) -> Answering:

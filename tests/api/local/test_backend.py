@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,21 @@ def test_progress_is_optional_and_makes_the_eta_better(held, backend):
     until(lambda: held.fetch(1)["eta"] < etas[0])
     assert etas[0] == 30 and held.fetch(1)["eta"] == 15
     assert held.fetch(1)["meta"]["progress"] == 0.5
+
+
+def test_two_hundred_callers_that_hang_up_leave_a_server_that_works(server, backend):
+    """Each sends its request and goes away without its answer; the works are made all the same, and none is lost."""
+    server.configure(enabled=True, hold_seconds=60, max_queued=300)
+    body = json.dumps(BODY).encode()
+    head = f"POST {SUBMIT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    backend.gate.clear()
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode() + body)
+    until(lambda: len(backend.works) == 200, 60)
+    backend.gate.set()
+    until(lambda: all(server.fetch(identifier)["status"] == "success" for identifier in (1, 100, 200)), 60)
+    assert server.submit(BODY)["id"] == 201 and not any(server.photos.iterdir())
 
 
 def test_fifty_at_once_are_neither_lost_nor_doubled(server, backend):

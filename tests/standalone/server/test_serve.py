@@ -23,6 +23,7 @@ from waiting import until
 
 FACE = f"data:image/png;base64,{base64.b64encode((TINY / DRAWN_FACE).read_bytes()).decode()}"
 BODY = {"prompt": "a private person, blue background", "face_image": FACE, "style": "comic", "num_inference_steps": 21}
+POLLING_CLIENT = ROOT / "tests" / "support" / "api" / "polling_client.mjs"
 SUBMIT = "/api/v6/image_editing/face_gen"
 
 
@@ -82,6 +83,17 @@ def test_the_python_sdk(serve, kind, enterprise):
     pictures(answer)
     assert "s_scale was 7.5, which" in answer["tip"] and ("style" in answer["meta"]) == (kind == "facegen")
     assert editing.fetch(str(answer["id"])) == answer
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+def test_a_polling_javascript_client(tmp_path):
+    with ServeProcess(tmp_path, hold_seconds=0.1, poll_seconds=2) as server:
+        server.wait_until_ready()
+        body = json.dumps({**BODY, "width": 128, "height": 128})
+        command = ["node", str(POLLING_CLIENT), f"{server.url}/api", "any-text-at-all", body]
+        answer = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+        assert answer["first"] == "processing"
+        pictures(answer)
 
 
 def test_what_is_private_is_not_in_the_log(serve):
