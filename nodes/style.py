@@ -33,14 +33,16 @@ class FaceGenStyle(io.ComfyNode):
                     multiline=True,
                     default="",
                     dynamic_prompts=True,
-                    tooltip="What the picture should show, e.g. a woman in a red coat. It is put into the style's template.",
+                    tooltip="What the picture should show, e.g. a woman in a red coat. It is put into the style's template. "
+                    "A prompt typed into the Face Portrait Sampler is used in its place.",
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
                     default="",
                     dynamic_prompts=True,
-                    tooltip="What it should not show. The style adds its own words after yours.",
+                    tooltip="What it should not show. The style adds its own words after yours. "
+                    "One typed into the Face Portrait Sampler is used in its place.",
                 ),
             ],
             outputs=[

@@ -13,6 +13,7 @@ from PIL import Image, features
 
 from facegen.picture_file import MAX_ASPECT, OWN_FORMATS, PictureError, open_rgb
 from peak_memory import peak_of
+from pictures import HEIC
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
 AVIF = ["AVIF"] if features.check("avif") else []
@@ -226,7 +227,8 @@ def test_memory_is_in_proportion_to_the_pixels(kind):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (bytes(4) + b"ftypheic" + bytes(40), "HEIC picture.*Save it as JPEG"),
+        (HEIC, "HEIC picture.*Save it as JPEG"),
+        (HEIC.replace(b"ftypheic", b"ftypmif1"), "HEIC picture.*Save it as JPEG"),
         (b"GIF89a" + bytes(40), "no JPEG, PNG, .*WebP"),
         (b"", "no JPEG"),
         (b"<svg/>", "no JPEG"),

@@ -9,7 +9,6 @@ import functools
 import ipaddress
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from ...contract import ENDPOINTS, ENTERPRISE, MAKE_GEN, V6, Endpoint
 from ...errors import FaceGenError
-from .redaction import key_pattern
+from .redaction import KeyPattern
 
 KEY_VARIABLE = "MODELSLAB_API_KEY"
 DEFAULT = "default"
@@ -76,8 +75,8 @@ class Profile:
         return [self.redact(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     @functools.cached_property
-    def _key_pattern(self) -> re.Pattern[str]:
-        return key_pattern(self.key)
+    def _key_pattern(self) -> KeyPattern:
+        return KeyPattern(self.key)
 
 
 def names(file: Path) -> list[str]:

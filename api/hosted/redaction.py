@@ -9,14 +9,38 @@ from urllib.parse import quote
 NAMED = {code: [name.rstrip(";") for name, sign in html.entities.html5.items() if sign == chr(code)] for code in range(128)}
 
 
+ESCAPES = re.compile(r"[%\\&]")  # one of which begins each escape of _spellings
+
+
+class KeyPattern:
+    """What matches a key in a text. Most texts, such as pictures in base64, are seen not to hold it without being searched
+    for every way of writing it.
+    """
+
+    def __init__(self, key: str):
+        self._pattern = key_pattern(key)
+        self._whole = [text.lower() for text in (key, *_whole(key.encode()))]
+
+    def sub(self, put: str, text: str) -> str:
+        """The text with `put` wherever the key was."""
+        if text.isascii() and not ESCAPES.search(text):
+            lower = text.lower()
+            if not any(whole in lower for whole in self._whole):
+                return text
+        return self._pattern.sub(put, text)
+
+
 def key_pattern(key: str) -> re.Pattern[str]:
     """Matches an ASCII key, each of its characters as it is or in any way that URLs, JSON and HTML escape it, one way mixed
     with another; and the key in hexadecimal or in base64, also as a part of a longer text.
     """
     spelled = "".join(f"(?:{'|'.join(_spellings(sign))})" for sign in key)
-    raw = key.encode()
-    whole = [re.escape(raw.hex()), *(re.escape(text) for text in _base64_parts(raw))]
-    return re.compile("|".join([spelled, *whole]), re.IGNORECASE)
+    return re.compile("|".join([spelled, *map(re.escape, _whole(key.encode()))]), re.IGNORECASE)
+
+
+def _whole(raw: bytes) -> list[str]:
+    """The key as one text: in hexadecimal, and in base64."""
+    return [raw.hex(), *_base64_parts(raw)]
 
 
 def _spellings(sign: str) -> list[str]:

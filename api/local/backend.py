@@ -52,6 +52,15 @@ class Work:
         return Path(self.request.face_image)
 
 
+@dataclass(frozen=True)
+class Files:
+    """The files of a flavour: `used` are those that a work of it would be made with, by what they are; `missing` says what it
+    would lack, each in words, and nothing if it can be made."""
+
+    used: Mapping[str, str]
+    missing: Sequence[str]
+
+
 class Phase(Enum):
     WAITING = "waiting"
     RUNNING = "running"
@@ -83,11 +92,8 @@ class State:
 class Backend(Protocol):
     """Makes the pictures of works. A work that was cancelled is FAILED."""
 
-    async def missing(self, flavour: Flavour) -> Sequence[str]:
-        """What a work of this flavour would lack, each in words; nothing if it can be made.
-
-        Raises BackendError if that can't be said.
-        """
+    async def files_of(self, flavour: Flavour) -> Files:
+        """What a work of this flavour would be made with now. Raises BackendError if that can't be said."""
         ...
 
     async def start(self, work: Work) -> Mapping[str, str]:

@@ -46,3 +46,8 @@ def _is_loopback(address: str) -> bool:
     with contextlib.suppress(ValueError):
         return ip_address(address).is_loopback
     return address == "localhost"
+
+
+def address_file(folder: Path) -> Path:
+    """Where the address of the program is written once the API is on, for whoever wants to ask it; `folder` is Place.folder."""
+    return folder / "local_api" / "address"

@@ -16,7 +16,7 @@ from ...errors import WrongBaseModelError, WrongRecogniserError
 from ..face.embeds import FaceEmbeds
 from .adapter_file import AdapterFile
 from .blocks import CrossAttention
-from .keys_values import count_blocks, project_tokens, query_widths
+from .keys_values import IP_ADAPTER, Matrices, count_blocks, project_tokens, query_widths
 from .shapes import IDENTITY_DIM
 from .variant import Variant, base_name
 
@@ -27,6 +27,7 @@ class IdentityAdapter(ABC):
     method: ClassVar[str]  # as one speaks of it, such as "FaceID"
     pack: ClassVar[str]  # the face model pack that it was trained with
     recogniser: ClassVar[str]  # in that pack
+    matrices: ClassVar[Matrices] = IP_ADAPTER  # what makes keys and values
     variant: Variant
 
     def __init__(self, path: str | Path):
@@ -37,12 +38,12 @@ class IdentityAdapter(ABC):
     @cached_property
     def widths(self) -> list[int]:
         """Query channels of the blocks the adapter was trained for, in its own order: down, up, middle."""
-        return query_widths(self.file)
+        return query_widths(self.file, self.matrices)
 
     @cached_property
     def blocks(self) -> int:
         """How many cross-attention blocks it was trained for."""
-        return count_blocks(self.file)
+        return count_blocks(self.file, self.matrices)
 
     @torch.no_grad()
     def tokens(self, face_embeds: FaceEmbeds) -> tuple[Tensor, Tensor]:
@@ -81,22 +82,26 @@ class IdentityAdapter(ABC):
     def _kept(self, face_embeds: FaceEmbeds) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of what `_sides` gives, made once for a face."""
         if face_embeds not in self._projected:
-            self._projected[face_embeds] = project_tokens(self.file, self._sides(face_embeds))
+            self._projected[face_embeds] = self._from_sides(self._sides(face_embeds))
         return self._projected[face_embeds]
+
+    def _from_sides(self, sides: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each block from what `_sides` gives."""
+        return project_tokens(self.file, sides, self.matrices)
 
     def match(self, blocks: list[CrossAttention], context_dim: int) -> None:
         """Raises WrongBaseModelError unless the UNet's cross-attention blocks are those the adapter was trained for."""
         if context_dim == self.variant.context_dim and [b.width for b in blocks] == self.widths:
             return
         raise WrongBaseModelError(
-            f"{self.file.path.name} is {self._of()}, made for {self.variant.base} ({self.blocks} "
+            f"{self.file.path.name} is {self._called()} adapter, made for {self.variant.base} ({self.blocks} "
             f"cross-attention blocks, context width {self.variant.context_dim}), but the model is "
             f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim})."
         )
 
-    def _of(self) -> str:
-        """What it is, in words: "a faceid_sd15 adapter"."""
-        return f"{'an' if self.variant.name[0] in 'aeio' else 'a'} {self.variant.name} adapter"
+    def _called(self) -> str:
+        """Its kind with an article: "a faceid_sd15"."""
+        return f"{'an' if self.variant.name[0] in 'aeio' else 'a'} {self.variant.name}"
 
 
 def by_person(cond: Tensor, uncond: Tensor, face_embeds: FaceEmbeds) -> Tensor:

@@ -72,13 +72,14 @@ def resample(w: Weights, root: str, latents: Tensor, x: Tensor) -> Tensor:
     x = linear(w, f"{root}.proj_in", x)
     layer = 0
     while f"{root}.layers.{layer}.0.to_q.weight" in w:
-        latents = latents + _perceiver_attention(w, f"{root}.layers.{layer}.0", x, latents)
-        latents = latents + _feed_forward(w, f"{root}.layers.{layer}.1", latents)
+        latents = latents + perceiver_attention(w, f"{root}.layers.{layer}.0", x, latents)
+        latents = latents + feed_forward(w, f"{root}.layers.{layer}.1", latents)
         layer += 1
     return layer_norm(w, f"{root}.norm_out", linear(w, f"{root}.proj_out", latents))
 
 
-def _perceiver_attention(w: Weights, name: str, x: Tensor, latents: Tensor) -> Tensor:
+def perceiver_attention(w: Weights, name: str, x: Tensor, latents: Tensor) -> Tensor:
+    """What latents [n, tokens, dim] get from x [n, length, dim] and from each other."""
     x = layer_norm(w, f"{name}.norm1", x)
     latents = layer_norm(w, f"{name}.norm2", latents)
     q = linear(w, f"{name}.to_q", latents)
@@ -87,7 +88,7 @@ def _perceiver_attention(w: Weights, name: str, x: Tensor, latents: Tensor) -> T
     return linear(w, f"{name}.to_out", F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-def _feed_forward(w: Weights, name: str, x: Tensor) -> Tensor:
+def feed_forward(w: Weights, name: str, x: Tensor) -> Tensor:
     return linear(w, f"{name}.3", F.gelu(linear(w, f"{name}.1", layer_norm(w, f"{name}.0", x))))
 
 

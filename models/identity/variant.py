@@ -37,7 +37,12 @@ def base_name(context_dim: int) -> str:
 def require_tensors(file: AdapterFile, method: str, missing: list[str], expected: str) -> None:
     """Raises NotAnAdapterError when tensors are missing: those named, or keys and values of a block."""
     needed = matrix_names(max(1, count_blocks(file)))
-    if missing := [*missing, *(name for name in needed if name not in file)]:
+    require_present(file, method, [*missing, *(name for name in needed if name not in file)], expected)
+
+
+def require_present(file: AdapterFile, method: str, missing: list[str], expected: str) -> None:
+    """Raises NotAnAdapterError when there is anything in `missing`."""
+    if missing:
         raise not_an_adapter(file, method, f"lacks {', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}", expected)
 
 

@@ -1,10 +1,12 @@
 """What the commands share: how they speak, how a command is written down, and the libraries they import late."""
 
+import argparse
 import contextlib
 import gc
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,13 @@ from ...errors import FaceGenError
 
 PACK = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ("requirements.txt", "requirements-standalone.txt")
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Help whose lines break between words and not inside of them: a name of a file may hold hyphens."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
 
 
 def say(text: str) -> None:

@@ -14,8 +14,11 @@ from typing import Any
 
 from ...models import onnx_providers
 from .common import PACK, fetch_command
-from .doctor_files import BROKEN, NOTE, OK, ModelFolders, Row, file_rows, settings_rows
+from .doctor_api import local_api_rows
+from .doctor_files import BROKEN, MISSING, NOTE, OK, ModelFolders, Row, file_rows, key_row
+from .doctor_methods import method_rows
 
+STATE = max(map(len, (OK, NOTE, MISSING, BROKEN)))  # width of the first column
 OLDEST_PYTHON = (3, 10)
 OLDEST_COMFYUI = (0, 3, 64)
 # import name -> (distributions that bring it, oldest version)
@@ -54,19 +57,23 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the table. Raises SystemExit(1) when something is broken."""
+    """Print the table. Raises SystemExit(1) when something is broken, or files are missing."""
     folders = ModelFolders.find(options.models)
-    rows = [*software(folders), *file_rows(folders), *settings_rows(folders)]
+    user = (folders.comfyui or Path("nowhere")) / "user" / "facegen"
+    rows = [*software(folders), *file_rows(folders), *method_rows(folders), key_row(user), *local_api_rows(user)]
     print(table(rows))
-    broken = sum(row.state == BROKEN for row in rows)
+    broken, missing = (sum(row.state == state for row in rows) for state in (BROKEN, MISSING))
     if not broken:
         print("\nNothing is broken." if folders.models else NOT_LOOKED)
-        return
-    print(f"\n{broken} to fix: the rows that begin with {BROKEN}.")
-    missing = [row.fetch for row in rows if row.fetch]
-    if folders.models and len(missing) > 1:
-        print(f"All missing model files at once: {fetch_command(missing, folders.models)}")
-    raise SystemExit(1)
+    else:
+        print(f"\n{broken} to fix: the rows that begin with {BROKEN}.")
+    if missing:
+        print(f"{missing} to download: the rows that begin with {MISSING}.")
+    fetch = [row.fetch for row in rows if row.fetch]
+    if folders.models and len(fetch) > 1:
+        print(f"All missing model files at once: {fetch_command(fetch, folders.models)}")
+    if broken or missing:
+        raise SystemExit(1)
 
 
 def table(rows: list[Row]) -> str:
@@ -74,9 +81,9 @@ def table(rows: list[Row]) -> str:
     width = max(len(row.what) for row in rows)
     lines = []
     for row in rows:
-        lines.append(f"{row.state:<6} {row.what:<{width}}  {row.found.replace(str(Path.home()), '~')}")
+        lines.append(f"{row.state:<{STATE}} {row.what:<{width}}  {row.found.replace(str(Path.home()), '~')}")
         if row.cure:
-            lines.append(f"{'':<6} {'':<{width}}  -> {row.cure}")
+            lines.append(f"{'':<{STATE}} {'':<{width}}  -> {row.cure}")
     return "\n".join(lines)
 
 
@@ -168,8 +175,8 @@ def several(name: str, found: dict[str, str]) -> str:
 def providers(onnxruntime: Any, torch: Any) -> Row:
     if onnxruntime is None:
         return Row(NOTE, "ONNX providers", "unknown without onnxruntime")
-    names = {full: label for label, (full, _) in onnx_providers.PROVIDERS.items()}
-    offered = [names.get(full, full) for full in onnxruntime.get_available_providers()]
+    there = onnxruntime.get_available_providers()  # also some that run nothing of ours, such as Azure's
+    offered = [label for label, (full, _) in onnx_providers.PROVIDERS.items() if full in there]
     amd = torch is not None and getattr(torch.version, "hip", None) is not None
     wanted, build = ({"ROCm", "MIGraphX"}, "onnxruntime-migraphx") if amd else ({"CUDA"}, "onnxruntime-gpu")
     if torch is not None and torch.cuda.is_available() and wanted.isdisjoint(offered):

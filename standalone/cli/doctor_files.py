@@ -14,8 +14,8 @@ from ...models.safetensors_header import clip_width, shapes
 from .comfyui import comfyui_models
 from .common import fetch_command
 
-OK, NOTE, BROKEN = "ok", "note", "BROKEN"
-KINDS = ("checkpoints", "ipadapter", "clip_vision", "insightface", "safety_checker")
+OK, NOTE, MISSING, BROKEN = "ok", "note", "missing", "BROKEN"
+KINDS = ("checkpoints", "ipadapter", "clip_vision", "insightface", "safety_checker", "instantid", "controlnet")
 VIT_H = 1280  # width of CLIP-ViT-H-14, which FaceID-Plus reads
 FIT_FOR_FACEID = [name for name in ("buffalo_l", "buffalo_m", "raccoon_l") if name in CATALOGUE]
 
@@ -79,7 +79,7 @@ class ModelFolders:
         """The row about a kind of file that isn't there: the command that fetches one, and what else would do."""
         name = STARTER[kind]
         command = fetch_command([name], self.models or self.folders["checkpoints"][0].parent)
-        return Row(BROKEN, what, found, f"Run: {command}{also and f' ({also})'}", name)
+        return Row(MISSING, what, found, f"Run: {command}{also and f' ({also})'}", name)
 
     def place(self, kind: str) -> str:
         return str(self.folders[kind][0])
@@ -167,7 +167,7 @@ def clip_vision(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row
         if width == VIT_H:
             yield folders.missing("CLIP vision", says, "clip_vision")
         else:
-            yield Row(BROKEN, "CLIP vision", says, f"Put one of that width into {folders.place('clip_vision')}.")
+            yield Row(MISSING, "CLIP vision", says, f"Put one of that width into {folders.place('clip_vision')}.")
 
 
 def face_packs(folders: ModelFolders) -> Row:
@@ -199,25 +199,17 @@ def writable(models: Path, comfyui: Path) -> Iterator[Row]:
         )
 
 
-def settings_rows(folders: ModelFolders) -> Iterator[Row]:
+def key_row(user: Path) -> Row:
+    """`user` is ComfyUI's user/facegen."""
     from ...api.hosted.profiles import KEY_VARIABLE, ProfileError, load
-    from ...api.local.config import ConfigError, ConfigFile
-    from ...models.style import style_files
 
-    user = (folders.comfyui or Path("nowhere")) / "user" / "facegen"
     keys = user / "modelslab.json"
     try:
-        yield Row(OK, "ModelsLab key", f"configured ({load('default', keys).source})")
+        return Row(OK, "ModelsLab key", f"configured ({load('default', keys).source})")
     except ProfileError as error:
         if keys.exists() or os.environ.get(KEY_VARIABLE):
-            yield Row(BROKEN, "ModelsLab key", "not usable", str(error))
-        else:
-            yield Row(OK, "ModelsLab key", "not configured (only the ModelsLab node needs one)")
-    try:
-        enabled = ConfigFile(user / "local_api.json", lambda: style_files(user / "styles")).read().enabled
-        yield Row(OK, "local API", "on" if enabled else "off")
-    except ConfigError as error:
-        yield Row(BROKEN, "local API", "settings can't be used", str(error))
+            return Row(BROKEN, "ModelsLab key", "not usable", str(error))
+        return Row(OK, "ModelsLab key", "not configured (only the ModelsLab node needs one)")
 
 
 def listed(files: list[Path], most: int = 4) -> str:

@@ -7,7 +7,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -30,7 +31,16 @@ def download(wanted: Download, folder: Path, progress: Progress) -> Path:
     target, part = folder / wanted.name, folder / f"{wanted.name}.part"
     if target.is_file() and is_right(target, wanted):
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    with made_folder(folder):
+        _fetch_whole(wanted, part, progress)
+        if not is_right(part, wanted):
+            part.unlink()
+            raise FaceGenError(f"{wanted.address} is not the file that was published (other size or SHA-256). It was deleted.")
+        part.replace(target)
+    return target
+
+
+def _fetch_whole(wanted: Download, part: Path, progress: Progress) -> None:
     try:
         for number in range(TRIES):
             if _fetch(wanted, part, progress):
@@ -44,11 +54,20 @@ def download(wanted: Download, folder: Path, progress: Progress) -> Path:
         raise FaceGenError(f"{wanted.address} can't be downloaded: the server answers {error.code} {error.reason}.") from error
     except (OSError, http.client.HTTPException) as error:
         raise FaceGenError(f"{wanted.address} can't be downloaded: {getattr(error, 'reason', error)}. {GO_ON}") from error
-    if not is_right(part, wanted):
-        part.unlink()
-        raise FaceGenError(f"{wanted.address} is not the file that was published (other size or SHA-256). It was deleted.")
-    part.replace(target)
-    return target
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """The folder, made where it lacks. After an error nothing is left of what was made and is empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            with suppress(OSError):  # it isn't empty
+                path.rmdir()
+        raise
 
 
 def _fetch(wanted: Download, part: Path, progress: Progress) -> bool:

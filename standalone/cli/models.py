@@ -4,16 +4,25 @@ import argparse
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from ...errors import FaceGenError
 from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack
 from ...models.face.packs.find import find_packs, open_pack
-from ...models.published import PUBLISHED, STARTER, PublishedFile, find_published, megabytes
+from ...models.published import (
+    PUBLISHED,
+    STARTER,
+    STARTER_OF_INSTANTID,
+    Download,
+    PublishedFile,
+    find_published,
+    megabytes,
+)
 from .comfyui import comfyui_models
-from .common import libraries, say
-from .file_download import Bar, download, is_right
+from .common import HelpFormatter, libraries, say
+from .file_download import Bar, download, is_right, made_folder
 
 WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unpacked
 
@@ -32,13 +41,14 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         "default": None,
         "help": "ComfyUI's models folder. Default: that of the ComfyUI that has this pack in its custom_nodes.",
     }
-    get = commands.add_parser("download", help="fetch model files into their folders, and check them")
+    text = "fetch model files into their folders, and check them"
+    get = commands.add_parser("download", help=text, formatter_class=HelpFormatter)
     get.add_argument(
         "names",
         metavar="NAME",
         nargs="+",
-        help=f"FaceID adapter, CLIP vision, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
-        f"For a first portrait: {' '.join(STARTER.values())}.",
+        help=f"Adapter, ControlNet, vision model, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
+        f"For a first portrait: {' '.join(STARTER.values())}; with InstantID: {' '.join(STARTER_OF_INSTANTID.values())}.",
     )
     get.add_argument("--models", **folder)
     get.set_defaults(run=run_download)
@@ -86,16 +96,17 @@ def run_list(options: argparse.Namespace) -> None:
     folder = comfyui_models() if options.models is None else options.models
     installed = find_packs([str(folder / "insightface")]) if folder else {}
     for file in PUBLISHED.values():
-        state = "installed, " if folder and (folder / file.folder / file.file).is_file() else ""
-        size = "size not published" if file.download.size is None else megabytes(file.download.size)
-        print(f"{file.name}: {state}{size}, {file.licence}; {file.note}")
+        print(_line(file, bool(folder and (folder / file.folder / file.file).is_file()), [file.download]))
     for pack in CATALOGUE.values():
-        sizes = [d.size for d in pack.downloads if d.size]
-        size = megabytes(sum(sizes)) if len(sizes) == len(pack.downloads) else "size not published"
-        state = "installed, " if pack.name in installed else ""
-        print(f"{pack.name}: {state}{size}, {pack.licence}; {pack.note}")
+        print(_line(pack, pack.name in installed, pack.downloads))
     for name in installed.keys() - CATALOGUE.keys():
         print(f"{name}: installed, {installed[name]}")
+
+
+def _line(one: PublishedFile | CataloguedPack, is_there: bool, downloads: Sequence[Download]) -> str:
+    sizes = [wanted.size for wanted in downloads if wanted.size is not None]
+    size = megabytes(sum(sizes)) if len(sizes) == len(downloads) else "size not published"
+    return f"{one.name}: {'installed, ' if is_there else ''}{size}, {one.licence}; {one.note}"
 
 
 def run_download(options: argparse.Namespace) -> None:
@@ -140,12 +151,13 @@ def fetch_pack(pack: CataloguedPack, models: Path) -> Path:
         raise FaceGenError(f"{target} exists, but holds no usable pack. Delete or rename it, and run the command again.")
     print(f"{pack.name}: {pack.note}. Licence: {pack.licence}.")
     waiting = root / f".{pack.name}.download"  # kept after a stop, so that the next run goes on
-    try:
-        files = [download(wanted, waiting, Bar(wanted.name)) for wanted in pack.downloads]
-        _install(pack, files, root, target)
-    finally:
-        if waiting.is_dir() and not any(waiting.iterdir()):
-            waiting.rmdir()
+    with made_folder(root):
+        try:
+            files = [download(wanted, waiting, Bar(wanted.name)) for wanted in pack.downloads]
+            _install(pack, files, root, target)
+        finally:
+            if waiting.is_dir() and not any(waiting.iterdir()):
+                waiting.rmdir()
     print(f"{pack.name} is installed in {target}.")
     return target
 

@@ -122,7 +122,7 @@ def first_flavour(engines: "Engines", settings: ConfigFile) -> Flavour:
     if engines.models is None:
         return config.flavours[TINY]
     tried = [config.default] if config.default else [name for name in config.flavours if name != TINY]
-    lacks = {name: engines.missing(config.flavours[name]) for name in tried}
+    lacks = {name: engines.files_of(config.flavours[name]).missing for name in tried}
     for name in tried:
         if not lacks[name]:
             return config.flavours[name]

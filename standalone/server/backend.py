@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...api.local.backend import CANCELLED, BackendError, Phase, State, Work
+from ...api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work
 from ...api.local.flavours import Flavour, made_guidance, made_size
 from ...contract import FaceGenRequest
 from ...errors import FaceGenError
@@ -76,8 +76,8 @@ class EngineBackend:
 
     # --- what the API asks
 
-    async def missing(self, flavour: Flavour) -> list[str]:
-        return await asyncio.to_thread(self._engines.missing, flavour)
+    async def files_of(self, flavour: Flavour) -> Files:
+        return await asyncio.to_thread(self._engines.files_of, flavour)
 
     async def start(self, work: Work) -> Mapping[str, str]:
         try:

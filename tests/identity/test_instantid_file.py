@@ -99,6 +99,9 @@ def test_another_recogniser_is_refused_with_the_pack_to_take(adapter):
     other = random_faces(1, clip=None, faces=({"recogniser": "w600k_r50", "model_pack": "buffalo_l"},))
     with pytest.raises(WrongRecogniserError, match=r"w600k_r50 \(model pack buffalo_l\), but .* \(model pack antelopev2\)"):
         adapter.keys_values(other)
+    aura = random_faces(1, clip=None, faces=({"recogniser": "glintr100-auraface", "model_pack": "auraface"},))
+    with pytest.raises(WrongRecogniserError, match=r"model pack auraface\), but glintr100 \(model pack antelopev2\) is needed"):
+        adapter.keys_values(aura)
     adapter.keys_values(random_faces(1, clip=None))  # nothing says which it is
 
 

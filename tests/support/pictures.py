@@ -1,4 +1,4 @@
-"""Pictures and verdicts that several tests of the safety filter use."""
+"""Pictures and verdicts that several tests use."""
 
 import torch.nn.functional as F
 
@@ -43,3 +43,7 @@ class DetailChecker:
     def check(self, images):
         steps = [(images.float().diff(dim=d).abs() > self.step).float().mean(dim=(1, 2, 3)) for d in (1, 2)]
         return [SafetyResult(min(1.0, 10 * float(s)), (), {"detail": min(1.0, float(s))}) for s in sum(steps)]
+
+
+# As an iPhone begins a photo: the kind of file, then boxes, of which nothing here is a picture.
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + b"\0\0\0\x0cmeta\0\0\0\0" + b"\0\0\0\x10mdat" + bytes(8)

@@ -5,12 +5,13 @@ import { app } from "../../../scripts/app.js";
 const LOCAL_API = "FaceGen.LocalApi.Enabled";
 const PROFILE = "FaceGen.ModelsLab.Profile";
 const ROUTE = "/facegen/settings";
+const IN_USE = "/facegen/local_api";
 
 const profiles = ["default"];
 let served = null; // whether the local API is on, as the server said last
 
-async function call(options) {
-  const response = await api.fetchApi(ROUTE, options);
+async function call(options, route = ROUTE) {
+  const response = await api.fetchApi(route, options);
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error ?? answer.message ?? `HTTP ${response.status}`);
   return answer;
@@ -29,6 +30,31 @@ async function serve(enabled) {
     complain(error);
   }
   if (served !== enabled) await app.extensionManager.setting.set(LOCAL_API, served);
+  await tell();
+}
+
+/** Where the local API is and with which files it makes pictures, line by line. */
+function describe({ address, enabled, reason, default: usual, flavours }) {
+  if (reason) return [`Can't be on: ${reason}`];
+  const lines = [enabled ? `On, at ${address}` : `Off. When on, at ${address}`];
+  for (const [name, { files, missing }] of Object.entries(flavours)) {
+    const what = name === usual ? `${name} (if a request names no flavour)` : name;
+    const used = Object.entries(files).map(([kind, file]) => `${kind} ${file}`);
+    lines.push(`${what}: ${missing.length ? `can't be used. ${missing.join(" ")}` : used.join(", ") || "no files"}`);
+  }
+  return lines;
+}
+
+const state = document.createElement("div");
+state.style.cssText = "white-space: pre-line; overflow-wrap: anywhere; user-select: text; max-width: 36em;";
+state.setAttribute("role", "status");
+
+async function tell() {
+  try {
+    state.textContent = describe(await call({ cache: "no-store" }, IN_USE)).join("\n");
+  } catch (error) {
+    state.textContent = String(error.message ?? error);
+  }
 }
 
 app.registerExtension({
@@ -42,6 +68,17 @@ app.registerExtension({
       type: "boolean",
       defaultValue: false,
       onChange: serve,
+    },
+    {
+      id: "FaceGen.LocalApi.State",
+      category: ["FaceGen", "Local Face Generator API", "State"],
+      name: "Address and files",
+      tooltip: "Which files a flavour uses is set in user/facegen/local_api.json.",
+      type: () => {
+        tell();
+        return state;
+      },
+      defaultValue: null,
     },
     {
       id: PROFILE,
@@ -66,6 +103,11 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
+    if (!node.comfyClass?.startsWith("FaceGen")) return;
+    // The canvas has no room for the name of a text. Until there is one, it stands in its place, in the user's language.
+    for (const { element, name, label } of node.widgets ?? []) {
+      if (element instanceof HTMLTextAreaElement && label && label !== name) element.placeholder = label;
+    }
     if (node.comfyClass !== "FaceGenModelsLab") return;
     const widget = node.widgets?.find((one) => one.name === "profile");
     const wanted = app.extensionManager.setting.get(PROFILE);

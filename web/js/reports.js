@@ -11,6 +11,7 @@ const STYLE = "overflow: auto; border-radius: 8px; background: var(--comfy-input
 const TEXT_STYLE = "padding: 4px 8px; font-size: 12px; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; user-select: text;";
 
 const shown = new WeakSet(); // nodes that show what a run gave
+const asked = new WeakMap(); // node -> the prompt in which it was not run again, and which was looked for in the history
 
 const root = () => app.canvas && (app.rootGraph ?? app.graph); // there is no graph until there is a canvas
 
@@ -88,17 +89,19 @@ function same(id, one, other, looked = new Set()) {
  * Shows again what an earlier run of the same graph gave. ComfyUI tells a new page nothing of nodes that it doesn't run again:
  * of those before a cached node.
  */
-async function restore() {
-  const waiting = [...ours()].filter(([, , node]) => !shown.has(node));
+async function restore(wasCached) {
+  if ([...ours()].every(([, , node]) => shown.has(node))) return;
+  const { output: prompt } = await app.graphToPrompt();
+  const known = (id, node) => shown.has(node) || (asked.has(node) && same(id, prompt, asked.get(node)));
+  const waiting = [...ours()].filter(([id, , node]) => id in prompt && !known(id, node));
   if (!waiting.length) return;
   const response = await api.fetchApi(`/history?max_items=${RUNS}`);
   if (!response.ok) return; // nothing is lost: the next run of the node shows it
   const runs = Object.entries(await response.json()).reverse();
-  if (!runs.length) return;
-  const { output: prompt } = await app.graphToPrompt();
   const now = new Set([...ours()].map(([, , node]) => node)); // another graph may have been opened meanwhile
   for (const [id, , node] of waiting) {
     if (!now.has(node) || shown.has(node)) continue;
+    if (wasCached) asked.set(node, prompt);
     const run = runs.find(([, { prompt: [, , before], outputs }]) => outputs?.[id] && same(id, prompt, before));
     // As the server says it of nodes that it runs, so that pictures are shown, too.
     if (run) api.dispatchCustomEvent("executed", { prompt_id: run[0], node: id, display_node: id, output: run[1].outputs[id] });
@@ -109,7 +112,7 @@ app.registerExtension({
   name: "FaceGen.Reports",
 
   setup() {
-    api.addEventListener("execution_cached", restore);
+    api.addEventListener("execution_cached", () => restore(true));
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
@@ -133,5 +136,5 @@ app.registerExtension({
     for (const [, place, node] of ours()) if (outputs[place]) show(node, outputs[place]);
   },
 
-  afterConfigureGraph: restore,
+  afterConfigureGraph: () => restore(false),
 });

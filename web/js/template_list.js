@@ -5,35 +5,45 @@ import { app } from "../../../scripts/app.js";
 
 const [, FOLDER] = decodeURIComponent(new URL(import.meta.url).pathname).match(/\/extensions\/([^/]+)\//);
 const TEXTS = new URL("../templates.json", import.meta.url);
+const WAIT = 5000; // milliseconds for these texts; ComfyUI's own templates wait with them
 
-/** The group of templates, as ComfyUI's index has them; null if there is anything that it doesn't know. */
-async function group(names) {
-  const response = await fetch(TEXTS);
+/** Titles and descriptions of those of the pack's templates that ComfyUI lists; null if there is one that they don't know. */
+async function describe(listing) {
+  const names = (await listing)[FOLDER];
+  if (!names) return null;
+  const response = await fetch(TEXTS, { signal: AbortSignal.timeout(WAIT) });
   if (!response.ok) return null;
-  const texts = await response.json();
-  if (!names.every((name) => name in texts)) return null;
-  const language = app.extensionManager.setting.get("Comfy.Locale");
-  const templates = Object.keys(texts)
-    .filter((name) => names.includes(name))
-    .map((name) => {
-      const [title, description] = texts[name][language] ?? texts[name].en;
-      return { name, title, description, mediaType: "image", mediaSubtype: "jpg" };
-    });
+  const texts = Object.entries(await response.json()).filter(([name]) => names.includes(name));
+  return texts.length === names.length ? texts : null;
+}
+
+/** The group of templates, as ComfyUI's index has them. */
+function group(texts, language) {
+  const templates = texts.map(([name, words]) => {
+    const [title, description] = words[language] ?? words.en;
+    return { name, title, description, mediaType: "image", mediaSubtype: "jpg" };
+  });
   return { moduleName: FOLDER, title: "FaceGen", type: "image", templates };
 }
 
+/** Takes the pack's templates from one list into the other, or leaves both as they are. */
 function describeTemplates() {
   const { getWorkflowTemplates, getCoreWorkflowTemplates } = api;
   if (!getWorkflowTemplates || !getCoreWorkflowTemplates) return; // they are listed by their names
-  let ours = null;
+  // Decided once, for both lists and whichever is asked for first: otherwise templates could be in neither.
+  let decided = null;
+  const described = (listing) => (decided ??= describe(listing()).catch(() => null));
   api.getWorkflowTemplates = async function (...given) {
-    const { [FOLDER]: names, ...others } = await getWorkflowTemplates.apply(this, given);
-    ours = names ? await group(names).catch(() => null) : null;
-    return names && !ours ? { ...others, [FOLDER]: names } : others;
+    const all = await getWorkflowTemplates.apply(this, given);
+    if (!(await described(async () => all))) return all;
+    const { [FOLDER]: ours, ...others } = all;
+    return others;
   };
   api.getCoreWorkflowTemplates = async function (...given) {
     const groups = await getCoreWorkflowTemplates.apply(this, given);
-    return ours && !groups.some((one) => one.moduleName === FOLDER) ? [...groups, ours] : groups;
+    const texts = await described(() => getWorkflowTemplates.call(this));
+    if (!texts || groups.some((one) => one.moduleName === FOLDER)) return groups;
+    return [...groups, group(texts, given[0] ?? app.extensionManager.setting.get("Comfy.Locale"))];
   };
 }
 

@@ -6,7 +6,8 @@ const MARK = "facegenTemplate"; // in a template's `extra`, and in what a user s
 const FACE = "facegen_drawn_face.png"; // what Load Image shows until the user's own photo is chosen
 const FACE_FILE = new URL("../drawn_face.png", import.meta.url);
 const [, FOLDER] = new URL(import.meta.url).pathname.match(/\/extensions\/([^/]+)\//);
-const FRAMES = 300; // to wait for the front end
+const FRAMES = 300; // to wait for the front end while the canvas is hidden
+const VISIBLE_FRAMES = 30; // and once it is there: what moves it later is the user
 const NOTES = ["MarkdownNote", "Note"];
 
 const nodes = (graph) => [...graph.nodes, ...(graph.definitions?.subgraphs ?? []).flatMap((inside) => inside.nodes)];
@@ -26,17 +27,19 @@ async function upload() {
  * they do so some frames later. Where they leave the view alone, as when a change is undone, it stays.
  */
 function showAsLaidOut({ scale, offset }, before, frames) {
-  const { ds } = app.canvas;
+  if (before !== viewBefore) return; // another graph is there
+  const { ds, canvas } = app.canvas;
   if (ds.scale !== before.scale || ds.offset[0] !== before.offset[0] || ds.offset[1] !== before.offset[1]) {
     ds.scale = scale;
     ds.offset = [...offset];
     app.canvas.setDirty(true, true);
   } else if (frames) {
-    requestAnimationFrame(() => showAsLaidOut({ scale, offset }, before, frames - 1));
+    const left = canvas.width ? Math.min(frames, VISIBLE_FRAMES) : frames;
+    requestAnimationFrame(() => showAsLaidOut({ scale, offset }, before, left - 1));
   }
 }
 
-let viewBefore = null;
+let viewBefore = null; // of the graph that is there, if it is a template
 let faceIsThere = false;
 
 app.registerExtension({
@@ -69,6 +72,5 @@ app.registerExtension({
     const { extra } = app.rootGraph ?? app.graph;
     const hidden = !app.canvas.canvas.width;
     if (viewBefore && extra?.ds) showAsLaidOut(extra.ds, viewBefore, hidden ? FRAMES : 0);
-    viewBefore = null;
   },
 });

@@ -1,5 +1,7 @@
 """Who may call the local API: nobody while it is off, this machine, or whoever knows a token."""
 
+import codecs
+import contextlib
 import hmac
 import json
 import socket
@@ -135,14 +137,22 @@ def check_begun(request: web.Request, body: bytes, config: LocalConfig) -> None:
     """Before a large body is decoded: Refused if it can't hold a token that is needed."""
     if len(body) <= UNPROVEN_BODY or not config.known_tokens or bearer_owner(request, config) is not None:
         return
-    if not any(form in body for token in config.known_tokens.values() for form in _written(token)):
+    charset = request.charset or json.detect_encoding(body)
+    if not any(form in body for token in config.known_tokens.values() for form in _written(token, charset)):
         raise Refused(401, WRONG_KEY)
 
 
-def _written(token: str) -> set[bytes]:
-    """A token as JSON libraries write it."""
+def _written(token: str, charset: str) -> set[bytes]:
+    """A token as JSON libraries write it, in the charset of a body; nothing in one that isn't known."""
     texts = {json.dumps(token)[1:-1], json.dumps(token, ensure_ascii=False)[1:-1]}
-    return {_bytes(form) for text in texts for form in (text, text.replace("/", "\\/"))}
+    forms = [form for text in texts for form in (text, text.replace("/", "\\/"))]
+    found = set()
+    with contextlib.suppress(LookupError, ValueError):
+        name = codecs.lookup(charset).name.removesuffix("-sig")
+        # Without an order, UTF-16 and UTF-32 begin each text with a mark of their own.
+        for order in ("-le", "-be") if name in ("utf-16", "utf-32") else ("",):
+            found |= {form.encode(name + order, "backslashreplace") for form in forms}
+    return found
 
 
 def check_key(request: web.Request, body: Any, config: LocalConfig) -> str:

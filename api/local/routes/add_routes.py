@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from .paths import ROUTES
+from .paths import ASKED_IN_VAIN, ROUTES
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Served(Protocol):
-    """What answers the routes: `handlers` has one for each of paths.ROUTES."""
+    """What answers the routes: `handlers` has one for each of paths.ROUTES and paths.ASKED_IN_VAIN."""
 
     handlers: "dict[tuple[str, str], Answering]"
 
@@ -35,7 +35,7 @@ def add_routes(app: "web.Application", routes: "web.RouteTableDef", settings: Pa
 
         return handle
 
-    for method, path in ROUTES:
+    for method, path in (*ROUTES, *ASKED_IN_VAIN):
         routes.route(method, path)(handler(method, path))
 
     async def start(app: "web.Application") -> None:

@@ -2,6 +2,8 @@
 
 import codecs
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -11,6 +13,8 @@ from .access import Refused
 LARGE = 32 << 20  # bytes; a photo of 20 MB in base64, and the rest
 SMALL = 64 << 10  # bytes of a body without a photo
 CHUNK = 1 << 16
+AT_ONCE = 4 * LARGE  # bytes of all bodies that are here at the same time
+LATER = 5  # seconds until those that are here should be done with
 # Commas, brackets and colons of a body. Prompts hold some; a few megabytes of nothing else would become gigabytes of objects.
 MOST_SIGNS = 30_000
 # What a body may be declared as. Python knows more, some of which take quadratic time.
@@ -24,7 +28,48 @@ CHARSETS = {
 }
 
 
-async def read_body(request: web.Request, limit: int, may_be_empty: bool = False) -> bytes:
+class Room:
+    """What all bodies together may take, so that many clients at once don't fill the memory."""
+
+    def __init__(self, size: int = AT_ONCE):
+        self._left = size
+
+    @contextmanager
+    def share(self) -> Iterator["Share"]:
+        """What one request takes of it, given back at the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            share.give_back()
+
+    def take(self, size: int) -> None:
+        if size > self._left:
+            raise Refused(503, "Too many large requests are arriving at once. Send this one again later.", LATER)
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
+class Share:
+    """The part of a Room that one request has taken."""
+
+    def __init__(self, room: Room):
+        self._room, self._size = room, 0
+
+    def take(self, size: int) -> None:
+        """Raises Refused when there is no room for so many bytes more."""
+        self._room.take(size)
+        self._size += size
+
+    def give_back(self) -> None:
+        """The body isn't needed any more. Twice is the same as once."""
+        self._room.give_back(self._size)
+        self._size = 0
+
+
+async def read_body(request: web.Request, limit: int, share: Share, may_be_empty: bool = False) -> bytes:
     """The bytes of a JSON body of at most `limit`. Only application/json is read: a web page can't send that here without
     asking first (CORS). A body that may be empty needs no Content-Type then. Raises Refused.
     """
@@ -38,6 +83,7 @@ async def read_body(request: web.Request, limit: int, may_be_empty: bool = False
     body = bytearray()
     try:
         async for chunk in request.content.iter_chunked(CHUNK):
+            share.take(len(chunk))
             body += chunk
             if len(body) > limit:
                 raise too_large

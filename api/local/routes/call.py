@@ -9,19 +9,22 @@ from aiohttp import web
 
 from ..config import LocalConfig
 from ..runner import Runner
+from .bodies import Share
 
 WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Call:
-    """The settings that hold for it, the origin that was called, the decoded body, and whose token it came with."""
+    """The settings that hold for it, the origin that was called, the decoded body with the room that it takes, and whose token
+    it came with."""
 
     runner: Runner
     request: web.Request
     config: LocalConfig
     origin: str
     body: Any
+    share: Share
     owner: str
 
     @property

@@ -5,11 +5,12 @@ import base64
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from aiohttp import web
 
-from ....contract import STYLES, ContractError, Endpoint
+from ....atomic_write import atomic_write
+from ....contract import FACE_GEN, STYLES, ContractError, Endpoint
 from ....errors import FaceGenError
 from ...download import DownloadError, Guard, RefusedURL
 from ...picture_bytes import TYPES
@@ -21,15 +22,29 @@ from ..incoming.face_photos import check_photo
 from ..incoming.lenient_request import read_request, unusable
 from ..jobs import SUCCESS as DONE
 from ..jobs import Job, StoreError
-from ..place import Place
+from ..place import Place, address_file
 from ..result_files import BASE64, NAME, UPLOAD, TooManyUploads
 from ..runner import Full, Order, Runner
 from .access import Caller, Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
-from .bodies import LARGE, SMALL, decode_body, read_body
+from .bodies import LARGE, SMALL, Room, decode_body, read_body
 from .call import Call, Handler
 from .housekeeping import clear_queue, request_count, system_details
-from .paths import CANCEL, CLEAR, COUNT, DETAILS, FETCH, FILES, PREFIX, SETTINGS, SUBMIT, UPLOADS
+from .paths import (
+    ASKED_IN_VAIN,
+    CANCEL,
+    CLEAR,
+    COUNT,
+    DETAILS,
+    FETCH,
+    FILES,
+    IN_USE,
+    PREFIX,
+    SETTINGS,
+    SUBMIT,
+    UPLOADS,
+)
 
+DESCRIBED = "docs/local-api.md in the pack's folder has an example, and api/openapi.json describes every field."
 NO_PICTURE = "There is no such picture."
 NOT_TRUSTED = (
     "Only a browser on this machine, at {url}, or a call with a token can turn the local API on or off. Whoever may edit its "
@@ -50,7 +65,9 @@ class NotMadeHere(FaceGenError):
 
 
 class LocalApi:
-    """Answers the routes; `handlers` has one for each of paths.ROUTES. Nothing is in work before the settings say so."""
+    """Answers the routes; `handlers` has one for each of paths.ROUTES and paths.ASKED_IN_VAIN. Nothing is in work before the
+    settings say so.
+    """
 
     def __init__(
         self,
@@ -64,6 +81,7 @@ class LocalApi:
         self._place, self._backend, self._profiles, self._styles = place, backend, profiles, styles
         self._config = ConfigFile(place.folder / "local_api.json", styles, place.is_on)
         self._runner: Runner | None = None
+        self._room = Room()
         self._uploading = asyncio.Lock()  # so that they are counted one after the other
 
         guarded: dict[str, Handler] = {}
@@ -76,8 +94,10 @@ class LocalApi:
         self.handlers: dict[tuple[str, str], Answering] = {
             ("GET", COUNT): self._guarded(COUNT, request_count),
             **{("POST", path): self._guarded(path, handler) for path, handler in guarded.items()},
+            **dict.fromkeys(ASKED_IN_VAIN, _answering(self._post_it)),
             ("GET", f"{FILES}{{name}}"): _answering(self._file),
             ("GET", SETTINGS): self._settings,
+            ("GET", IN_USE): _answering(self._in_use),
             ("POST", SETTINGS): self._change_settings,
         }
 
@@ -127,6 +147,7 @@ class LocalApi:
             runner = Runner(self._place, self._backend, self._config)
             runner.start()
             self._runner = runner
+            atomic_write(address_file(self._place.folder), self._place.url.encode())
             logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, next(iter(SUBMIT)))
         return self._runner
 
@@ -138,13 +159,19 @@ class LocalApi:
         async def handle(request: web.Request) -> web.Response:
             config, caller = usable_config(request, self._config, self._place)
             # Without a body no page needs to ask before it sends: fine for a question, and not for what changes something.
-            raw = await read_body(request, limit, may_be_empty=path in (*FETCH, COUNT))
-            check_begun(request, raw, config)
-            body = decode_body(raw, request.charset)
-            owner = check_key(request, body, config)
-            return await handler(Call(self._running(), request, config, caller.origin, body, owner))
+            with self._room.share() as share:
+                raw = await read_body(request, limit, share, may_be_empty=path in (*FETCH, COUNT))
+                check_begun(request, raw, config)
+                body = decode_body(raw, request.charset)
+                del raw
+                owner = check_key(request, body, config)
+                return await handler(Call(self._running(), request, config, caller.origin, body, share, owner))
 
         return handle
+
+    async def _post_it(self, request: web.Request) -> web.StreamResponse:
+        _, caller = usable_config(request, self._config, self._place)
+        raise Refused(405, f"Send a POST with a JSON body to {caller.origin}{request.path}. {DESCRIBED}")
 
     # --- the contract
 
@@ -156,29 +183,44 @@ class LocalApi:
         name, flavour_tip = await self._flavour(endpoint, call)
         tip = " ".join(filter(None, (webhook_tip, flavour_tip)))
         job = await call.runner.submit(Order(wanted, name, call.config.flavours[name], tip, call.origin, call.owner))
+        call.body.clear()  # the photo is on the disk, and the client may wait for long
+        del wanted
+        call.share.give_back()
         left = call.patience(call.config.hold_seconds) - (time.monotonic() - began)
         return _state(call, await call.runner.wait(job, max(0, left)))
 
     async def _flavour(self, endpoint: Endpoint, call: Call) -> tuple[str, str]:
         """The name of the flavour for a request, and a tip where it is not what its caller may expect."""
         config = call.config
-        flavours = fitting(endpoint.name, config.flavours)
+        asked = config.flavour_of(call.body.get("model_id"))
+        if asked in fitting(endpoint.name, config.flavours):
+            return str(asked), ""
+        name, lacks = await self._usual_flavour(endpoint.name, config)
+        if not lacks:
+            return name, ""
+        usual = next(iter(fitting(endpoint.name, config.flavours)))
+        why = f"because {usual} lacks files. {' '.join(lacks)}"
+        return name, f"These pictures are made by the small demonstration model, which can't make real portraits, {why}"
+
+    async def _usual_flavour(self, endpoint: str, config: LocalConfig) -> tuple[str, Sequence[str]]:
+        """The name of the flavour for requests to an endpoint that ask for none, and what the usual one lacks if the tiny one
+        stands in for it. Raises NotMadeHere where there is none for it."""
+        flavours = fitting(endpoint, config.flavours)
         if not flavours:
-            raise NotMadeHere(NO_FLAVOUR.format(name=endpoint.name))
-        if (name := config.flavour_of(call.body.get("model_id"))) in flavours or (name := config.default) in flavours:
-            return str(name), ""
+            raise NotMadeHere(NO_FLAVOUR.format(name=endpoint))
+        if config.default in flavours:
+            return str(config.default), ()
+        usual = next(iter(flavours))
         if not config.chooses_flavour:
-            return next(iter(flavours)), ""
-        lacks: dict[str, str] = {}
+            return usual, ()
+        missing = {}
         for name, flavour in flavours.items():
             if name == TINY:
                 break
-            if not (missing := await self._backend.missing(flavour)):
-                return name, ""
-            lacks[name] = " ".join(missing)
-        usual = next(iter(lacks))
-        why = f"because {usual} lacks files. {lacks[usual]}"
-        return TINY, f"These pictures are made by the small demonstration model, which can't make real portraits, {why}"
+            missing[name] = (await self._backend.files_of(flavour)).missing
+            if not missing[name]:
+                return name, ()
+        return TINY, missing[usual]
 
     async def _fetch(self, call: Call) -> web.Response:
         job = _asked(call)
@@ -249,12 +291,26 @@ class LocalApi:
         state = {"enabled": enabled, "available": not reason, "reason": reason}
         return web.json_response({"local_api": state, "modelslab": {"profiles": profiles}})
 
+    async def _in_use(self, request: web.Request) -> web.Response:
+        """Where the API is reached, and with which files: for the settings dialog and for `doctor`."""
+        config, reason = self._known()
+        caller = check_host(request, config)
+        if reason and not caller.is_local:
+            reason = without_folders(reason)
+        usual, _ = await self._usual_flavour(FACE_GEN, config)
+        flavours = {}
+        for name, flavour in config.flavours.items():
+            files = await self._backend.files_of(flavour)
+            flavours[name] = {"files": dict(files.used), "missing": list(files.missing)}
+        state = {"enabled": config.enabled and not reason, "reason": reason, "default": usual, "flavours": flavours}
+        return web.json_response({"address": f"{caller.origin}{PREFIX}{next(iter(SUBMIT))}", **state})
+
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
             config, reason = self._known()
             caller = check_host(request, config)
-            raw = await read_body(request, SMALL)
-            body = decode_body(raw, request.charset)
+            with self._room.share() as share:
+                body = decode_body(await read_body(request, SMALL, share), request.charset)
             if not is_trusted(request, body, config, caller):
                 raise Refused(403, NOT_TRUSTED.format(url=self._place.url))
             enabled = body["local_api"]["enabled"] if isinstance(body, dict) else None

@@ -19,9 +19,13 @@ DETAILS = tuple(f"{room}/system_details" for room in OWN_SERVERS)
 CLEAR = tuple(f"{room}/clear_queue" for room in OWN_SERVERS)
 FILES = "/facegen/files/"
 SETTINGS = "/facegen/settings"
+IN_USE = "/facegen/local_api"
+POSTED = (*SUBMIT, *FETCH, *CANCEL, *UPLOADS, *DETAILS, *CLEAR)
 ROUTES = (
-    *(("POST", path) for path in (*SUBMIT, *FETCH, *CANCEL, *UPLOADS, COUNT, *DETAILS, *CLEAR, SETTINGS)),
+    *(("POST", path) for path in (*POSTED, COUNT, SETTINGS)),
     ("GET", COUNT),  # the documentation has both
     ("GET", f"{FILES}{{name}}"),
     ("GET", SETTINGS),
+    ("GET", IN_USE),
 )
+ASKED_IN_VAIN = tuple(("GET", path) for path in POSTED)  # as by a browser, which has to be told what to do

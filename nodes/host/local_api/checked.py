@@ -46,8 +46,8 @@ def require_checked(graph: Graph) -> None:
         link = node["inputs"].get(PASSING[kind])
     raise BackendError(
         f"The workflow delivers pictures of {maker} that no safety checker has seen. Connect one to the Face Portrait Sampler, "
-        "with at most scaling and cropping behind it, or put a Safety Filter right before Preview Image. Requests that want no "
-        "check say safety_checker: false."
+        "with at most scaling, cropping and sharpening behind it, or put a Safety Filter right before Preview Image. Requests "
+        "that want no check say safety_checker: false."
     )
 
 

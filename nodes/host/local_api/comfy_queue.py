@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....api.local.backend import CANCELLED, BackendError, Phase, State, Work
+from ....api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work
 from ....api.local.flavours import Flavour
+from ....errors import NoFaceError
 from .comfyui import ComfyUI
-from .graph import build_graph, load_workflow, missing_files, result_node
+from .graph import build_graph, flavour_files, load_workflow, result_node
 
+# What a client is told where its photo is at fault: (node, kind of error) -> words without nodes, which it has none of.
+OF_THE_PHOTO = {
+    ("FaceGenEmbedFace", NoFaceError.__name__): "No face was found in face_image. Send a photo with one clear face and some "
+    "room around it, down to the shoulders.",
+}
 VANISHED = State(Phase.FAILED, "The request was taken out of ComfyUI's queue.")
 
 
@@ -37,12 +43,12 @@ class ComfyQueue:
         self._temp, self._workflows = temp, workflows
         self._prompts: dict[str, Prompt] = {}
 
-    async def missing(self, flavour: Flavour) -> list[str]:
+    async def files_of(self, flavour: Flavour) -> Files:
         try:
             template = load_workflow(flavour.workflow, self._workflows)
         except BackendError as error:
-            return [str(error)]
-        return missing_files(template, flavour, await self._comfyui.choices())
+            return Files({}, [str(error)])
+        return flavour_files(template, flavour, await self._comfyui.choices())
 
     async def start(self, work: Work) -> Mapping[str, str]:
         prompt = self._prompts[work.id] = Prompt()
@@ -92,7 +98,8 @@ class ComfyQueue:
         if error := messages.get("execution_error"):
             node, message = str(error.get("node_type")), str(error.get("exception_message")).strip()
             # Ours begin with the node's name as it is shown.
-            return State(Phase.FAILED, message if node.startswith("FaceGen") else f"{node}: {message}")
+            told = message if node.startswith("FaceGen") else f"{node}: {message}"
+            return State(Phase.FAILED, OF_THE_PHOTO.get((node, str(error.get("exception_type"))), told))
         return State(Phase.FAILED, CANCELLED)
 
     def _picture(self, image: Mapping[str, str]) -> Path:

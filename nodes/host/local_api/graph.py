@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ....api.local.backend import BackendError
+from ....api.local.backend import BackendError, Files
 from ....api.local.flavours import Flavour, StyleFiles, made_guidance, made_size
 from ....contract import FaceGenRequest
 from ..combos import NO_FILE
@@ -90,10 +90,9 @@ def build_graph(
     return graph, used
 
 
-def missing_files(template: Graph, flavour: Flavour, choices: Choices) -> list[str]:
-    """What a request without a style's own files would lack, each in words, then how to get it."""
-    _, problems = _load_files(copy.deepcopy(template), flavour, StyleFiles(), True, choices)
-    return problems
+def flavour_files(template: Graph, flavour: Flavour, choices: Choices) -> Files:
+    """The files of a request without a style's own; after what is missing, how to get it."""
+    return Files(*_load_files(copy.deepcopy(template), flavour, StyleFiles(), True, choices))
 
 
 def result_node(graph: Graph) -> str:

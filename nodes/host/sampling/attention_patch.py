@@ -17,6 +17,8 @@ from .neighbours import APPLIED, BLOCKS, FACES, before
 from .rows import Options, chunks
 from .sigma_window import SigmaWindow
 
+Attend = Callable[[Tensor, Tensor, int, float], IdentityAttention]
+
 
 def add_face(
     patched: Any,
@@ -25,12 +27,14 @@ def add_face(
     weights: Sequence[float],
     percent_range: tuple[float, float] = (0.0, 1.0),
     region: Region | None = None,
+    attend: Attend = IdentityAttention,
 ) -> None:
     """Add a face to the attention of `patched`, a clone (a ModelPatcher) that is the caller's own.
 
     keys_values    of each block, in the order of `blocks`, as an adapter gives them.
     weights        of each block along the forward pass.
     percent_range  where in the sampling the face acts, from 0 to 1. region: where in the picture.
+    attend         makes a block's attention to the face, from key, value, number of heads and weight.
     """
     watch(patched)
     if not patched.get_callbacks(CallbacksMP.ON_CLONE, KEY):
@@ -44,7 +48,7 @@ def add_face(
     for block, (key, value) in zip(blocks, keys_values, strict=True):
         if weights[block.depth] == 0:
             continue
-        identity = IdentityAttention(key, value, block.heads, weights[block.depth])
+        identity = attend(key, value, block.heads, weights[block.depth])
         identity.to(dtype)
         previous, alone = before(block.key, faces, replaced), block.key not in replaced
         patch = FacePatch(identity, window, region, previous, alone=alone)
@@ -96,7 +100,7 @@ class FacePatch:
     def _added(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
         call = chunks(extra_options, len(q))
         if self.window is None or self.window.open(call, extra_options["sigmas"]):
-            face = self.identity(q, call.sides, call.latents)
+            face = self.identity.beside(out, q, call.sides, call.latents)
             if self.region is not None:
                 face = face * self.region.weights(face, extra_options["activations_shape"][-2:], call)
             out = out + face

@@ -17,9 +17,14 @@ def matching_blocks(model: Any, adapter: IdentityAdapter) -> list[CrossAttention
     return blocks
 
 
+def is_unet(network: Any) -> bool:
+    """Whether it is a UNet such as SD1.5's and SDXL's."""
+    return all(hasattr(network, name) for name in ("input_blocks", "middle_block", "output_blocks"))
+
+
 def _unet(model: Any, method: str) -> Any:
     unet = model.model.diffusion_model
-    if not all(hasattr(unet, name) for name in ("input_blocks", "middle_block", "output_blocks")):
+    if not is_unet(unet):
         raise FaceGenError(
             f"{method} works on SD1.5 and SDXL models; this one is a {type(unet).__name__}. Connect a model from such a "
             "checkpoint to `model`: change the file in Load Checkpoint."

@@ -8,14 +8,10 @@ from aiohttp.test_utils import make_mocked_request
 
 from facegen.api.local.config import LocalConfig
 from facegen.api.local.routes.access import check_host
-from facegen.api.local.routes.paths import CANCEL, FETCH, SUBMIT, UPLOADS
+from facegen.api.local.routes.paths import CANCEL, FETCH
 from facegen.nodes.host.local_api.place import comfyui_place
-from local_api_server import BODY, LocalServer
+from local_api_server import BODY, ROUTES, SUBMIT_URL, TOKEN, LocalServer, bearer
 from waiting import until
-
-SUBMIT_URL = "/api/v6/image_editing/face_gen"
-TOKEN = "a-token-of-some-length"
-ROUTES = [path.replace("{id}", "4711") for path in (*SUBMIT, *FETCH, *CANCEL, *UPLOADS)]
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -24,6 +20,18 @@ def test_off_by_default(tmp_path, path):
         status, answer = server.post(path, BODY)
         assert status == 404 and answer["status"] == "error" and "turn it on in ComfyUI's settings" in answer["message"]
         assert not server.config.exists() and not list(tmp_path.rglob("*.sqlite"))
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_a_browser_is_told_to_post(tmp_path, path):
+    with LocalServer(tmp_path) as server:
+        status, answer = server.get(path)
+        assert status == 404 and "turn it on in ComfyUI's settings" in answer["message"]
+        server.configure(enabled=True)
+        status, answer = server.get(f"/api{path}")
+        url = f"http://127.0.0.1:{server.port}/api{path}"
+        assert status == 405 and answer["message"].startswith(f"Send a POST with a JSON body to {url}. docs/local-api.md")
+        assert server.get(path, headers={"Host": "evil.example"})[0] == 403
 
 
 def test_one_setting_turns_it_on_and_off(tmp_path):
@@ -82,10 +90,6 @@ def test_with_a_token_the_key_has_to_be_it(tmp_path, monkeypatch, from_environme
         assert server.submit({**BODY, "key": "wrong"}, headers=bearer)["status"] == "success"
         assert len(server.comfy.prompts) == 2
         assert TOKEN not in json.dumps(server.comfy.prompts) + json.dumps(server.get("/facegen/settings")[1])
-
-
-def bearer(token):
-    return {"Authorization": f"Bearer {token}"}
 
 
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}  # as a reverse proxy on this machine passes a call on

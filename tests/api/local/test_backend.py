@@ -13,15 +13,14 @@ import pytest
 from PIL import Image
 
 from facegen.api.local import runner as runner_module
-from facegen.api.local.backend import BackendError
+from facegen.api.local.backend import BackendError, Files
 from facegen.api.local.place import Place
 from facegen.api.local.routes.local_api import LocalApi
-from local_api_server import BODY, ApiServer, data_uri
+from facegen.api.local.routes.paths import IN_USE
+from local_api_server import BODY, SUBMIT_URL, ApiServer, data_uri
 from memory_backend import MemoryBackend
 from serve_server import ServeServer
 from waiting import until
-
-SUBMIT = "/api/v6/image_editing/face_gen"
 
 
 @pytest.fixture
@@ -123,7 +122,8 @@ def test_two_hundred_callers_that_hang_up_leave_a_server_that_works(server, back
     """Each sends its request and goes away without its answer; the works are made all the same, and none is lost."""
     server.configure(enabled=True, hold_seconds=60, max_queued=300)
     body = json.dumps(BODY).encode()
-    head = f"POST {SUBMIT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    lines = ("POST /v6/image_editing/face_gen HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json")
+    head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", ""))
     backend.gate.clear()
     for _ in range(200):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -176,12 +176,38 @@ def test_where_the_user_has_chosen_nothing_takes_their_place(server, backend):
 
 
 def test_a_flavour_whose_files_are_there_comes_before_the_tiny_one(server, backend, monkeypatch):
-    async def missing(flavour):
-        return ["no file."] if flavour.workflow == "local_sd15" else []
+    async def files_of(flavour):
+        return Files({}, ["no file."] if flavour.workflow == "local_sd15" else [])
 
-    backend.missing = missing
+    backend.files_of = files_of
     answer = server.submit(BODY)
     assert answer["meta"]["flavour"] == "sdxl" and "tip" not in answer
+
+
+def test_where_it_is_and_with_which_files_can_be_asked(server, backend):
+    """While it is off, too: so that a user sees it before turning it on."""
+    used = {"files": {"checkpoint": "memory.safetensors"}, "missing": []}
+    expected = {
+        "address": f"http://127.0.0.1:{server.port}{SUBMIT_URL}",
+        "enabled": True,
+        "reason": None,
+        "default": "sd15",
+        "flavours": {"sd15": used, "sdxl": used, "tiny": used},
+    }
+    assert server.get(IN_USE) == (200, expected)
+    server.configure(enabled=False, flavours={"mine": {"workflow": "own"}})
+    answer = server.get(IN_USE, headers={"Host": f"localhost:{server.port}"})[1]
+    assert answer["address"] == f"http://localhost:{server.port}{SUBMIT_URL}" and answer["enabled"] is False
+    assert list(answer["flavours"]) == ["sd15", "sdxl", "tiny", "mine"] and answer["default"] == "sd15"
+    backend.lacks = ["checkpoint: nothing there."]
+    server.configure(enabled=True)
+    answer = server.get(IN_USE)[1]
+    assert answer["default"] == "tiny" and answer["flavours"]["tiny"] == used
+    assert answer["flavours"]["sdxl"]["missing"] == ["checkpoint: nothing there."]
+    assert server.get(IN_USE, headers={"Host": "evil.example"})[0] == 403
+    backend.away = "The workers can't be reached."
+    status, answer = server.get(IN_USE)
+    assert status == 503 and answer["message"] == "The workers can't be reached."
 
 
 def test_styles_of_one_s_own_reach_the_backend(tmp_path, backend):
@@ -226,7 +252,7 @@ def test_an_error_in_words_reaches_the_client(server, backend, broken, says):
 
 def test_a_backend_that_cannot_be_asked_for_a_while_is_asked_again(server, backend, caplog):
     backend.away = "The workers can't be reached."
-    server.configure(enabled=True, hold_seconds=0.2, poll_seconds=0)
+    server.configure(enabled=True, default="sd15", hold_seconds=0.2, poll_seconds=0)
     identifier = server.submit(BODY)["id"]
     until(lambda: "The workers can't be reached." in caplog.text)
     assert server.fetch(identifier)["status"] == "processing"
@@ -299,7 +325,7 @@ def test_what_was_in_work_at_the_end_is_failed_when_the_api_is_there_again(tmp_p
 
 def test_the_api_speaks_of_the_program_that_serves_it(tmp_path, backend):
     with ApiServer(tmp_path, backend) as server:
-        status, answer = server.post(SUBMIT, BODY)
+        status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 404
         assert answer["message"] == "The local Face Generator API is off: turn it on with the switch."
         backend.fail = "It failed."

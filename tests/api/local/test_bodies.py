@@ -4,23 +4,17 @@ import json
 import logging
 import socket
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facegen.api.local.routes import local_api
+from facegen.api.local.routes import bodies, local_api
 from facegen.api.local.routes.paths import CANCEL, FETCH, SUBMIT, UPLOADS
 from facegen.contract import FIELDS
-from local_api_server import BODY, LocalServer
-
-SUBMIT_URL = "/api/v6/image_editing/face_gen"
-TOKEN = "a-token-of-some-length"
-ROUTES = [path.replace("{id}", "4711") for path in (*SUBMIT, *FETCH, *CANCEL, *UPLOADS)]
-
-
-def bearer(token):
-    return {"Authorization": f"Bearer {token}"}
+from local_api_server import BODY, ROUTES, SUBMIT_URL, TOKEN, LocalServer, bearer
+from waiting import until
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
@@ -98,8 +92,16 @@ def test_a_large_body_without_the_token_is_not_decoded(tmp_path, monkeypatch):
         for raw in (json.dumps(large | {"key": token}), json.dumps(large | {"key": token}, ensure_ascii=False)):
             for written in (raw, raw.replace("/", "\\/")):
                 assert server.post(SUBMIT_URL, raw=written.encode())[0] == 200
+        for charset in ("utf-16", "utf-32-be", "utf-8-sig", "iso-8859-1", "utf-16-le"):
+            raw = json.dumps(large | {"key": token}, ensure_ascii=False).encode(charset)
+            assert server.post(SUBMIT_URL, raw=raw, headers=declared(charset))[0] == 200, charset
+            raw = json.dumps(large, ensure_ascii=False).encode(charset)
+            assert server.post(SUBMIT_URL, raw=raw, headers=declared(charset))[0] == 401, charset
+        for charset in ("utf-16", "utf-32-be"):  # which JSON tells by its first bytes
+            assert server.post(SUBMIT_URL, raw=json.dumps(large | {"key": token}).encode(charset))[0] == 200, charset
         assert server.post(SUBMIT_URL, large, headers=bearer(TOKEN))[0] == 401
-        assert len(decoded) == 4
+        assert server.post(SUBMIT_URL, large, headers=declared("klingon"))[0] == 401
+        assert len(decoded) == 11
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/json"])
@@ -114,6 +116,37 @@ def test_a_fetch_needs_no_body(shared_server, kind):
         assert b'"status": "success"' in answer, answer
     status, _ = shared_server.post(CANCEL[0].format(id=identifier), raw=b"", headers={"Content-Type": "text/plain"})
     assert status == 415, "a page of somebody else's could send that"
+
+
+def test_many_large_bodies_at_once_are_refused_and_not_held(tmp_path, monkeypatch):
+    """Those that are here are read to their end, and what was refused may come again."""
+    monkeypatch.setattr(bodies.Room.__init__, "__defaults__", (4 << 20,))
+    with LocalServer(tmp_path, enabled=True) as server:
+        body = json.dumps(BODY | {"face_image": "A" * (3 << 20)}).encode()
+        head = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.port)) as slow:
+            slow.sendall(head.format(SUBMIT_URL, len(body)).encode() + body[:-9])
+            until(lambda: server.post(SUBMIT_URL, raw=body)[0] == 503)
+            status, answer = server.post(SUBMIT_URL, raw=body)
+            assert (status, answer["retry_after"]) == (503, 5) and "Send this one again later." in answer["message"]
+            assert server.submit(BODY)["status"] == "success"
+            slow.sendall(body[-9:])
+            assert slow.recv(15) == b"HTTP/1.1 200 OK"
+        for _ in range(3):
+            assert server.post(SUBMIT_URL, raw=body)[0] == 200
+
+
+def test_a_client_that_waits_for_its_pictures_takes_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(bodies.Room.__init__, "__defaults__", (256 << 10,))
+    large = BODY | {"key": "x" * (150 << 10)}
+    with LocalServer(tmp_path, enabled=True, hold_seconds=30) as server, ThreadPoolExecutor() as pool:
+        server.comfy.gate.clear()
+        first = pool.submit(server.submit, large)
+        until(lambda: server.comfy.prompts)
+        second = pool.submit(server.submit, large)
+        until(lambda: len(server.comfy.prompts) == 2)
+        server.comfy.gate.set()
+        assert first.result()["status"] == second.result()["status"] == "success"
 
 
 def test_a_body_that_is_too_large(shared_server):

@@ -1,6 +1,7 @@
 """The graphs that a request and the settings' flavours make in ComfyUI."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from comfyui_double import CHOICES
 from facegen.api.local.backend import BackendError
 from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
 from facegen.contract import FaceGenRequest
-from facegen.nodes.host.local_api.graph import build_graph, load_workflow, missing_files, result_node
+from facegen.nodes.host.local_api.checked import PASSING
+from facegen.nodes.host.local_api.graph import build_graph, flavour_files, load_workflow, result_node
 from pack import ROOT
 
 REQUEST = FaceGenRequest("a sailor", "x", width=512, height=768, seed=5)
@@ -96,9 +98,9 @@ def test_every_file_that_is_missing_is_named():
         "loras: b",
     )
     assert all(entry in str(error.value) for entry in entries), str(error.value)
-    *each, cure = missing_files(workflow(), SD15, nothing)
-    assert len(each) == 5 and "doctor" in cure and missing_files(workflow(), SD15, CHOICES) == []
-    assert missing_files(workflow("local_tiny"), Flavour("local_tiny"), {**nothing, **NUDENET}) == []
+    *each, cure = flavour_files(workflow(), SD15, nothing).missing
+    assert len(each) == 5 and "doctor" in cure and flavour_files(workflow(), SD15, CHOICES).missing == []
+    assert flavour_files(workflow("local_tiny"), Flavour("local_tiny"), {**nothing, **NUDENET}).missing == []
 
 
 def test_the_files_in_use_are_told():
@@ -235,3 +237,9 @@ def test_a_workflow_that_lacks_a_node(tmp_path, kind):
     template = {number: node for number, node in graph.items() if node["class_type"] != kind}
     with pytest.raises(BackendError, match=f"has 0 {kind} nodes"):
         build(template=template)
+
+
+def test_the_nodes_that_may_lie_between_checker_and_pictures_are_documented():
+    text = (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"nodes that show what they are given\s\(([^)]+)\)", text)
+    assert set(re.findall(r"`(\w+)`", named)) == set(PASSING) - {"FaceGenLikeness"} and named.endswith("Likeness")

@@ -17,11 +17,9 @@ from facegen.api.local import result_files
 from facegen.api.local import runner as runner_module
 from facegen.api.local.backend import without_folders
 from facegen.api.local.result_files import Results
-from local_api_server import BODY, ApiServer, LocalServer
+from local_api_server import BODY, SUBMIT_URL, ApiServer, LocalServer
 from memory_backend import MemoryBackend
 from waiting import until
-
-SUBMIT = "/api/v6/image_editing/face_gen"
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def test_state_that_cannot_be_used_does_not_keep_comfyui_from_starting(tmp_path,
         (folder / "jobs.sqlite").write_bytes(b"half of something" * 300)
     with LocalServer(tmp_path, enabled=True) as server:
         assert "did not start" in caplog.text
-        status, answer = server.post(SUBMIT, BODY)
+        status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and answer["status"] == "error" and str(tmp_path) not in answer["message"]
         assert "can't be used" in answer["message"] or "can't use its files" in answer["message"]
 
@@ -64,7 +62,7 @@ def test_state_that_cannot_be_used_does_not_keep_comfyui_from_starting(tmp_path,
 def test_settings_that_cannot_be_used_are_named_without_their_folder(tmp_path, content):
     with LocalServer(tmp_path, enabled=True) as server:
         server.config.write_text(content)
-        status, answer = server.post(SUBMIT, BODY)
+        status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "local_api.json" in answer["message"] and str(tmp_path) not in answer["message"]
 
 
@@ -74,7 +72,7 @@ def test_settings_that_cannot_be_used_are_named_without_their_folder(tmp_path, c
 def test_a_secret_of_the_wrong_type_is_not_told(tmp_path, entry):
     with LocalServer(tmp_path, enabled=True) as server:
         server.config.write_text(f"{{{entry}}}")
-        status, answer = server.post(SUBMIT, BODY)
+        status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "must be str" in answer["message"] and "1234567890123456" not in answer["message"]
 
 
@@ -102,14 +100,14 @@ def test_folders_of_this_machine_are_left_out(text, shown):
 def test_a_photo_that_cannot_be_written(tmp_path):
     with LocalServer(tmp_path, enabled=True) as server:
         (server.temp / "facegen").write_text("a file where the folder of the photos belongs")
-        status, answer = server.post(SUBMIT, BODY)
+        status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "can't use its files: File exists" in answer["message"]
 
 
 def test_a_request_that_cannot_be_stored(tmp_path, full_disk):
     with LocalServer(tmp_path, enabled=True) as server:
         full_disk.append(True)
-        status, answer = server.post(SUBMIT, BODY)
+        status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "disk is full" in answer["message"]
         assert not any((server.temp / "facegen").iterdir()) and not server.comfy.prompts
         full_disk.clear()
@@ -168,7 +166,7 @@ def test_a_photo_that_finds_no_room(tmp_path, monkeypatch):
 
     with ApiServer(tmp_path, MemoryBackend(), enabled=True) as server:
         monkeypatch.setattr(Image.Image, "save", save)
-        status, answer = server.post(SUBMIT, BODY)
+        status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and answer["message"] == "The local API can't use its files: No space left on device."
         assert list(server.photos.iterdir()) == []
 
@@ -312,7 +310,7 @@ def test_a_caller_that_hangs_up(shared_server, caplog):
 
 
 def test_a_body_that_is_not_packed_as_it_says(shared_server):
-    status, answer = shared_server.post(SUBMIT, raw=b"plain", headers={"Content-Encoding": "gzip"})
+    status, answer = shared_server.post(SUBMIT_URL, raw=b"plain", headers={"Content-Encoding": "gzip"})
     assert status == 400 and answer["status"] == "error"
 
 
@@ -327,6 +325,6 @@ def test_settings_that_cannot_be_read_tell_a_rebound_name_nothing(tmp_path):
         server.config.write_text("{")
         answers = [server.get("/facegen/settings", headers={"Host": "evil.example"})]
         answers.append(server.post("/facegen/settings", {"local_api": {"enabled": True}}, headers={"Host": "evil.example"}))
-        answers.append(server.post(SUBMIT, BODY, headers={"Host": "evil.example"}))
+        answers.append(server.post(SUBMIT_URL, BODY, headers={"Host": "evil.example"}))
         assert all(str(tmp_path) not in str(answer) for _, answer in answers)
         assert "can't be read as JSON" in server.get("/facegen/settings")[1]["local_api"]["reason"]

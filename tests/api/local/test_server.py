@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 from facegen.api.local import runner as runner_module
-from local_api_server import BODY, KEY, LocalServer, data_uri
+from facegen.api.local.routes.paths import UPLOADS
+from local_api_server import BODY, KEY, SUBMIT_URL, LocalServer, data_uri
+from pictures import HEIC
 from waiting import until
 
 
@@ -129,17 +131,30 @@ def test_an_id_that_never_was(server, identifier):
 
 # --- failures
 
+NO_FACE = "No face was found in face_image. Send a photo with one clear face and some room around it, down to the shoulders."
+
+
+def test_a_photo_of_an_iphone_is_told_what_to_do(server):
+    text = base64.b64encode(HEIC).decode()
+    for photo in (text, f"data:image/heic;base64,{text}", f"data:image/jpeg;base64,{text}"):
+        answer = server.submit({**BODY, "face_image": photo})
+        assert "It is a HEIC picture" in answer["message"]["face_image"][0], answer
+        for path, name in UPLOADS.items():
+            assert "Save it as JPEG first." in server.post(path, {name: photo})[1]["message"][name][0]
+
 
 @pytest.mark.parametrize(
-    ("node", "says", "told"),
+    ("node", "kind", "says", "told"),
     [
-        ("FaceGenEmbedFace", "Embed Face: No face found.", "Embed Face: No face found."),
-        ("VAEDecode", "out of memory", "VAEDecode: out of memory"),
+        ("FaceGenApplyFaceID", "WrongBaseModelError", "Apply FaceID: It is for SDXL.", "Apply FaceID: It is for SDXL."),
+        ("VAEDecode", "OutOfMemoryError", "out of memory", "VAEDecode: out of memory"),
+        ("FaceGenEmbedFace", "NoFaceError", "Embed Face: No face found. Lower min_confidence on the node.", NO_FACE),
+        ("FaceGenCombineFaces", "NoFaceError", "Combine Faces: There are none.", "Combine Faces: There are none."),
     ],
 )
-def test_comfyui_says_why_a_picture_failed(server, node, says, told):
-    """Our nodes say their names themselves."""
-    server.comfy.break_at, server.comfy.break_with = node, says
+def test_comfyui_says_why_a_picture_failed(server, node, kind, says, told):
+    """Our nodes say their names themselves. Of a photo without a face a client is told without any."""
+    server.comfy.break_at, server.comfy.break_with, server.comfy.break_kind = node, says, kind
     answer = server.submit(BODY)
     assert answer == {
         "status": "failed",
@@ -219,7 +234,7 @@ def test_beyond_the_bound_requests_are_told_to_come_back(server):
     server.configure(enabled=True, max_queued=3, hold_seconds=30)
     server.comfy.gate.clear()
     with ThreadPoolExecutor(8) as pool:
-        held = [pool.submit(server.post, "/api/v6/image_editing/face_gen", BODY) for _ in range(8)]
+        held = [pool.submit(server.post, SUBMIT_URL, BODY) for _ in range(8)]
         until(lambda: sum(future.done() for future in held) >= 5, 20)
         server.comfy.gate.set()
         answers = [future.result() for future in held]
@@ -352,7 +367,7 @@ def test_every_id_answers_truthfully_after_a_restart(tmp_path):
 
 def test_two_processes_do_not_share_one_store(server):
     with LocalServer(server.base) as other:
-        status, answer = other.post("/api/v6/image_editing/face_gen", BODY)
+        status, answer = other.post(SUBMIT_URL, BODY)
         assert (
             status == 503
             and "another process" in answer["message"]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from facegen.models.style import style_files
+from facegen.contract import STYLES
 from host_server import COMFYUI
 from pack import ROOT
 
@@ -31,9 +31,34 @@ NODES = {
             "face_index": ("INT", 0),
             "combine": ("COMBO", "average"),
             "on_no_face": ("COMBO", "error"),
+            "face_structure": ("FACE_STRUCTURE", None),
         },
-        {"clip_vision"},
-        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT", "STRING", "MASK"],
+        {"clip_vision", "face_structure"},
+        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT", "STRING", "MASK", "IMAGE"],
+    ),
+    "FaceGenLoadFaceStructure": (
+        "FaceGen/face",
+        {"vision_file": ("COMBO", None), "parsing_file": ("COMBO", None)},
+        set(),
+        ["FACE_STRUCTURE"],
+    ),
+    "FaceGenLoadPuLID": ("FaceGen/face", {"pulid_file": ("COMBO", None)}, set(), ["FACEGEN_PULID"]),
+    "FaceGenApplyPuLID": (
+        "FaceGen/face",
+        {
+            "model": ("MODEL", None),
+            "pulid": ("FACEGEN_PULID", None),
+            "face_embeds": ("FACE_EMBEDS", None),
+            "weight": ("FLOAT", 1.0),
+            "start_percent": ("FLOAT", 0.0),
+            "end_percent": ("FLOAT", 1.0),
+            "projection": ("COMBO", "orthogonal v2"),
+            "num_zero": ("INT", 0),
+            "layer_weights": ("STRING", ""),
+            "mask": ("MASK", None),
+        },
+        {"mask"},
+        ["MODEL"],
     ),
     "FaceGenFaceQuality": (
         "FaceGen/face",
@@ -240,7 +265,9 @@ def test_combos_offer_what_is_in_the_folders(server):
     assert options("FaceGenLoadFaceAnalyzer", "model_pack") == ["buffalo_l"]
     assert options("FaceGenLoadFaceAnalyzer", "provider")[:2] == ["auto", "CPU"]
     assert options("FaceGenLoadFaceID", "faceid_file") == ["ip-adapter-faceid-plusv2_sd15.bin"]
-    assert options("FaceGenStyle", "style") == list(style_files())
+    styles = options("FaceGenStyle", "style")
+    assert styles[: len(STYLES)] == list(STYLES)
+    assert sorted(styles) == sorted(path.stem for path in (ROOT / "models" / "styles").glob("*.json"))
     checkers = ["nudenet", "concepts.safetensors", "detector"]
     assert options("FaceGenLoadSafetyChecker", "checker") == checkers
     assert options("FaceGenLoadSafetyChecker", "preset") == ["default", "strict", "lenient"]

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from front_end import CHROMIUM, FLAGS, NODES_2, NOISE, SETTINGS, draws_nodes_2
+from front_end import CHROMIUM, FLAGS, IDLE, NODES_2, NOISE, SETTINGS, draws_nodes_2, open_front_end
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +34,6 @@ def page(browser, server):
     return page
 
 
-def open_front_end(page, server):
-    page.goto(f"http://127.0.0.1:{server.port}/", wait_until="domcontentloaded")
-    ready = "() => window.app?.canvas && window.app.extensionManager && window.app.extensions.some(e => e.name === 'FaceGen')"
-    page.wait_for_function(ready, timeout=180_000)
-    page.wait_for_function("() => Object.keys(LiteGraph.registered_node_types).includes('FaceGenSampler')", timeout=60_000)
-
-
 @pytest.fixture
 def reload(page, server):
     """reload() opens the front end anew, as a new tab does."""
@@ -59,8 +52,7 @@ def alone(page):
     page.evaluate("() => app.clean()")  # otherwise a node shows the pictures of one with the same number
     page.errors.clear()
     yield
-    idle = "async () => Object.values(await (await fetch('/queue')).json()).every(jobs => !jobs.length)"
-    page.wait_for_function(idle, timeout=10_000)
+    page.wait_for_function(IDLE, timeout=10_000)
     assert [error for error in page.errors if not any(noise in error for noise in NOISE)] == []
 
 

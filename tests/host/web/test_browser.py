@@ -6,7 +6,7 @@ import re
 import pytest
 
 import workflows
-from front_end import draws_nodes_2, open_help, shot
+from front_end import draws_nodes_2, open_front_end, open_help, shot
 from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
 from pack import ROOT
@@ -76,6 +76,34 @@ def test_what_few_need_is_folded_away(page, server):
         page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
 
 
+# What the front end reads for the template browser; older ones ask for the first list first, nobody promises it.
+LISTED = """async () => {
+    const {api} = window.comfyAPI.api;
+    const [groups, packs] = await Promise.all([api.getCoreWorkflowTemplates('ja'), api.getWorkflowTemplates()]);
+    const group = groups.find(one => one.moduleName === 'my-faces');
+    return [(group?.templates ?? []).map(one => one.title), packs['my-faces'] ?? [], groups.length];
+}"""
+
+
+@pytest.mark.parametrize("texts", ["there", "lost", "stuck"])
+def test_templates_are_in_one_list_whichever_is_asked_for_first(browser, server, texts):
+    """With their titles in the user's language, or by their names where the titles can't be had; ComfyUI's own in any case."""
+    other = browser.new_page()
+    try:
+        if texts != "there":
+            other.route("**/templates.json", lambda route: route.abort() if texts == "lost" else None)
+        open_front_end(other, server)
+        titles, names, groups = other.evaluate(LISTED)
+        if texts == "there":
+            assert (titles, names) == ([words["ja"][0] for words in TEXTS.values()], [])
+            assert other.evaluate(LISTED) == [titles, names, groups]
+        else:
+            assert (titles, sorted(names)) == ([], sorted(TEXTS))
+        assert groups == len(other.evaluate("async () => (await fetch('/templates/index.json')).json()")) + bool(titles)
+    finally:
+        other.close()
+
+
 def test_the_local_api_is_a_switch_in_the_settings(page, server):
     def served():
         return server.get("/facegen/settings")["local_api"]["enabled"]
@@ -90,8 +118,14 @@ def test_the_local_api_is_a_switch_in_the_settings(page, server):
     switch(True)
     assert served()
     page.evaluate("() => app.extensionManager.command.execute('Comfy.ShowSettingsDialog')")
-    page.wait_for_timeout(1500)
+    dialog = page.get_by_role("dialog").last
+    dialog.get_by_text("FaceGen", exact=True).first.click()
+    dialog.get_by_text(f"On, at http://127.0.0.1:{server.port}/api/v6/image_editing/face_gen").wait_for()
+    dialog.get_by_text("tiny: ").wait_for()
     shot(page, "settings")
+    switch(False)
+    dialog.get_by_text("Off. When on, at http://").wait_for()
+    switch(True)
     page.keyboard.press("Escape")
     switch(False)
     assert not served()
@@ -206,9 +240,10 @@ def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):
 def test_the_template_browser_shows_them(page):  # the last: its dialog stays open
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     # Older ones name the group of templates, newer ones the pack's folder.
-    page.get_by_text("my-faces", exact=True).or_(page.get_by_text("FaceGen", exact=True)).last.click()
+    dialog = page.get_by_role("dialog").last  # a message beside it may be headed FaceGen, too
+    dialog.get_by_text("my-faces", exact=True).or_(dialog.get_by_text("FaceGen", exact=True)).last.click()
     for title in list(TITLES.values())[:4]:
-        page.get_by_text(title, exact=True).first.wait_for()
+        dialog.get_by_text(title, exact=True).first.wait_for()
     page.wait_for_timeout(1000)  # thumbnails
     shown = page.evaluate("() => document.body.innerText.split('\\n')")
     listed = [line for line in shown if line in TITLES.values()]

@@ -3,7 +3,7 @@
 import pytest
 
 import workflows
-from front_end import ALONE, open_help, open_template, pictures, shot, show_error, wait_for_pictures
+from front_end import ALONE, IDLE, open_help, open_template, pictures, shot, show_error, wait_for_pictures
 
 pytestmark = pytest.mark.usefixtures("mode", "alone")
 # What the front end misses in Load Image and its like; older ones don't look.
@@ -42,6 +42,9 @@ UNDONE = """isTemplate => {
 }"""
 
 
+FRAMES = "frames => new Promise(done => { const next = () => frames-- ? requestAnimationFrame(next) : done(); next(); })"
+
+
 @pytest.mark.parametrize("before", ["portrait_sd15", "two_people_masks"], ids=["app", "graph"])
 def test_a_template_opens_where_it_was_laid_out(page, before):
     """Not so small that nobody can read it, after an app, too, which hides the canvas."""
@@ -52,8 +55,11 @@ def test_a_template_opens_where_it_was_laid_out(page, before):
     now = "() => [app.canvas.ds.scale, [...app.canvas.ds.offset]]"
     laid_out = [view["scale"], view["offset"]]
     page.wait_for_function(f"wanted => JSON.stringify(({now})()) === JSON.stringify(wanted)", arg=laid_out, timeout=20_000)
-    page.wait_for_timeout(1000)  # nothing moves it later
+    page.evaluate(FRAMES, 60)  # nothing moves it later
     assert page.evaluate(now) == laid_out
+    page.evaluate("() => { app.canvas.ds.scale = 0.6; app.canvas.ds.offset[0] = 10; }")
+    page.evaluate(FRAMES, 60)  # nor once the user has moved it
+    assert page.evaluate(now) == [0.6, [10, laid_out[1][1]]]
     # When a change is undone, the view is where the front end leaves it without us.
     left = []
     for is_template in (True, False):
@@ -176,8 +182,17 @@ def test_reports_and_marked_faces_are_shown_and_come_back(page, server, photo, m
     page.evaluate("graph => app.loadApiJson(graph, 'shown.json')", graph)
     show_everything(page)
     assert page.evaluate(REPORT, "FaceGenLikeness") == ""
+    looked = []
+    page.on("request", lambda request: looked.append(request.url) if "history?max_items=16" in request.url else None)
     page.evaluate("() => app.queuePrompt(0, 1)")
     assert_reports(page)
+    # Loaders never have anything to show: once that is known, no more is asked.
+    assert len(looked) == 1
+    for _ in range(2):
+        page.evaluate("() => app.queuePrompt(0, 1)")
+        page.wait_for_function(IDLE, timeout=20_000)
+        page.wait_for_timeout(500)
+    assert len(looked) == 1
     # What another graph gave is not shown.
     reload()
     saved["nodes"] = [n | {"widgets_values": [2]} if n["type"] == "FaceGenLikeness" else n for n in saved["nodes"]]
@@ -277,6 +292,22 @@ def test_a_node_has_its_tooltips_and_its_help(page, server, mode):
     page.mouse.move(x - 5, y - 2)
     page.mouse.move(x, y)
     page.get_by_text(required["select"][1]["tooltip"]).first.wait_for(timeout=10_000)
+
+
+def test_a_new_sampler_says_which_prompt_counts(page, mode):
+    page.evaluate("""() => {
+        app.graph.add(LiteGraph.createNode('FaceGenSampler'));
+        app.canvas.ds.reset();
+        app.canvas.ds.offset = [300, 200];
+    }""")
+    said = ["prompt (if empty, Face Style's)", "negative_prompt (if empty, Face Style's)"]
+    if mode == "nodes2":
+        for text in said:
+            page.locator("[data-node-id]").get_by_text(text, exact=True).first.wait_for()
+    else:
+        empty = "() => app.graph._nodes[0].widgets.map(widget => widget.element?.placeholder).filter(Boolean)"
+        assert page.evaluate(empty) == said
+    shot(page, f"prompts-{mode}")
 
 
 def test_an_app_asks_for_five_things_and_shows_portraits(page, server, mode):

@@ -17,6 +17,9 @@ from facegen.models.safetensors_header import clip_width, shapes
 from facegen.standalone.cli import comfyui, doctor, doctor_files
 from facegen.standalone.cli.main import main
 from faceid_files import faceid_state, save
+from header_files import save_checkpoint, save_controlnet
+from local_api_server import ApiServer
+from memory_backend import MemoryBackend
 from onnx_files import save_pack
 from pack import ROOT
 
@@ -61,10 +64,10 @@ def run(capsys):
         for line in text.splitlines():
             if line.strip().startswith("-> "):
                 rows[last] = (*rows[last][:2], line.strip()[3:])
-            elif line.split()[:1] and line.split()[0] in (doctor_files.OK, doctor_files.NOTE, doctor_files.BROKEN):
-                what, found = line[7:].split("  ", 1)
+            elif line.split()[:1] and line.split()[0] in ("ok", "note", "missing", "BROKEN"):
+                what, found = line[8:].split("  ", 1)
                 last = what
-                rows[last] = (line[:6].strip(), found.strip(), "")
+                rows[last] = (line[:7].strip(), found.strip(), "")
         return code, rows, text
 
     return run
@@ -85,9 +88,10 @@ def test_all_is_well(run, models):
 
 def test_nothing_is_there(run, tmp_path):
     (tmp_path / "models").mkdir()
-    code, rows, _ = run("--models", tmp_path / "models")
-    assert code == 1
-    broken = {what: cure for what, (state, _, cure) in rows.items() if state == "BROKEN"}
+    code, rows, text = run("--models", tmp_path / "models")
+    assert code == 1 and not any(state == "BROKEN" for state, _, _ in rows.values())
+    assert "\nNothing is broken.\n4 to download: the rows that begin with missing.\nAll missing" in text
+    broken = {what: cure for what, (state, _, cure) in rows.items() if state == "missing"}
     assert set(broken) == {"checkpoint", "FaceID", "CLIP vision", "face model pack"}
     assert rows["ComfyUI"][0] == "note"
     names = {"checkpoint": "dreamshaper-8", "FaceID": "faceid-plusv2_sd15", "CLIP vision": "clip-vit-h"}
@@ -119,7 +123,34 @@ def test_a_clip_vision_model_of_another_width_is_named(run, models):
     save_clip(models / "clip_vision" / "vit_l.safetensors", 1024)
     code, rows, text = run("--models", models)
     assert code == 1 and "vit_l.safetensors: width 1024" in text
-    assert rows["CLIP vision"][0] == "BROKEN" and "none of width 1280" in rows["CLIP vision"][1]
+    assert rows["CLIP vision"][0] == "missing" and "none of width 1280" in rows["CLIP vision"][1]
+
+
+def test_a_checkpoint_without_a_faceid_for_it_is_named(run, models):
+    save_checkpoint(models / "checkpoints" / "one.safetensors", "SDXL")
+    _, rows, _ = run("--models", models)
+    state, found, cure = rows["FaceID for SDXL"]
+    assert state == "note" and found == "none, though there is one.safetensors"
+    assert f"models download faceid-plusv2_sdxl --models {models}" in cure and "FaceID for SD1.5" not in rows
+
+
+def test_what_instantid_lacks_is_told_once_a_part_of_it_is_there(run, models):
+    assert run("--models", models)[1]["InstantID"] == ("ok", "not set up (another method, for SDXL)", "")
+    for folder in ("instantid", "controlnet"):
+        (models / folder).mkdir()
+    (models / "instantid" / "ip-adapter.bin").touch()
+    save_controlnet(models / "controlnet" / "sd15.safetensors", 768, None)
+    code, rows, _ = run("--models", models)
+    state, found, cure = rows["InstantID"]
+    assert code == 0 and state == "note"
+    assert found == "lacks ControlNet, face pack antelopev2, SDXL checkpoint (there is adapter: ip-adapter.bin)"
+    assert f"models download instantid-controlnet antelopev2 sdxl-base --models {models}" in cure
+    save_controlnet(models / "controlnet" / "any name.safetensors")
+    save_checkpoint(models / "checkpoints" / "xl.safetensors", "SDXL")
+    pack = save_pack(models / "insightface" / "models" / "antelopev2", [(0.3, 0.3, 0.6, 0.6, 0.9)])
+    (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
+    state, found, _ = run("--models", models)[1]["InstantID"]
+    assert state == "ok" and found.startswith("adapter: ip-adapter.bin; ControlNet: any name.safetensors; face pack")
 
 
 def test_damaged_files_are_named(run, models):
@@ -129,7 +160,7 @@ def test_damaged_files_are_named(run, models):
     code, rows, _ = run("--models", models)
     assert code == 1 and "truncated" in rows["checkpoint"][1] and rows["no FaceID"][1].startswith("page.bin: ")
     (models / "ipadapter" / "person.bin").unlink()
-    assert run("--models", models)[1]["FaceID"][:2] == ("BROKEN", "no FaceID file")
+    assert run("--models", models)[1]["FaceID"][:2] == ("missing", "no FaceID file")
     for content in (b"", b"hello", b"\xff" * 20, b"\2\0\0\0\0\0\0\0[]", b"\x0b\0\0\0\0\0\0\0" + b'{"x": null}'):
         (models / "clip_vision" / "vit_h.safetensors").write_bytes(content)
         assert clip_width(models / "clip_vision" / "vit_h.safetensors") is None
@@ -194,7 +225,7 @@ def test_a_linked_pack_finds_its_comfyui(linked, tmp_path, way):
     else:
         (home / "ComfyUI").symlink_to(linked.parents[1], target_is_directory=True)
         text = doctor_says(ROOT, ".", home)
-    said = {line[7:].partition("  ")[0]: line[7:].partition("  ")[2].strip() for line in text.splitlines()}
+    said = {line[8:].partition("  ")[0]: line[8:].partition("  ")[2].strip() for line in text.splitlines()}
     assert said["models folder"] == str(linked.parents[1] / "models") and said["ComfyUI"] == "0.8.0", text
 
 
@@ -225,13 +256,36 @@ def test_settings_are_told_and_keys_are_not(run, models, monkeypatch):
     (settings / "local_api.json").write_text('{"enabled": true, "token": "0123456789abcdef-token"}')
     (settings / "local_api.json").chmod(0o600)
     code, rows, text = run("--models", models)
-    assert code == 0 and rows["ModelsLab key"][1] == "configured (MODELSLAB_API_KEY)" and rows["local API"][1] == "on"
+    assert code == 0 and rows["ModelsLab key"][1] == "configured (MODELSLAB_API_KEY)"
+    assert rows["local API"] == ("ok", "on; its address and files are told while ComfyUI runs", "")
     assert KEY not in text and "abcdef-token" not in text
     (settings / "local_api.json").write_text('{"enabled": "yes"}')
     (settings / "modelslab.json").write_text("[")
     (settings / "modelslab.json").chmod(0o600)
     code, rows, text = run("--models", models)
     assert code == 1 and rows["ModelsLab key"][0] == rows["local API"][0] == "BROKEN" and KEY not in text
+
+
+def test_the_running_api_tells_its_address_and_files(run, models):
+    backend = MemoryBackend()
+    with ApiServer(models.parent, backend, enabled=True) as server:
+        url = f"http://127.0.0.1:{server.port}/api/v6/image_editing/face_gen"
+        code, rows, _ = run("--models", models)
+        assert code == 0 and rows["local API"] == ("ok", f"on, at {url}", "")
+        assert rows["local API, sd15"][:2] == ("ok", "checkpoint memory.safetensors (if a request names no flavour)")
+        assert rows["local API, tiny"][:2] == ("ok", "checkpoint memory.safetensors")
+        backend.lacks = ["checkpoint: none.", "Get one."]
+        code, rows, _ = run("--models", models)
+        assert code == 0 and rows["local API, tiny"][1].endswith("(if a request names no flavour)")
+        assert rows["local API, sd15"] == ("note", "can't be used yet. checkpoint: none. Get one.", "")
+        server.configure(enabled=True, default="sdxl")
+        code, rows, _ = run("--models", models)
+        state, _, cure = rows["local API, sdxl"]
+        assert (code, state, cure) == (1, "BROKEN", "checkpoint: none. Get one.")
+        backend.away = "The workers can't be reached."
+        assert run("--models", models)[1]["local API"] == ("note", "on; The workers can't be reached.", "")
+    code, rows, _ = run("--models", models)
+    assert code == 0 and rows["local API"][1].startswith("on; ") and "local API, sd15" not in rows
 
 
 def test_folders_that_cannot_be_written(run, models, monkeypatch):
@@ -290,6 +344,7 @@ def test_a_gpu_without_its_provider():
     assert "onnxruntime-migraphx" in doctor.providers(ort_with("CUDAExecutionProvider"), torch_of("6.4")).cure
     row = doctor.providers(ort_with("MIGraphXExecutionProvider"), torch_of("6.4"))
     assert row == ("ok", "ONNX providers", "MIGraphX, CPU", "", "")
+    assert doctor.providers(ort_with("AzureExecutionProvider"), None).found == "CPU"  # it runs nothing of ours
     assert doctor.providers(None, None).state == "note"
 
 

@@ -26,7 +26,7 @@ from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.model_files import MissingFiles, find_model_files
 from pack import ROOT
-from pictures import DetailChecker
+from pictures import HEIC, DetailChecker
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(own):
         (["--face", "x.jpg", "--prompt", "x", "--seed", "9" * 400], "between 0 and 18446744073709551615, got 999"),
         (["--face", "https://example.com/a.jpg", "--prompt", "x"], "takes a photo file, no URL or data URI: https://example"),
         (["--face", "data:image/png;base64," + "A" * 5000, "--prompt", "x"], "takes a photo file, no URL or data URI"),
-        (["--demo", "--models", "nowhere"], "nowhere lacks an SD1.5 checkpoint"),
+        (["--demo", "--models", "nowhere"], "nowhere lacks an SD1.5 or SDXL checkpoint"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_writes_nothing(generate, arguments, says):
@@ -164,6 +164,12 @@ def test_no_face_in_the_photo(generate, tiny):
     assert not Path("out").exists()
 
 
+def test_a_photo_of_an_iphone_is_told_what_to_do(generate, tiny):
+    Path("photo.heic").write_bytes(HEIC)
+    code, error = generate("--face", "photo.heic", "--prompt", "x", "--models", tiny)
+    assert code == 2 and "photo.heic" in error and "It is a HEIC picture" in error and "Save it as JPEG first." in error
+
+
 @pytest.mark.parametrize("library", ["torch", "diffusers", "transformers", "skimage"])
 def test_a_missing_library_is_named_with_the_cure(generate, monkeypatch, library):
     for importer in ("demo", "photos"):
@@ -176,6 +182,8 @@ def test_a_missing_library_is_named_with_the_cure(generate, monkeypatch, library
 
 class Stub:
     """An engine that finds a face and would draw it."""
+
+    method = "faceid"
 
     def embed(self, photo, name):
         return None, photo
@@ -325,7 +333,7 @@ def test_comfyui_s_models_are_the_default(models, monkeypatch, capsys):
     (models / "checkpoints" / "tiny").rename(models / "moved")
     assert cli.default_models(nothing) is None
     said = capsys.readouterr().err
-    assert "lacks an SD1.5 checkpoint" in said and f"models download dreamshaper-8 --models {models}" in said
+    assert "lacks an SD1.5 or SDXL checkpoint" in said and f"models download dreamshaper-8 --models {models}" in said
     with pytest.raises(MissingFiles):
         cli.default_models(nothing | {"faceid": "ip-adapter-faceid-plusv2_tiny.safetensors"})
     for name in ("a", "b"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facegen.api.local.backend import BackendError, Phase, Work
+from facegen.api.local.backend import BackendError, Files, Phase, Work
 from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
 from facegen.contract import FaceGenRequest
 from facegen.errors import FaceGenError
@@ -208,11 +208,13 @@ def test_models_that_need_the_memory_of_others_get_it(counts):
 
 def test_what_a_flavour_lacks(tmp_path):
     engines = Engines(tmp_path)
-    assert engines.missing(TINY_FLAVOUR) == []
-    (lacks,) = engines.missing(FLAVOURS["sd15"])
+    assert engines.files_of(TINY_FLAVOUR) == Files(told(find_model_files(TINY)), [])
+    (lacks,) = engines.files_of(FLAVOURS["sd15"]).missing
     assert lacks.startswith(f"{tmp_path} lacks an SD1.5")
-    assert "sdxl needs real model files, and serve was started without any" in Engines(None).missing(FLAVOURS["sdxl"])[0]
-    assert "workflows of one's own need ComfyUI" in engines.missing(Flavour("own"))[0]
+    assert (
+        "sdxl needs real model files, and serve was started without any" in Engines(None).files_of(FLAVOURS["sdxl"]).missing[0]
+    )
+    assert "workflows of one's own need ComfyUI" in engines.files_of(Flavour("own")).missing[0]
     with pytest.raises(BackendError, match="The style anime has LoRAs"):
         engines.files(Flavour("local_tiny", styles={"anime": StyleFiles(loras={"a": 1.0})}), "anime")
 

@@ -31,15 +31,15 @@ WIDGETS = dict(FILES.values()) | {LORA[0]: LORA[1]}
 class FakeComfy:
     """ComfyUI's queue. While `gate` is clear the prompt at its head keeps running, and while `door` is, none gets in.
 
-    `break_with` makes prompts fail, at `break_at`; while `is_deaf` nothing is taken out or stopped; so many next looks at the
-    queue get an answer that makes no sense as `strange` says.
+    `break_with` makes prompts fail, at `break_at` and as `break_kind`; while `is_deaf` nothing is taken out or stopped; so many
+    next looks at the queue get an answer that makes no sense as `strange` says.
     """
 
     def __init__(self, temp):
         self.temp, self.prompts, self.running, self.pending, self.history = temp, [], [], [], {}
         self.knocked, self.strange, self.is_deaf = 0, 0, False
         self.gate, self.break_with, self.interrupted = threading.Event(), None, set()
-        self.break_at = "FaceGenEmbedFace"
+        self.break_at, self.break_kind = "FaceGenEmbedFace", "FaceGenError"
         self.door, self.choices = threading.Event(), dict(CHOICES)
         self.gate.set()
         self.door.set()
@@ -120,7 +120,7 @@ class FakeComfy:
         if identifier in self.interrupted:
             return {"outputs": {}, "status": {"messages": [*messages, ["execution_interrupted", {}]]}}
         if self.break_with:
-            error = {"node_type": self.break_at, "exception_message": self.break_with}
+            error = {"node_type": self.break_at, "exception_message": self.break_with, "exception_type": self.break_kind}
             return {"outputs": {}, "status": {"messages": [*messages, ["execution_error", error]]}}
         face = next(node for node in graph.values() if node["class_type"] == "LoadImage")["inputs"]["image"]
         with Image.open(self.temp / face.removesuffix(" [temp]")) as picture:

@@ -15,12 +15,20 @@ from comfyui_double import FakeComfy
 from facegen.api.local.place import Place
 from facegen.api.local.routes.add_routes import add_routes
 from facegen.api.local.routes.local_api import LocalApi
+from facegen.api.local.routes.paths import CANCEL, FETCH, SUBMIT, UPLOADS
 from facegen.contract import STYLES
 from facegen.nodes.host.local_api.comfy_queue import ComfyQueue
 from facegen.nodes.host.local_api.place import comfyui_place
 from host_server import free_port
 
 KEY = "sk-live-of-a-hosted-account"
+TOKEN = "a-token-of-some-length"
+SUBMIT_URL = "/api/v6/image_editing/face_gen"
+ROUTES = [path.replace("{id}", "4711") for path in (*SUBMIT, *FETCH, *CANCEL, *UPLOADS)]
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
 
 
 def data_uri(shade=200, size=(40, 50), kind="JPEG"):

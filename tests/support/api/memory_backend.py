@@ -6,7 +6,9 @@ import threading
 
 from PIL import Image
 
-from facegen.api.local.backend import CANCELLED, BackendError, Phase, State
+from facegen.api.local.backend import CANCELLED, BackendError, Files, Phase, State
+
+FILES = {"checkpoint": "memory.safetensors"}
 
 
 class MemoryBackend:
@@ -29,8 +31,10 @@ class MemoryBackend:
         self.works, self.files, self.stopped, self.lacks = {}, {}, set(), []
         self.knocked, self.cancelled, self.asked, self.is_closed = [], [], [], False
 
-    async def missing(self, flavour):
-        return [] if flavour.workflow == "local_tiny" else self.lacks
+    async def files_of(self, flavour):
+        if self.away:
+            raise BackendError(self.away)
+        return Files(FILES, [] if flavour.workflow == "local_tiny" else self.lacks)
 
     async def start(self, work):
         self.knocked.append(work.id)
@@ -44,7 +48,7 @@ class MemoryBackend:
             shade = photo.getpixel((0, 0))[0]
         self.works[work.id] = work
         self.files[work.id] = [self._picture(work, shade, n) for n in range(work.request.samples + self.extra)]
-        return {"checkpoint": "memory.safetensors"}
+        return FILES
 
     def _picture(self, work, shade, number):
         file = io.BytesIO()

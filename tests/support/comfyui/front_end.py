@@ -38,6 +38,7 @@ ALONE = """async (id) => {
     const at = app.canvas.canvas.getBoundingClientRect();
     return {x: at.x + 104, y: at.y + 112, width: node.size[0] + 32, height: node.size[1] + 64};
 }"""  # the node with nothing around it; gives its place on the page
+IDLE = "async () => Object.values(await (await fetch('/queue')).json()).every(jobs => !jobs.length)"
 # What the front end itself complains of on a machine without its user's files and without the internet.
 # 0.8.0 complains of its own graph when nodes are read anew after a change of the language.
 NOISE = (
@@ -47,6 +48,13 @@ NOISE = (
     "Failed to fetch",
     "Attempted to cleanup event listeners for graph that was never set up",
 )
+
+
+def open_front_end(page, server):
+    page.goto(f"http://127.0.0.1:{server.port}/", wait_until="domcontentloaded")
+    ready = "() => window.app?.canvas && window.app.extensionManager && window.app.extensions.some(e => e.name === 'FaceGen')"
+    page.wait_for_function(ready, timeout=180_000)
+    page.wait_for_function("() => Object.keys(LiteGraph.registered_node_types).includes('FaceGenSampler')", timeout=60_000)
 
 
 def shot(page, name, **options):

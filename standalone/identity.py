@@ -1,6 +1,6 @@
-"""Our FaceID adapter and attention inside diffusers' UNet."""
+"""Our identity adapters and attention inside diffusers' UNet: FaceID with its LoRA, and InstantID."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -11,10 +11,12 @@ from ..models.face.embeds import FaceEmbeds
 from ..models.identity.attention import IdentityAttention
 from ..models.identity.blocks import CrossAttention
 from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.identity.instantid.adapter import InstantIDAdapter
 from ..models.identity.layer_weights import parse_layer_weights
 
 FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")
 CFG_SIDES = (1, 0)  # the unconditional half of the batch comes first
+INSTANTID_WEIGHT = 0.8  # that its authors use
 
 
 def apply_faceid(
@@ -35,16 +37,48 @@ def apply_faceid(
     """
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, unet.config.cross_attention_dim)
-    weights = parse_layer_weights(layer_weights, len(blocks))
     device, dtype = unet.device, unet.dtype  # looked up among all of its parameters
     lora = {name: tensor.to(device, dtype) for name, tensor in adapter.lora(blocks).items()} if lora_strength else {}
+    keys_values = adapter.keys_values(face_embeds, s_scale)
+    _set_processors(unet, blocks, keys_values, weight, layer_weights, sides, lora, lora_strength)
+
+
+def apply_instantid(
+    unet: UNet2DConditionModel,
+    adapter: InstantIDAdapter,
+    face_embeds: FaceEmbeds,
+    *,
+    weight: float = INSTANTID_WEIGHT,
+    layer_weights: str = "",
+    sides: tuple[int, ...] = CFG_SIDES,
+) -> None:
+    """Give the UNet's attention these faces, replacing whatever an earlier call put there; `sides` as in `apply_faceid`.
+
+    Raises FaceGenError when the adapter doesn't fit the UNet or the face embeds.
+    """
+    blocks = cross_attention_blocks(unet)
+    adapter.match(blocks, unet.config.cross_attention_dim)
+    _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0)
+
+
+def _set_processors(
+    unet: UNet2DConditionModel,
+    blocks: list[CrossAttention],
+    keys_values: Sequence[tuple[Tensor, Tensor]],
+    weight: float,
+    layer_weights: str,
+    sides: tuple[int, ...],
+    lora: Mapping[str, Tensor],
+    lora_strength: float,
+) -> None:
+    weights = parse_layer_weights(layer_weights, len(blocks))
     processors = dict(unet.attn_processors)
-    for block, (key, value) in zip(blocks, adapter.keys_values(face_embeds, s_scale), strict=True):
+    for block, (key, value) in zip(blocks, keys_values, strict=True):
         identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
         for attention, face in (("attn1", None), ("attn2", identity)):
             path = f"{block.path}.{attention}"
             own = {name.removeprefix(f"{path}."): tensor for name, tensor in lora.items() if name.startswith(f"{path}.")}
-            processors[f"{path}.processor"] = FaceIDProcessor(own, lora_strength, face, sides)
+            processors[f"{path}.processor"] = IdentityProcessor(own, lora_strength, face, sides)
     unet.set_attn_processor(processors)
 
 
@@ -59,8 +93,8 @@ def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
     ]
 
 
-class FaceIDProcessor:
-    """A diffusers attention processor: plain attention with the adapter's LoRA and, where there is one, plus the face.
+class IdentityProcessor:
+    """A diffusers attention processor: plain attention with the adapter's LoRA, plus the face; either may be missing.
 
     lora      "<layer>.lora_down.weight" and "….lora_up.weight" for each layer that has one, alpha equal to the rank.
     identity  the face's keys and values; None in self-attention.
