@@ -264,8 +264,9 @@ NODES = {
             "profile": ("COMBO", "default"),
             "timeout": ("INT", 300),
             "request_id": ("STRING", ""),
+            "endpoint": ("COMBO", "face_gen"),
         },
-        {"webhook", "track_id", "request_id"},
+        {"webhook", "track_id", "request_id", "endpoint"},
         ["IMAGE", "STRING"],
     ),
 }
