@@ -1,4 +1,6 @@
-"""How many operations reach PyTorch's dispatcher, and which of them wait for the device."""
+"""How many operations reach PyTorch's dispatcher, which of them wait for the device, and what is alive afterwards."""
+
+import gc
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,3 +32,11 @@ def counted(calls):
         for call in calls:
             call()
     return len(count.names) / len(calls), count.syncs / len(calls)
+
+
+def live():
+    """(number, bytes) of the tensors that are alive."""
+    gc.collect()
+    storages = [t.untyped_storage() for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
+    sizes = {s.data_ptr(): s.nbytes() for s in storages}
+    return len(storages), sum(sizes.values())

@@ -1,14 +1,12 @@
 """What FaceID costs: operations and syncs in a UNet call, file reads, and memory."""
 
-import gc
-
 import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
 
 import comfy_unets
-from counting import counted
+from counting import counted, live
 from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from faceid_files import CLIP, faceid_state, random_faces, save
@@ -86,14 +84,6 @@ def test_memory_held_while_sampling(base, apply):
     in_fp16 = held(patched) / 2
     assert in_fp16 * REAL_SDXL_WIDTHS / sum(adapter.widths) < 5e6
     assert held(patched) == 2 * 2 * 4 * sum(adapter.widths) * 4
-
-
-def live():
-    """(number, bytes) of the tensors that are alive."""
-    gc.collect()
-    storages = [t.untyped_storage() for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
-    sizes = {s.data_ptr(): s.nbytes() for s in storages}
-    return len(storages), sum(sizes.values())
 
 
 def sample(patcher):
