@@ -19,7 +19,7 @@ from .host.cures import PICTURES
 from .host.folders import modelslab_file
 from .host.reports import show_progress, warn
 from .host.schema import ADVANCED, newer
-from .widgets import widest, widget
+from .host.widgets import widest, widget
 
 if TYPE_CHECKING:  # what only a run needs is imported by the run
     from ..api.hosted.client import Progress, Result

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from host_server import ComfyServer
+from local_api_server import KEY
 from pack import ROOT
 
-KEY = "sk-live-of-a-hosted-account"
 POLLING_CLIENT = Path(__file__).parents[2] / "support" / "api" / "polling_client.mjs"
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 21}
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")

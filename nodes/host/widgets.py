@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..contract import ENDPOINTS, FIELDS
+from ...contract import ENDPOINTS, FIELDS
 
 # What nodes that sample by themselves say of a field.
 S_SCALE = "Weight of the face's structure (PlusV2 only): about 1.3 for photographs, 0.1 to 0.5 for drawings."
