@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from . import instantid, ip_adapter, pulid
 from .old_nodes import OldNode
+from .packs import instantid, ip_adapter, pulid
 from .saved_graph import Node, SavedGraph
 
 OLD = {node.id: node for node in (*ip_adapter.NODES, *instantid.NODES, *pulid.NODES)}

@@ -8,8 +8,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...adoption import instantid as old
-from ...adoption.instantid import CONCAT, FACE_PACK, NOISE, NORM_AVERAGE
+from ...adoption.packs import instantid as old
+from ...adoption.packs.instantid import CONCAT, FACE_PACK, NOISE, NORM_AVERAGE
 from ...errors import (
     Cures,
     NoFaceError,

@@ -6,9 +6,9 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...adoption import ip_adapter as old
-from ...adoption.ip_adapter import FACE_PACK, PRESETS
-from ...adoption.weight_types import block_weights
+from ...adoption.packs import ip_adapter as old
+from ...adoption.packs.ip_adapter import FACE_PACK, PRESETS
+from ...adoption.packs.weight_types import block_weights
 from ...errors import (
     Cures,
     FaceGenError,

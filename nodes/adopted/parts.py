@@ -7,8 +7,8 @@ from typing import Any
 import comfy.clip_vision
 import folder_paths
 
-from ...adoption.ip_adapter import UNNORM
 from ...adoption.old_nodes import OldNode
+from ...adoption.packs.ip_adapter import UNNORM
 from ...errors import FaceGenError, NotAnAdapterError, UnreadableFileError, WrongBaseModelError
 from ...models import onnx_providers
 from ...models.face.analysis import FaceAnalysis

@@ -6,8 +6,8 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...adoption import pulid as old
-from ...adoption.pulid import EXACTLY, FACE_PACK, FUSIONS, METHODS, PROJECTIONS
+from ...adoption.packs import pulid as old
+from ...adoption.packs.pulid import EXACTLY, FACE_PACK, FUSIONS, METHODS, PROJECTIONS
 from ...errors import (
     Cures,
     FaceGenError,

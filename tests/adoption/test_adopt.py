@@ -9,7 +9,7 @@ import pytest
 import old_graphs
 from facegen.adoption.adopt import adopt_graph, adopt_prompt
 from facegen.adoption.layout import box
-from facegen.adoption.native_faceid import layer_weights
+from facegen.adoption.native.faceid import layer_weights
 from facegen.adoption.ui_graph import NAME
 from facegen.adoption.which import OLD
 from facegen.errors import FaceGenError
@@ -207,7 +207,7 @@ def test_native_says_what_differs():
     adopted = adopt_graph(old_graphs.by_preset(widgets=widgets), native=True)
     said = " ".join(adopted.notes)
     for part in (
-        "s_scale 4 is now 2",
+        "s_scale 4 is now 2, as our node takes 0 to 2",
         "'style transfer precise' also pushes",
         "embeds_scaling 'K+V'",
         "combine_embeds 'subtract'",
@@ -235,8 +235,8 @@ def test_a_number_that_comes_from_another_node_stays_connected_or_keeps_the_node
 
 @pytest.mark.parametrize(("base", "blocks"), [("sd15", 16), ("sdxl", 70)])
 def test_layer_weights_say_what_the_weight_type_does(base, blocks):
-    from facegen.adoption.ip_adapter import WEIGHT_TYPES
-    from facegen.adoption.weight_types import block_weights, usual_places
+    from facegen.adoption.packs.ip_adapter import WEIGHT_TYPES
+    from facegen.adoption.packs.weight_types import block_weights, usual_places
 
     for kind in WEIGHT_TYPES:
         given = parse_layer_weights(layer_weights(kind, 0.7, base), blocks)

@@ -8,7 +8,7 @@ import torch
 
 import comfy_flux
 import comfy_unets
-from facegen.adoption import pulid as old
+from facegen.adoption.packs import pulid as old
 from facegen.errors import FaceGenError
 from facegen.models.identity.pulid.adapter import PulidAdapter
 from faceid_files import relative_error

@@ -6,7 +6,7 @@ at its default.
 
 from dataclasses import replace
 
-from .old_nodes import Input, OldNode, Output, choice, number, percent_range, socket
+from ..old_nodes import Input, OldNode, Output, choice, number, percent_range, socket
 
 PACK = "cubiq/PuLID_ComfyUI"
 FLUX_PACKS = "balazik/ComfyUI-PuLID-Flux, lldacing/ComfyUI_PuLID_Flux_ll or sipie800/ComfyUI-PuLID-Flux-Enhanced"

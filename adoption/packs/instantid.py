@@ -1,6 +1,6 @@
 """The nodes of ComfyUI_InstantID: their inputs as read from the pack's schema."""
 
-from .old_nodes import Input, OldNode, Output, choice, number, percent_range, socket
+from ..old_nodes import Input, OldNode, Output, choice, number, percent_range, socket
 
 PACK = "cubiq/ComfyUI_InstantID"
 FACE_PACK = "antelopev2"
