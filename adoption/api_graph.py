@@ -63,7 +63,7 @@ class ApiGraph(SavedGraph):
     def set(self, node: Node, values: dict[str, Any]) -> None:
         self._inputs(node).update(values)
 
-    def connect(self, node: Node, name: str, source: Source | None) -> None:
+    def wire(self, node: Node, name: str, source: Source | None) -> None:
         if source is not None:
             self._inputs(node)[name] = [str(source[0]), source[1]]
 

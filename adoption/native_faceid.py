@@ -141,16 +141,16 @@ def _apply(graph: SavedGraph, node: Node, old: OldNode, plan: dict[str, Any], pa
     per_image = old is FACEID_BATCH
     graph.set(embed, {"combine": "one per image" if per_image else COMBINE.get(plan["combine_embeds"], "concat")})
     analysis = plan.get("insightface from") or parts.analysis
-    graph.connect(embed, "face_analysis", analysis)
-    graph.connect(embed, "image", plan["image from"])
-    graph.connect(embed, "clip_vision", plan["clip_vision from"] or parts.clip_vision)
-    graph.connect(node, "model", model)
-    graph.connect(node, "faceid", parts.faceid)
-    graph.connect(node, "face_embeds", (embed, 0))
-    graph.connect(node, "mask", plan["attn_mask from"])
+    graph.wire(embed, "face_analysis", analysis)
+    graph.wire(embed, "image", plan["image from"])
+    graph.wire(embed, "clip_vision", plan["clip_vision from"] or parts.clip_vision)
+    graph.wire(node, "model", model)
+    graph.wire(node, "faceid", parts.faceid)
+    graph.wire(node, "face_embeds", (embed, 0))
+    graph.wire(node, "mask", plan["attn_mask from"])
     for new, name in (("start_percent", "start_at"), ("end_percent", "end_at")):
         graph.set(node, {new: plan[name]})
-        graph.connect(node, new, plan[f"{name} from"])
+        graph.wire(node, new, plan[f"{name} from"])
     graph.set(node, {"lora_strength": parts.lora_strength, **_strengths(who, plan, base, made)})
     if analysis is None:
         made.notes.append(f"{who}: it has no face analysis. Connect a Load Face Analyzer node to Embed Face.")

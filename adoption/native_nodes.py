@@ -45,6 +45,7 @@ NATIVE = {
             "face_index": "INT",
             "combine": "COMBO",
             "on_no_face": "COMBO",
+            "face_structure": "FACE_STRUCTURE",
         },
         {
             "face_embeds": "FACE_EMBEDS",
@@ -53,6 +54,7 @@ NATIVE = {
             "faces": "INT",
             "report": "STRING",
             "face_mask": "MASK",
+            "structure_crops": "IMAGE",
         },
         {"select": "largest", "face_index": 0, "combine": "average", "on_no_face": "error"},
     ),

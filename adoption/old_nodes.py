@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WIDGETS = ("FLOAT", "INT", "COMBO")  # inputs that are set on the node; a saved graph lists their values in this order
-PREFIX = "FaceGenAdopted"
+PREFIX, CATEGORY = "FaceGenAdopted", "FaceGen/adopted"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,16 @@ class OldNode:
     def new_id(self) -> str:
         """Of our node that stands in for it."""
         return PREFIX + self.id
+
+    @property
+    def display_name(self) -> str:
+        """Of our node: the old one's, as people know it."""
+        return f"{self.title} (FaceGen)"
+
+    @property
+    def description(self) -> str:
+        """Of our node."""
+        return f"Stands in for {self.title} of {self.pack}, in graphs that were made with that pack. {self.says}"
 
     @property
     def widgets(self) -> list[Input]:

@@ -56,7 +56,7 @@ class SavedGraph(ABC):
         """Set widgets of a node that was added or that became another."""
 
     @abstractmethod
-    def connect(self, node: Node, name: str, source: Source | None) -> None:
+    def wire(self, node: Node, name: str, source: Source | None) -> None:
         """Connect an input of a node that was added or that became another; None leaves it unconnected."""
 
     @abstractmethod

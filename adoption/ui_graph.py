@@ -111,7 +111,7 @@ class UiGraph(SavedGraph):
         for name, value in values.items():
             self.by_number[node]["widgets_values"][names.index(name)] = value
 
-    def connect(self, node: Node, name: str, source: Source | None) -> None:
+    def wire(self, node: Node, name: str, source: Source | None) -> None:
         if source is None:
             return
         inputs = self.by_number[node]["inputs"]

@@ -48,7 +48,7 @@ def weighed(
 
 def _mean(value: Tensor, tokens: int) -> Tensor:
     """Of each face's tokens, in the shape of `value`."""
-    faces = value.unflatten(-2, (-1, tokens))
+    faces = torch.unflatten(value, -2, (-1, tokens))
     return faces.mean(dim=-2, keepdim=True).expand_as(faces).flatten(-3, -2)
 
 

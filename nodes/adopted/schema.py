@@ -5,10 +5,8 @@ from typing import Any, ClassVar
 import folder_paths
 from comfy_api.latest import io
 
-from ...adoption.old_nodes import Input, OldNode
+from ...adoption.old_nodes import CATEGORY, Input, OldNode
 from ..host import combos
-
-CATEGORY = "FaceGen/adopted"
 
 
 class Adopted(io.ComfyNode):
@@ -21,9 +19,9 @@ class Adopted(io.ComfyNode):
         old = cls.OLD
         return io.Schema(
             node_id=old.new_id,
-            display_name=f"{old.title} (FaceGen)",
+            display_name=old.display_name,
             category=CATEGORY,
-            description=f"Stands in for {old.title} of {old.pack} in graphs that were made with that pack. {old.says}",
+            description=old.description,
             inputs=[_input(one) for one in old.inputs],
             outputs=[io.Custom(one.kind).Output(display_name=one.name) for one in old.outputs],
             is_deprecated=True,
