@@ -90,9 +90,7 @@ def save_single(folder: Path, path: Path, more=()) -> Path:
         return load_file(file)
 
     xl = (folder / "text_encoder_2").is_dir()
-    plain = weights("unet")
-    attended = {name.split(".")[1] for name in plain if name.startswith("up_blocks.") and ".attentions." in name}
-    state = {f"model.diffusion_model.{published_unet(name, attended)}": t for name, t in plain.items()}
+    state = published_unet_state(weights("unet"))
     state |= {f"first_stage_model.{published_vae(name)}": _as_convolution(name, t) for name, t in weights("vae").items()}
     start = "conditioner.embedders.0" if xl else "cond_stage_model"
     clip = weights("text_encoder").items()
@@ -100,8 +98,20 @@ def save_single(folder: Path, path: Path, more=()) -> Path:
     if xl:
         clip_g = {name.removeprefix("text_model."): t for name, t in weights("text_encoder_2").items()}
         state |= {f"conditioner.embedders.1.model.{name}": t for name, t in published_clip_g(clip_g).items()}
+        state["conditioner.embedders.1.model.logit_scale"] = torch.zeros(())
+    # What published files hold beside, and nobody reads.
+    state |= {
+        f"{start}.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
+        "alphas_cumprod": torch.ones(9),
+    }
     save_file({name: t.contiguous() for name, t in state.items()} | {name: torch.zeros(0) for name in more}, path)
     return path
+
+
+def published_unet_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """diffusers' UNet in the names of a single file."""
+    attended = {name.split(".")[1] for name in state if name.startswith("up_blocks.") and ".attentions." in name}
+    return {f"model.diffusion_model.{published_unet(name, attended)}": tensor for name, tensor in state.items()}
 
 
 def published_unet(name: str, attended: set[str], layers=2) -> str:
