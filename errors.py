@@ -64,6 +64,10 @@ class NoFaceError(FaceGenError):
     """There is no face: none in a picture, or none was given."""
 
 
+class NoKeypointsError(FaceGenError):
+    """It isn't known where eyes, nose and mouth of a face are, or where the face is."""
+
+
 class SeveralPeopleError(FaceGenError):
     """Faces of several people where one person is needed."""
 
@@ -80,12 +84,28 @@ class WrongClipVisionError(FaceGenError):
     """CLIP vision states of another model than the one needed."""
 
 
+class MissingStructureError(FaceGenError):
+    """Faces without the structure states of a vision tower that are needed, or with those of another one."""
+
+
+class NoFeaturesError(FaceGenError):
+    """Face parsing saw no part of a face where one was found."""
+
+
 class WrongBaseModelError(FaceGenError):
     """An adapter and a model that were not made for each other."""
 
 
+class UnsupportedCheckpointError(FaceGenError):
+    """A checkpoint of a base model that isn't supported, or one that isn't whole."""
+
+
 class NotAnAdapterError(FaceGenError):
     """A file that holds something other than the adapter needed."""
+
+
+class WrongStructureFileError(FaceGenError):
+    """A file that holds another network than the one needed to see the structure of faces."""
 
 
 class UnreadableFileError(FaceGenError):

@@ -11,6 +11,7 @@ from ..errors import FaceGenError
 HUGGING_FACE = "https://huggingface.co"
 MIRROR_VARIABLE = "HF_ENDPOINT"  # as Hugging Face's own library has it: the address of a mirror
 FACEID_SOURCE = f"{HUGGING_FACE}/h94/IP-Adapter-FaceID"
+INSTANTID_SOURCE = f"{HUGGING_FACE}/InstantX/InstantID"
 RESEARCH = "non-commercial research only"
 
 
@@ -80,8 +81,19 @@ def _faceid(name: str, size: int | None, sha256: str, note: str) -> PublishedFil
     return PublishedFile(name, "ipadapter", RESEARCH, download, note)
 
 
+PULID_SOURCE = f"{HUGGING_FACE}/guozinan/PuLID"
+
+
+def _pulid(file: str, size: int | None, note: str) -> PublishedFile:
+    download = Download(f"{PULID_SOURCE}/resolve/main/{file}", size)
+    return PublishedFile(file.rpartition(".")[0].replace("_", "-"), "pulid", "Apache-2.0", download, note)
+
+
+PULID_SDXL, PULID_FLUX, EVA_CLIP, FACE_PARSING = "pulid-v1.1", "pulid-flux-v0.9.1", "eva02-clip-l-336", "face-parsing"
 FACEID_SD15, FACEID_SDXL, CLIP_VIT_H, CHECKPOINT = "faceid-plusv2_sd15", "faceid-plusv2_sdxl", "clip-vit-h", "dreamshaper-8"
+INSTANTID, INSTANTID_CONTROLNET, CHECKPOINT_SDXL = "instantid", "instantid-controlnet", "sdxl-base"
 FACE_PACK = "buffalo_l"  # the published FaceID adapters know its recogniser's embeddings
+FACE_PACK_OF_INSTANTID = "antelopev2"  # and of PuLID
 FILES = (
     _faceid(
         FACEID_SD15,
@@ -132,6 +144,29 @@ FILES = (
         "portrait for SDXL that reads the raw embedding",
     ),
     PublishedFile(
+        INSTANTID,
+        "instantid",
+        "Apache-2.0",
+        Download(
+            f"{INSTANTID_SOURCE}/resolve/main/ip-adapter.bin",
+            1_691_134_141,
+            "02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
+        ),
+        "InstantID for SDXL; needs its ControlNet and the face pack antelopev2",
+    ),
+    PublishedFile(
+        INSTANTID_CONTROLNET,
+        "controlnet",
+        "Apache-2.0",
+        Download(
+            f"{INSTANTID_SOURCE}/resolve/main/ControlNetModel/diffusion_pytorch_model.safetensors",
+            2_502_139_136,
+            "c8127be9f174101ebdafee9964d856b49b634435cf6daa396d3f593cf0bbbb05",
+            "instantid-controlnet.safetensors",
+        ),
+        "InstantID's ControlNet, which reads the face's five points",
+    ),
+    PublishedFile(
         CLIP_VIT_H,
         "clip_vision",
         "Apache-2.0",
@@ -154,10 +189,55 @@ FILES = (
         ),
         "an SD1.5 checkpoint, the one of the templates; any other does as well",
     ),
+    PublishedFile(
+        CHECKPOINT_SDXL,
+        "checkpoints",
+        "CreativeML OpenRAIL++-M",
+        Download(
+            f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+            6_938_078_334,
+            "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b",
+        ),
+        "SDXL as Stability published it; any other SDXL checkpoint does as well",
+    ),
+    _pulid("pulid_v1.1.safetensors", 984_405_232, "PuLID for SDXL"),
+    _pulid("pulid_v1.bin", None, "PuLID for SDXL, the first version"),
+    _pulid("pulid_flux_v0.9.1.safetensors", None, "PuLID for FLUX.1"),
+    _pulid("pulid_flux_v0.9.0.safetensors", None, "PuLID for FLUX.1, the version before"),
+    PublishedFile(
+        EVA_CLIP,
+        "clip_vision",
+        "MIT, as EVA's code; none is stated with the file",
+        Download(f"{HUGGING_FACE}/QuanSun/EVA-CLIP/resolve/main/EVA02_CLIP_L_336_psz14_s6B.pt", 856_461_210),
+        "the vision tower that PuLID reads",
+    ),
+    PublishedFile(
+        FACE_PARSING,
+        "facexlib",
+        "MIT; trained on CelebAMask-HQ, which is for non-commercial research",
+        Download(
+            "https://github.com/xinntao/facexlib/releases/download/v0.2.0/parsing_bisenet.pth",
+            53_289_463,
+            "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
+        ),
+        "the network that tells the parts of a face apart, for PuLID",
+    ),
 )
 PUBLISHED = {file.name: file for file in FILES}
 # Kind -> what to get of it: all that a first portrait needs.
 STARTER = {"face_pack": FACE_PACK, "clip_vision": CLIP_VIT_H, "faceid": FACEID_SD15, "checkpoint": CHECKPOINT}
+STARTER_OF_INSTANTID = {
+    "face_pack": FACE_PACK_OF_INSTANTID,
+    "instantid": INSTANTID,
+    "controlnet": INSTANTID_CONTROLNET,
+    "checkpoint": CHECKPOINT_SDXL,
+}
+STARTER_OF_PULID = {
+    "face_pack": FACE_PACK_OF_INSTANTID,
+    "pulid": PULID_SDXL,
+    "vision": EVA_CLIP,
+    "parsing": FACE_PARSING,
+}
 
 
 def find_published(asked: str) -> PublishedFile | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
+from comfy_execution.graph import ExecutionBlocker
 from torch import Tensor
 
-from ..errors import BrokenModelPackError, Cures, NoFaceError, advise
+from ..errors import BrokenModelPackError, Cures, NoFaceError, NoFeaturesError, advise
 from ..models import onnx_providers
 from ..models.face.analysis import SELECT, FaceAnalysis, select_faces, to_bgr
 from ..models.face.annotate import annotate, as_batch
@@ -18,10 +19,10 @@ from ..models.face.packs.catalogue import CATALOGUE
 from ..models.face.packs.find import find_packs, missing_pack_message
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.face.quality import portrait_quality
+from ..models.face.structure.look import FaceStructure
 from ..models.pictures import require_rgb, watched
 from ..models.published import FACE_PACK as FACE_PACK_NAME
-from . import types
-from .host import combos, reports
+from .host import combos, reports, types
 from .host.clip_states import encode_clip_vision
 from .host.cures import FACE_PACK, INSIGHTFACE, PICTURES
 from .host.schema import ADVANCED, newer
@@ -33,14 +34,23 @@ WANTED = (
 )
 LOAD_CURES: Cures = {BrokenModelPackError: "Download the pack again.", **INSIGHTFACE}
 NO_FACE_CURE = "Use another photo, or lower min_confidence on the Load Face Analyzer node."
-EMBED_CURES: Cures = {NoFaceError: NO_FACE_CURE, **FACE_PACK, **PICTURES}
+# What a node that is connected to the output shows.
+NOT_LOOKED_AT = (
+    "Embed Face: structure_crops is empty. Connect Load Face Structure to face_structure, or nothing to this output."
+)
+EMBED_CURES: Cures = {
+    NoFaceError: NO_FACE_CURE,
+    NoFeaturesError: "Look at the annotated output without face_structure; choose another face with select.",
+    **FACE_PACK,
+    **PICTURES,
+}
 
 
-def _packs() -> dict[str, Path]:
+def face_packs() -> dict[str, Path]:
     return find_packs(folder_paths.get_folder_paths("insightface"))
 
 
-def _missing(name: str) -> str:
+def missing_pack(name: str) -> str:
     wanted = TRAINED_WITH.name if name.startswith(combos.NO_FILE) else name
     message = missing_pack_message(wanted, folder_paths.get_folder_paths("insightface"))
     if wanted not in CATALOGUE:
@@ -51,7 +61,7 @@ def _missing(name: str) -> str:
 class FaceGenLoadFaceAnalyzer(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        packs = combos.options(_packs(), WANTED)
+        packs = combos.options(face_packs(), WANTED)
         return io.Schema(
             node_id="FaceGenLoadFaceAnalyzer",
             display_name="Load Face Analyzer (FaceGen)",
@@ -62,7 +72,8 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                     "model_pack",
                     options=packs,
                     default=TRAINED_WITH.name if TRAINED_WITH.name in packs else packs[0],
-                    tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l.",
+                    tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l, "
+                    "InstantID on antelopev2.",
                 ),
                 io.Combo.Input(
                     "provider",
@@ -86,13 +97,13 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_pack: str | None = None) -> bool | str:
-        return combos.check(model_pack, _packs(), _missing)
+        return combos.check(model_pack, face_packs(), missing_pack)
 
     @classmethod
     @advise("Load Face Analyzer", LOAD_CURES)
     def execute(cls, model_pack: str, provider: str, min_confidence: float) -> io.NodeOutput:
-        packs = _packs()
-        combos.require(model_pack, packs, _missing)
+        packs = face_packs()
+        combos.require(model_pack, packs, missing_pack)
         return io.NodeOutput(FaceAnalysis(packs[model_pack], provider, min_confidence))
 
 
@@ -134,6 +145,9 @@ class FaceGenEmbedFace(io.ComfyNode):
                     tooltip="error: a photo without a face stops the run. skip: it is left out, and the log and the report "
                     "say so.",
                 ),
+                types.FaceStructure.Input(
+                    "face_structure", optional=True, tooltip="From Load Face Structure, for PuLID. Others don't need it."
+                ),
             ],
             outputs=[
                 types.FaceEmbeds.Output(display_name="face_embeds"),
@@ -151,6 +165,11 @@ class FaceGenEmbedFace(io.ComfyNode):
                     display_name="face_mask",
                     tooltip="White where the chosen faces are, with a soft edge; one mask per photo, for inpainting them.",
                 ),
+                io.Image.Output(
+                    display_name="structure_crops",
+                    tooltip="What PuLID's vision tower sees: the aligned 512x512 faces, their features in grey on white. Needs "
+                    "face_structure.",
+                ),
             ],
             **newer(search="face id, faceid, insightface, face embedding, face crop, face mask, detect face, reference face"),
         )
@@ -166,12 +185,14 @@ class FaceGenEmbedFace(io.ComfyNode):
         combine: str,
         on_no_face: str,
         clip_vision: Any = None,
+        face_structure: FaceStructure | None = None,
     ) -> io.NodeOutput:
         encode = None if clip_vision is None else lambda crops: encode_clip_vision(clip_vision, crops)
         done = embed_photos(
             face_analysis,
             image,
             encode,
+            None if face_structure is None else face_structure.look,
             select=select,
             face_index=face_index,
             combine=combine,
@@ -182,7 +203,9 @@ class FaceGenEmbedFace(io.ComfyNode):
             done.warnings.append(f"Pictures without a face were skipped. {NO_FACE_CURE}")
         report = json.dumps(done.report, indent=1)
         shown = reports.report(_faces_in_words(done.report), done.annotated)
-        return io.NodeOutput(done.face_embeds, done.crops, done.annotated, len(done.crops), report, done.mask, ui=shown)
+        looked_at = ExecutionBlocker(NOT_LOOKED_AT) if done.structure_crops is None else done.structure_crops
+        faces = len(done.crops)
+        return io.NodeOutput(done.face_embeds, done.crops, done.annotated, faces, report, done.mask, looked_at, ui=shown)
 
 
 def _faces_in_words(report: dict[str, Any]) -> str:

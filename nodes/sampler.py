@@ -10,20 +10,24 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..contract import FIELDS
-from ..errors import advise
+from ..errors import FaceGenError, advise
 from ..models.face.analysis import FaceAnalysis
 from ..models.face.embeds import FaceEmbeds
 from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.identity.instantid.adapter import InstantIDAdapter
 from ..models.safety.checking import SafetyChecker
 from ..models.style import PLAIN, FaceStyle
-from . import types
-from .faceid import APPLY_CURES
+from .faceid import APPLY_CURES as FACEID_CURES
+from .host import types
 from .host.best_of import Latent, best_of
 from .host.cures import CHECKER, FACE_PACK, PICTURES
+from .host.reports import warn
 from .host.safe_output import hide_unsafe, without_previews
-from .host.sampling.attention_patch import apply_faceid
+from .host.sampling.methods.faceid import apply_faceid
+from .host.sampling.methods.instantid import CONTROL_STRENGTH, apply_instantid
 from .host.schema import ADVANCED, newer
-from .widgets import S_SCALE, widget
+from .host.widgets import S_SCALE, widget
+from .instantid import APPLY_CURES as INSTANTID_CURES
 
 OTHER_PROMPT = "(if empty, Face Style's)"  # shown over the text by Nodes 2.0, and by the canvas in an empty one
 
@@ -35,13 +39,17 @@ class FaceGenSampler(io.ComfyNode):
             node_id="FaceGenSampler",
             display_name="Face Portrait Sampler (FaceGen)",
             category="FaceGen",
-            description="Generates portraits of a person: encodes prompt and style, applies FaceID, samples and decodes. "
-            "For full control, use Apply FaceID with the stock nodes instead.",
+            description="Generates portraits of a person: encodes prompt and style, applies FaceID or InstantID, samples and "
+            "decodes. For full control, use Apply FaceID or Apply InstantID with the stock nodes instead.",
             inputs=[
-                io.Model.Input("model", tooltip="An SD1.5 or SDXL model that fits the FaceID file."),
+                io.Model.Input("model", tooltip="An SD1.5 or SDXL model that fits the FaceID file; for InstantID, SDXL."),
                 io.Clip.Input("clip", tooltip="The checkpoint's text encoder."),
                 io.Vae.Input("vae", tooltip="The checkpoint's VAE."),
-                types.FaceID.Input("faceid", tooltip="From Load FaceID."),
+                io.MultiType.Input(
+                    "faceid",
+                    [types.FaceID, types.InstantID],
+                    tooltip="From Load FaceID; or from Load InstantID, which needs an SDXL model and control_net.",
+                ),
                 types.FaceEmbeds.Input("face_embeds", tooltip="From Embed Face."),
                 types.FaceStyle.Input(
                     "style",
@@ -78,7 +86,7 @@ class FaceGenSampler(io.ComfyNode):
                     min=0.0,
                     max=3.0,
                     step=0.01,
-                    tooltip="How strongly the person shows; multiplied by the style's own weight.",
+                    tooltip="How strongly the person shows; multiplied by the style's own weight. Usual for InstantID: 0.8.",
                 ),
                 io.Int.Input("width", **widget("width", max=8192, tooltip="In pixels; unused with a latent.")),
                 io.Int.Input("height", **widget("height", max=8192, tooltip="In pixels; unused with a latent.")),
@@ -155,6 +163,24 @@ class FaceGenSampler(io.ComfyNode):
                     **widget("safety_checker_type", tooltip="With a safety checker: what replaces an unsafe picture."),
                     **ADVANCED,
                 ),
+                io.ControlNet.Input(
+                    "control_net", optional=True, tooltip="For InstantID: its own ControlNet, from Load ControlNet Model."
+                ),
+                io.Image.Input(
+                    "keypoints",
+                    optional=True,
+                    tooltip="For InstantID, from Face Keypoints: where the face is to be. Left out: where it is in its photo.",
+                ),
+                io.Float.Input(
+                    "control_strength",
+                    optional=True,
+                    default=CONTROL_STRENGTH,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="For InstantID: strength of its ControlNet.",
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The pictures, one batch."),
@@ -168,44 +194,65 @@ class FaceGenSampler(io.ComfyNode):
         )
 
     @classmethod
-    @advise("Face Portrait Sampler", {**APPLY_CURES, **FACE_PACK, **PICTURES, **CHECKER})
-    def execute(
-        cls,
-        model: Any,
-        clip: Any,
-        vae: Any,
-        faceid: FaceIDAdapter,
-        face_embeds: FaceEmbeds,
-        prompt: str,
-        negative_prompt: str,
-        s_scale: float,
-        faceid_weight: float,
-        seed: int,
-        candidates: int = 1,
-        style: FaceStyle = PLAIN,
-        face_analysis: FaceAnalysis | None = None,
-        safety_checker: SafetyChecker | None = None,
-        safety_checker_type: str = FIELDS["safety_checker_type"].default,
-        **sampling: Any,
-    ) -> io.NodeOutput:
-        weight = faceid_weight * style.weight
-        patched = apply_faceid(model, faceid, face_embeds, weight=weight, s_scale=s_scale, layer_weights=style.layer_weights)
-        if safety_checker is not None:
-            patched = without_previews(patched)
-        encode = comfy_nodes.CLIPTextEncode().encode
-        (positive,) = encode(clip, style.positive(prompt))
-        (negative,) = encode(clip, style.negative_prompt(negative_prompt))
+    def execute(cls, faceid: FaceIDAdapter | InstantIDAdapter, **inputs: Any) -> io.NodeOutput:
+        cures = INSTANTID_CURES if isinstance(faceid, InstantIDAdapter) else FACEID_CURES
+        with advise("Face Portrait Sampler", {**cures, **FACE_PACK, **PICTURES, **CHECKER}):
+            return _generate(faceid, **inputs)
 
-        def generate(round_seed: int) -> tuple[Tensor, Latent]:
-            generated = Sampling(**sampling).sample(patched, positive, negative, round_seed)
-            images = comfy_nodes.VAEDecode().decode(vae, generated)[0]
-            if safety_checker is None:
-                return images, generated
-            # Before the choice: a hidden picture shows no face, so a safe one is preferred.
-            return hide_unsafe(images, generated, safety_checker, safety_checker_type)
 
-        images, generated, shown = best_of(generate, seed, candidates, face_analysis, face_embeds)
-        return io.NodeOutput(images, generated, ui=shown)
+def _generate(
+    faceid: FaceIDAdapter | InstantIDAdapter,
+    model: Any,
+    clip: Any,
+    vae: Any,
+    face_embeds: FaceEmbeds,
+    prompt: str,
+    negative_prompt: str,
+    s_scale: float,
+    faceid_weight: float,
+    seed: int,
+    candidates: int = 1,
+    style: FaceStyle = PLAIN,
+    face_analysis: FaceAnalysis | None = None,
+    safety_checker: SafetyChecker | None = None,
+    safety_checker_type: str = FIELDS["safety_checker_type"].default,
+    control_net: Any = None,
+    keypoints: Tensor | None = None,
+    control_strength: float = CONTROL_STRENGTH,
+    **sampling: Any,
+) -> io.NodeOutput:
+    encode = comfy_nodes.CLIPTextEncode().encode
+    (positive,) = encode(clip, style.positive(prompt))
+    (negative,) = encode(clip, style.negative_prompt(negative_prompt))
+    acts: dict[str, Any] = {"weight": faceid_weight * style.weight, "layer_weights": style.layer_weights}
+    if isinstance(faceid, InstantIDAdapter):
+        acts |= {"control_net": control_net, "keypoints": keypoints, "control_strength": control_strength}
+        patched, positive, negative = _with_instantid(model, faceid, face_embeds, positive, negative, s_scale, **acts)
+    else:
+        patched = apply_faceid(model, faceid, face_embeds, s_scale=s_scale, **acts)
+    if safety_checker is not None:
+        patched = without_previews(patched)
+
+    def generate(round_seed: int) -> tuple[Tensor, Latent]:
+        generated = Sampling(**sampling).sample(patched, positive, negative, round_seed)
+        images = comfy_nodes.VAEDecode().decode(vae, generated)[0]
+        if safety_checker is None:
+            return images, generated
+        # Before the choice: a hidden picture shows no face, so a safe one is preferred.
+        return hide_unsafe(images, generated, safety_checker, safety_checker_type)
+
+    images, generated, shown = best_of(generate, seed, candidates, face_analysis, face_embeds)
+    return io.NodeOutput(images, generated, ui=shown)
+
+
+def _with_instantid(
+    model: Any, instantid: InstantIDAdapter, face_embeds: FaceEmbeds, positive: Any, negative: Any, s_scale: float, **acts: Any
+) -> tuple[Any, Any, Any]:
+    if acts["control_net"] is None:
+        raise FaceGenError("InstantID needs its ControlNet: connect Load ControlNet Model to control_net.")
+    if s_scale != 1:
+        warn(f"s_scale {s_scale:g} has no effect: InstantID ({instantid.file.path.name}) has no structure branch to scale.")
+    return apply_instantid(model, instantid, face_embeds, positive, negative, **acts)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from torch import Tensor
 from ..contract import STYLES, FaceGenRequest
 from ..models.tiny_files import DRAWN_FACE, TINY
 from .engine import Engine
+from .model_files import FACEID
 from .photos import prepare_folder, read_photo
 from .portraits import Wrote, generate_portraits, unheard, write_sheet
 
 S_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0)  # as many as there are styles, so that the rows of the sheet are equally long
-PICTURES = len(STYLES) + len(S_SCALES) - 1  # of each face; one is in both rows
 
 
 def drawn_face() -> Tensor:
@@ -20,10 +20,15 @@ def drawn_face() -> Tensor:
     return read_photo(TINY / DRAWN_FACE)
 
 
+def pictures(engine: Engine) -> int:
+    """Of each face: all styles and, where the method knows s_scale, its values; one picture is in both rows."""
+    return len(STYLES) + (len(S_SCALES) - 1 if engine.method == FACEID else 0)
+
+
 def generate_demo(
     engine: Engine, request: FaceGenRequest, faces: dict[str, Tensor], out: Path, wrote: Wrote = unheard
 ) -> list[Path]:
-    """`faces`: name -> photo [1, H, W, 3] (0-1). Writes the pictures, PICTURES of each, and contact_sheet.png; gives all paths.
+    """`faces`: name -> photo [1, H, W, 3] (0-1). Writes the pictures of each, and contact_sheet.png; gives all paths.
 
     Raises FaceGenError when a photo shows no face, or when nothing can be written to `out`.
     """
@@ -36,7 +41,8 @@ def generate_demo(
         done: dict[FaceGenRequest, tuple[str, Tensor]] = {}
         styles = [replace(request, style=style, samples=1) for style in STYLES]
         scales = [replace(styles[0], s_scale=value) for value in S_SCALES]
-        for shown, row in (((name, photo[0]), styles), (("face", crop[0]), scales)):
+        rows = [((name, photo[0]), styles), (("face", crop[0]), scales)]
+        for shown, row in rows if engine.method == FACEID else rows[:1]:
             cells.append(shown)
             for asked in row:
                 label = asked.style if row is styles else f"s_scale {asked.s_scale:g}"

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,24 +13,30 @@ from ..models.face.analysis import FaceAnalysis, to_bgr
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.pictures import Watch, unwatched
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
 from ..models.safety.load import NUDENET, load_checker
-from ..models.style import find_style
+from ..models.style import FaceStyle, find_style
+from .checkpoints.controlnet import open_controlnet
+from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
-from .faceid import CFG_SIDES, apply_faceid
-from .model_files import ModelFiles
-from .stable_diffusion import open_checkpoint
+from .identity import CFG_SIDES, INSTANTID_WEIGHT, apply_faceid, apply_instantid
+from .instantid import FaceControl, hint_image
+from .model_files import FACEID, INSTANTID, ModelFiles
+from .photos import scaled
+from .stable_diffusion import Control
 
 
 @dataclass(frozen=True)
 class Result:
-    """images: RGB [samples, H, W, 3] (0-1), unsafe ones redacted; request: as it was run, with its seed."""
+    """images: RGB [samples, H, W, 3] (0-1), unsafe ones redacted; request: as it was run, with its seed; adapter: its kind."""
 
     images: Tensor
     request: FaceGenRequest
     flagged: list[bool]
-    faceid: str
+    adapter: str
 
 
 class Engine:
@@ -43,10 +50,17 @@ class Engine:
         self.checker: SafetyChecker | None = load_checker(NUDENET) if checks else None
         cuda = torch.cuda.is_available()
         self.device, self.dtype = torch.device("cuda" if cuda else "cpu"), torch.float16 if cuda else torch.float32
-        self.adapter = FaceIDAdapter(files.faceid)
+        self.adapter = _open_adapter(files)
         self.face_analysis = FaceAnalysis(files.face_pack)
-        self.clip_vision = ClipVision(files.clip_vision, self.device, self.dtype)
-        self.stable_diffusion = open_checkpoint(files.checkpoint).to(self.device, self.dtype)
+        self.clip_vision = files.clip_vision and ClipVision(files.clip_vision, self.device, self.dtype)
+        self.stable_diffusion = open_checkpoint(files.checkpoint, self.device, self.dtype)
+        unet = self.stable_diffusion.unet
+        self.controlnet = files.controlnet and open_controlnet(files.controlnet, unet, self.device, self.dtype)
+
+    @property
+    def method(self) -> str:
+        """FACEID or INSTANTID of model_files."""
+        return INSTANTID if isinstance(self.adapter, InstantIDAdapter) else FACEID
 
     def embed(self, photo: Tensor, name: str = "the photo") -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]. Warnings and errors call the
@@ -58,39 +72,57 @@ class Engine:
                 "sharp, well-lit photo of one person who faces the camera, with some room around the head, down to the "
                 "shoulders; not a tight crop of the face."
             )
-        done = embed_photos(self.face_analysis, photo, self.clip_vision.states, names=[name] * len(photo))
+        encode = self.clip_vision.states if self.clip_vision else None
+        done = embed_photos(self.face_analysis, photo, encode, names=[name] * len(photo))
         return done.face_embeds, done.crops
 
-    def generate(self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None) -> Result:
-        """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""
+    def generate(
+        self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None, watch: Watch = unwatched
+    ) -> Result:
+        """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none. `watch` is told of
+        the steps; what it raises ends the work."""
         seed = secrets.randbits(32) if request.seed is None else request.seed
         request = replace(request, seed=seed)
         checker = self._checker_for(request)
         style = find_style(request.style)
-        apply_faceid(
-            self.stable_diffusion.unet,
-            self.adapter,
-            face_embeds,
-            weight=style.weight,
-            s_scale=request.s_scale,
-            layer_weights=style.layer_weights,
-            sides=CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:],  # at 1 there is no unconditional half
-        )
+        width, height = (side * self.stable_diffusion.scale for side in (request.width, request.height))
+        sides = CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
+        control = self._apply(request, style, face_embeds, sides, (width, height))
         images = self.stable_diffusion.sample(
             [style.positive(request.prompt)],
             [style.negative_prompt(request.negative_prompt)],
-            width=request.width,
-            height=request.height,
+            width=width,
+            height=height,
             steps=request.num_inference_steps,
             guidance=request.guidance_scale,
             samples=request.samples,
             generator=torch.Generator("cpu").manual_seed(seed),
+            control=control,
             progress=progress,
+            watch=watch,
         )
-        if checker is None:
-            return Result(images, request, [False] * len(images), self.adapter.variant.name)
-        filtered = filter_images(images, checker, request.safety_checker_type)
-        return Result(filtered.images, request, filtered.flagged, self.adapter.variant.name)
+        flagged = [False] * len(images)
+        if checker is not None:
+            filtered = filter_images(images, checker, request.safety_checker_type)
+            images, flagged = filtered.images, filtered.flagged
+        return Result(scaled(images, request.width, request.height), request, flagged, self.adapter.variant.name)
+
+    def _apply(
+        self,
+        request: FaceGenRequest,
+        style: FaceStyle,
+        face_embeds: FaceEmbeds,
+        sides: tuple[int, ...],
+        size: tuple[int, int],
+    ) -> Control | None:
+        """The face into the UNet's attention; what else of the method acts in each step. size: width and height in pixels."""
+        unet = self.stable_diffusion.unet
+        more: dict[str, Any] = {"layer_weights": style.layer_weights, "sides": sides}
+        if isinstance(self.adapter, InstantIDAdapter):
+            apply_instantid(unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **more)
+            return FaceControl(self.controlnet, self.adapter, face_embeds, hint_image(face_embeds, *size), sides=sides)
+        apply_faceid(unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **more)
+        return None
 
     def _checker_for(self, request: FaceGenRequest) -> SafetyChecker | None:
         """None only if the request wants none."""
@@ -98,3 +130,11 @@ class Engine:
             return None
         self.checker = self.checker or load_checker(NUDENET)
         return self.checker
+
+
+def _open_adapter(files: ModelFiles) -> FaceIDAdapter | InstantIDAdapter:
+    if files.instantid is not None:
+        return InstantIDAdapter(files.instantid)
+    if files.faceid is not None:
+        return FaceIDAdapter(files.faceid)
+    raise ValueError("neither a FaceID nor an InstantID file is given")

@@ -1,73 +1,150 @@
 """Which files to use, from a folder laid out like ComfyUI's models folder."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import FaceGenError
-from ..models.face.packs.find import find_packs
+from ..errors import FaceGenError, WrongBaseModelError
+from ..models.checkpoint_kind import SDXL, CheckpointKind, kind_of
+from ..models.controlnet_kind import ControlNetKind, controlnet_kind
+from ..models.face.packs.find import find_packs, open_pack
+from ..models.identity.adapter import IdentityAdapter
+from ..models.identity.adapter_file import AdapterFile
 from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.identity.raw_embedding import is_instantid
+from ..models.published import INSTANTID_CONTROLNET, PUBLISHED
 from ..models.safetensors_header import clip_width
 
+FACEID, INSTANTID = METHODS = ("faceid", "instantid")
 WHAT = {
-    "checkpoint": "an SD1.5 checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
+    "checkpoint": "an SD1.5 or SDXL checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
     "faceid": "a FaceID adapter (ipadapter/ip-adapter-faceid-plusv2_sd15.bin)",
     "clip_vision": "a CLIP vision model (clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors)",
     "face_pack": "an InsightFace model pack (insightface/models/buffalo_l/*.onnx)",
 }
+WHAT_OF_INSTANTID = {
+    "checkpoint": "an SDXL checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
+    "instantid": "an InstantID adapter (instantid/ip-adapter.bin)",
+    "controlnet": "InstantID's ControlNet (controlnet/instantid-controlnet.safetensors)",
+    "face_pack": "the InsightFace model pack antelopev2 (insightface/models/antelopev2/*.onnx)",
+}
 # Taken without asking where there are several.
-PREFERRED = {"clip_vision": "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "face_pack": "buffalo_l"}
+PREFERRED = {"clip_vision": "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "face_pack": FaceIDAdapter.pack}
+PREFERRED_OF_INSTANTID = {
+    "controlnet": PUBLISHED[INSTANTID_CONTROLNET].file,
+    "face_pack": InstantIDAdapter.pack,
+}
 T = TypeVar("T")
+Adapter = TypeVar("Adapter", bound=IdentityAdapter)
 
 
 class MissingFiles(FaceGenError):
-    """The folder lacks some kinds of file altogether; `kinds` are their names in WHAT."""
+    """The folder lacks some kinds of file altogether, that `method` needs; `kinds` are their names."""
 
-    def __init__(self, message: str, kinds: list[str]):
+    def __init__(self, message: str, kinds: list[str], method: str = FACEID):
         super().__init__(message)
-        self.kinds = kinds
+        self.kinds, self.method = kinds, method
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """checkpoint: a .safetensors file or a diffusers folder; the others: a file, a file, a folder of ONNX files."""
+    """checkpoint: a .safetensors file or a diffusers folder; face_pack: a folder of ONNX files; the others: files. Those of the
+    method that isn't used are None."""
 
     checkpoint: Path
-    faceid: Path
-    clip_vision: Path
     face_pack: Path
+    faceid: Path | None = None
+    clip_vision: Path | None = None
+    instantid: Path | None = None
+    controlnet: Path | None = None
 
 
-def find_model_files(
-    folder: Path,
-    checkpoint: str | None = None,
-    faceid: str | None = None,
-    clip_vision: str | None = None,
-    face_pack: str | None = None,
-) -> ModelFiles:
-    """The model files in `folder`; the names choose where there are several.
+@dataclass(frozen=True)
+class _Folder:
+    """What there is of each kind, and the names that choose among it."""
 
-    Raises MissingFiles, which lists everything that is missing and where it belongs, or FaceGenError.
+    path: Path
+    found: dict[str, dict[str, Path]] = field(default_factory=dict)
+    names: dict[str, str | None] = field(default_factory=dict)
+
+    def require(self, what: Mapping[str, str], method: str, found: Mapping[str, Mapping[str, object]]) -> None:
+        missing = [kind for kind in what if not found[kind]]
+        if missing:
+            lacks = "; ".join(what[kind] for kind in missing)
+            raise MissingFiles(f"{self.path} lacks {lacks}. It is laid out like ComfyUI's models folder.", missing, method)
+
+    def pick(self, kind: str, found: Mapping[str, T], preferred: Mapping[str, str] = PREFERRED) -> T:
+        return _pick(kind, found, self.names.get(kind), preferred)
+
+    def checkpoint(self) -> CheckpointKind:
+        kind = kind_of(self.pick("checkpoint", self.found["checkpoint"]))
+        kind.require_supported()
+        return kind
+
+
+def find_model_files(folder: Path, method: str | None = None, **names: str | None) -> ModelFiles:
+    """The model files in `folder`. The names, by kind ("checkpoint", "faceid", …), choose where there are several; without a
+    method it is FaceID, or InstantID where there is only that for the checkpoint.
+
+    Raises MissingFiles, which lists everything that is missing and where it belongs, or another FaceGenError.
     """
-    folder = Path(folder)
-    found = {
-        "checkpoint": _checkpoints(folder / "checkpoints"),
-        "faceid": _files(folder / "ipadapter", ".safetensors", ".bin"),
-        "clip_vision": _files(folder / "clip_vision", ".safetensors"),
-        "face_pack": find_packs([str(folder / "insightface")]),
-    }
-    missing = [kind for kind, files in found.items() if not files]
-    if missing:
-        lacks = "; ".join(WHAT[kind] for kind in missing)
-        raise MissingFiles(f"{folder} lacks {lacks}. It is laid out like ComfyUI's models folder.", missing)
-    adapter = _adapter(found["faceid"], faceid)
+    path = Path(folder)
+    adapters = _files(path / "ipadapter", ".safetensors", ".bin")
+    here = _Folder(
+        path,
+        {
+            "checkpoint": checkpoints(path / "checkpoints"),
+            "faceid": adapters,
+            "clip_vision": _files(path / "clip_vision", ".safetensors"),
+            "face_pack": find_packs([str(path / "insightface")]),
+            "instantid": _files(path / INSTANTID, ".safetensors", ".bin") | _instantid_among(adapters),
+            "controlnet": _files(path / "controlnet", ".safetensors"),
+        },
+        names,
+    )
+    return _of_instantid(here) if (method or _method(here)) == INSTANTID else _of_faceid(here)
+
+
+def _method(here: _Folder) -> str:
+    """By what was named, else by what is there."""
+    if here.names.get("faceid") or not here.found["instantid"]:
+        return FACEID
+    if here.names.get("instantid") or here.names.get("controlnet") or not here.found["faceid"]:
+        return INSTANTID
+    if not here.found["checkpoint"]:
+        return FACEID
+    kind = here.checkpoint()
+    adapters, _ = _opened(FaceIDAdapter, here.found["faceid"])
+    return INSTANTID if kind.base == SDXL and not any(_fits(adapter, kind) for adapter in adapters.values()) else FACEID
+
+
+def _of_faceid(here: _Folder) -> ModelFiles:
+    here.require(WHAT, FACEID, here.found)
+    kind = here.checkpoint()
+    adapter = _adapter(FaceIDAdapter, "faceid", here, kind)
+    clip_vision = _clip_vision(here.found["clip_vision"], here.names.get("clip_vision"), adapter)
+    pack = here.pick("face_pack", here.found["face_pack"])
+    return ModelFiles(kind.path, pack, faceid=adapter.file.path, clip_vision=clip_vision)
+
+
+def _of_instantid(here: _Folder) -> ModelFiles:
+    """Of face packs, only those count whose recogniser the adapter knows, and of ControlNets those of SDXL."""
+    packs = here.found["face_pack"]
+    known = {name: path for name, path in packs.items() if open_pack(path).recogniser_name == InstantIDAdapter.recogniser}
+    packs = packs if here.names.get("face_pack") else known
+    here.require(WHAT_OF_INSTANTID, INSTANTID, here.found | {"face_pack": packs})
+    kind = here.checkpoint()
+    if kind.base != SDXL:
+        raise WrongBaseModelError(f"InstantID was made for SDXL, and the checkpoint {kind.path.name} is {kind.base}.")
+    adapter = _adapter(InstantIDAdapter, "instantid", here, kind)
     return ModelFiles(
-        _pick("checkpoint", found["checkpoint"], checkpoint),
-        adapter.file.path,
-        _clip_vision(found["clip_vision"], clip_vision, adapter),
-        _pick("face_pack", found["face_pack"], face_pack),
+        kind.path,
+        here.pick("face_pack", packs, PREFERRED_OF_INSTANTID),
+        instantid=adapter.file.path,
+        controlnet=_controlnet(here, kind),
     )
 
 
@@ -77,31 +154,85 @@ def _files(folder: Path, *endings: str) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(paths) if path.name.lower().endswith(endings)}
 
 
-def _checkpoints(folder: Path) -> dict[str, Path]:
+def checkpoints(folder: Path) -> dict[str, Path]:
+    """Path relative to `folder` -> diffusers folder or single file."""
     folders = {path.parent for path in _files(folder, "model_index.json").values()} - {folder}
     files = _files(folder, ".safetensors")
     single = {name: path for name, path in files.items() if folders.isdisjoint(path.parents)}
     return {path.relative_to(folder).as_posix(): path for path in sorted(folders)} | single
 
 
-def _adapter(files: dict[str, Path], name: str | None) -> FaceIDAdapter:
-    """IP-Adapters of other kinds lie in the same folder; they are left out unless named."""
-    if name is not None:
-        return FaceIDAdapter(_pick("faceid", files, name))
-    adapters, refused = {}, []
-    for name_, path in files.items():
+def _instantid_among(adapters: dict[str, Path]) -> dict[str, Path]:
+    """Those that surely are: other IP-Adapters lie in the same folder."""
+    found = {}
+    for name, path in adapters.items():
         try:
-            adapters[name_] = FaceIDAdapter(path)
+            if is_instantid(AdapterFile(path)):
+                found[name] = path
+        except FaceGenError:
+            continue  # told when it is opened as what is needed
+    return found
+
+
+def _opened(cls: Callable[[Path], Adapter], files: Mapping[str, Path]) -> tuple[dict[str, Adapter], list[str]]:
+    """Those that are such adapters, and why the others aren't."""
+    adapters, refused = {}, []
+    for name, path in files.items():
+        try:
+            adapters[name] = cls(path)
         except FaceGenError as error:
             refused.append(str(error))
-    if not adapters:
-        raise FaceGenError(f"There is no FaceID adapter among {', '.join(files)}. {' '.join(refused)}")
-    return _pick("faceid", adapters, None)
+    return adapters, refused
+
+
+def _adapter(cls: type[Adapter], kind: str, here: _Folder, checkpoint: CheckpointKind) -> Adapter:
+    """That for the checkpoint. IP-Adapters of other kinds lie in the same folder; they are left out unless named."""
+    files, name = here.found[kind], here.names.get(kind)
+    if name is not None:
+        adapters = {name: cls(here.pick(kind, files))}
+    else:
+        adapters, refused = _opened(cls, files)
+        if not adapters:
+            raise FaceGenError(f"There is no {cls.method} adapter among {', '.join(files)}. {' '.join(refused)}")
+    fitting = {key: adapter for key, adapter in adapters.items() if _fits(adapter, checkpoint)}
+    if not fitting:
+        others = ", ".join(
+            f"{key} is for {adapter.variant.base} ({_in_numbers(adapter.blocks, adapter.variant.context_dim)})"
+            for key, adapter in adapters.items()
+        )
+        raise WrongBaseModelError(
+            f"No {cls.method} adapter fits the checkpoint {checkpoint.path.name}, which is {checkpoint.base} "
+            f"({_in_numbers(checkpoint.blocks, checkpoint.context_dim)}): {others}."
+        )
+    return _pick(kind, fitting, None, PREFERRED)
+
+
+def _fits(adapter: IdentityAdapter, checkpoint: CheckpointKind) -> bool:
+    """Whether both are of one base, as far as that can be told before they are loaded."""
+    return checkpoint.context_dim in (None, adapter.variant.context_dim) and checkpoint.blocks in (None, adapter.blocks)
+
+
+def _in_numbers(blocks: int | None, context_dim: int | None) -> str:
+    return f"{blocks} cross-attention blocks, context width {context_dim}"
+
+
+def _controlnet(here: _Folder, checkpoint: CheckpointKind) -> Path:
+    """The one named, else one for the checkpoint's base: by its name InstantID's, if there are several."""
+    files = here.found["controlnet"]
+    if here.names.get("controlnet"):
+        return here.pick("controlnet", files)
+    kinds = {name: controlnet_kind(path, default=ControlNetKind()) for name, path in files.items()}
+    fitting = {name: files[name] for name, kind in kinds.items() if kind.fits(checkpoint.context_dim)}
+    if not fitting:
+        seen = ", ".join(f"{name} is {kind.in_words()}" for name, kind in kinds.items())
+        raise WrongBaseModelError(f"There is no ControlNet for the checkpoint {checkpoint.path.name}: {seen}.")
+    named = {name: path for name, path in fitting.items() if INSTANTID in name.lower()}
+    return _pick("controlnet", named or fitting, None, PREFERRED_OF_INSTANTID)
 
 
 def _clip_vision(files: dict[str, Path], name: str | None, adapter: FaceIDAdapter) -> Path:
     """The model of the width that the adapter reads; any, if it reads none."""
-    chosen = files if name is None else {name: _pick("clip_vision", files, name)}
+    chosen = files if name is None else {name: _pick("clip_vision", files, name, PREFERRED)}
     widths = {key: clip_width(path) for key, path in chosen.items()}
     needed = adapter.variant.clip_dim
     fitting = {key: chosen[key] for key, width in widths.items() if width and needed in (None, width)}
@@ -109,13 +240,13 @@ def _clip_vision(files: dict[str, Path], name: str | None, adapter: FaceIDAdapte
         seen = ", ".join(f"{key} ({f'width {width}' if width else 'no CLIP vision model'})" for key, width in widths.items())
         wanted = f" of width {needed}" if needed else ""
         raise FaceGenError(f"{adapter.file.path.name} needs a CLIP vision model{wanted} in clip_vision. Found: {seen}.")
-    return _pick("clip_vision", fitting, None)
+    return _pick("clip_vision", fitting, None, PREFERRED)
 
 
-def _pick(kind: str, found: Mapping[str, T], name: str | None) -> T:
+def _pick(kind: str, found: Mapping[str, T], name: str | None, preferred: Mapping[str, str]) -> T:
     if name is None and len(found) == 1:
         return next(iter(found.values()))
-    wanted = PREFERRED.get(kind) if name is None else Path(name).as_posix()
+    wanted = preferred.get(kind) if name is None else Path(name).as_posix()
     if wanted is not None and wanted in found:
         return found[wanted]
     given = "several were found" if name is None else f"there is no {name!r}"

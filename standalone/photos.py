@@ -41,6 +41,14 @@ def to_image(picture: Tensor) -> Image.Image:
     return Image.fromarray((picture.detach().cpu().float() * 255).round().clamp(0, 255).to(torch.uint8).numpy())
 
 
+def scaled(pictures: Tensor, width: int, height: int) -> Tensor:
+    """RGB pictures [n, H, W, 3] (0-1) in another size, by Lanczos's filter; those that have it are given back as they are."""
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    resized = (to_image(picture).resize((width, height), Image.Resampling.LANCZOS) for picture in pictures)
+    return torch.cat([to_tensor(image) for image in resized])
+
+
 def prepare_folder(folder: Path) -> None:
     """Make the folder and try to write in it. Raises FaceGenError if that can't be done."""
     try:

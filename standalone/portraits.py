@@ -47,7 +47,7 @@ def generate_portraits(
     parameters = {
         **{k: v for k, v in result.request.as_dict().items() if k not in OF_THE_ANSWER},
         "face_image": Path(request.face_image).name,
-        "faceid": result.faceid,
+        engine.method: result.adapter,
         "seconds": round(seconds, 2),
     }
     portraits = Portraits([], [])

@@ -62,11 +62,12 @@ class Face:
         finite = np.isfinite(self.bbox).all() and np.isfinite(self.kps).all()
         return bool(finite and self.area > 0 and np.linalg.norm(self.kps[0] - self.kps[1]) > 0)
 
-    def metadata(self, face_analysis: "FaceAnalysis") -> dict[str, Any]:
-        """The face as plain values, for FaceEmbeds.faces."""
+    def metadata(self, face_analysis: "FaceAnalysis", size: tuple[int, int]) -> dict[str, Any]:
+        """The face as plain values, for FaceEmbeds.faces. size: of its photo, width and height in pixels."""
         return {
             "bbox": self.bbox.tolist(),
             "kps": self.kps.tolist(),
+            "size": list(size),
             "confidence": self.confidence,
             "model_pack": face_analysis.pack.name,
             "recogniser": face_analysis.recogniser,

@@ -1,12 +1,20 @@
 """Several faces to one, and which of them is of somebody else."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...errors import FaceGenError, NoFaceError, SeveralPeopleError, WrongClipVisionError, WrongRecogniserError
-from .embeds import FaceEmbeds
+from ...errors import (
+    FaceGenError,
+    MissingStructureError,
+    NoFaceError,
+    SeveralPeopleError,
+    WrongClipVisionError,
+    WrongRecogniserError,
+)
+from .embeds import STATES, FaceEmbeds
 
 METHODS = ("average", "concat", "subtract")
 
@@ -14,7 +22,7 @@ METHODS = ("average", "concat", "subtract")
 def combine_faces(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method: str) -> FaceEmbeds:
     """One person out of several face embeds, by name in order; each is taken as its own average first.
 
-    average   weighted mean of the normalised identities, given back the mean length, and of the CLIP states.
+    average   weighted mean of the normalised identities, given back the mean length, and of the states.
     concat    each keeps its own tokens. A weight is 1, or 0 to leave it out.
     subtract  the first identity, times its weight, less the others, times theirs. Structure and length stay the first's.
 
@@ -45,15 +53,15 @@ def _subtract(faces: FaceEmbeds, weights: Tensor) -> FaceEmbeds:
     left = (signs * faces.normed_identity).sum(dim=0, keepdim=True)
     size = left.norm()
     identity = left / size * faces.identity[:1].norm() if size > 1e-6 else torch.zeros_like(left)
-    hidden = None if faces.clip_hidden is None else faces.clip_hidden[:1]
-    return replace(faces, identity=identity, clip_hidden=hidden)
+    return replace(faces.rows(slice(1)), identity=identity)
 
 
 def _stack(faces: list[FaceEmbeds]) -> FaceEmbeds:
-    states = [f.clip_hidden for f in faces if f.clip_hidden is not None]
-    hidden = torch.cat(states) if states else None
-    metadata = tuple(face for f in faces for face in f.faces)
-    return FaceEmbeds(torch.cat([f.identity for f in faces]), hidden, faces[0].clip_hidden_zero, metadata)
+    together: dict[str, Any] = {}
+    for name in ("identity", *STATES):
+        parts = [tensor for tensor in (getattr(f, name) for f in faces) if tensor is not None]
+        together[name] = torch.cat(parts) if parts else None
+    return replace(faces[0], **together, faces=tuple(face for f in faces for face in f.faces))
 
 
 def _check(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method: str) -> None:
@@ -63,6 +71,7 @@ def _check(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method
     if len(set(states.values())) > 1:
         given = ", ".join(f"{name}: {words}" for name, words in states.items())
         raise WrongClipVisionError(f"The CLIP vision states differ ({given}). All faces need those of one model, or none.")
+    _check_structures(face_embeds)
     recognisers = {name: each.recognisers for name, each in face_embeds.items() if each.recognisers}
     if len(set[str]().union(*recognisers.values())) > 1:
         given = ", ".join(f"{name}: {' and '.join(sorted(names))}" for name, names in recognisers.items())
@@ -72,6 +81,16 @@ def _check(face_embeds: dict[str, FaceEmbeds], weights: dict[str, float], method
             f"concat knows the weights 1 and 0 (left out) only; {partly[0]} has {weights[partly[0]]:g}. "
             "average takes weights in between."
         )
+
+
+def _check_structures(face_embeds: dict[str, FaceEmbeds]) -> None:
+    shapes = {
+        name: "none" if each.structure_hidden is None else f"{list(each.structure_hidden.shape[1:])}"
+        for name, each in face_embeds.items()
+    }
+    if len(set(shapes.values())) > 1:
+        given = ", ".join(f"{name}: {words}" for name, words in shapes.items())
+        raise MissingStructureError(f"The structures differ ({given}). All faces need that of one vision tower, or none.")
 
 
 def _states_in_words(face_embeds: FaceEmbeds) -> str:

@@ -20,15 +20,18 @@ WIDTH = 512
 MOST = sys.float_info.max  # JSON has longer numbers
 NOBODY = {"nobody": True}  # in faces: a latent that has no face of its own
 FORMAT, VERSION = "facegen.face_embeds", "1"
-TENSORS = ("identity", "clip_hidden", "clip_hidden_zero")
+TENSORS = ("identity", "clip_hidden", "clip_hidden_zero", "structure_pooled", "structure_hidden")
+DIMENSIONS = {"clip_hidden": 3, "clip_hidden_zero": 3, "structure_pooled": 2, "structure_hidden": 4}
 # What a face's entry may say, and what it then is; other entries are kept as they are.
 KNOWN: dict[str, Callable[[Any], bool]] = {
     "recogniser": lambda value: isinstance(value, str),
     "model_pack": lambda value: isinstance(value, str),
     "confidence": lambda value: _are_numbers([value], 1),
     "bbox": lambda value: _are_numbers(value, 4),
+    "size": lambda value: _are_numbers(value, 2) and min(value) >= 1,
     "kps": lambda value: isinstance(value, list) and len(value) == 5 and all(_are_numbers(point, 2) for point in value),
 }
+STATES = ("clip_hidden", "structure_pooled", "structure_hidden")  # for each face, beside its identity
 PER_IMAGE = "per_image"  # on each face in the file, when the n-th face belongs to the n-th latent
 
 
@@ -40,11 +43,14 @@ class FaceEmbeds:
     clip_hidden       float32 [n, 257, 1280] or None: penultimate CLIP vision states of the aligned RGB 224x224 crops.
     clip_hidden_zero  float32 [1, 257, 1280] or None: the same states of an all-zero normalised picture, which is what
                       the unconditional side of FaceID-Plus was trained on.
-    faces             dicts: bbox (x0, y0, x1, y1 in pixels), kps (5 points), confidence (0-1), model_pack, recogniser.
-                      One for each face that went in; with per_image, one for each row.
+    faces             dicts: bbox (x0, y0, x1, y1 in pixels), kps (5 points), size (width, height of the photo; files of
+                      older releases lack it), confidence (0-1), model_pack, recogniser. One for each face that went in;
+                      with per_image, one for each row.
     per_image         True: the n-th face belongs to the n-th latent; False: all faces describe one person. A row whose
-                      entry in `faces` is NOBODY (identity 0, clip_hidden the zero states) stands for no face, as on
-                      FaceID's unconditional side.
+                      entry in `faces` is NOBODY (identity 0, clip_hidden the zero states, structure 0) stands for no face,
+                      as on FaceID's unconditional side.
+    structure_pooled  float32 [n, 768] or None: what the vision tower EVA02-CLIP says of the parsed faces, not normalised.
+    structure_hidden  float32 [n, 5, 577, 1024] or None: five of its hidden states.
 
     Raises FaceGenError when the shapes don't agree, a value is not finite, or an identity is all zero.
     """
@@ -54,6 +60,8 @@ class FaceEmbeds:
     clip_hidden_zero: Tensor | None = None
     faces: tuple[dict[str, Any], ...] = field(default=())
     per_image: bool = False
+    structure_pooled: Tensor | None = None
+    structure_hidden: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.identity.ndim != 2 or len(self.identity) == 0:
@@ -62,7 +70,8 @@ class FaceEmbeds:
             raise FaceGenError("clip_hidden and clip_hidden_zero belong together; only one of them was given.")
         if self.clip_hidden is not None and len(self.clip_hidden) != len(self.identity):
             raise FaceGenError(f"{len(self.identity)} identities but {len(self.clip_hidden)} CLIP vision states.")
-        for name in ("identity", "clip_hidden", "clip_hidden_zero"):
+        self._check_structure()
+        for name in TENSORS:
             tensor = getattr(self, name)
             if tensor is not None and not torch.isfinite(tensor).all():
                 raise FaceGenError(f"Face embeddings hold NaN or infinite values ({name}).")
@@ -74,6 +83,15 @@ class FaceEmbeds:
             )
         if all(self.is_nobody(i) for i in range(len(self))):
             raise FaceGenError("These face embeddings hold nobody: no picture had a face.")
+
+    def _check_structure(self) -> None:
+        if (self.structure_pooled is None) != (self.structure_hidden is None):
+            raise FaceGenError("structure_pooled and structure_hidden belong together; only one of them was given.")
+        if self.structure_pooled is None or self.structure_hidden is None:
+            return
+        if not len(self.structure_pooled) == len(self.structure_hidden) == len(self.identity):
+            counts = f"{len(self.structure_pooled)} and {len(self.structure_hidden)}"
+            raise FaceGenError(f"{len(self.identity)} identities but {counts} structures.")
 
     def __len__(self) -> int:
         return len(self.identity)
@@ -105,7 +123,7 @@ class FaceEmbeds:
     def combined(self, how: str) -> "FaceEmbeds":
         """These n faces as one person ("average", "concat") or as n people ("one per image").
 
-        average: the mean of the normalised identities, given back the mean length, and the mean of the CLIP states.
+        average: the mean of the normalised identities, given back the mean length, and the means of the states.
         concat: kept apart; their FaceID tokens are concatenated, as the method does with several photos.
         """
         if how not in COMBINE:
@@ -117,7 +135,7 @@ class FaceEmbeds:
         return self.mean(torch.ones(len(self)))
 
     def mean(self, weights: Tensor) -> "FaceEmbeds":
-        """One face: the weighted mean, weights [n] from 0, of the normalised identities and of the CLIP states.
+        """One face: the weighted mean, weights [n] from 0, of the normalised identities, of the CLIP states and structure.
 
         The identity gets the weighted mean of the lengths back.
         """
@@ -125,9 +143,15 @@ class FaceEmbeds:
         direction = (share * self.normed_identity).sum(dim=0, keepdim=True)
         length = (share * self.identity.norm(dim=-1, keepdim=True)).sum()
         size = direction.norm()
-        hidden = None if self.clip_hidden is None else (share[..., None] * self.clip_hidden).sum(dim=0, keepdim=True)
+        states: dict[str, Any] = {name: _weighted(share[:, 0], getattr(self, name)) for name in STATES}
         identity = direction / size * length if size > 1e-6 else torch.zeros_like(direction)
-        return replace(self, identity=identity, clip_hidden=hidden, per_image=False)
+        return replace(self, identity=identity, per_image=False, **states)
+
+    def rows(self, wanted: slice) -> "FaceEmbeds":
+        """Some of the faces; `faces` stays, as it holds all that went in."""
+        every = {name: getattr(self, name) for name in ("identity", *STATES)}
+        taken: dict[str, Any] = {name: None if tensor is None else tensor[wanted] for name, tensor in every.items()}
+        return replace(self, **taken)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all, readable by its owner only. Raises FaceGenError."""
@@ -138,6 +162,11 @@ class FaceEmbeds:
         """Read a file that save() wrote. Raises UnreadableFileError when it is missing or damaged, NewerFileError when it
         is of another version, FaceGenError when it holds something else."""
         return _load(Path(path))
+
+
+def _weighted(share: Tensor, states: Tensor | None) -> Tensor | None:
+    """Mean [1, …] of states [n, …] in shares [n]; no copy of all is made, as they may be large."""
+    return None if states is None else torch.tensordot(share.to(states), states, dims=1)[None]
 
 
 # The file: the tensors under their own names, the faces as JSON in the metadata.
@@ -196,7 +225,7 @@ def _check_content(path: Path, tensors: dict[str, torch.Tensor], faces: object) 
     if identity is None or identity.ndim != 2 or identity.shape[1] != WIDTH:
         shape = "none" if identity is None else list(identity.shape)
         raise UnreadableFileError(f"{path} lacks the identity [n, {WIDTH}]; it holds {shape}.")
-    wrong = [name for name, t in tensors.items() if name != "identity" and t.ndim != 3]
+    wrong = [name for name, t in tensors.items() if name != "identity" and t.ndim != DIMENSIONS[name]]
     if wrong or any(not t.is_floating_point() for t in tensors.values()):
         kinds = ", ".join(f"{name} {t.dtype} {list(t.shape)}" for name, t in tensors.items())
         raise UnreadableFileError(f"{path} holds tensors of the wrong kind ({kinds}).")

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from .embeds import NOBODY, FaceEmbeds
 from .mask import face_mask
 from .quality import portrait_quality
 from .recognisers import recogniser
+from .structure.crop import ffhq_crop
+from .structure.look import Look
 from .tries import TURNS
 
 log = logging.getLogger(__name__)
@@ -28,13 +30,15 @@ Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 @dataclass
 class EmbeddedPhotos:
     """face_embeds; crops RGB [n, 224, 224, 3], one per face; annotated: the photos, enlarged where small [B, h, w, 3]; report:
-    plain values; mask [B, H, W] (0-1): where the chosen faces are."""
+    plain values; mask [B, H, W] (0-1): where the chosen faces are; structure_crops RGB [n, 512, 512, 3]: what the vision tower
+    was shown, one per face."""
 
     face_embeds: FaceEmbeds
     crops: Tensor
     annotated: Tensor
     report: dict[str, Any]
     mask: Tensor
+    structure_crops: Tensor | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -53,11 +57,17 @@ class _Photo:
     identities: Tensor | None
     annotated: np.ndarray
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.bgr.shape[1], self.bgr.shape[0]
+
 
 def embed_photos(
     face_analysis: FaceAnalysis,
     images: Tensor,
     encode: Encode | None = None,
+    look: Look | None = None,
     *,
     select: str = "largest",
     face_index: int = 0,
@@ -69,9 +79,9 @@ def embed_photos(
     """The chosen faces of RGB photos [B, H, W, 3] (0-1) as embeddings.
 
     With `skip`, a photo without a face is left out; where each image has its own face (combine "one per image"), its place
-    is kept for nobody. `encode` is called once, with all crops. Warnings call the photos by their `names`, or by number.
-    Raises BadPicturesError on other pictures, NoFaceError when there is no face, FaceGenError when there is not the one asked
-    for.
+    is kept for nobody. `encode` is called once, with all crops; `look` once for each face. Warnings call the photos by their
+    `names`, or by number. Raises BadPicturesError on other pictures, NoFaceError when there is no face, FaceGenError when there
+    is not the one asked for.
     """
     require_rgb(images)
     names = names or [f"picture {number}" for number in range(len(images))]
@@ -87,17 +97,18 @@ def embed_photos(
     crops = torch.stack([aligned_crop(photo.bgr, face) for photo in used for face in photo.chosen])
     identities = torch.cat([photo.identities for photo in used if photo.identities is not None])
     hidden, zero = (None, None) if encode is None else encode(crops)
-    metadata = tuple(face.metadata(face_analysis) for photo in used for face in photo.chosen)
+    metadata = tuple(face.metadata(face_analysis, photo.size) for photo in used for face in photo.chosen)
     face_embeds = FaceEmbeds(identities, hidden, zero, metadata)
     owners = [photo.number for photo in used for _ in photo.chosen]
     report = _report(face_analysis, photos, face_embeds, owners, combine, select)
+    face_embeds, structure_crops = _seen(look, used, face_embeds, combine, watch)
     if combine == "one per image" and missing:
         face_embeds = _with_places(face_embeds, [len(photo.chosen) for photo in photos])
     for warning in report["warnings"]:
         log.warning("FaceGen: %s", warning)
     mask = torch.stack([face_mask(photo.chosen, *photo.bgr.shape[:2]) for photo in photos])
     annotated = as_batch([photo.annotated for photo in photos])
-    return EmbeddedPhotos(face_embeds.combined(combine), crops, annotated, report, mask)
+    return EmbeddedPhotos(face_embeds, crops, annotated, report, mask, structure_crops)
 
 
 def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, name: str, select: str, face_index: int) -> _Photo:
@@ -109,6 +120,33 @@ def _look(face_analysis: FaceAnalysis, picture: Tensor, number: int, name: str, 
     # At once, while ONNX Runtime's threads are awake.
     identities = face_analysis.embed(bgr, chosen, found.picture) if chosen else None
     return _Photo(number, name, bgr, found, chosen, identities, annotate(bgr, faces, chosen))
+
+
+def _seen(
+    look: Look | None, photos: list[_Photo], face_embeds: FaceEmbeds, combine: str, watch: Watch
+) -> tuple[FaceEmbeds, Tensor | None]:
+    """The faces, combined and with their structure, and what of each was looked at. Hidden states of many photos would fill
+    the memory, so those of an average are added up as they come."""
+    combined = face_embeds.combined(combine)
+    if look is None:
+        return combined, None
+    faces = [(photo.bgr, face) for photo in photos for face in photo.chosen]
+    pooled: list[Tensor] = []
+    hidden: list[Tensor] = []
+    pictures: list[Tensor] = []
+    for number, (bgr, face) in enumerate(faces):
+        watch(number, len(faces))
+        structure = look(ffhq_crop(bgr, face))
+        pictures.append(structure.picture)
+        if combine == "average" and pooled:
+            pooled[0], hidden[0] = pooled[0] + structure.pooled, hidden[0] + structure.hidden
+        else:
+            pooled.append(structure.pooled)
+            hidden.append(structure.hidden)
+    watch(len(faces), len(faces))
+    share = len(pooled) / len(faces)
+    seen = replace(combined, structure_pooled=torch.stack(pooled) * share, structure_hidden=torch.stack(hidden) * share)
+    return seen, torch.stack(pictures)
 
 
 def _with_places(face_embeds: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
@@ -124,7 +162,12 @@ def _with_places(face_embeds: FaceEmbeds, counts: list[int]) -> FaceEmbeds:
     hidden = face_embeds.clip_hidden
     if hidden is not None and face_embeds.clip_hidden_zero is not None:
         hidden = torch.cat([hidden, face_embeds.clip_hidden_zero.to(hidden)])[rows]
-    return FaceEmbeds(identity, hidden, face_embeds.clip_hidden_zero, tuple(metadata), per_image=True)
+    seen = {name: _or_zeros(getattr(face_embeds, name), rows) for name in ("structure_pooled", "structure_hidden")}
+    return FaceEmbeds(identity, hidden, face_embeds.clip_hidden_zero, tuple(metadata), per_image=True, **seen)
+
+
+def _or_zeros(states: Tensor | None, rows: list[int]) -> Tensor | None:
+    return None if states is None else torch.stack([torch.zeros_like(states[0]) if row < 0 else states[row] for row in rows])
 
 
 def _report(

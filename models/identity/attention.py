@@ -33,6 +33,15 @@ class IdentityAttention:
         latents  for each row of the batch the number of its latent, which says whose face it gets; if not given, each
                  chunk's are numbered from 0.
         """
+        q_heads, key, value = self.rows(q, sides, latents)
+        return F.scaled_dot_product_attention(q_heads, key, value).transpose(1, 2).reshape(q.shape)
+
+    def beside(self, own: Tensor, q: Tensor, sides: Sequence[int], latents: Sequence[int] | None = None) -> Tensor:
+        """What to add to the block's own attention `own` [batch, length, width]; the rest as when it is called."""
+        return self(q, sides, latents)
+
+    def rows(self, q: Tensor, sides: Sequence[int], latents: Sequence[int] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by rows and heads, [rows, heads, …, d]; for what it is called with."""
         batch, length, width = q.shape
         # Several devices may ask at once, each in a thread of its own: what they share is added to, or replaced as a whole.
         copies = self._copies.get((q.device, q.dtype)) or self._copy(q.device, q.dtype)
@@ -43,8 +52,7 @@ class IdentityAttention:
         key, value = copies.laid_out(tuple(sides), None if latents is None else tuple(latents))
         rows, heads = key.shape[:2]
         # Latents with the same face lie end to end in one row, so its keys need no copy for each.
-        q = q.view(rows, batch // rows * length, heads, width // heads).transpose(1, 2)
-        return F.scaled_dot_product_attention(q, key, value).transpose(1, 2).reshape(batch, length, width)
+        return q.view(rows, batch // rows * length, heads, width // heads).transpose(1, 2), key, value
 
     # What is kept must not lie in the memory of a compiled or captured graph.
     @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -3,14 +3,13 @@
 A checker that can't judge a picture raises: "no score" must never read as "safe".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import FaceGenError, NoVerdictError
 from ..pictures import Watch, batches, unwatched
@@ -24,8 +23,6 @@ COMBINE = (ANY, ALL)
 AT_ONCE = 8  # pictures that a checker is given; between them its user may cancel
 
 Floats = NDArray[np.floating[Any]]
-# Takes charge of where a network lies; what it returns is called before each use and gives the device to compute on.
-Place = Callable[[nn.Module], Callable[[], torch.device]]
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,6 @@ class SafetyChecker(Protocol):
     name: str
 
     def check(self, images: Tensor) -> list[SafetyResult]: ...
-
-
-def stay(network: nn.Module) -> Callable[[], torch.device]:
-    """The `Place` of a network that is left where it is."""
-    return lambda: next(network.parameters()).device
 
 
 def on_scale(score: "float | Floats", limit: "float | Floats") -> Floats:

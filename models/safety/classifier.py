@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ...errors import BrokenCheckerError, FaceGenError, MissingLibraryError, UnsafeLabelsError
 from .. import safetensors_header
+from ..networks import Place, stay
 from ..pictures import batches, require_rgb
-from .checking import Place, SafetyResult, on_scale, stay
+from .checking import SafetyResult, on_scale
 from .views import LONGEST, MAX_SIDE, MOST_VIEWS, squares
 
 LIMITS = {"default": 0.5, "strict": 0.25, "lenient": 0.75}  # of the unsafe labels' probability
@@ -64,7 +65,7 @@ class ClassifierChecker:
 
     preset         one of LIMITS.
     unsafe_labels  the labels that make a picture unsafe; empty: those whose names say so.
-    place          see checking.Place.
+    place          see networks.Place.
 
     Raises BrokenCheckerError when the folder can't be used or its preprocessor cuts off too much of a picture,
     UnsafeLabelsError when it isn't clear which labels are unsafe, MissingLibraryError without transformers or what else it

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ...errors import BrokenCheckerError, FaceGenError, NoVerdictError
+from ..networks import Place, stay
 from ..pictures import batches, require_rgb
-from .checking import DEFAULT_THRESHOLD, Place, SafetyResult, stay
+from .checking import DEFAULT_THRESHOLD, SafetyResult
 from .clip_vit import VisionTransformer, views
 from .views import MAX_SIDE, MOST_VIEWS
 
@@ -82,7 +83,7 @@ class ConceptChecker:
     on the middle, which is all that the published one sees, and on what lies before and after it. The highest score counts.
 
     preset  one of STRICTNESS.
-    place   see checking.Place.
+    place   see networks.Place.
 
     Raises BrokenCheckerError when the file can't be used, FaceGenError on another preset.
     """

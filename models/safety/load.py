@@ -8,7 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ...errors import BrokenCheckerError, FaceGenError
-from .checking import Place, SafetyChecker, stay
+from ..networks import Place, stay
+from .checking import SafetyChecker
 
 NUDENET = "nudenet"
 
@@ -40,7 +41,7 @@ def load_checker(
     provider       for NudeNet: a label of onnx_providers.PROVIDERS, or "auto".
     preset         one of checking.PRESETS.
     unsafe_labels  for image classifiers: their unsafe labels, if their names don't say.
-    place          see checking.Place; for the others.
+    place          see networks.Place; for the others.
 
     Raises FaceGenError when there is none of that name or it can't run, and as the checkers do.
     """

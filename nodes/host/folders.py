@@ -6,7 +6,14 @@ from pathlib import Path
 import folder_paths
 
 # Model folder -> extensions of the files it lists. InsightFace's packs are folders, so it lists their ONNX files.
-MODEL_FOLDERS = {"ipadapter": {".bin", ".safetensors"}, "insightface": {".onnx"}, "safety_checker": {".safetensors"}}
+MODEL_FOLDERS = {
+    "ipadapter": {".bin", ".safetensors"},
+    "instantid": {".bin", ".safetensors"},
+    "insightface": {".onnx"},
+    "safety_checker": {".safetensors"},
+    "pulid": {".bin", ".safetensors"},
+    "facexlib": {".pth", ".safetensors"},
+}
 
 
 def register_model_folders() -> None:

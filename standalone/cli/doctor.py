@@ -16,6 +16,7 @@ from ...models import onnx_providers
 from .common import PACK, fetch_command
 from .doctor_api import local_api_rows
 from .doctor_files import BROKEN, MISSING, NOTE, OK, ModelFolders, Row, file_rows, key_row
+from .doctor_methods import method_rows
 
 STATE = max(map(len, (OK, NOTE, MISSING, BROKEN)))  # width of the first column
 OLDEST_PYTHON = (3, 10)
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     """Print the table. Raises SystemExit(1) when something is broken, or files are missing."""
     folders = ModelFolders.find(options.models)
     user = (folders.comfyui or Path("nowhere")) / "user" / "facegen"
-    rows = [*software(folders), *file_rows(folders), key_row(user), *local_api_rows(user)]
+    rows = [*software(folders), *file_rows(folders), *method_rows(folders), key_row(user), *local_api_rows(user)]
     print(table(rows))
     broken, missing = (sum(row.state == state for row in rows) for state in (BROKEN, MISSING))
     if not broken:

@@ -18,11 +18,13 @@ from ...errors import (
     NotAnAdapterError,
     TinyFilesError,
     UnreadableFileError,
+    UnsupportedCheckpointError,
     WrongBaseModelError,
     WrongClipVisionError,
+    WrongRecogniserError,
     advise,
 )
-from ...models.published import STARTER
+from ...models.published import STARTER, STARTER_OF_INSTANTID
 from ...models.style import style_files
 from ...models.tiny_files import require_tiny_files
 from .comfyui import comfyui_models
@@ -39,19 +41,27 @@ TINY_NOTICE = (
 )
 # What the tiny model was trained for, where nothing else is asked.
 TINY_DEFAULTS: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
+INSTANTID = "instantid"
+INSTANTID_DEFAULTS: dict[str, Any] = {"guidance_scale": 5.0}  # more of it burns the picture
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {
     "checkpoint": "Which checkpoint of the models folder to use.",
     "faceid": "Which FaceID file of the models folder to use.",
     "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
-    "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one.",
+    "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one; for InstantID "
+    "antelopev2.",
+    "instantid": "Which InstantID file of the models folder to use.",
+    "controlnet": "Which ControlNet of the models folder to use with InstantID. Default: InstantID's own, by its name.",
 }
+METHODS = ("faceid", INSTANTID)
 CURES: Cures = {
     MissingLibraryError: 'Run `pip install "insightface>=2.1"` with the Python that runs this.',
     BrokenModelPackError: "Download the pack again.",
     UnreadableFileError: "Download the file again.",
-    NotAnAdapterError: "Choose another file with --faceid.",
-    WrongBaseModelError: "Choose other files with --faceid or --checkpoint.",
+    NotAnAdapterError: "Choose another file with --faceid or --instantid.",
+    UnsupportedCheckpointError: "Choose another one with --checkpoint.",
+    WrongBaseModelError: "Choose other files with --checkpoint, and with --faceid or with --instantid and --controlnet.",
+    WrongRecogniserError: "Choose that pack with --face-pack; `models download` gets it.",
     WrongClipVisionError: "Choose another file with --clip-vision.",
     MissingNudeNetError: "Run `pip install -U nudenet` with the Python that runs this.",
     BrokenNudeNetError: "Run `pip install --force-reinstall nudenet` with the Python that runs this.",
@@ -92,12 +102,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Folder with the model files, laid out like ComfyUI's models folder, "
         "or 'tiny'. Default: that of the ComfyUI that has this pack in its custom_nodes; else tiny.",
     )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        help="How the face gets into the picture. Default: faceid, or instantid where the models folder has only that for the "
+        "checkpoint. InstantID needs an SDXL checkpoint, its own adapter and ControlNet, and the face pack antelopev2.",
+    )
     for name, text in MODEL_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
     parser.add_argument(
         "--demo",
         action="store_true",
-        help="All styles and s_scale values, from --face, or from a bundled photo and a drawing of a face.",
+        help="All styles and, with FaceID, s_scale values, from --face, or from a bundled photo and a drawing of a face.",
     )
 
 
@@ -124,14 +140,16 @@ def run(options: argparse.Namespace) -> None:
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
         use_one_thread()
+    if model_files.instantid:
+        request = replace(request, **{name: value for name, value in INSTANTID_DEFAULTS.items() if name not in asked})
     say("loading the models; with large files this can take some minutes")
     engine = load_engine(model_files, request.safety_checker)
     with libraries():
-        from ..demo import PICTURES, drawn_face, generate_demo
+        from ..demo import drawn_face, generate_demo, pictures
         from ..portraits import generate_portraits, write_sheet
     if options.demo:
         faces = {"photo": photo} if own_face else {"photo": photo, "drawing": drawn_face()}
-        say(announced(PICTURES * len(faces), request, options.out))
+        say(announced(pictures(engine) * len(faces), request, options.out))
         generate_demo(engine, request, faces, options.out, told)
         return
     face_embeds, crop = engine.embed(photo, Path(request.face_image).name)
@@ -181,10 +199,12 @@ def load_engine(model_files: "ModelFiles", checks: bool) -> "Engine":
 
 def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]:
     """The model files, and whether they are the tiny model's."""
-    names = {kind: getattr(options, kind) for kind in MODEL_OPTIONS}
+    names = {kind: getattr(options, kind) for kind in (*MODEL_OPTIONS, "method")}
     if options.models is None and (found := default_models(names)):
         return found, False
     if options.models in (None, TINY):
+        if options.method == INSTANTID:
+            raise FaceGenError("The tiny model knows FaceID alone. Give the folder of real files with --models DIR.")
         say(TINY_NOTICE)
         return find_files(require_tiny_files(), names), True
     say(f"models from {options.models}")
@@ -198,7 +218,8 @@ def find_files(folder: Path, names: dict[str, str | None]) -> "ModelFiles":
     try:
         return find_model_files(folder, **names)
     except MissingFiles as error:
-        with advise("", {MissingFiles: f"Get them with: {fetch_command([STARTER[kind] for kind in error.kinds], folder)}"}):
+        starter = STARTER_OF_INSTANTID if error.method == INSTANTID else STARTER
+        with advise("", {MissingFiles: f"Get them with: {fetch_command([starter[kind] for kind in error.kinds], folder)}"}):
             raise
 
 

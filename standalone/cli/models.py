@@ -1,4 +1,4 @@
-"""`models`: download and list the published model files, convert a FaceID adapter."""
+"""`models`: download and list the published model files, convert an adapter."""
 
 import argparse
 import shutil
@@ -11,7 +11,15 @@ from typing import Any, NoReturn
 from ...errors import FaceGenError
 from ...models.face.packs.catalogue import CATALOGUE, CataloguedPack
 from ...models.face.packs.find import find_packs, open_pack
-from ...models.published import PUBLISHED, STARTER, Download, PublishedFile, find_published, megabytes
+from ...models.published import (
+    PUBLISHED,
+    STARTER,
+    STARTER_OF_INSTANTID,
+    Download,
+    PublishedFile,
+    find_published,
+    megabytes,
+)
 from .comfyui import comfyui_models
 from .common import libraries, say
 from .file_download import Bar, download, is_right, made_folder
@@ -21,7 +29,7 @@ WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unp
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `models` to the commands; each of its own commands sets `run`."""
-    text = "model files: download and list the published ones, convert a FaceID adapter"
+    text = "model files: download and list the published ones, convert an adapter"
     actions = commands.add_parser("models", help=text).add_subparsers(dest="models_command", required=True)
     add_download_and_list(actions)
     add_convert(actions)
@@ -38,8 +46,8 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         "names",
         metavar="NAME",
         nargs="+",
-        help=f"FaceID adapter, CLIP vision, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
-        f"For a first portrait: {' '.join(STARTER.values())}.",
+        help=f"Adapter, ControlNet, vision model, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
+        f"For a first portrait: {' '.join(STARTER.values())}; with InstantID: {' '.join(STARTER_OF_INSTANTID.values())}.",
     )
     get.add_argument("--models", **folder)
     get.set_defaults(run=run_download)
@@ -49,13 +57,18 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
 
 
 def add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("convert", help="convert a FaceID .bin to .safetensors")
-    parser.add_argument("file", type=Path, metavar="FILE.bin", help="A FaceID adapter as published.")
+    parser = commands.add_parser("convert", help="convert a FaceID or InstantID .bin to .safetensors")
+    parser.add_argument("file", type=Path, metavar="FILE.bin", help="A FaceID or InstantID adapter as published.")
     parser.add_argument("-o", "--out", type=Path, help="Where to write. Default: beside FILE, ending in .safetensors.")
     parser.add_argument(
         "--plus-v1",
         action="store_true",
         help="FILE is FaceID-Plus v1, but not the published file. Its tensors can't tell it from v2.",
+    )
+    parser.add_argument(
+        "--instantid",
+        action="store_true",
+        help="FILE is InstantID, but not the published file. Its tensors can't tell it from FaceID's portrait-unnorm.",
     )
     parser.set_defaults(run=run_convert)
 
@@ -64,7 +77,7 @@ def run_convert(options: argparse.Namespace) -> None:
     with libraries():
         from .convert import convert
 
-    out, variant = convert(options.file, options.out, options.plus_v1)
+    out, variant = convert(options.file, options.out, options.plus_v1, options.instantid)
     say(f"wrote {out} ({variant})")
 
 

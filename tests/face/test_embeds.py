@@ -207,6 +207,7 @@ GOOD = {"format": "facegen.face_embeds", "version": "1", "faces": "[]"}
                 "model_pack": (True,),
                 "confidence": ("high", float("inf"), True, float("nan"), 10**400),
                 "bbox": ([1, 2, 3], "box", [1, 2, 3, None], 4),
+                "size": ([640], [640, 0], [-1, 480], [640, None], "640x480"),
                 "kps": ([[1, 2]], [[1, 2]] * 4 + [[1]], [1, 2, 3, 4, 5], {}),
             }.items()
             for value in values

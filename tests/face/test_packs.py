@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import pytest
 
 from facegen.errors import BrokenModelPackError
 from facegen.models.face.analysis import FaceAnalysis
-from facegen.models.face.packs.catalogue import CATALOGUE
+from facegen.models.face.packs.catalogue import CATALOGUE, RECOGNISERS
 from facegen.models.face.packs.find import find_packs, missing_pack_message, open_pack, role
 from facegen.models.face.packs.onnx_signature import read_signature
 from onnx_files import FACES, save_detector, save_pack, save_recogniser
@@ -112,6 +113,21 @@ def test_packs_of_all_kinds_are_found(tmp_path):
     for name, recogniser in (("antelopev2", "w600k_r50"), ("auraface", "glintr100"), ("raccoon_l", "recognizer")):
         face_analysis = FaceAnalysis(models / name)  # the folder in models will do, too
         assert face_analysis.recogniser == recogniser and len(face_analysis.detect(GREY)) == 3
+
+
+def test_auraface_s_recogniser_is_told_from_antelopev2_s_by_its_size(tmp_path, monkeypatch):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        save_detector(tmp_path / name / "scrfd_10g_bnkps.onnx", FACES)
+        save_recogniser(tmp_path / name / "glintr100.onnx")
+    published = tmp_path / "other" / "glintr100.onnx"
+    pack = CATALOGUE["auraface"]
+    assert [size for name, size in (pack.models[1], CATALOGUE["antelopev2"].models[1])] == [260_694_151, 260_665_334]
+    published.write_bytes(published.read_bytes() + b"\x32\x00")  # an empty field more
+    known = replace(pack, models=(pack.models[0], ("glintr100.onnx", published.stat().st_size)))
+    monkeypatch.setitem(CATALOGUE, "auraface", known)
+    assert open_pack(tmp_path / "one").recogniser_name == "glintr100"
+    assert FaceAnalysis(tmp_path / "other").recogniser == "glintr100-auraface" and "glintr100-auraface" in RECOGNISERS
 
 
 def save_manifest_pack(folder):

@@ -86,7 +86,7 @@ def test_tokens_equal_diffusers_projection_at_published_shapes(published, publis
 @pytest.mark.parametrize("faces", [1, 2])
 @pytest.mark.parametrize("s_scale", [0.0, 1.0, 2.0])
 def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
-    from facegen.standalone.faceid import apply_faceid
+    from facegen.standalone.identity import apply_faceid
 
     state = faceid_state(WIDTHS, CONTEXT, CLIP)
     people = random_faces(faces)
@@ -110,7 +110,7 @@ def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
 
 
 def test_each_call_replaces_the_lora_of_the_one_before(tmp_path):
-    from facegen.standalone.faceid import apply_faceid
+    from facegen.standalone.identity import apply_faceid
 
     first, second = (
         FaceIDAdapter(save(faceid_state(WIDTHS, CONTEXT, CLIP, seed=seed), tmp_path / f"{seed}.safetensors")) for seed in (0, 7)

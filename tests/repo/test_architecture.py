@@ -17,9 +17,10 @@ ARROWS = {
     "models": GROUND,
     "api": GROUND,
     "nodes.host": {"models", "api", *GROUND},
-    "nodes": {"nodes.host", "models", "api", *GROUND},
+    "adoption": GROUND,
+    "nodes": {"nodes.host", "adoption", "models", "api", *GROUND},
     "standalone": {"models", "api", *GROUND},
-    "standalone.cli": {"standalone", "models", "api", *GROUND},
+    "standalone.cli": {"standalone", "adoption", "models", "api", *GROUND},
     "tools": {"standalone", "standalone.cli", "nodes", "nodes.host", "models", "api", *GROUND},
     "__init__": {"nodes"},
     "__main__": {"standalone.cli"},
@@ -30,6 +31,7 @@ COMFYUI |= {"execution", "folder_paths", "latent_preview", "node_helpers", "node
 NEVER = {
     "models": {*COMFYUI, "diffusers", "aiohttp"},
     "api": {*COMFYUI, "torch", "diffusers", "insightface"},
+    "adoption": {*COMFYUI, "torch", "numpy", "PIL"},
     "contract": {*COMFYUI, "torch", "numpy", "PIL"},
     "errors": {*COMFYUI, "torch", "numpy", "PIL"},
     "atomic_write": {*COMFYUI, "torch", "numpy", "PIL"},
@@ -40,7 +42,7 @@ NEVER = {
 # comes from another process finds its class.
 BY_NAME = {"import_module", "__import__", "spec_from_file_location", "run_path", "run_module"}
 MAY_BY_NAME = {"__main__", "errors", "standalone.cli.doctor"}
-FOLDERS = ("api", "models", "nodes", "standalone", "tools")
+FOLDERS = ("adoption", "api", "models", "nodes", "standalone", "tools")
 
 
 def modules():

@@ -1,4 +1,5 @@
-"""Help pages: one for every node, in English, Chinese and Japanese, naming every socket and quoting errors that exist.
+"""Help pages: one for every node, in English, Chinese and Japanese, naming every socket and quoting errors that exist. Nodes
+that stand in for other packs' in old graphs have none: the front end shows their description, and docs/other-packs.md the rest.
 
 The nodes are read from their source, without ComfyUI.
 """
@@ -10,10 +11,12 @@ from collections import Counter
 
 import pytest
 
-from node_source import LANGUAGES, first_sentence, labels, locale, nodes_in_source, numbers, of_schema, sockets
+from facegen.adoption.which import OLD
+from node_source import LANGUAGES, first_sentence, labels, locale, nodes_in_source, numbers, of_schema, sentence, sockets
 from pack import ROOT
 
 DOCS = ROOT / "web" / "docs"
+MEANT = {"weight_type", "embeds_scaling", "combine_embeds", "preset"}  # inputs of other packs' whose choices are explained
 GIVEN = re.compile(r"\S*[\d_]\S*")  # such as faceid-plusv2_sdxl in an example of a message
 
 
@@ -150,4 +153,13 @@ def _half_in(part, source):
 def test_comfyui_manager_is_told_of_every_node():
     """node_list.json, which Manager reads to find the pack that a workflow lacks: node id -> what it does."""
     told = json.loads((ROOT / "node_list.json").read_text(encoding="utf-8"))
-    assert told == dict(sorted(nodes_in_source(first_sentence).items()))
+    adopted = {old.new_id: sentence(old.description) for old in OLD.values()}
+    assert told == dict(sorted({**nodes_in_source(first_sentence), **adopted}.items()))
+
+
+def test_the_page_on_other_packs_names_every_node_and_every_value_of_theirs():
+    """Whatever can be set on an old node: its input by name, and each choice of those that say how a face acts."""
+    page_ = (ROOT / "docs" / "other-packs.md").read_text(encoding="utf-8")
+    names = {old.id for old in OLD.values()} | {one.name for old in OLD.values() for one in old.inputs}
+    choices = {option for old in OLD.values() for one in old.widgets if one.name in MEANT for option in one.options}
+    assert len(choices) > 20 and sorted(name for name in names | choices if f"`{name}`" not in page_) == []

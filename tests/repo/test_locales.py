@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from facegen.adoption.old_nodes import CATEGORY
+from facegen.adoption.which import OLD
 from node_source import LANGUAGES, LOCALES, inputs, leaves, locale, nodes_in_source, of_schema, outputs
 from pack import ROOT
 
@@ -13,9 +15,10 @@ LETTERS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]"}
 QUOTED = {"zh": r"“([^”]+)”", "ja": r"「([^」]+)」"}
 # Of ComfyUI, as its front end calls them in these languages.
 STOCK = {
-    "zh": "K采样器 CLIP文本编码 加载CLIP视觉 加载图像 图像转换为遮罩 遮罩转换为图像 分离图像Alpha 从批次获取图像 生成后控制",
+    "zh": "K采样器 CLIP文本编码 加载CLIP视觉 加载ControlNet模型 "
+    "加载图像 图像转换为遮罩 遮罩转换为图像 分离图像Alpha 从批次获取图像 生成后控制",
     "ja": "Kサンプラー CLIPテキストエンコード CLIPビジョンを読み込む 画像を読み込む 画像をマスクに変換 マスクを画像に変換 "
-    "アルファで画像を分割 バッチから画像を取得 生成後の制御",
+    "アルファで画像を分割 バッチから画像を取得 生成後の制御 ControlNetモデルを読み込む",
 }
 INPUTS, OUTPUTS = nodes_in_source(inputs), nodes_in_source(outputs)
 EVERY = pytest.mark.parametrize("language", LANGUAGES)
@@ -48,6 +51,8 @@ def test_every_node_input_output_and_tooltip_is_there_and_nothing_else(language)
         for index, (_, has_tooltip) in enumerate(OUTPUTS[node_id]):
             parts |= {f"outputs.{index}.name"} | ({f"outputs.{index}.tooltip"} if has_tooltip else set())
         expected[node_id] = parts
+    # Nodes that stand in for other packs' keep the names that their inputs have there.
+    expected |= {old.new_id: {"display_name", "description"} for old in OLD.values()}
     given = {node_id: {".".join(path) for path, _ in leaves(node)} for node_id, node in locale(language, "nodeDefs").items()}
     assert given == expected
 
@@ -64,7 +69,8 @@ def test_every_setting_and_category_is_there_and_nothing_else(language):
     assert {".".join(path) for path, _ in leaves(locale(language, "settings"))} == parts
     # The dialog shows a setting's first two categories, as its page and its group.
     assert set(main["settingsCategories"]) == {label for category, _ in ours.values() for label in category[:2]}
-    categories = {part for category in nodes_in_source(of_schema("category")).values() for part in category.split("/")}
+    named = {*nodes_in_source(of_schema("category")).values(), CATEGORY}
+    categories = {part for category in named for part in category.split("/")}
     assert set(main["nodeCategories"]) == categories
     assert set(main) == {"nodeCategories", "settingsCategories"}
 

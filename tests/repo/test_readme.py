@@ -36,7 +36,7 @@ def test_it_is_short_and_every_command_has_a_test():
     assert len(README.splitlines()) < 300
     others = [c for c in COMMANDS if not c.startswith(("python . ", ".venv/bin/python . ", "python3 dev.py ", "printf "))]
     assert others == ["python -m pip install -r requirements.txt"]
-    assert len(of_pack()) == 5 and [c[0] for c in of_dev()] == ["comfyui", "demo", "test"]
+    assert len(of_pack()) == 6 and [c[0] for c in of_dev()] == ["comfyui", "demo", "test"]
 
 
 def test_links_lead_somewhere():

@@ -17,12 +17,14 @@ DISTRIBUTIONS = {
     "cv2": "nudenet",  # it and insightface each bring a build of OpenCV
     "onnxruntime": "nudenet",
 }
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 OPTIONAL = {"yaml"}  # the doctor does without it, and says so
 
 
 def required(*files):
     lines = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in files)
-    return {name.lower() for name in re.findall(r"^([A-Za-z][\w-]*)", lines, re.MULTILINE)}
+    extras = re.search(r"^\[project.optional-dependencies\]\n(.*?)\n\n", PROJECT, re.MULTILINE | re.DOTALL)[1]
+    return {name.lower() for name in re.findall(r"^([A-Za-z][\w-]*)", lines, re.MULTILINE)} | set(re.findall(r'"(\w+)', extras))
 
 
 def imported(*folders):

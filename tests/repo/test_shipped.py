@@ -18,6 +18,7 @@ TOP = {
     "README.md",
     "__init__.py",
     "__main__.py",
+    "adoption",
     "api",
     "atomic_write.py",
     "contract.py",
@@ -68,6 +69,8 @@ KNOWN = {
             "nodes/host/local_api/comfyui.py": "ComfyUI's own queue, over loopback",
             "standalone/cli/doctor_api.py": "`doctor`, which a user types, asks ComfyUI on this machine",
             "standalone/cli/file_download.py": "`models download`, which a user types",
+            "standalone/server/page/client.js": "the page of `serve`, which calls the server that it comes from",
+            "standalone/server/page/page.js": "the page of `serve`, which asks that server what it offers",
             "web/js/template_list.js": "the templates' titles, from the pack's own folder",
             "web/js/templates.js": "the drawn face, from the pack's own folder",
         },
@@ -104,7 +107,7 @@ def test_it_is_the_pack_and_nothing_else():
 def test_it_is_the_whole_pack():
     """No pattern of .comfyignore reaches into a folder of the pack."""
     folders = tuple(f"{name}/" for name in TOP - {"docs"} if (ROOT / name).is_dir())
-    assert len(folders) == 8 and [name for name in repository_files() if name.startswith(folders) and name not in SHIPPED] == []
+    assert len(folders) == 9 and [name for name in repository_files() if name.startswith(folders) and name not in SHIPPED] == []
     size = sum((ROOT / name).stat().st_size for name in SHIPPED)
     assert size < 25e6, "users download it with each update"
 

@@ -16,6 +16,7 @@ from pack import ROOT
 STOCK = {
     "CheckpointLoaderSimple",
     "CLIPVisionLoader",
+    "ControlNetLoader",
     "LoadImage",
     "SaveImage",
     "PreviewImage",
@@ -49,7 +50,9 @@ STOCK = {
 FOLDERS = {
     "CheckpointLoaderSimple": "checkpoints",
     "CLIPVisionLoader": "clip_vision",
+    "ControlNetLoader": "controlnet",
     "FaceGenLoadFaceID": "ipadapter",
+    "FaceGenLoadInstantID": "instantid",
     "UNETLoader": "diffusion_models",
     "CLIPLoader": "text_encoders",
     "VAELoader": "vae",
@@ -59,10 +62,12 @@ TITLE = 30  # pixels above a node's position
 LISTED = {
     "portrait_sd15",
     "headshot_sdxl",
+    "headshot_instantid",
     "five_styles",
     "s_scale_sweep",
     "several_photos_one_person",
     "two_people_masks",
+    "two_people_instantid",
     "best_of_n_likeness",
     "second_pass_face_detail",
     "safety_actions",
@@ -117,7 +122,7 @@ def test_links_join_what_is_there(nodes, links, groups):
             assert number in out["links"] and out["type"] == kind
         if target > 0:
             end = by_id[target]["inputs"][target_slot]
-            assert end["link"] == number and end["type"] in (kind, "*")
+            assert end["link"] == number and (end["type"] == "*" or kind in end["type"].split(","))
     known = {link[0] for link in links}
     for node in nodes:
         assert {i["link"] for i in node["inputs"] if i["link"]} | {n for o in node["outputs"] for n in o["links"]} <= known
@@ -161,7 +166,7 @@ def test_missing_models_can_be_offered(nodes, links, groups):
         folder = FOLDERS.get(node["type"])
         assert set(told) == ({node["widgets_values"][0]} if folder else set())
         for model in told.values():
-            kind = ".bin" if node["type"] == "FaceGenLoadFaceID" else ".safetensors"
+            kind = ".bin" if node["type"] in ("FaceGenLoadFaceID", "FaceGenLoadInstantID") else ".safetensors"
             assert model["name"].endswith(kind) and model["url"].endswith(kind)
             assert model["url"].startswith("https://huggingface.co/") and model["directory"] == folder
 
@@ -181,7 +186,8 @@ def test_a_note_says_which_files_go_where(name):
     commands = re.findall(r"^(python custom_nodes/<folder> models download (\S+))$", text, re.MULTILINE)
     assert all(len(line.replace("<folder>", "ComfyUI-FaceGen")) < 73 for line, _ in commands)  # or Nodes 2.0 cuts it off
     named = [name for _, name in commands]
-    assert ("buffalo_l" in named) == any(node["type"] == "FaceGenLoadFaceAnalyzer" for node in workflow["nodes"])
+    packs = {node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "FaceGenLoadFaceAnalyzer"}
+    assert {name for name in named if name in CATALOGUE} == packs
     faceid = {node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "FaceGenLoadFaceID"}
     assert {f"ip-adapter-{name}.bin" for name in named if name.startswith("faceid")} == faceid
     assert set(named) <= PUBLISHED.keys() | CATALOGUE.keys()
@@ -267,7 +273,12 @@ def test_written_as_the_front_end_writes_it(path):
 
 
 def test_the_blueprints_are_there():
-    assert [path.stem for path in BLUEPRINTS] == ["Embed a face", "Keep the best likeness", "Portrait from a face"]
+    assert [path.stem for path in BLUEPRINTS] == [
+        "Embed a face",
+        "Headshot with InstantID",
+        "Keep the best likeness",
+        "Portrait from a face",
+    ]
 
 
 @pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)

@@ -15,7 +15,7 @@ from facegen.models.style import load_style, style_files
 from facegen.standalone import demo
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.generate import TINY_DEFAULTS
-from facegen.standalone.faceid import apply_faceid
+from facegen.standalone.identity import apply_faceid
 from facegen.standalone.photos import read_photo
 from facegen.tools.tiny_model.drawings.person import STYLES
 from tiny_people import PROMPT, StyleClassifier, identity, nearest, photos

@@ -71,8 +71,13 @@ def numbers(text):
     return Counter(re.findall(r"\d+(?:\.\d+)?", text))
 
 
+def sentence(text):
+    """The first one."""
+    return re.match(r".*?[.](?=\s|$)", text, re.DOTALL)[0]
+
+
 def first_sentence(calls):
-    return re.match(r".*?[.](?=\s|$)", of_schema("description")(calls), re.DOTALL)[0]
+    return sentence(of_schema("description")(calls))
 
 
 @cache

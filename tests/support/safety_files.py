@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from facegen.models.safety.checking import stay
+from facegen.models.networks import stay
 
 VISION = {
     "hidden_size": 128,
@@ -109,7 +109,7 @@ def save_classifier(folder: Path, labels=("normal", "nsfw"), seed: int = 0, shar
 
 
 class Placed:
-    """A `checking.Place` that leaves the network where it is and shows it: `network`, and how many pictures each pass had."""
+    """A `networks.Place` that leaves the network where it is and shows it: `network`, and how many pictures each pass had."""
 
     def __call__(self, network):
         self.network, self.passes = network, []

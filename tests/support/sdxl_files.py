@@ -1,4 +1,4 @@
-"""A small SDXL checkpoint that ComfyUI's stock loader takes for one, and a FaceID file that fits it.
+"""A small SDXL checkpoint that ComfyUI's stock loader takes for one, and FaceID and InstantID files that fit it.
 
 The UNet is Segmind Vega's, the SDXL with the fewest attention blocks, with all levels as wide as the first. CLIP-G has its
 real size, because the loader gives it no other; its layers are zeros and leave the text as the embeddings have it. The file
@@ -8,9 +8,11 @@ is PyTorch's, in which a tensor of zeros takes one number.
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from faceid_files import faceid_state, save
-from host_models import XL_TOPOLOGY, clip_text, randomize
+from host_models import FACES, XL_TOPOLOGY, clip_text, randomize
+from onnx_files import save_pack
 
 UNET = {
     **XL_TOPOLOGY,
@@ -67,3 +69,22 @@ def sdxl_faceid(path: Path) -> Path:
     """PlusV2 with one resampler layer of four, for a vision model 1024 wide."""
     state = faceid_state([320] * ATTENTION_BLOCKS, 2048, 1024, depth=1)
     return save({part: {k: v.half() for k, v in tensors.items()} for part, tensors in state.items()}, path)
+
+
+def sdxl_instantid(folder: Path) -> list[Path]:
+    """InstantID's two files and the face pack that it was trained with, in a models folder; all that was made."""
+    import comfy.cldm.cldm as cldm
+
+    for name in ("instantid", "controlnet"):
+        (folder / name).mkdir(exist_ok=True)
+    state = faceid_state([320] * ATTENTION_BLOCKS, 2048, rank=0, unnorm=True, depth=1, inner=128)
+    adapter = save(state, folder / "instantid" / "ip-adapter.bin")
+    config = {**UNET, "hint_channels": 3}
+    config.pop("transformer_depth_output"), config.pop("out_channels")
+    with torch.device("meta"):
+        net = cldm.ControlNet(**config)
+    controlnet = folder / "controlnet" / "instantid-controlnet.safetensors"
+    save_file({name: tensor.half().contiguous() for name, tensor in randomize(net, 9).items()}, controlnet)
+    pack = save_pack(folder / "insightface" / "models" / "antelopev2", FACES)
+    recogniser = (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
+    return [adapter, controlnet, pack / "det_10g.onnx", recogniser]

@@ -188,7 +188,7 @@ def test_the_detector_s_file_gives_the_faces_that_the_finder_sees(tmp_path, heig
 def test_the_trained_network_predicts_what_the_engine_s_does(tmp_path, weight, s_scale):
     from safetensors.torch import save_file
 
-    from facegen.standalone.faceid import apply_faceid
+    from facegen.standalone.identity import apply_faceid
 
     diffusion, network = LatentDiffusion(600).eval(), unet().eval()
     network.load_state_dict(diffusion.unet.state_dict())

@@ -23,6 +23,7 @@ LOADERS = {
     "CheckpointLoaderSimple": (0, 1, 2),
     "CLIPVisionLoader": (3,),
     "FaceGenLoadFaceID": (4,),
+    "FaceGenLoadInstantID": (4,),  # by FaceID, as there is no tiny InstantID
     "FaceGenLoadFaceAnalyzer": (5,),
 }
 SET = {
@@ -32,9 +33,9 @@ SET = {
     "FaceGenStyle": {"prompt": PROMPT, "negative_prompt": ""},
     "FaceGenLoadFaceEmbeds": {"recogniser": "any"},
 }
-# The nodes of a picture of two people, 768 x 512, which becomes 256 x 128.
+# The nodes of a picture of two people, which becomes 256 x 128.
 SHARED = {"SolidMask", "FeatherMask", "MaskComposite", "EmptyLatentImage"}
-SMALLER = {"width": 3, "x": 3, "left": 3, "height": 4, "y": 4}
+ACROSS, DOWN = ("width", "x", "left"), ("height", "y")
 
 
 def of_type(graph: dict, node_type: str) -> list[str]:
@@ -52,20 +53,56 @@ def load(name: str) -> dict:
     return graph if of_type(graph, "FaceGenLoadTinyModel") else with_tiny_model(graph)
 
 
+def by_faceid(graph: dict) -> dict:
+    """The graph with FaceID in InstantID's place: the same people with the same masks, and no ControlNet."""
+    graph = copy.deepcopy(graph)
+    for number in of_type(graph, "FaceGenApplyInstantID"):
+        inputs = graph[number]["inputs"]
+        passed = {1: inputs["positive"], 2: inputs["negative"]}
+        for node in graph.values():
+            links = {
+                name: value for name, value in node["inputs"].items() if is_link(value) and value[0] == number and value[1]
+            }
+            node["inputs"] |= {name: passed[value[1]] for name, value in links.items()}
+        kept = {
+            name: inputs[name] for name in ("model", "face_embeds", "start_percent", "end_percent", "layer_weights", "mask")
+        }
+        kept |= {"faceid": inputs["instantid"], "weight": 1.0, "s_scale": 1.0, "lora_strength": 1.0}
+        graph[number] = {**graph[number], "class_type": "FaceGenApplyFaceID", "inputs": kept}
+    for number in of_type(graph, "FaceGenSampler"):
+        kept = {n: v for n, v in graph[number]["inputs"].items() if n not in ("control_net", "keypoints")}
+        graph[number]["inputs"] = kept | {"faceid_weight": 1.0}
+    for number in of_type(graph, "FaceGenEmbedFace"):
+        graph[number]["inputs"]["clip_vision"] = [TINY, 3]  # the tiny FaceID reads it
+    unused = {*of_type(graph, "ControlNetLoader"), *of_type(graph, "FaceGenFaceKeypoints")}
+    return {number: node for number, node in graph.items() if number not in unused}
+
+
 def with_tiny_model(graph: dict) -> dict:
     """The graph with one Load Tiny Model for all loaders, at the size and with the words that this model knows."""
+    if of_type(graph, "FaceGenLoadInstantID"):
+        graph = by_faceid(graph)
     loaders = {number: LOADERS[node["class_type"]] for number, node in graph.items() if node["class_type"] in LOADERS}
+    shares = _shares(graph)
     small = {number: copy.deepcopy(node) for number, node in graph.items() if number not in loaders}
     for node in small.values():
         inputs = node["inputs"]
         for name, value in inputs.items():
             if is_link(value) and value[0] in loaders:
                 inputs[name] = [TINY, loaders[value[0]][value[1]]]
-            elif node["class_type"] in SHARED and name in SMALLER:
-                inputs[name] = value // SMALLER[name]
+            elif node["class_type"] in SHARED and name in shares:
+                inputs[name] = round(value * shares[name])
         fixed = SET.get(node["class_type"], {})
         inputs |= {name: value for name, value in fixed.items() if not is_link(inputs.get(name))}
     return small | ({TINY: {"class_type": "FaceGenLoadTinyModel", "inputs": {}}} if loaders else {})
+
+
+def _shares(graph: dict) -> dict[str, float]:
+    """By how much the widgets of a picture of two people shrink."""
+    sizes = [graph[number]["inputs"] for number in of_type(graph, "EmptyLatentImage")]
+    if not sizes:
+        return {}
+    return dict.fromkeys(ACROSS, 2 * SIZE / sizes[0]["width"]) | dict.fromkeys(DOWN, SIZE / sizes[0]["height"])
 
 
 def preview(graph: dict, link: list) -> str:
@@ -93,6 +130,22 @@ class Host:
 
     def photo(self, name: str = "face") -> Image.Image:
         return Image.open(self.base / "input" / f"{name}.jpg").convert("RGB")
+
+    def keypoints(self) -> Image.Image:
+        """What Face Keypoints draws of the photo."""
+        graph = {
+            TINY: {"class_type": "FaceGenLoadTinyModel", "inputs": {}},
+            "photo": {"class_type": "LoadImage", "inputs": {"image": "face.jpg"}},
+            "points": {
+                "class_type": "FaceGenFaceKeypoints",
+                "inputs": {
+                    **{"width": 2 * SIZE, "height": 2 * SIZE, "placement": "as in the photo", "center_x": 0.5, "center_y": 0.5},
+                    **{"scale": 0.5, "image": ["photo", 0], "face_analysis": [TINY, 5]},
+                },
+            },
+            "shown": {"class_type": "PreviewImage", "inputs": {"images": ["points", 0]}},
+        }
+        return self.run(graph)["shown"][0]
 
     def object_info(self) -> dict:
         return self.server.get("/object_info")

@@ -34,6 +34,7 @@ from PIL import Image, ImageChops
 from modelslab_server import KEY, ModelsLabServer, Reply
 
 TINY_MODEL = "drawn with the pack's tiny model"
+IN_PLACE = f"{TINY_MODEL}, by FaceID in InstantID's place"
 PLACEHOLDER = "the hosted service's picture is a placeholder"
 STITCH_GAP = 8  # between pictures that Image Stitch joined
 PROFILE = "double"
@@ -96,6 +97,19 @@ def single(name: str, text: str, colour: tuple = GREEN) -> Callable[[Thumbnail, 
         (picture,) = host.saved(remote(name) if colour == RED else graphs.load(name))
         box = through(thumbnail, host, text, colour)
         thumbnail.between(box, thumbnail.picture(picture, centred(RESULT, 300)))
+
+    return fill
+
+
+def instantid(name: str) -> Callable[[Thumbnail, Host], None]:
+    """One photo, the key points of a face in it, one picture."""
+
+    def fill(thumbnail, host):
+        (picture,) = host.saved(graphs.load(name))
+        photo = thumbnail.picture(host.photo(), centred(MARGIN + 4, 200), BLUE)
+        points = thumbnail.picture(host.keypoints(), centred(photo[0] + 200 + 50, 144), GREEN)
+        thumbnail.between(photo, points)
+        thumbnail.between(points, thumbnail.picture(picture, centred(RESULT, 300)))
 
     return fill
 
@@ -191,8 +205,13 @@ def several_photos_one_person(thumbnail, host):
     thumbnail.between(box, thumbnail.picture(picture, centred(RESULT, 300)))
 
 
-def two_people_masks(thumbnail, host):
-    graph = graphs.load("two_people_masks")
+def two_people(name: str) -> Callable[[Thumbnail, Host], None]:
+    """Two photos, two masks, one picture."""
+    return lambda thumbnail, host: _two_people(thumbnail, host, name)
+
+
+def _two_people(thumbnail, host, name):
+    graph = graphs.load(name)
     for number in of_type(graph, "FaceGenStyle"):
         graph[number]["inputs"]["style"] = "anime"
     for number in of_type(graph, "KSampler"):
@@ -251,6 +270,7 @@ def local_vs_remote(thumbnail, host):
 TEMPLATES = {
     "best_of_n_likeness": Template("drawn, measured, the most alike kept", best_of_n_likeness),
     "five_styles": Template("the same prompt and seed", five_styles),
+    "headshot_instantid": Template("a face, and a pose to put it in", instantid("headshot_instantid"), IN_PLACE),
     "headshot_sdxl": Template("1024 x 1024 pixels", single("headshot_sdxl", "FaceID\nSDXL")),
     "judge_any_model": Template(
         "the two that look most like the person kept",
@@ -276,5 +296,6 @@ TEMPLATES = {
     "second_pass_face_detail": Template("only the face is drawn again", second_pass_face_detail),
     "several_photos_one_person": Template("the mean of three faces", several_photos_one_person),
     "try_without_models": Template("the small model that ships with the pack", try_without_models),
-    "two_people_masks": Template("each drawn where its mask is white", two_people_masks),
+    "two_people_instantid": Template("each has a mask, and points for the face", two_people("two_people_instantid"), IN_PLACE),
+    "two_people_masks": Template("each drawn where its mask is white", two_people("two_people_masks")),
 }

@@ -14,7 +14,7 @@ from ...models.face.analysis import to_bgr
 from ...models.face.embeds import FaceEmbeds
 from ...models.style import load_style, style_files
 from ...standalone.engine import Engine
-from ...standalone.faceid import apply_faceid
+from ...standalone.identity import apply_faceid
 from ...standalone.model_files import find_model_files
 from .data import Drawings, make_drawings
 from .drawings.person import STYLES

@@ -1,6 +1,5 @@
 """Captions and the tokenizer that knows their words."""
 
-import json
 from collections import Counter
 from functools import cache
 from itertools import pairwise
@@ -9,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ...models.style import load_style, style_files
+from ...standalone.checkpoints import clip_tokenizer
 from .drawings.person import STYLES, Person, View, words
 
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 OTHER_WORDS = "a the of with in on and person portrait picture face smiling happy astronaut"
 MUST = ("hair_colour", "glasses")  # said whenever it isn't as the photo shows it
 
@@ -69,24 +68,8 @@ def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 def save_tokenizer(folder: Path) -> int:
-    """Write a CLIP tokenizer: the byte-level alphabet in CLIP's order, then the merges that make each word of the corpus one
-    token, then two marks. It can spell any text. Returns the number of entries."""
-    merges = _merges(_corpus())
-    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # bytes that print as themselves
-    letters = [chr(b) for b in shown] + [chr(0x100 + n) for n in range(256 - len(shown))]
-    tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), BOS, EOS]
-    tokens = list(dict.fromkeys(tokens))
-    marks = {"bos_token": BOS, "eos_token": EOS, "pad_token": EOS, "unk_token": EOS}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, **marks}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in {
-        "vocab.json": json.dumps({token: number for number, token in enumerate(tokens)}, ensure_ascii=False),
-        "merges.txt": "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges),
-        "special_tokens_map.json": json.dumps(marks, indent=2),
-        "tokenizer_config.json": json.dumps(config, indent=2),
-    }.items():
-        (folder / name).write_text(content, encoding="utf-8", newline="\n")
-    return len(tokens)
+    """Write a CLIP tokenizer whose merges make each word of the corpus one token. Returns the number of entries."""
+    return clip_tokenizer.save_tokenizer(folder, _merges(_corpus()))
 
 
 def load_tokenizer(folder: Path):

@@ -72,7 +72,7 @@ PACKS = (
         360_662_982,
         "8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
         (("scrfd_10g_bnkps.onnx", DET_10G), ("glintr100.onnx", 260_665_334)),
-        "its embeddings don't fit FaceID",
+        "the pack that InstantID was trained with; its embeddings don't fit FaceID",
     ),
     _zoo(
         "raccoon_l",
@@ -104,7 +104,17 @@ PACKS = (
                 "a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
             ),
         ),
-        "its embeddings don't fit the published FaceID adapters; for comparing faces",
+        "its embeddings fit neither FaceID nor InstantID; for comparing faces",
     ),
 )
 CATALOGUE = {pack.name: pack for pack in PACKS}
+
+
+def recogniser_name(file: str, size: int | None) -> str:
+    """What a recogniser is called: its file without the ending, as InsightFace does. AuraFace's file has the name of
+    antelopev2's and another network in it: it is known by the published size, in bytes, and called after its pack."""
+    name = file.removesuffix(".onnx")
+    return f"{name}-auraface" if (file, size) == CATALOGUE["auraface"].models[1] else name
+
+
+RECOGNISERS = frozenset(recogniser_name(*pack.models[1]) for pack in PACKS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....errors import BrokenModelPackError
-from .catalogue import CATALOGUE
+from .catalogue import CATALOGUE, recogniser_name
 from .onnx_signature import Signature, read_signature
 
 DETECTOR_OUTPUTS = (9, 15)  # scores, boxes and key points at three or five strides
@@ -36,7 +36,7 @@ class FacePack:
     @property
     def recogniser_name(self) -> str:
         """What embeddings are told apart by: "w600k_r50" is the one that the published FaceID adapters know."""
-        return self.recogniser.stem
+        return recogniser_name(self.recogniser.name, self.recogniser.stat().st_size)
 
 
 def find_packs(folders: list[str]) -> dict[str, Path]:

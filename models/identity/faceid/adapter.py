@@ -1,50 +1,39 @@
 """A FaceID adapter: what a file holds, and the tokens, keys, values and LoRA that come out of it.
 
-Projection runs on the CPU in float32, once per identity; only small keys and values live through sampling.
 Source: IP-Adapter-FaceID, https://github.com/tencent-ailab/IP-Adapter; paper arXiv:2308.06721.
 """
 
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from ....contract import FIELDS
-from ....errors import FaceGenError, MissingClipVisionError, WrongBaseModelError, WrongClipVisionError, WrongRecogniserError
+from ....errors import FaceGenError, MissingClipVisionError, WrongClipVisionError
 from ...face.embeds import FaceEmbeds
-from ..adapter_file import AdapterFile
+from ...face.packs.catalogue import RECOGNISERS
+from ..adapter import IdentityAdapter, by_person
 from ..blocks import CrossAttention
-from ..keys_values import count_blocks, project_tokens, query_widths
-from .projection import identity_tokens, structure_tokens, unnorm_tokens
-from .shapes import IDENTITY_DIM
-from .variant import base_name, recognise
+from ..raw_embedding import raw_tokens
+from .projection import identity_tokens, structure_tokens
+from .variant import METHOD, FaceIDVariant, recognise
 
 CLIP_VISION_NAMES = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H", 1664: "ViT-bigG"}
 LORA_TARGETS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 
 
-class FaceIDAdapter:
-    """An opened adapter file. Raises UnreadableFileError, or NotAnAdapterError when it is a file of another kind."""
+class FaceIDAdapter(IdentityAdapter):
+    """An opened FaceID file. Raises UnreadableFileError, or NotAnAdapterError when it is a file of another kind."""
+
+    method, pack, recogniser = METHOD, "buffalo_l", "w600k_r50"
+    variant: FaceIDVariant
 
     def __init__(self, path: str | Path):
-        self.file = AdapterFile(path)
+        super().__init__(path)
         self.variant = recognise(self.file)
         self._lora: dict[str, Tensor] | None = None
-        # Lives as long as the face does, so that another weight or s_scale reads no file.
-        self._projected: WeakKeyDictionary[FaceEmbeds, list[tuple[Tensor, Tensor]]] = WeakKeyDictionary()
-
-    @cached_property
-    def widths(self) -> list[int]:
-        """Query channels of the blocks the adapter was trained for, in its own order: down, up, middle."""
-        return query_widths(self.file)
-
-    @cached_property
-    def blocks(self) -> int:
-        """How many cross-attention blocks it was trained for."""
-        return count_blocks(self.file)
 
     @torch.no_grad()
     def tokens(self, face_embeds: FaceEmbeds, s_scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -55,8 +44,8 @@ class FaceIDAdapter:
         remain at 0. Raises WrongRecogniserError, MissingClipVisionError or WrongClipVisionError when the face embeds lack
         what the variant reads, FaceGenError when s_scale is out of range.
         """
-        self._check(face_embeds, s_scale)
-        cond, uncond = _weighed(self._branches(face_embeds), s_scale)
+        self.check(face_embeds, s_scale)
+        cond, uncond = _weighed(self._sides(face_embeds), s_scale)
         return cond, uncond
 
     @torch.no_grad()
@@ -65,36 +54,32 @@ class FaceIDAdapter:
 
         They are linear in the tokens, so what is kept for a face serves every s_scale. Raises as `tokens` does.
         """
-        self._check(face_embeds, s_scale)
-        if face_embeds not in self._projected:
-            self._projected[face_embeds] = project_tokens(self.file, self._branches(face_embeds))
-        return [(_weighed(key, s_scale), _weighed(value, s_scale)) for key, value in self._projected[face_embeds]]
+        self.check(face_embeds, s_scale)
+        return [(_weighed(key, s_scale), _weighed(value, s_scale)) for key, value in self._kept(face_embeds)]
 
-    def _branches(self, face_embeds: FaceEmbeds) -> Tensor:
+    def _sides(self, face_embeds: FaceEmbeds) -> Tensor:
         """What tokens are summed from, [1 or 2, 2, m, tokens, context_dim]: identity and, where s_scale acts, structure."""
         identity = face_embeds.identity if self.variant.raw_identity else face_embeds.normed_identity
         cond = self._project(identity, face_embeds.clip_hidden)
         uncond = self._project(torch.zeros_like(face_embeds.identity[:1]), face_embeds.clip_hidden_zero)
-        both = torch.stack([cond, uncond.expand_as(cond)], dim=1)
-        return both if face_embeds.per_image else both.flatten(2, 3)[:, :, None]
+        return by_person(cond, uncond, face_embeds)
 
     def _project(self, identity: Tensor, clip_hidden: Tensor | None) -> Tensor:
         if self.variant.raw_identity:
-            return unnorm_tokens(self.file, identity.float())[None]
+            return raw_tokens(self.file, identity.float())[None]
         x = identity_tokens(self.file, identity.float())
         if clip_hidden is None or self.variant.clip_dim is None:
             return x[None]
         structure = structure_tokens(self.file, x, clip_hidden.float())
         return torch.stack([x, structure]) if self.variant.shortcut else structure[None]
 
-    def _check(self, face_embeds: FaceEmbeds, s_scale: float) -> None:
+    def check(self, face_embeds: FaceEmbeds, s_scale: float = 1.0) -> None:
+        """Raises FaceGenError unless the adapter can read these face embeds, and s_scale is in its range."""
         if problem := FIELDS["s_scale"].problem(float(s_scale)):
             raise FaceGenError(problem)
-        if face_embeds.identity.shape[1] != IDENTITY_DIM:
-            raise WrongRecogniserError(
-                f"FaceID reads {IDENTITY_DIM}-wide face embeddings, got {face_embeds.identity.shape[1]}. The recogniser of an "
-                "InsightFace pack such as buffalo_l is needed."
-            )
+        super().check(face_embeds)
+        if face_embeds.recognisers & RECOGNISERS:  # an adapter may have been trained on a recogniser of its own
+            face_embeds.require_recogniser(self.recogniser, self.pack)
         needed = self.variant.clip_dim
         if needed is None:
             return
@@ -133,16 +118,6 @@ class FaceIDAdapter:
         for name in sorted(name for name in self.file if "_lora." in name)[:4]:
             digest.update(self.file[name].contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
-
-    def match(self, blocks: list[CrossAttention], context_dim: int) -> None:
-        """Raises WrongBaseModelError unless the UNet's cross-attention blocks are those the adapter was trained for."""
-        if context_dim == self.variant.context_dim and [b.width for b in blocks] == self.widths:
-            return
-        raise WrongBaseModelError(
-            f"{self.file.path.name} is a {self.variant.name} adapter, made for {self.variant.base} ({self.blocks} "
-            f"cross-attention blocks, context width {self.variant.context_dim}), but the model is "
-            f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim})."
-        )
 
 
 def _weighed(branches: Tensor, s_scale: float) -> Tensor:

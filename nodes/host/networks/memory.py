@@ -8,7 +8,7 @@ import torch
 
 
 def place(network: torch.nn.Module) -> Callable[[], torch.device]:
-    """A checking.Place: the network is loaded onto ComfyUI's device before each use, and ComfyUI may unload it after."""
+    """A models.networks.Place: the network is loaded onto ComfyUI's device before each use, and ComfyUI may unload it after."""
     patcher = comfy.model_patcher.ModelPatcher(
         network,
         load_device=comfy.model_management.get_torch_device(),

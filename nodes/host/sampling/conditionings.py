@@ -13,11 +13,12 @@ from torch import Tensor
 
 from .neighbours import beside
 from .row_changes import followed
-from .rows import CHUNKS, Chunks, Crop, Options, by_place, unknown_rows
+from .rows import CHUNKS, Chunks, Crop, Options, by_place, chunks, unknown_rows
 from .windows import HOST_WINDOW, Lines, animatediff_window, host_window
 
 KEY = "facegen"
 SIDE, WHOLE = "facegen_side", "facegen_whole"  # in a conditioning
+SIZES = "facegen_sizes"  # in transformer_options: height and width of the call's latents, and how many text tokens it has
 WINDOWS, LISTED = "facegen_windows", "facegen_listed"  # in transformer_options
 
 
@@ -68,6 +69,22 @@ class _Listed:
         if windows and self._sigma is None:
             self._sigma = float(options["sigmas"][0])  # once for all blocks, faces and chunks
         return tuple((start, end) for start, end in windows if not end <= self._sigma <= start)
+
+
+def call_of(options: Options, shape: tuple[int, ...]) -> tuple[Chunks, tuple[int, int]]:
+    """What a call to the model is, from the options that come with it, for what acts beside the UNet and before it; and height
+    and width of the whole picture in latent pixels.
+
+    shape: [B, C, h, w] of the call's latents. On a model that isn't watched, 0 is conditional and the call is of the whole.
+    """
+    listed: _Listed | None = options.get(LISTED)
+    if listed is None:
+        return chunks(options, shape[0]), (shape[-2], shape[-1])
+    call = listed.chunks(options, shape)
+    height, width = (shape[-2], shape[-1]) if call.tiled else listed.size
+    if call.lines is None:
+        return call, (height, width)
+    return call, (call.lines.total, width) if call.lines.axis == -2 else (height, call.lines.total)
 
 
 def _name_early(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -128,7 +145,8 @@ def _resolve(
     **kwargs: Any,
 ) -> Any:
     """Around the model: what this batch is, in plain numbers, which torch.compile can guard on."""
-    options = transformer_options or {}
+    text = 0 if c_crossattn is None else c_crossattn.shape[1]
+    options = {**(transformer_options or {}), SIZES: (x.shape[-2], x.shape[-1], text)}
     if LISTED in options:
         known = {name: value for name, value in options.items() if name != LISTED}
         options = {**known, CHUNKS: options[LISTED].chunks(options, tuple(x.shape))}

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from facegen.adoption.which import OLD
 from facegen.contract import STYLES
 from host_server import COMFYUI
 from pack import ROOT
@@ -31,9 +32,34 @@ NODES = {
             "face_index": ("INT", 0),
             "combine": ("COMBO", "average"),
             "on_no_face": ("COMBO", "error"),
+            "face_structure": ("FACE_STRUCTURE", None),
         },
-        {"clip_vision"},
-        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT", "STRING", "MASK"],
+        {"clip_vision", "face_structure"},
+        ["FACE_EMBEDS", "IMAGE", "IMAGE", "INT", "STRING", "MASK", "IMAGE"],
+    ),
+    "FaceGenLoadFaceStructure": (
+        "FaceGen/face",
+        {"vision_file": ("COMBO", None), "parsing_file": ("COMBO", None)},
+        set(),
+        ["FACE_STRUCTURE"],
+    ),
+    "FaceGenLoadPuLID": ("FaceGen/face", {"pulid_file": ("COMBO", None)}, set(), ["FACEGEN_PULID"]),
+    "FaceGenApplyPuLID": (
+        "FaceGen/face",
+        {
+            "model": ("MODEL", None),
+            "pulid": ("FACEGEN_PULID", None),
+            "face_embeds": ("FACE_EMBEDS", None),
+            "weight": ("FLOAT", 1.0),
+            "start_percent": ("FLOAT", 0.0),
+            "end_percent": ("FLOAT", 1.0),
+            "projection": ("COMBO", "orthogonal v2"),
+            "num_zero": ("INT", 0),
+            "layer_weights": ("STRING", ""),
+            "mask": ("MASK", None),
+        },
+        {"mask"},
+        ["MODEL"],
     ),
     "FaceGenFaceQuality": (
         "FaceGen/face",
@@ -100,6 +126,45 @@ NODES = {
         {"mask"},
         ["MODEL"],
     ),
+    "FaceGenLoadInstantID": ("FaceGen/face", {"instantid_file": ("COMBO", None)}, set(), ["FACEGEN_INSTANTID"]),
+    "FaceGenApplyInstantID": (
+        "FaceGen/face",
+        {
+            "model": ("MODEL", None),
+            "instantid": ("FACEGEN_INSTANTID", None),
+            "face_embeds": ("FACE_EMBEDS", None),
+            "positive": ("CONDITIONING", None),
+            "negative": ("CONDITIONING", None),
+            "control_net": ("CONTROL_NET", None),
+            "keypoints": ("IMAGE", None),
+            "weight": ("FLOAT", 0.8),
+            "control_strength": ("FLOAT", 0.8),
+            "start_percent": ("FLOAT", 0.0),
+            "end_percent": ("FLOAT", 1.0),
+            "layer_weights": ("STRING", ""),
+            "mask": ("MASK", None),
+        },
+        {"keypoints", "mask"},
+        ["MODEL", "CONDITIONING", "CONDITIONING"],
+    ),
+    "FaceGenFaceKeypoints": (
+        "FaceGen/face",
+        {
+            "width": ("INT", 1016),
+            "height": ("INT", 1016),
+            "placement": ("COMBO", "as in the photo"),
+            "center_x": ("FLOAT", 0.5),
+            "center_y": ("FLOAT", 0.4),
+            "scale": ("FLOAT", 0.4),
+            "image": ("IMAGE", None),
+            "face_analysis": ("FACE_ANALYSIS", None),
+            "face_embeds": ("FACE_EMBEDS", None),
+            "select": ("COMBO", "largest"),
+            "face_index": ("INT", 0),
+        },
+        {"image", "face_analysis", "face_embeds", "select", "face_index"},
+        ["IMAGE"],
+    ),
     "FaceGenStyle": (
         "FaceGen",
         {"style": ("COMBO", None), "prompt": ("STRING", ""), "negative_prompt": ("STRING", "")},
@@ -112,7 +177,7 @@ NODES = {
             "model": ("MODEL", None),
             "clip": ("CLIP", None),
             "vae": ("VAE", None),
-            "faceid": ("FACEID", None),
+            "faceid": ("FACEID,FACEGEN_INSTANTID", None),
             "face_embeds": ("FACE_EMBEDS", None),
             "style": ("FACE_STYLE", None),
             "prompt": ("STRING", ""),
@@ -133,8 +198,12 @@ NODES = {
             "candidates": ("INT", 1),
             "safety_checker": ("SAFETY_CHECKER", None),
             "safety_checker_type": ("COMBO", "black"),
+            "control_net": ("CONTROL_NET", None),
+            "keypoints": ("IMAGE", None),
+            "control_strength": ("FLOAT", 0.8),
         },
-        {"style", "latent", "face_analysis", "candidates", "safety_checker", "safety_checker_type"},
+        {"style", "latent", "face_analysis", "candidates", "safety_checker", "safety_checker_type"}
+        | {"control_net", "keypoints", "control_strength"},
         ["IMAGE", "LATENT"],
     ),
     "FaceGenLoadTinyModel": (
@@ -195,15 +264,17 @@ NODES = {
             "profile": ("COMBO", "default"),
             "timeout": ("INT", 300),
             "request_id": ("STRING", ""),
+            "endpoint": ("COMBO", "face_gen"),
         },
-        {"webhook", "track_id", "request_id"},
+        {"webhook", "track_id", "request_id", "endpoint"},
         ["IMAGE", "STRING"],
     ),
 }
 
 
 def test_all_nodes_are_there(pack_nodes):
-    assert set(pack_nodes) == set(NODES)
+    """And those that stand in for other packs', which test_adopted_nodes.py knows."""
+    assert set(pack_nodes) == {*NODES, *(old.new_id for old in OLD.values())}
 
 
 @pytest.mark.parametrize("node_id", NODES)

@@ -8,7 +8,7 @@ import torch
 
 import comfy_unets
 from comfy_sampling import POSITIVE, RegionalPrompts, face, guider, prompt, sample, windowed
-from facegen.nodes.host.sampling.attention_patch import FaceIDPatch
+from facegen.nodes.host.sampling.attention_patch import FacePatch
 from faceid_files import relative_error
 
 MIDDLE = ("middle", 0, 0)
@@ -31,7 +31,7 @@ def alive():
     """(patches, tensors) of this process."""
     gc.collect()
     things = gc.get_objects()
-    return sum(type(thing) is FaceIDPatch for thing in things), sum(type(thing) is torch.Tensor for thing in things)
+    return sum(type(thing) is FacePatch for thing in things), sum(type(thing) is torch.Tensor for thing in things)
 
 
 def test_chained_and_taken_away_twenty_times_the_first_model_is_as_it_was(apply, patched):

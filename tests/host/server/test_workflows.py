@@ -16,8 +16,8 @@ import workflows
 from facegen.models.style import BUILT_IN, load_style
 from host_models import FACES
 from modelslab_server import KEY, RED, ModelsLabServer
-from sdxl_files import sdxl_checkpoint, sdxl_faceid
-from small_runs import Done, apart, of_type, put_photos, small
+from sdxl_files import sdxl_checkpoint, sdxl_faceid, sdxl_instantid
+from small_runs import Done, apart, of_type, placed, put_photos, small
 
 SAMPLER = "FaceGenSampler"
 
@@ -226,6 +226,7 @@ def sdxl(base_directory):
     files = [
         sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
         sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin"),
+        *sdxl_instantid(models),
     ]
     yield
     for file in files:
@@ -237,6 +238,38 @@ def test_headshot_sdxl(draw, sdxl):
     done = draw("headshot_sdxl")
     assert done.picture().shape == (128, 128, 3) and done.picture().std() > 5
     assert all_differ([done.picture(), with_photo(draw, "headshot_sdxl", done).picture()])
+
+
+@pytest.mark.newest
+def test_headshot_instantid(draw, sdxl):
+    """Another face, and another place for it, each change the picture."""
+    name = "headshot_instantid"
+    done = draw(name)
+    assert done.picture().shape == (120, 120, 3) and done.picture().std() > 5
+    (points,) = of_type(done.graph, "FaceGenFaceKeypoints")
+    elsewhere = draw(name, {points: {"placement": "fitted", "center_x": 0.2}}).picture()
+    assert all_differ([done.picture(), with_photo(draw, name, done).picture(), elsewhere])
+
+
+@pytest.mark.newest
+def test_two_people_instantid(draw, sdxl):
+    """Both people count. That each stays in its own region is tested on the ControlNet's numbers, with the sampling."""
+    name = "two_people_instantid"
+    done = draw(name)
+    assert done.picture().shape == (104, 152, 3) and done.picture().std() > 5
+    others = [with_photo(draw, name, done, place).picture() for place in range(2)]
+    assert all_differ([done.picture(), *others])
+
+
+@pytest.mark.newest
+def test_the_blueprint_of_a_headshot_with_instantid(server, sdxl):
+    """Photo and pose in; portrait, marked photo and key points out."""
+    ends = [(output, "PreviewImage", "images", []) for output in range(3)]
+    graph = workflows.to_api(placed("Headshot with InstantID", ends), server.get("/object_info"))
+    done = Done(server, small(graph))
+    portrait, marked, points = (done.picture(str(number)) for number in (21, 22, 23))
+    assert portrait.shape == (120, 120, 3) and portrait.std() > 5 and marked.shape[0] >= 512
+    assert points.shape == (127, 127, 3) and (points == (0, 0, 0)).mean() > 0.8 and points.max() == 255
 
 
 @pytest.mark.newest

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from facegen.errors import NotAnAdapterError
 from facegen.models.face.embeds import FaceEmbeds
+from facegen.models.identity import raw_embedding
 from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
+from facegen.models.identity.instantid.adapter import InstantIDAdapter
 from facegen.standalone.cli import convert
 from facegen.standalone.cli.main import main
 from faceid_files import faceid_state, save
@@ -81,4 +84,29 @@ def test_a_full_disk_leaves_nothing_half_written(published, monkeypatch, capsys)
     monkeypatch.setattr(convert, "save_file", full)
     assert main(["models", "convert", str(published)]) == 2
     assert "No space left on device" in capsys.readouterr().err
+    assert names(published.parent) == [published.name]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by its size", "by the option"])
+def test_instantid_stays_instantid(tmp_path, monkeypatch, known):
+    path = save(faceid_state([32], 96, rank=0, unnorm=True, depth=1, inner=64), tmp_path / "a.bin")
+    if known:
+        monkeypatch.setattr(raw_embedding, "INSTANTID_SIZE", path.stat().st_size)
+    assert main(["models", "convert", str(path), *([] if known else ["--instantid"])]) == 0
+    assert InstantIDAdapter(tmp_path / "a.safetensors").variant.name == "instantid"
+    with pytest.raises(NotAnAdapterError, match="it is an InstantID adapter"):
+        FaceIDAdapter(tmp_path / "a.safetensors")
+
+
+def test_portrait_unnorm_stays_portrait_unnorm(tmp_path):
+    path = save(faceid_state([32], 96, rank=0, unnorm=True, depth=1, inner=64), tmp_path / "a.bin")
+    assert main(["models", "convert", str(path)]) == 0
+    assert FaceIDAdapter(tmp_path / "a.safetensors").variant.raw_identity
+    with pytest.raises(NotAnAdapterError, match="it is a FaceID adapter"):
+        InstantIDAdapter(tmp_path / "a.safetensors")
+
+
+def test_what_is_no_instantid_is_not_converted_as_such(published, capsys):
+    assert main(["models", "convert", str(published), "--instantid"]) == 2
+    assert "is not an InstantID adapter: it is a FaceID adapter" in capsys.readouterr().err
     assert names(published.parent) == [published.name]

@@ -15,8 +15,10 @@ from facegen.errors import (
     MissingNudeNetError,
     NotAnAdapterError,
     UnreadableFileError,
+    UnsupportedCheckpointError,
     WrongBaseModelError,
     WrongClipVisionError,
+    WrongRecogniserError,
 )
 from facegen.models import tiny_files
 from facegen.standalone.cli import generate as cli
@@ -52,8 +54,10 @@ def test_a_missing_file_of_the_tiny_model(run, tmp_path, monkeypatch):
     [
         (MissingNudeNetError("none"), "none Run `pip install -U nudenet`"),
         (BrokenNudeNetError("bad"), "bad .*--force-reinstall"),
-        (WrongBaseModelError("other"), "other Choose other files .*--faceid .*--checkpoint"),
+        (WrongBaseModelError("other"), "other Choose other files .*--checkpoint.*--faceid"),
         (WrongClipVisionError("other"), "other Choose another .*--clip-vision"),
+        (UnsupportedCheckpointError("SD3"), "SD3 Choose another .*--checkpoint"),
+        (WrongRecogniserError("other"), "other Choose that pack with --face-pack"),
     ],
 )
 def test_what_shows_while_the_pictures_are_made(run, monkeypatch, error, cure):
@@ -75,7 +79,7 @@ def test_what_shows_while_the_pictures_are_made(run, monkeypatch, error, cure):
         (MissingLibraryError("none"), 'none Run `pip install "insightface>=2.1"`'),
         (BrokenModelPackError("bad"), "bad Download the pack again"),
         (UnreadableFileError("cut"), "cut Download the file again"),
-        (NotAnAdapterError("other"), "other Choose another file with --faceid"),
+        (NotAnAdapterError("other"), "other Choose another file with --faceid or --instantid"),
     ],
 )
 def test_models_that_cannot_be_loaded(run, monkeypatch, error, cure):
@@ -115,6 +119,8 @@ def test_a_missing_safety_checker_is_told_before_the_pictures_are_made(tiny_engi
 @pytest.mark.parametrize("more", [(), ("--demo",)], ids=["one photo", "demo"])
 def test_models_that_fail_on_the_photo(run, monkeypatch, more):
     class Engine:
+        method = "faceid"
+
         def embed(self, photo, name):
             raise BrokenModelPackError("failed")
 
@@ -126,7 +132,8 @@ def test_models_that_fail_on_the_photo(run, monkeypatch, more):
 def test_a_file_that_was_named_and_cannot_be_used(run, tmp_path):
     folder = tmp_path / "models"
     shutil.copytree(tiny_files.TINY, folder)
-    for name, says in (("cut.safetensors", "Download the file again."), ("other.safetensors", "another file with --faceid.")):
+    cures = {"cut.safetensors": "Download the file again.", "other.safetensors": "another file with --faceid or --instantid."}
+    for name, says in cures.items():
         other = (folder / tiny_files.CLIP_VISION).read_bytes()
         (folder / "ipadapter" / name).write_bytes(other if name == "other.safetensors" else other[:100])
         code, told = run("--models", str(folder), "--faceid", name)
@@ -137,6 +144,8 @@ def test_a_demo_of_one_s_own_photo_needs_no_other(run, monkeypatch):
     monkeypatch.setattr(cli, "demo_photo", lambda: pytest.fail("asked for"))
 
     class Engine:
+        method = "faceid"
+
         def embed(self, photo, name):
             raise BrokenModelPackError("failed")
 

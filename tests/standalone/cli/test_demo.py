@@ -104,6 +104,8 @@ def test_other_models_get_the_contract_s_defaults(asked):
 class Copying:
     """Finds faces as ever; its pictures are those that it is given, in turn, and it flags as it is told."""
 
+    method = "faceid"
+
     def __init__(self, engine):
         self.embed, self.face_analysis = engine.embed, engine.face_analysis
         self.pictures, self.flagged, self.requests = [], False, []
@@ -230,8 +232,8 @@ def test_each_file_is_told_of_when_it_is_there(engine, astronaut, tmp_path):
     files = demo.generate_demo(
         engine, REQUEST, faces, tmp_path, lambda file: told.append((file, file.is_file(), len(engine.requests)))
     )
-    assert told == [(file, True, min(number, 2 * demo.PICTURES)) for number, file in enumerate(files, 1)]
-    assert len(files) == 2 * demo.PICTURES + 1
+    assert told == [(file, True, min(number, 2 * demo.pictures(engine))) for number, file in enumerate(files, 1)]
+    assert len(files) == 2 * demo.pictures(engine) + 1
 
 
 def test_the_drawn_face_is_found_and_is_nobody_s_photo(engine):

@@ -140,7 +140,7 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(own):
         (["--face", "x.jpg", "--prompt", "x", "--seed", "9" * 400], "between 0 and 18446744073709551615, got 999"),
         (["--face", "https://example.com/a.jpg", "--prompt", "x"], "takes a photo file, no URL or data URI: https://example"),
         (["--face", "data:image/png;base64," + "A" * 5000, "--prompt", "x"], "takes a photo file, no URL or data URI"),
-        (["--demo", "--models", "nowhere"], "nowhere lacks an SD1.5 checkpoint"),
+        (["--demo", "--models", "nowhere"], "nowhere lacks an SD1.5 or SDXL checkpoint"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_writes_nothing(generate, arguments, says):
@@ -182,6 +182,8 @@ def test_a_missing_library_is_named_with_the_cure(generate, monkeypatch, library
 
 class Stub:
     """An engine that finds a face and would draw it."""
+
+    method = "faceid"
 
     def embed(self, photo, name):
         return None, photo
@@ -331,7 +333,7 @@ def test_comfyui_s_models_are_the_default(models, monkeypatch, capsys):
     (models / "checkpoints" / "tiny").rename(models / "moved")
     assert cli.default_models(nothing) is None
     said = capsys.readouterr().err
-    assert "lacks an SD1.5 checkpoint" in said and f"models download dreamshaper-8 --models {models}" in said
+    assert "lacks an SD1.5 or SDXL checkpoint" in said and f"models download dreamshaper-8 --models {models}" in said
     with pytest.raises(MissingFiles):
         cli.default_models(nothing | {"faceid": "ip-adapter-faceid-plusv2_tiny.safetensors"})
     for name in ("a", "b"):

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from facegen.models.face.packs.catalogue import CATALOGUE, CataloguedPack
-from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTER, Download, PublishedFile
+from facegen.models.identity.raw_embedding import INSTANTID_SIZE
+from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTER, STARTER_OF_INSTANTID, Download, PublishedFile
 from facegen.standalone.cli import file_download
 from facegen.standalone.cli.main import main
 from onnx_files import save_pack
@@ -104,7 +105,8 @@ def test_its_help_breaks_no_name(capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     with pytest.raises(SystemExit):
         main(["models", "download", "--help"])
-    assert {*PUBLISHED, *CATALOGUE} <= set(re.findall(r"[\w-]+", capsys.readouterr().out))
+    shown = {word.strip(".") for word in re.findall(r"[\w.-]+", capsys.readouterr().out)}
+    assert {*PUBLISHED, *CATALOGUE} <= shown
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -288,14 +290,26 @@ def test_a_mirror_that_is_no_address(get, offer_file, monkeypatch, capsys, mirro
     assert code == 2 and "HF_ENDPOINT is " in said and "begins with https://. Correct it" in said and not files
 
 
-def test_what_is_published_has_a_digest_and_a_place():
+def test_what_is_published_has_a_place_and_mostly_a_digest():
     folders = {file.folder for file in PUBLISHED.values()}
-    assert folders == {"ipadapter", "clip_vision", "checkpoints"} and set(STARTER.values()) <= {*PUBLISHED, *CATALOGUE}
+    assert folders == {"ipadapter", "clip_vision", "checkpoints", "instantid", "controlnet", "pulid", "facexlib"}
+    assert {*STARTER.values(), *STARTER_OF_INSTANTID.values()} <= {*PUBLISHED, *CATALOGUE}
+    digests = [file.download.sha256 for file in PUBLISHED.values() if file.download.sha256 is not None]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) and len(set(digests)) == len(digests)
+    # Of these none was published.
+    assert {file.file for file in PUBLISHED.values() if file.download.sha256 is None} == {
+        "pulid_v1.1.safetensors",
+        "pulid_v1.bin",
+        "pulid_flux_v0.9.1.safetensors",
+        "pulid_flux_v0.9.0.safetensors",
+        "EVA02_CLIP_L_336_psz14_s6B.pt",
+    }
     for file in PUBLISHED.values():
-        assert re.fullmatch("[0-9a-f]{64}", file.download.sha256) and file.licence and file.note
-        assert file.download.address == file.download.url and file.download.url.startswith("https://huggingface.co/")
-    assert len({file.download.sha256 for file in PUBLISHED.values()}) == len(PUBLISHED)
+        assert file.licence and file.note and file.download.address == file.download.url
+        assert file.download.url.startswith(("https://huggingface.co/", "https://github.com/xinntao/facexlib/"))
     assert PUBLISHED["clip-vit-h"].file == "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+    assert PUBLISHED["instantid"].download.size == INSTANTID_SIZE
+    assert PUBLISHED["instantid-controlnet"].file == "instantid-controlnet.safetensors"
 
 
 def test_list_says_licence_size_and_what_is_installed(tmp_path, capsys):

@@ -157,7 +157,7 @@ class Diffusers:
         self.lora = any("_lora" in name for name in state["ip_adapter"])
         self.unnorm = "latents" in state["image_proj"]
 
-    def predict(self, faces, given, weight=1.0, s_scale=1.0, lora_strength=1.0):
+    def predict(self, faces, given, weight=1.0, s_scale=1.0, lora_strength=1.0, timestep=500, **residuals):
         self.pipe.set_ip_adapter_scale(weight)
         if self.lora:
             with torch.inference_mode(False):
@@ -174,7 +174,7 @@ class Diffusers:
         if given.pooled is not None:
             conditions |= {"text_embeds": given.pooled.to(self.dtype), "time_ids": given.time_ids}
         x, context = given.x.to(self.dtype), given.context.to(self.dtype)
-        return self.unet(x, torch.tensor(500), context, added_cond_kwargs=conditions).sample
+        return self.unet(x, torch.tensor(timestep), context, added_cond_kwargs=conditions, **residuals).sample
 
 
 def _diffusers_sd15(diffusers):

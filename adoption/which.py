@@ -1,0 +1,64 @@
+"""Which nodes of a saved graph are another pack's that ours can stand in for."""
+
+from dataclasses import dataclass, field
+
+from .old_nodes import OldNode
+from .packs import instantid, ip_adapter, pulid
+from .saved_graph import Node, SavedGraph
+
+OLD = {node.id: node for node in (*ip_adapter.NODES, *instantid.NODES, *pulid.NODES)}
+TIES = {name for node in OLD.values() for name in node.ties}
+
+
+@dataclass
+class Found:
+    """adopted: number -> the old node that it is; left: number -> why an old node stays as it is."""
+
+    adopted: dict[Node, OldNode] = field(default_factory=dict)
+    left: dict[Node, str] = field(default_factory=dict)
+
+
+def find_old(graph: SavedGraph) -> Found:
+    """The nodes to adopt. Nodes that are tied to one that can't be adopted are left, and so are those that no identity method
+    is among."""
+    found = Found()
+    family = _families(graph)
+    for node in graph.nodes():
+        old = OLD.get(graph.type(node))
+        if old is None:
+            continue
+        relatives = family.get(node, {node})
+        strangers = sorted({graph.type(one) for one in relatives if graph.type(one) not in OLD})
+        if strangers:
+            found.left[node] = f"it works together with {', '.join(strangers)}, which needs {old.pack}"
+        elif all(OLD[graph.type(one)].shared and not _names_faceid(graph, one) for one in relatives):
+            found.left[node] = f"its IP-Adapter doesn't seem to be FaceID, so that it needs {old.pack}"
+        else:
+            found.adopted[node] = old
+    return found
+
+
+def _names_faceid(graph: SavedGraph, node: Node) -> bool:
+    """Whether it opens a file that is called after FaceID."""
+    old = ip_adapter.MODEL_LOADER
+    if graph.type(node) != old.id:
+        return False
+    name = str(graph.value(node, old, "ipadapter_file")).lower()
+    return "faceid" in name or "face-id" in name or "face_id" in name
+
+
+def _families(graph: SavedGraph) -> dict[Node, set[Node]]:
+    """Node -> all that hang together with it through the inputs that tie nodes of a kind, itself included."""
+    families: dict[Node, set[Node]] = {}
+    for _, node, name in graph.links():
+        old = OLD.get(graph.type(node))
+        # The unified loader has such an input, too, to share what is loaded already. It runs without.
+        if name not in TIES or (old is not None and name not in old.ties):
+            continue
+        source = graph.traced(node, name)
+        if source is None or source[0] not in graph.nodes():
+            continue
+        both = families.get(node, {node}) | families.get(source[0], {source[0]})
+        for one in both:
+            families[one] = both
+    return families

@@ -1,0 +1,1 @@
+"""InstantID (https://github.com/instantX-research/InstantID)."""

@@ -1,0 +1,1 @@
+"""PuLID for SDXL and FLUX.1 (https://github.com/ToTheBeginning/PuLID)."""

@@ -1,0 +1,200 @@
+"""The nodes of ComfyUI_IPAdapter_plus that carry FaceID."""
+
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...adoption.packs import ip_adapter as old
+from ...adoption.packs.ip_adapter import FACE_PACK, PRESETS
+from ...adoption.packs.weight_types import block_weights
+from ...errors import (
+    Cures,
+    FaceGenError,
+    MissingClipVisionError,
+    NoFaceError,
+    NotAnAdapterError,
+    UnreadableFileError,
+    WrongBaseModelError,
+    WrongClipVisionError,
+    WrongRecogniserError,
+    advise,
+)
+from ...models.face.analysis import FaceAnalysis
+from ...models.face.combine import combine_faces
+from ...models.face.embeds import FaceEmbeds
+from ...models.face.photo_to_embeds import EmbeddedPhotos, embed_photos
+from ...models.identity.faceid.adapter import FaceIDAdapter
+from ..host import reports
+from ..host.clip_states import encode_clip_vision
+from ..host.cures import FACE_PACK as FACE_PACK_CURES
+from ..host.cures import INSIGHTFACE, PICTURES
+from ..host.reports import warn
+from ..host.sampling.attention_patch import add_face
+from ..host.sampling.mask_region import Region
+from ..host.sampling.methods.faceid import apply_lora
+from ..host.sampling.unet_blocks import matching_blocks
+from .parts import Pipeline, adapter_of_kind, check_file, clip_vision_for, face_analysis, file_path
+from .scaling import KeysValues, places, weighed
+from .schema import Adopted
+
+LOAD_CURES: Cures = {
+    NotAnAdapterError: f"For an IP-Adapter that isn't FaceID, install {old.PACK} and use its own nodes.",
+    UnreadableFileError: "Download it again.",
+    **INSIGHTFACE,
+}
+APPLY_CURES: Cures = {
+    MissingClipVisionError: "Connect that model to clip_vision, by a Load CLIP Vision node.",
+    WrongClipVisionError: "Change the file in Load CLIP Vision.",
+    WrongBaseModelError: "Choose the FaceID file that fits the checkpoint, or another checkpoint.",
+    WrongRecogniserError: f"Choose {FACE_PACK} in the InsightFace loader.",
+    NoFaceError: "Use another photo.",
+    **FACE_PACK_CURES,
+    **PICTURES,
+}
+AVERAGED = ("average", "add", "norm average")  # in our numbers these point the same way, or nearly
+
+
+class LoadByPreset(Adopted):
+    OLD = old.UNIFIED_LOADER
+
+    @classmethod
+    @advise(OLD.title, LOAD_CURES)
+    def execute(cls, model: Any, preset: str, lora_strength: float, provider: str, ipadapter: Any = None) -> io.NodeOutput:
+        adapter = adapter_of_kind(model, PRESETS[preset])
+        pipeline = Pipeline(adapter, clip_vision_for(adapter), face_analysis(FACE_PACK, provider))
+        return io.NodeOutput(apply_lora(model, adapter, matching_blocks(model, adapter), lora_strength), pipeline)
+
+
+class LoadFile(Adopted):
+    OLD = old.MODEL_LOADER
+
+    @classmethod
+    def validate_inputs(cls, ipadapter_file: str | None = None) -> bool | str:
+        return check_file(cls.OLD, ipadapter_file)
+
+    @classmethod
+    @advise(OLD.title, LOAD_CURES)
+    def execute(cls, ipadapter_file: str) -> io.NodeOutput:
+        return io.NodeOutput(Pipeline(FaceIDAdapter(file_path(cls.OLD, ipadapter_file))))
+
+
+class LoadInsightFace(Adopted):
+    OLD = old.INSIGHTFACE_LOADER
+
+    @classmethod
+    @advise(OLD.title, LOAD_CURES)
+    def execute(cls, provider: str, model_name: str) -> io.NodeOutput:
+        return io.NodeOutput(face_analysis(model_name, provider))
+
+
+class ApplyFaceID(Adopted):
+    OLD = old.FACEID
+    PER_IMAGE = False
+
+    @classmethod
+    @advise(OLD.title, APPLY_CURES)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        patched, crops = apply(per_image=cls.PER_IMAGE, **inputs)
+        return io.NodeOutput(patched, crops)
+
+
+class ApplyFaceIDBatch(ApplyFaceID):
+    OLD = old.FACEID_BATCH
+    PER_IMAGE = True
+
+
+class ApplyAdvanced(Adopted):
+    OLD = old.ADVANCED
+
+    @classmethod
+    @advise(OLD.title, APPLY_CURES)
+    def execute(cls, weight: float, **inputs: Any) -> io.NodeOutput:
+        # Where a node doesn't ask for PlusV2's second weight, the old pack takes twice the first.
+        return io.NodeOutput(apply(weight=weight, weight_faceidv2=2 * one_number(weight), **inputs)[0])
+
+
+def apply(
+    model: Any,
+    ipadapter: Pipeline,
+    image: Tensor,
+    weight: float,
+    weight_faceidv2: float,
+    weight_type: str,
+    combine_embeds: str,
+    start_at: float,
+    end_at: float,
+    embeds_scaling: str,
+    image_negative: Tensor | None = None,
+    attn_mask: Tensor | None = None,
+    clip_vision: Any = None,
+    insightface: FaceAnalysis | None = None,
+    per_image: bool = False,
+) -> tuple[Any, Tensor]:
+    """A clone of `model` that generates the person, and the aligned faces [n, 224, 224, 3]."""
+    adapter = ipadapter.adapter
+    blocks = matching_blocks(model, adapter)
+    analysis = insightface or ipadapter.face_analysis
+    if analysis is None:
+        raise FaceGenError("No face analysis is connected. Connect IPAdapter InsightFace Loader to insightface.")
+    vision = (clip_vision or ipadapter.clip_vision) if adapter.variant.clip_dim else None
+    encode = None if vision is None else lambda crops: encode_clip_vision(vision, crops)
+    how = "one per image" if per_image else "concat"
+    photos = embed_photos(analysis, image, encode, combine=how, watch=reports.progress())
+    faces, said = one_person(photos, "concat" if per_image else combine_embeds)
+    if image_negative is not None:
+        faces, more = with_negative(faces, vision, image_negative)
+        said += more
+    strength = one_number(weight)
+    base = "sdxl" if adapter.variant.context_dim == 2048 else "sd15"
+    weights = block_weights(weight_type, strength, base, places(blocks))
+    at_strength = keys_values_at(adapter, faces, weight_faceidv2)
+    keys_values, left = weighed(at_strength, blocks, weights, embeds_scaling, adapter.variant.tokens)
+    if said:
+        warn(" ".join(said))
+    patched = model.clone()
+    add_face(patched, blocks, keys_values, left, (start_at, end_at), Region.of(attn_mask))
+    return patched, photos.crops
+
+
+def one_number(weight: Any) -> float:
+    """The weight. Raises FaceGenError for a list, one number for each frame, as another of the old pack's nodes gives."""
+    if isinstance(weight, list | tuple):
+        raise FaceGenError(f"weight is a list of {len(weight)} numbers, and FaceGen takes one for all pictures. Type it in.")
+    return float(weight)
+
+
+def keys_values_at(adapter: FaceIDAdapter, faces: FaceEmbeds, s_scale: float) -> KeysValues:
+    """Keys and values for any s_scale. The contract has a range; they are linear in it, and the old pack goes beyond."""
+    none, one = adapter.keys_values(faces, 0.0), adapter.keys_values(faces, 1.0)
+    return [(k0 + s_scale * (k1 - k0), v0 + s_scale * (v1 - v0)) for (k0, v0), (k1, v1) in zip(none, one, strict=True)]
+
+
+def one_person(photos: EmbeddedPhotos, combine: str) -> tuple[FaceEmbeds, list[str]]:
+    """The faces combined as the old node was told, and what is to be said of it."""
+    faces = photos.face_embeds
+    if len(faces) == 1 or combine == "concat":
+        return faces, []
+    if combine in AVERAGED:
+        said = [] if combine == "average" else [f"combine_embeds {combine!r} is taken as 'average'."]
+        return faces.combined("average"), said
+    rows = {f"photo {row}": _row(faces, row) for row in range(len(faces))}
+    share = 1 / (len(rows) - 1)
+    return combine_faces(rows, {name: 1.0 if name == "photo 0" else share for name in rows}, "subtract"), []
+
+
+def _row(faces: FaceEmbeds, row: int) -> FaceEmbeds:
+    hidden = None if faces.clip_hidden is None else faces.clip_hidden[row : row + 1]
+    return replace(faces, identity=faces.identity[row : row + 1], clip_hidden=hidden, faces=faces.faces[row : row + 1])
+
+
+def with_negative(faces: FaceEmbeds, vision: Any, image: Tensor) -> tuple[FaceEmbeds, list[str]]:
+    """The faces with the states of another picture on the unconditional side, and what is to be said of it."""
+    if vision is None:
+        return faces, ["image_negative is not used: only Plus and PlusV2 read it."]
+    said = ["Of the pictures in image_negative only the first is used."] if len(image) > 1 else []
+    return replace(faces, clip_hidden_zero=encode_clip_vision(vision, image[:1].cpu())[0]), said
+
+
+NODES = [LoadByPreset, LoadInsightFace, LoadFile, ApplyFaceID, ApplyFaceIDBatch, ApplyAdvanced]

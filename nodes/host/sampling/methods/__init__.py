@@ -1,0 +1,1 @@
+"""Each identity method on a ComfyUI model."""

@@ -1,9 +1,0 @@
-"""The pack's own socket types."""
-
-from comfy_api.latest import io
-
-FaceAnalysis = io.Custom("FACE_ANALYSIS")
-FaceEmbeds = io.Custom("FACE_EMBEDS")
-FaceID = io.Custom("FACEID")
-FaceStyle = io.Custom("FACE_STYLE")
-SafetyChecker = io.Custom("SAFETY_CHECKER")

@@ -1,0 +1,128 @@
+"""Our identity adapters and attention inside diffusers' UNet: FaceID with its LoRA, and InstantID."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from ..models.face.embeds import FaceEmbeds
+from ..models.identity.attention import IdentityAttention
+from ..models.identity.blocks import CrossAttention
+from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.identity.layer_weights import parse_layer_weights
+
+FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")
+CFG_SIDES = (1, 0)  # the unconditional half of the batch comes first
+INSTANTID_WEIGHT = 0.8  # that its authors use
+
+
+def apply_faceid(
+    unet: UNet2DConditionModel,
+    adapter: FaceIDAdapter,
+    face_embeds: FaceEmbeds,
+    *,
+    weight: float = 1.0,
+    s_scale: float = 1.0,
+    lora_strength: float = 1.0,
+    layer_weights: str = "",
+    sides: tuple[int, ...] = CFG_SIDES,
+) -> None:
+    """Give the UNet's attention these faces and the adapter's LoRA, replacing whatever an earlier call put there.
+
+    `sides` says for each chunk of the batch whether it is conditional (0) or not (1).
+    Raises FaceGenError when the adapter doesn't fit the UNet or the face embeds.
+    """
+    blocks = cross_attention_blocks(unet)
+    adapter.match(blocks, unet.config.cross_attention_dim)
+    device, dtype = unet.device, unet.dtype  # looked up among all of its parameters
+    lora = {name: tensor.to(device, dtype) for name, tensor in adapter.lora(blocks).items()} if lora_strength else {}
+    keys_values = adapter.keys_values(face_embeds, s_scale)
+    _set_processors(unet, blocks, keys_values, weight, layer_weights, sides, lora, lora_strength)
+
+
+def apply_instantid(
+    unet: UNet2DConditionModel,
+    adapter: InstantIDAdapter,
+    face_embeds: FaceEmbeds,
+    *,
+    weight: float = INSTANTID_WEIGHT,
+    layer_weights: str = "",
+    sides: tuple[int, ...] = CFG_SIDES,
+) -> None:
+    """Give the UNet's attention these faces, replacing whatever an earlier call put there; `sides` as in `apply_faceid`.
+
+    Raises FaceGenError when the adapter doesn't fit the UNet or the face embeds.
+    """
+    blocks = cross_attention_blocks(unet)
+    adapter.match(blocks, unet.config.cross_attention_dim)
+    _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0)
+
+
+def _set_processors(
+    unet: UNet2DConditionModel,
+    blocks: list[CrossAttention],
+    keys_values: Sequence[tuple[Tensor, Tensor]],
+    weight: float,
+    layer_weights: str,
+    sides: tuple[int, ...],
+    lora: Mapping[str, Tensor],
+    lora_strength: float,
+) -> None:
+    weights = parse_layer_weights(layer_weights, len(blocks))
+    processors = dict(unet.attn_processors)
+    for block, (key, value) in zip(blocks, keys_values, strict=True):
+        identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
+        for attention, face in (("attn1", None), ("attn2", identity)):
+            path = f"{block.path}.{attention}"
+            own = {name.removeprefix(f"{path}."): tensor for name, tensor in lora.items() if name.startswith(f"{path}.")}
+            processors[f"{path}.processor"] = IdentityProcessor(own, lora_strength, face, sides)
+    unet.set_attn_processor(processors)
+
+
+def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
+    """The UNet's cross-attention blocks in the published adapters' order: down, up, middle."""
+    paths = [name.removesuffix(".attn2.processor") for name in unet.attn_processors if name.endswith(".attn2.processor")]
+    order = sorted(paths, key=lambda path: FORWARD_ORDER.index(path.split(".")[0]))  # stable within a part
+    attentions = {path: unet.get_submodule(f"{path}.attn2") for path in paths}
+    return [
+        CrossAttention((path,), path, attention.to_q.out_features, attention.heads, order.index(path))
+        for path, attention in attentions.items()
+    ]
+
+
+class IdentityProcessor:
+    """A diffusers attention processor: plain attention with the adapter's LoRA, plus the face; either may be missing.
+
+    lora      "<layer>.lora_down.weight" and "….lora_up.weight" for each layer that has one, alpha equal to the rank.
+    identity  the face's keys and values; None in self-attention.
+    sides     for each chunk of the batch 0 if it is conditional, 1 if unconditional.
+    """
+
+    def __init__(self, lora: Mapping[str, Tensor], strength: float, identity: IdentityAttention | None, sides: tuple[int, ...]):
+        self.lora, self.strength, self.identity, self.sides = lora, strength, identity, sides
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q = self._linear("to_q", attn.to_q, hidden_states)
+        k, v = self._linear("to_k", attn.to_k, context), self._linear("to_v", attn.to_v, context)
+        query, key, value = (t.view(*t.shape[:2], attn.heads, -1).transpose(1, 2) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask).transpose(1, 2).flatten(2)
+        if self.identity is not None:
+            out = out + self.identity(q, self.sides)
+        return self._linear("to_out.0", attn.to_out[0], out)
+
+    def _linear(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
+        """The layer and, beside it, its low-rank addition: less work than changed weights, and the weights stay as they are."""
+        down, up = (self.lora.get(f"{name}.lora_{part}.weight") for part in ("down", "up"))
+        plain: Tensor = layer(x)
+        return plain if down is None or up is None else plain + F.linear(F.linear(x, down), up) * self.strength

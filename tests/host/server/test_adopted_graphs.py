@@ -1,0 +1,89 @@
+"""Graphs with other packs' nodes, which aren't installed, on a real ComfyUI: queued as they are, and adopted by the command."""
+
+import json
+
+import numpy as np
+import pytest
+
+import old_graphs
+import workflows
+from facegen.adoption.which import OLD
+from facegen.standalone.cli.main import main
+from small_runs import FILES, Done, apart, put_photos
+
+
+@pytest.fixture(scope="module", autouse=True)
+def photos(server):
+    put_photos(server.base / "input")
+
+
+def with_vision(graph):
+    """The graph with the tests' CLIP vision model in place of the published one."""
+    for node in graph.values():
+        node["inputs"] = {
+            name: FILES.get(value, value) if isinstance(value, str) else value for name, value in node["inputs"].items()
+        }
+    return graph
+
+
+@pytest.fixture(scope="module")
+def old_picture(server):
+    return Done(server, old_graphs.to_api(old_graphs.by_preset())).picture()
+
+
+def test_an_api_prompt_runs_as_it_is(server, old_picture):
+    assert old_picture.shape == (128, 128, 3) and old_picture.std() > 1
+    without = old_graphs.by_preset(widgets=[0.0, *old_graphs.WEIGHT[1:]])
+    assert apart(old_picture, Done(server, old_graphs.to_api(without)).picture()) > 0.5
+
+
+def test_with_titles_and_by_parts(server):
+    prompt = old_graphs.to_api(old_graphs.by_parts())
+    assert Done(server, {number: {**node, "_meta": {"title": "x"}} for number, node in prompt.items()}).picture().std() > 1
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_saved_graph_adopted_by_the_command(server, tmp_path, native, old_picture):
+    """To the same picture, whichever way."""
+    object_info = server.get("/object_info")
+    file, out = tmp_path / "old.json", tmp_path / "new.json"
+    file.write_text(json.dumps(old_graphs.by_preset()), encoding="utf-8")
+    assert main(["adopt", str(file), "-o", str(out), *(["--native"] if native else [])]) == 0
+    graph = with_vision(workflows.to_api(json.loads(out.read_text(encoding="utf-8")), object_info))
+    assert not {node["class_type"] for node in graph.values()} & set(OLD)
+    picture = Done(server, graph).picture()
+    assert apart(picture, old_picture) < 0.05 and not np.array_equal(picture, 0 * picture)
+
+
+def test_a_graph_in_api_format_adopted_by_the_command(server, tmp_path, old_picture):
+    file, out = tmp_path / "old.json", tmp_path / "new.json"
+    file.write_text(json.dumps(old_graphs.to_api(old_graphs.by_preset())), encoding="utf-8")
+    assert main(["adopt", str(file), "-o", str(out), "--native"]) == 0
+    graph = with_vision(json.loads(out.read_text(encoding="utf-8")))
+    assert apart(Done(server, graph).picture(), old_picture) < 0.05
+
+
+def test_the_front_end_is_told_of_every_replacement(server):
+    try:
+        told = server.get("/node_replacements")
+    except RuntimeError as error:
+        assert "404" in str(error)
+        pytest.skip("this ComfyUI replaces no nodes")
+    for old in OLD.values():
+        (entry,) = told[old.id]
+        assert entry["new_node_id"] == old.new_id and entry["old_widget_ids"] == [one.name for one in old.widgets]
+        assert [one["old_id"] for one in entry["input_mapping"]] == [one.name for one in old.inputs]
+        assert entry["output_mapping"] == [{"new_idx": slot, "old_idx": slot} for slot in range(len(old.outputs))]
+
+
+def test_a_plain_ip_adapter_says_what_is_missing(server):
+    middle = [
+        ("IPAdapterModelLoader", {}, ["ip-adapter-plus_sd15.safetensors"]),
+        (
+            "IPAdapterAdvanced",
+            {"model": (1, 0), "ipadapter": (3, 0), "image": (2, 0)},
+            [1.0, "linear", "concat", 0, 1, "V only"],
+        ),
+    ]
+    with pytest.raises(RuntimeError, match="400 .*IPAdapter Model Loader: 'ip-adapter-plus_sd15.safetensors' is not"):
+        server.queue(old_graphs.to_api(old_graphs.portrait(middle, (4, 0))))

@@ -1,0 +1,151 @@
+"""`generate` on SDXL with each method: from a models folder to PNGs, in words where something is lacking, stopped, and lean."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from facegen.contract import FaceGenRequest
+from facegen.standalone.checkpoints import opening
+from facegen.standalone.cli import generate as cli
+from facegen.standalone.cli.main import main
+from facegen.standalone.engine import Engine
+from facegen.standalone.model_files import find_model_files
+from peak_memory import peak_of
+from small_checkpoints import CONTEXT, save_sdxl_models
+
+CONTEXT_DIM = CONTEXT["SDXL"]
+REQUEST = FaceGenRequest(
+    prompt="a pilot", face_image="photo.jpg", width=64, height=72, num_inference_steps=21, seed=7, safety_checker=False
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """SDXL with both methods."""
+    return save_sdxl_models(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module", params=["faceid", "instantid"])
+def engine(request, models):
+    return Engine(find_model_files(models, method=request.param))
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Three, however many are asked for."""
+    scheduler = opening.DPMSolverMultistepScheduler
+    set_timesteps = scheduler.set_timesteps
+    monkeypatch.setattr(scheduler, "set_timesteps", lambda self, steps, **more: set_timesteps(self, min(3, steps), **more))
+
+
+@pytest.fixture
+def generate(tmp_path, monkeypatch, capsys, models):
+    """Runs the command in a folder of its own; gives its exit code and all that it wrote."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        given = ["--models", models, "--face", cli.demo_photo(), "--width", 64, "--height", 72, "--num-inference-steps", 21]
+        code = main(["generate", *map(str, given), "--prompt", "a pilot", "--seed", "7", *map(str, arguments)])
+        written = capsys.readouterr()
+        return code, written.out + written.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "adapter", "guidance"),
+    [
+        ((), {"faceid": "faceid-plusv2_context192"}, 7.5),
+        (("--method", "instantid"), {"instantid": "instantid"}, 5.0),
+        (("--instantid", "ip-adapter.bin", "--guidance-scale", "1"), {"instantid": "instantid"}, 1.0),
+    ],
+    ids=str,
+)
+def test_photo_to_pictures(generate, tmp_path, arguments, adapter, guidance):
+    code, told = generate(*arguments)
+    assert code == 0, told
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["contact_sheet.png", "realistic_7_0.png"]
+    picture = Image.open(tmp_path / "out" / "realistic_7_0.png")
+    said = json.loads(picture.text["parameters"])
+    assert picture.size == (64, 72) and said["guidance_scale"] == guidance
+    assert {name: said[name] for name in ("faceid", "instantid") if name in said} == adapter
+    assert said["likeness_recogniser"] == ("glintr100" if "instantid" in adapter else "w600k_r50")
+
+
+def test_a_pack_of_another_recogniser_is_refused_with_what_to_do(generate, tmp_path):
+    code, told = generate("--method", "instantid", "--face-pack", "buffalo_l")
+    assert code == 2 and "w600k_r50 (model pack buffalo_l), but glintr100 (model pack antelopev2) is needed" in told
+    assert "Choose that pack with --face-pack" in told and not list(tmp_path.rglob("*.png"))
+
+
+def test_what_instantid_lacks_comes_with_the_command_that_gets_it(generate, tmp_path):
+    (tmp_path / "bare" / "checkpoints").mkdir(parents=True)
+    code, told = generate("--models", tmp_path / "bare", "--method", "instantid")
+    assert code == 2 and "bare lacks an SDXL checkpoint" in told and "antelopev2" in told
+    assert f"models download sdxl-base instantid instantid-controlnet antelopev2 --models {tmp_path / 'bare'}" in told
+
+
+def test_the_tiny_model_knows_no_instantid(generate):
+    code, told = generate("--models", "tiny", "--method", "instantid")
+    assert code == 2 and "The tiny model knows FaceID alone" in told
+
+
+def test_the_demo_has_no_row_of_s_scale_with_instantid(generate, tmp_path, monkeypatch):
+    assert generate("--method", "instantid", "--demo", "--no-safety-checker")[0] == 0
+    assert len(list((tmp_path / "out").glob("photo_*.png"))) == 5 and not list((tmp_path / "out").glob("*s_scale*"))
+
+
+def test_it_is_sampled_at_twice_the_size_and_scaled(engine, astronaut, monkeypatch):
+    face_embeds, _ = engine.embed(astronaut)
+    seen, sample = [], engine.stable_diffusion.sample
+    monkeypatch.setattr(engine.stable_diffusion, "sample", lambda *a, **k: seen.append(sample(*a, **k)) or seen[0])
+    result = engine.generate(REQUEST, face_embeds)
+    assert seen[0].shape == (1, 144, 128, 3) and result.images.shape == (1, 72, 64, 3)
+    half = torch.nn.functional.interpolate(seen[0].movedim(-1, 1), size=(72, 64), mode="area").movedim(1, -1)
+    assert (half - result.images).abs().mean() < 0.02
+
+
+def test_face_and_settings_reach_the_picture(engine, astronaut):
+    face_embeds, _ = engine.embed(astronaut)
+    base = engine.generate(REQUEST, face_embeds).images
+    assert torch.equal(engine.generate(REQUEST, face_embeds).images, base)
+    changed = {
+        "another face": engine.generate(REQUEST, replace(face_embeds, identity=-face_embeds.identity)).images,
+        "another style": engine.generate(replace(REQUEST, style="comic"), face_embeds).images,
+        "no guidance": engine.generate(replace(REQUEST, guidance_scale=1.0), face_embeds).images,
+    }
+    if engine.method == "instantid":  # the points act through the ControlNet
+        turned = tuple({**face, "kps": face["kps"][::-1]} for face in face_embeds.faces)
+        changed["another pose"] = engine.generate(REQUEST, replace(face_embeds, faces=turned)).images
+    for what, picture in changed.items():
+        assert not torch.equal(picture, base), what
+
+
+def test_stopped_it_leaves_no_picture_and_can_go_on(engine, astronaut, generate, tmp_path, monkeypatch):
+    face_embeds, _ = engine.embed(astronaut)
+    expected = engine.generate(REQUEST, face_embeds).images
+    step, calls = engine.stable_diffusion.scheduler.step, []
+
+    def stop(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(engine.stable_diffusion.scheduler, "step", stop)
+    monkeypatch.setattr(cli, "load_engine", lambda *_: engine)
+    code, told = generate("--method", engine.method)
+    assert code == 130 and "stopped" in told and not list(tmp_path.rglob("*.png*"))
+    monkeypatch.setattr(engine.stable_diffusion.scheduler, "step", step)
+    assert torch.equal(engine.generate(REQUEST, face_embeds).images, expected)
+
+
+def test_a_single_file_is_in_memory_once(models):
+    """It holds float16; float32 is computed with, so that nothing of the file itself has to stay."""
+    file = models / "checkpoints" / "small sdxl.safetensors"
+    opened = []
+    peak = peak_of(lambda: opened.append(opening.open_checkpoint(file)) or opened)
+    assert peak < 3.3 * file.stat().st_size  # twice for float32, once for what is mapped

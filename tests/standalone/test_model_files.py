@@ -1,0 +1,158 @@
+"""Which files are taken from a models folder with checkpoints and adapters of both bases and both methods."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from facegen.errors import FaceGenError, UnsupportedCheckpointError, WrongBaseModelError
+from facegen.models.identity import raw_embedding
+from facegen.standalone.model_files import MissingFiles, find_model_files
+from faceid_files import faceid_state, save
+from header_files import save_checkpoint, save_controlnet
+from onnx_files import save_pack
+
+FACES = [(0.3, 0.3, 0.6, 0.6, 0.9)]
+
+
+def save_faceid(path, context):
+    """Without a structure branch, so that any CLIP vision model does."""
+    return save(faceid_state([8, 8], context, clip_dim=None, rank=2, inner=8), path)
+
+
+def save_instantid(path):
+    state = faceid_state([8, 8], 2048, rank=0, unnorm=True, depth=1, inner=64)
+    return save(state, path, {"facegen.variant": "instantid"} if path.suffix == ".safetensors" else None)
+
+
+@pytest.fixture
+def models(tmp_path):
+    """One checkpoint and one FaceID of each base, with what a portrait needs beside."""
+    for name in ("checkpoints", "ipadapter", "instantid", "controlnet", "clip_vision"):
+        (tmp_path / name).mkdir()
+    save_checkpoint(tmp_path / "checkpoints" / "one_sd15.safetensors", "SD1.5")
+    save_checkpoint(tmp_path / "checkpoints" / "one_sdxl.safetensors", "SDXL")
+    save_faceid(tmp_path / "ipadapter" / "faceid_sd15.bin", 768)
+    save_faceid(tmp_path / "ipadapter" / "faceid_sdxl.bin", 2048)
+    save_file({"vision_model.embeddings.class_embedding": torch.zeros(1280)}, tmp_path / "clip_vision" / "h.safetensors")
+    save_pack(tmp_path / "insightface" / "models" / "buffalo_l", FACES)
+    return tmp_path
+
+
+def with_instantid(models):
+    save_instantid(models / "instantid" / "ip-adapter.bin")
+    save_controlnet(models / "controlnet" / "some name.safetensors")
+    save_controlnet(models / "controlnet" / "sd15.safetensors", 768, None)
+    pack = save_pack(models / "insightface" / "models" / "antelopev2", FACES)
+    (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
+    return models
+
+
+@pytest.mark.parametrize("base", ["sd15", "sdxl"])
+def test_of_several_adapters_the_one_for_the_checkpoint_is_taken(models, base):
+    found = find_model_files(models, checkpoint=f"one_{base}.safetensors")
+    assert (found.faceid.name, found.instantid, found.controlnet) == (f"faceid_{base}.bin", None, None)
+    save_faceid(models / "ipadapter" / f"other_{base}.bin", {"sd15": 768, "sdxl": 2048}[base])
+    with pytest.raises(FaceGenError, match=rf"--faceid: several were found. There are: faceid_{base}\.bin, other_{base}\.bin"):
+        find_model_files(models, checkpoint=f"one_{base}.safetensors")
+
+
+@pytest.mark.parametrize(("base", "other"), [("SD1.5", "SDXL"), ("SDXL", "SD1.5")])
+def test_files_of_two_bases_are_refused_with_both_names(models, base, other):
+    short = {"SD1.5": "sd15", "SDXL": "sdxl"}
+    checkpoint, adapter = f"one_{short[base]}.safetensors", f"faceid_{short[other]}.bin"
+    with pytest.raises(WrongBaseModelError, match=rf"{checkpoint}, which is {base} .*{adapter} is for {other} ") as named:
+        find_model_files(models, checkpoint=checkpoint, faceid=adapter)
+    (models / "ipadapter" / f"faceid_{short[base]}.bin").unlink()
+    with pytest.raises(WrongBaseModelError) as alone:
+        find_model_files(models, checkpoint=checkpoint)
+    assert str(named.value) == str(alone.value)
+
+
+def test_a_checkpoint_of_another_number_of_blocks_is_refused(models):
+    """A distilled SDXL has fewer."""
+    save_checkpoint(models / "checkpoints" / "distilled.safetensors", "SDXL", blocks=1)
+    with pytest.raises(WrongBaseModelError, match=r"distilled\.safetensors, which is SDXL \(1 cross-attention blocks"):
+        find_model_files(models, checkpoint="distilled.safetensors", faceid="faceid_sdxl.bin")
+
+
+def test_other_bases_are_named(models):
+    save_checkpoint(models / "checkpoints" / "two.safetensors", "SD2")
+    save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(1)}, models / "checkpoints" / "flux.safetensors")
+    for name, base in (("two", "SD2"), ("flux", "FLUX")):
+        with pytest.raises(
+            UnsupportedCheckpointError, match=rf"{name}\.safetensors is {base}\. A checkpoint of SD1\.5 or SDXL"
+        ):
+            find_model_files(models, checkpoint=f"{name}.safetensors")
+
+
+def test_faceid_comes_first_and_instantid_where_it_alone_fits(models):
+    with_instantid(models)
+    xl = {"checkpoint": "one_sdxl.safetensors"}
+    assert find_model_files(models, **xl).faceid.name == "faceid_sdxl.bin"
+    asked = find_model_files(models, method="instantid", **xl)
+    assert asked.faceid is None and asked.clip_vision is None and asked.face_pack.name == "antelopev2"
+    assert (asked.instantid.name, asked.controlnet.name) == ("ip-adapter.bin", "some name.safetensors")
+    for names in ({"instantid": "ip-adapter.bin"}, {"controlnet": "some name.safetensors"}):
+        assert find_model_files(models, **xl, **names) == asked
+    (models / "ipadapter" / "faceid_sdxl.bin").unlink()
+    assert find_model_files(models, **xl) == asked
+    assert find_model_files(models, checkpoint="one_sd15.safetensors").faceid.name == "faceid_sd15.bin"
+    with pytest.raises(WrongBaseModelError, match=r"No FaceID adapter fits the checkpoint one_sdxl\.safetensors"):
+        find_model_files(models, method="faceid", **xl)
+
+
+def test_instantid_is_known_among_ip_adapters_by_its_note_or_size(models, monkeypatch):
+    with_instantid(models)
+    (models / "instantid" / "ip-adapter.bin").unlink()
+    save_instantid(models / "ipadapter" / "noted.safetensors")
+    xl = {"method": "instantid", "checkpoint": "one_sdxl.safetensors"}
+    assert find_model_files(models, **xl).instantid.name == "noted.safetensors"
+    (models / "ipadapter" / "noted.safetensors").unlink()
+    published = save_instantid(models / "ipadapter" / "published.bin")
+    with pytest.raises(MissingFiles, match="lacks an InstantID adapter"):
+        find_model_files(models, **xl)
+    monkeypatch.setattr(raw_embedding, "INSTANTID_SIZE", published.stat().st_size)
+    assert find_model_files(models, **xl).instantid.name == "published.bin"
+
+
+def test_what_instantid_lacks_is_listed(models):
+    """buffalo_l isn't enough: InstantID was trained with another recogniser."""
+    (models / "checkpoints" / "one_sdxl.safetensors").rename(models / "checkpoints" / "xl.bin")
+    with pytest.raises(MissingFiles) as told:
+        find_model_files(models, method="instantid")
+    assert told.value.kinds == ["instantid", "controlnet", "face_pack"] and told.value.method == "instantid"
+    for what in ("instantid/ip-adapter.bin", "controlnet/instantid-controlnet.safetensors", "insightface/models/antelopev2/"):
+        assert what in str(told.value)
+
+
+def test_instantid_on_sd15_is_refused(models):
+    with_instantid(models)
+    with pytest.raises(
+        WrongBaseModelError, match=r"InstantID was made for SDXL, and the checkpoint one_sd15\.safetensors is SD1\.5"
+    ):
+        find_model_files(models, method="instantid", checkpoint="one_sd15.safetensors")
+
+
+def test_of_several_controlnets_it_is_that_of_sdxl_and_by_its_name(models):
+    with_instantid(models)
+    asked = {"method": "instantid", "checkpoint": "one_sdxl.safetensors"}
+    save_controlnet(models / "controlnet" / "depth.safetensors")
+    (models / "controlnet" / "broken.safetensors").write_bytes(b"<html>")
+    with pytest.raises(FaceGenError, match=r"--controlnet: several were found. There are: depth\.safetensors, some name\.saf"):
+        find_model_files(models, **asked)
+    save_controlnet(models / "controlnet" / "my InstantID net.safetensors")
+    assert find_model_files(models, **asked).controlnet.name == "my InstantID net.safetensors"
+    save_controlnet(models / "controlnet" / "instantid-controlnet.safetensors")
+    assert find_model_files(models, **asked).controlnet.name == "instantid-controlnet.safetensors"
+    assert find_model_files(models, controlnet="depth.safetensors", **asked).controlnet.name == "depth.safetensors"
+    for file in (models / "controlnet").glob("*[!5].safetensors"):
+        file.unlink()
+    with pytest.raises(WrongBaseModelError, match=r"no ControlNet for .*: sd15\.safetensors is a ControlNet for SD1\.5"):
+        find_model_files(models, **asked)
+
+
+def test_the_face_pack_of_each_method_where_there_are_both(models):
+    with_instantid(models)
+    xl = {"checkpoint": "one_sdxl.safetensors"}
+    assert find_model_files(models, **xl).face_pack.name == "buffalo_l"
+    assert find_model_files(models, method="instantid", face_pack="buffalo_l", **xl).face_pack.name == "buffalo_l"

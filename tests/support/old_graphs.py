@@ -1,0 +1,180 @@
+"""Graphs as people have saved them with other packs' nodes: the packs' ids and widget orders, and stock nodes around them."""
+
+from facegen.adoption.which import OLD
+
+# Stock node -> its inputs that are connected (name -> type), its outputs' types.
+STOCK = {
+    "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"]),
+    "LoadImage": ({}, ["IMAGE", "MASK"]),
+    "CLIPTextEncode": ({"clip": "CLIP"}, ["CONDITIONING"]),
+    "EmptyLatentImage": ({}, ["LATENT"]),
+    "KSampler": (
+        {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"},
+        ["LATENT"],
+    ),
+    "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"]),
+    "SaveImage": ({"images": "IMAGE"}, []),
+    "CLIPVisionLoader": ({}, ["CLIP_VISION"]),
+    "ControlNetLoader": ({}, ["CONTROL_NET"]),
+    "PreviewImage": ({"images": "IMAGE"}, []),
+    "Reroute": ({"": "*"}, ["*"]),
+    "Note": ({}, []),
+}
+PACK = {"cnr_id": "comfyui_ipadapter_plus", "ver": "a0f451a5113cf9becb0847b92884cb10cbdec0ef"}
+WEIGHT = [0.8, 1.3, "linear", "concat", 0.0, 1.0, "V only"]  # IPAdapterFaceID's widgets
+
+
+def saved(*nodes):
+    """A graph as the front end saves it, of (type, {input: (number, slot)}, widgets), which are numbered from 1."""
+    graph = {"last_node_id": len(nodes), "last_link_id": 0, "nodes": [], "links": [], "groups": [], "config": {}, "extra": {}}
+    for number, (kind, _, widgets) in enumerate(nodes, start=1):
+        graph["nodes"].append(_node(number, kind, widgets))
+    for number, (_, sources, _) in enumerate(nodes, start=1):
+        for name, source in sources.items():
+            _connect(graph, source, number, name)
+    return graph | {"version": 0.4}
+
+
+def _node(number, kind, widgets):
+    old = OLD.get(kind)
+    inputs, outputs = STOCK[kind] if old is None else _sockets(old)
+    node = {"id": number, "type": kind, "pos": [400 * (number % 4), 350 * (number // 4)], "size": [315, 300], "flags": {}}
+    node |= {"order": number - 1, "mode": 0, "inputs": [{"name": n, "type": t, "link": None} for n, t in inputs.items()]}
+    node["outputs"] = [{"name": t, "type": t, "links": [], "slot_index": slot} for slot, t in enumerate(outputs)]
+    node["properties"] = {"Node name for S&R": kind, **({} if old is None else PACK)}
+    return node | {"widgets_values": list(widgets)}
+
+
+def _sockets(old):
+    return {one.name: one.kind for one in old.inputs if one not in old.widgets}, [one.kind for one in old.outputs]
+
+
+def _connect(graph, source, target, name):
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    slot = [one["name"] for one in nodes[target]["inputs"]].index(name)
+    graph["last_link_id"] = number = graph["last_link_id"] + 1
+    output = nodes[source[0]]["outputs"][source[1]]
+    graph["links"].append([number, *source, target, slot, output["type"]])
+    output["links"].append(number)
+    nodes[target]["inputs"][slot]["link"] = number
+
+
+def portrait(middle, model, size=128, steps=2):
+    """A whole graph: checkpoint 1, photo 2, then `middle`, which makes the `model` (number, slot), then sampling and saving."""
+    first = [("CheckpointLoaderSimple", {}, ["sd15.safetensors"]), ("LoadImage", {}, ["face.jpg", "image"])]
+    n = len(first) + len(middle)
+    return saved(
+        *first,
+        *middle,
+        ("CLIPTextEncode", {"clip": (1, 1)}, ["a portrait"]),
+        ("CLIPTextEncode", {"clip": (1, 1)}, ["blurry"]),
+        ("EmptyLatentImage", {}, [size, size, 1]),
+        (
+            "KSampler",
+            {"model": model, "positive": (n + 1, 0), "negative": (n + 2, 0), "latent_image": (n + 3, 0)},
+            [7, "fixed", steps, 5.0, "euler", "normal", 1.0],
+        ),
+        ("VAEDecode", {"samples": (n + 4, 0), "vae": (1, 2)}, []),
+        ("SaveImage", {"images": (n + 5, 0)}, ["adopted"]),
+    )
+
+
+def by_preset(preset="FACEID PLUS V2", widgets=WEIGHT, **options):
+    """Loaded by the unified loader: 3, applied by 4."""
+    return portrait(
+        [
+            ("IPAdapterUnifiedLoaderFaceID", {"model": (1, 0)}, [preset, 0.6, "CPU"]),
+            ("IPAdapterFaceID", {"model": (3, 0), "ipadapter": (3, 1), "image": (2, 0)}, widgets),
+        ],
+        (4, 0),
+        **options,
+    )
+
+
+def by_parts(file="ip-adapter-faceid-plusv2_sd15.bin", widgets=WEIGHT, **options):
+    """Loaded by a node for each part: adapter 3, InsightFace 4, CLIP vision 5; applied by 6."""
+    sources = {"model": (1, 0), "ipadapter": (3, 0), "image": (2, 0), "clip_vision": (5, 0), "insightface": (4, 0)}
+    return portrait(
+        [
+            ("IPAdapterModelLoader", {}, [file]),
+            ("IPAdapterInsightFaceLoader", {}, ["CPU", "buffalo_l"]),
+            ("CLIPVisionLoader", {}, ["vit_l.safetensors"]),
+            ("IPAdapterFaceID", sources, widgets),
+        ],
+        (6, 0),
+        **options,
+    )
+
+
+def instantid(
+    checkpoint="sdxl.ckpt",
+    controlnet="instantid-controlnet.safetensors",
+    kind="ApplyInstantID",
+    widgets=(0.8, 0.0, 1.0),
+    size=128,
+    pose=None,
+):
+    """Adapter 3, analysis 4, ControlNet 5, prompts 6 and 7, applied by 8. pose: a photo or a hint image, (number, slot)."""
+    sources = {"instantid": (3, 0), "insightface": (4, 0), "control_net": (5, 0), "image": (2, 0), "model": (1, 0)}
+    sources |= {"positive": (6, 0), "negative": (7, 0), **({} if pose is None else {"image_kps": pose})}
+    return saved(
+        ("CheckpointLoaderSimple", {}, [checkpoint]),
+        ("LoadImage", {}, ["face.jpg", "image"]),
+        ("InstantIDModelLoader", {}, ["ip-adapter.bin"]),
+        ("InstantIDFaceAnalysis", {}, ["CPU"]),
+        ("ControlNetLoader", {}, [controlnet]),
+        ("CLIPTextEncode", {"clip": (1, 1)}, ["a portrait"]),
+        ("CLIPTextEncode", {"clip": (1, 1)}, ["blurry"]),
+        (kind, sources, list(widgets)),
+        ("EmptyLatentImage", {}, [size, size, 1]),
+        (
+            "KSampler",
+            {"model": (8, 0), "positive": (8, 1), "negative": (8, 2), "latent_image": (9, 0)},
+            [7, "fixed", 2, 4.5, "euler", "normal", 1.0],
+        ),
+        ("VAEDecode", {"samples": (10, 0), "vae": (1, 2)}, []),
+        ("SaveImage", {"images": (11, 0)}, ["adopted"]),
+        ("FaceKeypointsPreprocessor", {"faceanalysis": (4, 0), "image": (2, 0)}, []),
+    )
+
+
+def pulid(flux=False, kind="ApplyPulid", widgets=("style", 0.9, 0.0, 1.0), **options):
+    """Loaded by 3, 4 and 5, applied by 6."""
+    mark = "Flux" if flux else ""
+    sources = {"model": (1, 0), "pulid_flux" if flux else "pulid": (3, 0), "eva_clip": (4, 0), "face_analysis": (5, 0)}
+    middle = [
+        (f"Pulid{mark}ModelLoader", {}, ["pulid_flux_v0.9.1.safetensors" if flux else "pulid_v1.1.safetensors"]),
+        (f"Pulid{mark}EvaClipLoader", {}, []),
+        (f"Pulid{mark}InsightFaceLoader", {}, ["CUDA"]),
+        (kind, {**sources, "image": (2, 0)}, list(widgets)),
+    ]
+    return portrait(middle, (6, 0), **options)
+
+
+def to_api(graph):
+    """The same in API format, as the front end that has these nodes exports it, without the nodes' titles."""
+    names = {"CheckpointLoaderSimple": ["ckpt_name"], "LoadImage": ["image"], "CLIPTextEncode": ["text"]}
+    names |= {"EmptyLatentImage": ["width", "height", "batch_size"], "SaveImage": ["filename_prefix"]}
+    names |= {"KSampler": ["seed", None, "steps", "cfg", "sampler_name", "scheduler", "denoise"]}
+    names |= {"ControlNetLoader": ["control_net_name"], "CLIPVisionLoader": ["clip_name"]} | {
+        kind: [one.name for one in old.widgets] for kind, old in OLD.items()
+    }
+    links, prompt = {number: [str(origin), slot] for number, origin, slot, *_ in graph["links"]}, {}
+    for node in graph["nodes"]:
+        inputs = {n: v for n, v in zip(names.get(node["type"], []), node["widgets_values"], strict=False) if n}
+        inputs |= {one["name"]: links[one["link"]] for one in node["inputs"] if one["link"] is not None}
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def check_links(graph):
+    """Every link of the saved graph is told alike by the list, by its origin and by its target."""
+    nodes, links = {node["id"]: node for node in graph["nodes"]}, {link[0]: link for link in graph["links"]}
+    assert len(nodes) == len(graph["nodes"]) and len(links) == len(graph["links"])
+    for number, origin, slot, target, at, kind in links.values():
+        assert number in nodes[origin]["outputs"][slot]["links"] and nodes[target]["inputs"][at]["link"] == number
+        assert kind == nodes[origin]["outputs"][slot]["type"]
+    told = [n for node in nodes.values() for output in node["outputs"] for n in output["links"] or []]
+    told += [one["link"] for node in nodes.values() for one in node["inputs"] if one["link"] is not None]
+    assert sorted(told) == sorted([*links, *links])
+    assert graph["last_node_id"] >= max(nodes) and graph["last_link_id"] >= max(links)
