@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import FaceGenError
 from .api_graph import ApiGraph, is_api_graph
-from .native_faceid import make_native
+from .native import faceid, instantid, pulid
 from .saved_graph import SavedGraph
 from .ui_graph import is_ui_graph, levels
 from .which import OLD, find_old
@@ -57,9 +57,11 @@ def _adopt_levels(graphs: list[SavedGraph], native: bool, base: str | None) -> A
     adopted = Adopted()
     for number, graph in enumerate(graphs):
         if native and number == 0:
-            notes = make_native(graph, find_old(graph).adopted, base)
-            adopted.done += notes.done
-            adopted.notes += notes.notes
+            kinds = find_old(graph).adopted
+            for method in (faceid, instantid, pulid):
+                made = method.make_native(graph, kinds, base)
+                adopted.done += made.done
+                adopted.notes += made.notes
         more = _rename(graph)
         adopted.done += more.done
         adopted.left += more.left

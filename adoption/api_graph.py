@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .native_nodes import NATIVE
+from .native.nodes import NATIVE
 from .old_nodes import OldNode
-from .saved_graph import Node, SavedGraph, Source
+from .saved_graph import Node, SavedGraph, Source, is_empty_latent
 
 
 def is_api_graph(data: object) -> bool:
@@ -45,6 +45,13 @@ class ApiGraph(SavedGraph):
 
     def texts(self, node: Node) -> list[str]:
         return [value for value in self._inputs(node).values() if isinstance(value, str)]
+
+    def picture_size(self) -> tuple[int, int] | None:
+        for node in self.nodes():
+            width, height = (self._inputs(node).get(name) for name in ("width", "height"))
+            if is_empty_latent(self.type(node)) and isinstance(width, int) and isinstance(height, int):
+                return width, height
+        return None
 
     def rename(self, node: Node, new_type: str) -> None:
         self.prompt[str(node)]["class_type"] = new_type

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-WIDGETS = ("FLOAT", "INT", "COMBO")  # inputs that are set on the node; a saved graph lists their values in this order
+WIDGETS = (
+    "FLOAT",
+    "INT",
+    "BOOLEAN",
+    "COMBO",
+)  # inputs that are set on the node; a saved graph lists their values in this order
 PREFIX, CATEGORY = "FaceGenAdopted", "FaceGen/adopted"
 
 

@@ -38,6 +38,10 @@ class SavedGraph(ABC):
         """The texts that a node of any kind is set to, such as names of files."""
 
     @abstractmethod
+    def picture_size(self) -> tuple[int, int] | None:
+        """Width and height in pixels of the empty latent that the graph begins with; None where it has none, or by a link."""
+
+    @abstractmethod
     def rename(self, node: Node, new_type: str) -> None:
         """Give a node another class that has the same inputs and outputs."""
 
@@ -72,3 +76,8 @@ class SavedGraph(ABC):
             seen.add(source[0])
             source = self.source(source[0], "")
         return source
+
+
+def is_empty_latent(kind: str) -> bool:
+    """Whether a node of this class makes the latent that sampling begins with; its first widgets are width and height."""
+    return kind.startswith("Empty") and kind.endswith("LatentImage")

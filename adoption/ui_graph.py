@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from .layout import free_place
-from .native_nodes import NATIVE
+from .native.nodes import NATIVE
 from .old_nodes import OldNode
-from .saved_graph import Node, SavedGraph, Source
+from .saved_graph import Node, SavedGraph, Source, is_empty_latent
 
 NAME = "Node name for S&R"
 WHOSE = ("cnr_id", "aux_id", "ver")  # in a node's properties: the pack that it came from
@@ -71,6 +71,15 @@ class UiGraph(SavedGraph):
     def texts(self, node: Node) -> list[str]:
         values = self.by_number[node].get("widgets_values") or []
         return [value for value in (values.values() if isinstance(values, dict) else values) if isinstance(value, str)]
+
+    def picture_size(self) -> tuple[int, int] | None:
+        for node in self.nodes():
+            values = self.by_number[node].get("widgets_values")
+            linked = any(self.source(node, name) is not None for name in ("width", "height"))
+            size = values[:2] if isinstance(values, list) and not linked else []
+            if is_empty_latent(self.type(node)) and [type(side) for side in size] == [int, int]:
+                return size[0], size[1]
+        return None
 
     def rename(self, node: Node, new_type: str) -> None:
         saved = self.by_number[node]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from . import ip_adapter
 from .old_nodes import OldNode
+from .packs import instantid, ip_adapter, pulid
 from .saved_graph import Node, SavedGraph
 
-OLD = {node.id: node for node in ip_adapter.NODES}
+OLD = {node.id: node for node in (*ip_adapter.NODES, *instantid.NODES, *pulid.NODES)}
 TIES = {name for node in OLD.values() for name in node.ties}
 
 

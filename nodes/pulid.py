@@ -46,7 +46,7 @@ STRUCTURE_CURES: Cures = {
 }
 
 
-def _structure_files(file: PublishedFile) -> list[str]:
+def structure_files(file: PublishedFile) -> list[str]:
     """What is in its folder, likely ones first."""
     found: list[str] = folder_paths.get_filename_list(file.folder)
     likely = "eva" if file is TOWER else "bisenet"
@@ -65,13 +65,13 @@ def _structure_missing(file: PublishedFile) -> combos.Cure:
         get = (
             f"Get it with `python <pack folder> models download {file.name}`, or download into that folder: {file.in_words()}."
         )
-        return combos.not_here(STRUCTURE, name, _structure_files(file), where, get)
+        return combos.not_here(STRUCTURE, name, structure_files(file), where, get)
 
     return cure
 
 
 def _path(name: str, file: PublishedFile) -> str:
-    combos.require(name, _structure_files(file), _structure_missing(file))
+    combos.require(name, structure_files(file), _structure_missing(file))
     path: str = folder_paths.get_full_path_or_raise(file.folder, name)
     return path
 
@@ -88,12 +88,12 @@ class FaceGenLoadFaceStructure(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "vision_file",
-                    options=combos.options(_structure_files(TOWER), _wanted(TOWER)),
+                    options=combos.options(structure_files(TOWER), _wanted(TOWER)),
                     tooltip="EVA02-CLIP-L-14-336 in models/clip_vision: EVA02_CLIP_L_336_psz14_s6B.pt, or timm's file of it.",
                 ),
                 io.Combo.Input(
                     "parsing_file",
-                    options=combos.options(_structure_files(PARSING), _wanted(PARSING)),
+                    options=combos.options(structure_files(PARSING), _wanted(PARSING)),
                     tooltip="The face-parsing network in models/facexlib: parsing_bisenet.pth.",
                 ),
             ],
@@ -104,7 +104,7 @@ class FaceGenLoadFaceStructure(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, vision_file: str | None = None, parsing_file: str | None = None) -> bool | str:
         for value, file in ((vision_file, TOWER), (parsing_file, PARSING)):
-            if (told := combos.check(value, _structure_files(file), _structure_missing(file))) is not True:
+            if (told := combos.check(value, structure_files(file), _structure_missing(file))) is not True:
                 return told
         return True
 

@@ -30,7 +30,7 @@ import secrets
 import stat
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class LocalConfig:
     poll_seconds: float = 10.0
     webhook_secret: str | None = None
 
-    @property
+    @cached_property
     def known_tokens(self) -> dict[str, str]:
         """Whose requests a token's are -> the token. Those of `token` are nobody's by name, as without any token."""
         named = {name: client.token for name, client in self.tokens.items()}
@@ -100,6 +100,7 @@ class ConfigFile:
 
     def __init__(self, path: Path, styles: Callable[[], Collection[str]] = lambda: STYLES, is_on: bool = False):
         """`is_on`: whether the API is on where the file doesn't say."""
+        self._name = str(path)  # looked at with each call
         self.path, self._styles, self._usual = path, styles, LocalConfig(enabled=is_on)
         self.last = self._usual
         self._seen: tuple[int, int, str | None] | None = None
@@ -107,7 +108,7 @@ class ConfigFile:
     def read(self) -> LocalConfig:
         """Raises ConfigError if the file can't be used. No file is the same as an empty one."""
         try:
-            found = self.path.stat()
+            found = os.stat(self._name)
         except FileNotFoundError:
             self._seen, self.last = None, _with_token(self._usual, self.path)
             return self.last

@@ -3,13 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...adoption import ip_adapter as old
-from ...adoption.ip_adapter import FACE_PACK, PRESETS
-from ...adoption.weight_types import block_weights
+from ...adoption.packs import ip_adapter as old
+from ...adoption.packs.ip_adapter import FACE_PACK, PRESETS
+from ...adoption.packs.weight_types import block_weights
 from ...errors import (
     Cures,
     FaceGenError,
@@ -27,8 +26,7 @@ from ...models.face.combine import combine_faces
 from ...models.face.embeds import FaceEmbeds
 from ...models.face.photo_to_embeds import EmbeddedPhotos, embed_photos
 from ...models.identity.faceid.adapter import FaceIDAdapter
-from ..faceid import FOLDER
-from ..host import combos, reports
+from ..host import reports
 from ..host.clip_states import encode_clip_vision
 from ..host.cures import FACE_PACK as FACE_PACK_CURES
 from ..host.cures import INSIGHTFACE, PICTURES
@@ -37,7 +35,7 @@ from ..host.sampling.attention_patch import add_face
 from ..host.sampling.mask_region import Region
 from ..host.sampling.methods.faceid import apply_lora
 from ..host.sampling.unet_blocks import matching_blocks
-from .parts import Pipeline, adapter_of_kind, clip_vision_for, face_analysis
+from .parts import Pipeline, adapter_of_kind, check_file, clip_vision_for, face_analysis, file_path
 from .scaling import KeysValues, places, weighed
 from .schema import Adopted
 
@@ -74,18 +72,12 @@ class LoadFile(Adopted):
 
     @classmethod
     def validate_inputs(cls, ipadapter_file: str | None = None) -> bool | str:
-        return combos.check(ipadapter_file, folder_paths.get_filename_list(FOLDER), cls._missing)
+        return check_file(cls.OLD, ipadapter_file)
 
     @classmethod
+    @advise(OLD.title, LOAD_CURES)
     def execute(cls, ipadapter_file: str) -> io.NodeOutput:
-        combos.require(ipadapter_file, folder_paths.get_filename_list(FOLDER), cls._missing)
-        with advise(cls.OLD.title, LOAD_CURES):
-            return io.NodeOutput(Pipeline(FaceIDAdapter(folder_paths.get_full_path_or_raise(FOLDER, ipadapter_file))))
-
-    @classmethod
-    def _missing(cls, name: str) -> str:
-        there, where = folder_paths.get_filename_list(FOLDER), ", ".join(folder_paths.get_folder_paths(FOLDER))
-        return combos.not_here(cls.OLD.title, name, there, where, "`python <pack folder> models list` shows what can be had.")
+        return io.NodeOutput(Pipeline(FaceIDAdapter(file_path(cls.OLD, ipadapter_file))))
 
 
 class LoadInsightFace(Adopted):

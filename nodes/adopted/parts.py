@@ -7,7 +7,8 @@ from typing import Any
 import comfy.clip_vision
 import folder_paths
 
-from ...adoption.ip_adapter import UNNORM
+from ...adoption.old_nodes import OldNode
+from ...adoption.packs.ip_adapter import UNNORM
 from ...errors import FaceGenError, NotAnAdapterError, UnreadableFileError, WrongBaseModelError
 from ...models import onnx_providers
 from ...models.face.analysis import FaceAnalysis
@@ -19,8 +20,27 @@ from ..faceid import FOLDER
 from ..host import combos
 from ..host.reports import warn
 from ..host.sampling.unet_blocks import matching_blocks
+from .schema import files
 
 PROVIDERS = {label.lower(): label for label in onnx_providers.PROVIDERS}  # the packs write ROCM
+
+
+def check_file(old: OldNode, name: str | None) -> bool | str:
+    """For a loader's validate_inputs: True, or what to do about a file that isn't in the folder of its only input."""
+    return combos.check(name, files(old.inputs[0]), lambda value: _not_here(old, value))
+
+
+def file_path(old: OldNode, name: str) -> str:
+    """Of a file that a loader was told. Raises FaceGenError."""
+    combos.require(name, files(old.inputs[0]), lambda value: _not_here(old, value).removeprefix(f"{old.title}: "))
+    path: str = folder_paths.get_full_path_or_raise(old.inputs[0].folder, name)
+    return path
+
+
+def _not_here(old: OldNode, name: str) -> str:
+    where = ", ".join(folder_paths.get_folder_paths(old.inputs[0].folder))
+    get = "`python <pack folder> models list` shows what can be had."
+    return combos.not_here(old.title, name, files(old.inputs[0]), where, get)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...adoption.ip_adapter import K_MEAN_V, K_V, K_V_PENALTY
-from ...adoption.weight_types import Place, Weight
+from ...adoption.packs.ip_adapter import K_MEAN_V, K_V, K_V_PENALTY
+from ...adoption.packs.weight_types import Place, Weight
 from ...models.identity.blocks import CrossAttention
 
 PENALTY_WIDTH = 1280  # channels by which "C penalty" divides a block's

@@ -8,6 +8,8 @@ from comfy_api.latest import io
 from ...adoption.old_nodes import CATEGORY, Input, OldNode
 from ..host import combos
 
+NUMBERS = {"FLOAT": io.Float, "INT": io.Int}
+
 
 class Adopted(io.ComfyNode):
     """A node that stands in for OLD."""
@@ -29,11 +31,14 @@ class Adopted(io.ComfyNode):
 
 
 def _input(one: Input) -> Any:
-    if one.kind == "FLOAT":
-        return io.Float.Input(one.name, default=one.default, min=one.low, max=one.high, step=one.step)
+    if one.kind in NUMBERS:
+        rules = {"min": one.low, "max": one.high, "step": one.step}
+        return NUMBERS[one.kind].Input(one.name, default=one.default, optional=one.optional, **rules)
+    if one.kind == "BOOLEAN":
+        return io.Boolean.Input(one.name, default=one.default, optional=one.optional)
     if one.kind == "COMBO":
         options = combos.options(files(one), f"a file in models/{one.folder}") if one.folder else list(one.options)
-        return io.Combo.Input(one.name, options=options, default=one.default)
+        return io.Combo.Input(one.name, options=options, default=one.default, optional=one.optional)
     return io.Custom(one.kind).Input(one.name, optional=one.optional)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...adoption.adopt import adopt_graph
-from ...adoption.ip_adapter import BASES
+from ...adoption.packs.ip_adapter import BASES
 from ...atomic_write import USUAL, atomic_write
 from ...errors import FaceGenError
 from .common import say

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -121,19 +122,20 @@ class EngineBackend:
 
     async def load(self, flavour: Flavour) -> None:
         """Load a flavour's engine, when it is its turn. Raises FaceGenError."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: Future[None] = Future()
 
         def work() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 self._engine(self._engines.files(flavour, ""))
             except Exception as error:
-                loop.call_soon_threadsafe(done.set_exception, error)
+                done.set_exception(error)
             else:
-                loop.call_soon_threadsafe(done.set_result, None)
+                done.set_result(None)
 
         self._put(work)
-        await done
+        await asyncio.wrap_future(done)
 
     # --- the thread
 

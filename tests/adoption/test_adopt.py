@@ -9,7 +9,8 @@ import pytest
 import old_graphs
 from facegen.adoption.adopt import adopt_graph, adopt_prompt
 from facegen.adoption.layout import box
-from facegen.adoption.native_faceid import layer_weights
+from facegen.adoption.native.faceid import layer_weights
+from facegen.adoption.native.nodes import NATIVE
 from facegen.adoption.ui_graph import NAME
 from facegen.adoption.which import OLD
 from facegen.errors import FaceGenError
@@ -42,7 +43,21 @@ def decorated(graph):
     return graph
 
 
-@pytest.mark.parametrize("make", [old_graphs.by_preset, old_graphs.by_parts])
+ADVANCED = [0.7, 0.5, 0.1, 0.9, 0.2, "concat"]  # widgets of ApplyInstantIDAdvanced
+MAKE = {
+    "preset": old_graphs.by_preset,
+    "parts": old_graphs.by_parts,
+    "instantid": old_graphs.instantid,
+    "instantid advanced": lambda: old_graphs.instantid(kind="ApplyInstantIDAdvanced", widgets=ADVANCED, pose=(13, 0)),
+    "pulid": old_graphs.pulid,
+    "pulid advanced": lambda: old_graphs.pulid(kind="ApplyPulidAdvanced", widgets=[0.9, "ortho", 5, 0.0, 0.1, 1.0]),
+    "pulid flux": lambda: old_graphs.pulid(True, "ApplyPulidFlux", [0.9, 0.2, 1.0]),
+    "pulid flux, enhanced": lambda: old_graphs.pulid(True, "ApplyPulidFlux", [0.9, 0.2, 1.0, "concat", 1.0, 0.0, 1000, True]),
+}
+EVERY = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+
+
+@EVERY
 def test_a_saved_graph_keeps_all_but_the_nodes_classes(make):
     graph = decorated(make())
     before = copy.deepcopy(graph)
@@ -56,7 +71,7 @@ def test_a_saved_graph_keeps_all_but_the_nodes_classes(make):
     old_graphs.check_links({**graph, "nodes": [node for node in graph["nodes"] if node["id"] != 91], "last_node_id": 91})
 
 
-@pytest.mark.parametrize("make", [old_graphs.by_preset, old_graphs.by_parts])
+@EVERY
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_api_format(make, wrapped):
     prompt = old_graphs.to_api(make())
@@ -202,12 +217,71 @@ def test_native_by_parts_and_in_api_format():
     }
 
 
+@EVERY
+def test_native_leaves_no_old_node_and_no_loose_link(make):
+    """The two formats become the same."""
+    graph, prompt = make(), old_graphs.to_api(make())
+    saved, api = adopt_graph(graph, native=True), adopt_graph(prompt, native=True)
+    assert saved.done == api.done and saved.notes == api.notes and saved.left == []
+    old_graphs.check_links(graph)
+    assert not {node["type"] for node in graph["nodes"]} & {*OLD, *NEW.values()}
+    assert {n["id"]: n["type"] for n in graph["nodes"]} == {int(number): n["class_type"] for number, n in prompt.items()}
+    for number, node in prompt.items():
+        (twin,) = (one for one in graph["nodes"] if one["id"] == int(number))
+        links = {name: value for name, value in node["inputs"].items() if isinstance(value, list)}
+        assert links == {i["name"]: _from(graph, i["link"]) for i in twin["inputs"] if i["link"] is not None}
+        if twin["type"] in NATIVE:
+            values = dict(zip(NATIVE[twin["type"]].values, twin["widgets_values"], strict=True))
+            assert values == {name: value for name, value in node["inputs"].items() if name not in links}
+
+
+def _from(graph, number):
+    _, origin, slot, *_ = next(link for link in graph["links"] if link[0] == number)
+    return [str(origin), slot]
+
+
+def test_native_instantid():
+    graph = old_graphs.instantid(kind="ApplyInstantIDAdvanced", widgets=ADVANCED, pose=(2, 0), size=768)
+    adopted = adopt_graph(graph, native=True)
+    (apply,), (embed,) = (of_type(graph, f"FaceGen{kind}") for kind in ("ApplyInstantID", "EmbedFace"))
+    assert apply["id"] == 8 and apply["widgets_values"] == [0.7, 0.5, 0.1, 0.9, ""]
+    assert source(graph, apply, "keypoints") == ("FaceGenFaceKeypoints", 0)
+    assert source(graph, apply, "instantid") == ("FaceGenLoadInstantID", 0)
+    points = of_type(graph, "FaceGenFaceKeypoints")  # of the old node, and of the photo that shows the pose
+    assert len(points) == 2 and all(node["widgets_values"][:3] == [768, 768, "as in the photo"] for node in points)
+    assert embed["widgets_values"] == ["largest", 0, "concat", "skip"]
+    assert source(graph, embed, "face_analysis") == ("FaceGenLoadFaceAnalyzer", 0)
+    assert of_type(graph, "FaceGenLoadFaceAnalyzer")[0]["widgets_values"] == ["antelopev2", "CPU", 0.5]
+    sampler = of_type(graph, "KSampler")[0]
+    for slot, name in enumerate(("model", "positive", "negative")):
+        assert source(graph, sampler, name) == ("FaceGenApplyInstantID", slot)
+    assert "noise 0.2 is left out" in adopted.notes[0]
+    simple = old_graphs.instantid(pose=(13, 0))
+    assert "noise 0.35 is left out" in adopt_graph(simple, native=True).notes[0]
+    assert of_type(simple, "FaceGenApplyInstantID")[0]["widgets_values"][:2] == [0.8, 0.8]
+    assert len(of_type(simple, "FaceGenFaceKeypoints")) == 1  # the old pack's own hint image goes straight on
+
+
+def test_native_pulid():
+    graph = old_graphs.pulid()
+    assert adopt_graph(graph, native=True).notes == []
+    (apply,), (embed,) = (of_type(graph, f"FaceGen{kind}") for kind in ("ApplyPuLID", "EmbedFace"))
+    assert apply["widgets_values"] == [0.9, 0.0, 1.0, "orthogonal v1", 16, ""]
+    assert source(graph, embed, "face_structure") == ("FaceGenLoadFaceStructure", 0)
+    assert source(graph, apply, "pulid") == ("FaceGenLoadPuLID", 0)
+    assert of_type(graph, "FaceGenLoadFaceAnalyzer")[0]["widgets_values"][:2] == ["antelopev2", "auto"]
+    flux = old_graphs.pulid(True, "ApplyPulidFlux", [0.9, 0.2, 1.0, "max", 1.0, 0.0, 1000, False])
+    notes = " ".join(adopt_graph(flux, native=True).notes)
+    assert "fusion 'max' is now 'mean'" in notes and "use_gray off is left out" in notes
+    assert of_type(flux, "FaceGenApplyPuLID")[0]["widgets_values"][:2] == [0.9, 0.2]
+
+
 def test_native_says_what_differs():
     widgets = [3.0, 4.0, "style transfer precise", "subtract", 0.1, 0.9, "K+V"]
     adopted = adopt_graph(old_graphs.by_preset(widgets=widgets), native=True)
     said = " ".join(adopted.notes)
     for part in (
-        "s_scale 4 is now 2",
+        "s_scale 4 is now 2, as our node takes 0 to 2",
         "'style transfer precise' also pushes",
         "embeds_scaling 'K+V'",
         "combine_embeds 'subtract'",
@@ -235,8 +309,8 @@ def test_a_number_that_comes_from_another_node_stays_connected_or_keeps_the_node
 
 @pytest.mark.parametrize(("base", "blocks"), [("sd15", 16), ("sdxl", 70)])
 def test_layer_weights_say_what_the_weight_type_does(base, blocks):
-    from facegen.adoption.ip_adapter import WEIGHT_TYPES
-    from facegen.adoption.weight_types import block_weights, usual_places
+    from facegen.adoption.packs.ip_adapter import WEIGHT_TYPES
+    from facegen.adoption.packs.weight_types import block_weights, usual_places
 
     for kind in WEIGHT_TYPES:
         given = parse_layer_weights(layer_weights(kind, 0.7, base), blocks)

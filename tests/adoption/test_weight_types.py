@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from facegen.adoption import ip_adapter, weight_types
-from facegen.adoption.weight_types import Place, block_weights, usual_places
+from facegen.adoption.packs import ip_adapter, weight_types
+from facegen.adoption.packs.weight_types import Place, block_weights, usual_places
 from facegen.models.identity.attention import IdentityAttention
 from facegen.models.identity.blocks import CrossAttention
 from facegen.nodes.adopted.scaling import places, weighed

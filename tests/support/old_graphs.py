@@ -15,6 +15,7 @@ STOCK = {
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"]),
     "SaveImage": ({"images": "IMAGE"}, []),
     "CLIPVisionLoader": ({}, ["CLIP_VISION"]),
+    "ControlNetLoader": ({}, ["CONTROL_NET"]),
     "PreviewImage": ({"images": "IMAGE"}, []),
     "Reroute": ({"": "*"}, ["*"]),
     "Note": ({}, []),
@@ -105,12 +106,59 @@ def by_parts(file="ip-adapter-faceid-plusv2_sd15.bin", widgets=WEIGHT, **options
     )
 
 
+def instantid(
+    checkpoint="sdxl.ckpt",
+    controlnet="instantid-controlnet.safetensors",
+    kind="ApplyInstantID",
+    widgets=(0.8, 0.0, 1.0),
+    size=128,
+    pose=None,
+):
+    """Adapter 3, analysis 4, ControlNet 5, prompts 6 and 7, applied by 8. pose: a photo or a hint image, (number, slot)."""
+    sources = {"instantid": (3, 0), "insightface": (4, 0), "control_net": (5, 0), "image": (2, 0), "model": (1, 0)}
+    sources |= {"positive": (6, 0), "negative": (7, 0), **({} if pose is None else {"image_kps": pose})}
+    return saved(
+        ("CheckpointLoaderSimple", {}, [checkpoint]),
+        ("LoadImage", {}, ["face.jpg", "image"]),
+        ("InstantIDModelLoader", {}, ["ip-adapter.bin"]),
+        ("InstantIDFaceAnalysis", {}, ["CPU"]),
+        ("ControlNetLoader", {}, [controlnet]),
+        ("CLIPTextEncode", {"clip": (1, 1)}, ["a portrait"]),
+        ("CLIPTextEncode", {"clip": (1, 1)}, ["blurry"]),
+        (kind, sources, list(widgets)),
+        ("EmptyLatentImage", {}, [size, size, 1]),
+        (
+            "KSampler",
+            {"model": (8, 0), "positive": (8, 1), "negative": (8, 2), "latent_image": (9, 0)},
+            [7, "fixed", 2, 4.5, "euler", "normal", 1.0],
+        ),
+        ("VAEDecode", {"samples": (10, 0), "vae": (1, 2)}, []),
+        ("SaveImage", {"images": (11, 0)}, ["adopted"]),
+        ("FaceKeypointsPreprocessor", {"faceanalysis": (4, 0), "image": (2, 0)}, []),
+    )
+
+
+def pulid(flux=False, kind="ApplyPulid", widgets=("style", 0.9, 0.0, 1.0), **options):
+    """Loaded by 3, 4 and 5, applied by 6."""
+    mark = "Flux" if flux else ""
+    sources = {"model": (1, 0), "pulid_flux" if flux else "pulid": (3, 0), "eva_clip": (4, 0), "face_analysis": (5, 0)}
+    middle = [
+        (f"Pulid{mark}ModelLoader", {}, ["pulid_flux_v0.9.1.safetensors" if flux else "pulid_v1.1.safetensors"]),
+        (f"Pulid{mark}EvaClipLoader", {}, []),
+        (f"Pulid{mark}InsightFaceLoader", {}, ["CUDA"]),
+        (kind, {**sources, "image": (2, 0)}, list(widgets)),
+    ]
+    return portrait(middle, (6, 0), **options)
+
+
 def to_api(graph):
     """The same in API format, as the front end that has these nodes exports it, without the nodes' titles."""
     names = {"CheckpointLoaderSimple": ["ckpt_name"], "LoadImage": ["image"], "CLIPTextEncode": ["text"]}
     names |= {"EmptyLatentImage": ["width", "height", "batch_size"], "SaveImage": ["filename_prefix"]}
     names |= {"KSampler": ["seed", None, "steps", "cfg", "sampler_name", "scheduler", "denoise"]}
-    names |= {"CLIPVisionLoader": ["clip_name"]} | {kind: [one.name for one in old.widgets] for kind, old in OLD.items()}
+    names |= {"ControlNetLoader": ["control_net_name"], "CLIPVisionLoader": ["clip_name"]} | {
+        kind: [one.name for one in old.widgets] for kind, old in OLD.items()
+    }
     links, prompt = {number: [str(origin), slot] for number, origin, slot, *_ in graph["links"]}, {}
     for node in graph["nodes"]:
         inputs = {n: v for n, v in zip(names.get(node["type"], []), node["widgets_values"], strict=False) if n}

@@ -71,7 +71,12 @@ def check_host(request: web.Request, config: LocalConfig) -> Caller:
         name = _first(request, "X-Forwarded-Host")
         called = _called(scheme, name or request.headers.get("Host", ""), config)
     is_local = is_direct and _is_here(request, request.remote) and _is_here(request, called.host)
-    return Caller(str(called.origin()), is_local)
+    return Caller(_origin(called), is_local)
+
+
+@lru_cache(256)
+def _origin(called: URL) -> str:
+    return str(called.origin())
 
 
 def _called(scheme: str, name: str, config: LocalConfig) -> URL:

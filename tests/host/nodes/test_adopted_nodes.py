@@ -6,8 +6,8 @@ import torch
 import comfy_unets
 import old_graphs
 import workflows
-from facegen.adoption import ip_adapter
-from facegen.adoption.native_nodes import NATIVE
+from facegen.adoption.native.nodes import NATIVE
+from facegen.adoption.packs import ip_adapter
 from facegen.adoption.which import OLD
 from facegen.errors import FaceGenError, WrongRecogniserError
 from facegen.models.face.embeds import FaceEmbeds
@@ -58,7 +58,7 @@ def test_the_nodes_that_adopt_native_writes_are_as_it_thinks(info, name):
     required, optional = info[name]["input"].get("required", {}), info[name]["input"].get("optional", {})
     assert set(order) == {*required, *optional} and workflows.widget_order(name, info) == list(native.values)
     assert [*zip(info[name]["output_name"], info[name]["output"], strict=True)] == [*native.outputs.items()]
-    files = {"clip_name", "faceid_file", "model_pack"}
+    files = {"clip_name", "faceid_file", "model_pack", "instantid_file", "pulid_file", "vision_file", "parsing_file"}
     for one, value in native.values.items():
         assert one in files or value == real[one][1].get("default", value)
 
@@ -141,7 +141,7 @@ def test_percent_range_and_mask(adopted, native, photos):
 
 
 def test_weight_types_reach_their_blocks(adopted, native, photos):
-    from facegen.adoption.native_faceid import layer_weights
+    from facegen.adoption.native.faceid import layer_weights
 
     faces = random_faces()
     photos(faces)

@@ -1,6 +1,6 @@
 """The FaceID nodes of ComfyUI_IPAdapter_plus: their inputs as read from the pack's schema, and the names that it uses."""
 
-from .old_nodes import Input, OldNode, Output, choice, number, percent_range, socket
+from ..old_nodes import Input, OldNode, Output, choice, number, percent_range, socket
 
 PACK = "cubiq/ComfyUI_IPAdapter_plus"
 IPADAPTER_INPUT, INSIGHTFACE_INPUT = "ipadapter", "insightface"

@@ -1,0 +1,1 @@
+"""Old nodes as the nodes of a new graph, method by method."""

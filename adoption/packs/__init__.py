@@ -1,0 +1,1 @@
+"""What is known of each pack: its nodes, and what their values mean."""
