@@ -1,11 +1,11 @@
-"""The Face Generator's request, stated once: names, ranges, defaults and descriptions of its fields.
+"""The Face Generator's requests, stated once: its endpoints, and names, ranges, defaults and descriptions of their fields.
 
 Nodes, command line, local server and remote client read them from here. Source: ModelsLab's public documentation of
-`/api/v6/image_editing/face_gen` and `/api/v1/enterprise/image_editing/face_gen`.
+`face_gen`, `head_shot` and `flux_headshot`, under `/api/v6` and `/api/v1/enterprise`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from dataclasses import Field as DataclassField
 from typing import Any, get_args
@@ -18,6 +18,12 @@ BLACK, BLUR, PIXELATE, NOTICE_TEXT = "black", "blur", "pixelate", "sensitive_con
 SAFETY_CHECKER_TYPES = (BLACK, BLUR, PIXELATE, NOTICE_TEXT)
 TYPE_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 MAX_SAMPLES_PIXELS = 512 * 512  # above this the service makes one sample
+FACE_GEN, HEAD_SHOT, FLUX_HEADSHOT = "face_gen", "head_shot", "flux_headshot"
+V6, ENTERPRISE, MAKE_GEN = "v6", "enterprise", "make_gen"
+# Family -> the path below which its endpoints, their results and the like are.
+ROOMS = {V6: "/v6/image_editing", ENTERPRISE: "/v1/enterprise/image_editing", MAKE_GEN: "/v1/enterprise/{name}"}
+# What a request has in place of a field that its endpoint doesn't know.
+WITHOUT: dict[str, Any] = {"style": "", "s_scale": 1.0}
 
 
 class ContractError(FaceGenError):
@@ -90,7 +96,9 @@ def _field(description: str, default: Any = MISSING, **rules: Any) -> Any:
 
 @dataclass(frozen=True)
 class FaceGenRequest:
-    """One valid request. Raises ContractError, naming every field that is outside the contract."""
+    """One valid request to `endpoint`, which is a path of ENDPOINTS. The defaults are those of face_gen; Endpoint.request has
+    each endpoint's own. Raises ContractError, naming every field that is outside the contract.
+    """
 
     prompt: str = _field("What the picture should show.")
     face_image: str = _field(
@@ -110,17 +118,23 @@ class FaceGenRequest:
     seed: int | None = _field("Seed of the noise; leave it out for a random one.", None, minimum=0, maximum=2**64 - 1)
     webhook: str | None = _field("URL that is called when the pictures are done.", None)
     track_id: str | int | None = _field("Returned with the webhook call.", None)
+    endpoint: str = f"{ROOMS[V6]}/{FACE_GEN}"
 
     def __post_init__(self) -> None:
-        problems = {name: rule.problem(getattr(self, name)) for name, rule in FIELDS.items()}
+        endpoint = ENDPOINTS[self.endpoint]
+        problems = {name: rule.problem(getattr(self, name)) for name, rule in endpoint.fields.items()}
+        for name in FIELDS.keys() - endpoint.fields.keys():
+            if getattr(self, name) != WITHOUT[name]:
+                problems[name] = f"{endpoint.name} has no {name} field, got {_shown(getattr(self, name))}."
         errors = {name: [problem] for name, problem in problems.items() if problem}
-        if not errors and self.samples > 1 and self.width * self.height > MAX_SAMPLES_PIXELS:
+        if not errors and self.samples > endpoint.most_samples(self.width, self.height):
             errors["samples"] = [f"The samples field must be 1 at {self.width}x{self.height}, got {self.samples}."]
         if errors:
             raise ContractError(errors)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The values of the fields that the endpoint has."""
+        return {name: value for name, value in asdict(self).items() if name in ENDPOINTS[self.endpoint].fields}
 
 
 def _describe(f: "DataclassField[Any]") -> Field:
@@ -131,7 +145,67 @@ def _describe(f: "DataclassField[Any]") -> Field:
     return Field(f.name, kind, default=None if required else f.default, required=required, nullable=nullable, **f.metadata)
 
 
-FIELDS: dict[str, Field] = {f.name: _describe(f) for f in fields(FaceGenRequest)}
+# Those of face_gen, which are all that there are.
+FIELDS: dict[str, Field] = {f.name: _describe(f) for f in fields(FaceGenRequest) if f.metadata}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One of the service's ways to ask for portraits, and the fields that it takes, each with its own range and default."""
+
+    name: str
+    family: str
+    fields: Mapping[str, Field]
+
+    @property
+    def room(self) -> str:
+        """The path below which its results are fetched."""
+        return ROOMS[self.family].format(name=self.name)
+
+    @property
+    def path(self) -> str:
+        return f"{self.room}/{MAKE_GEN if self.family == MAKE_GEN else self.name}"
+
+    def request(self, **values: Any) -> FaceGenRequest:
+        """A request with these values, and this endpoint's defaults of what isn't given. Raises ContractError."""
+        defaults = {name: rule.default for name, rule in self.fields.items() if not rule.required}
+        absent = {name: value for name, value in WITHOUT.items() if name not in self.fields}
+        return FaceGenRequest(**{**absent, **defaults, **values}, endpoint=self.path)
+
+    def most_samples(self, width: int, height: int) -> int:
+        """How many pictures of a size, in pixels, it makes at once."""
+        most = int(self.fields["samples"].maximum or 1)
+        return 1 if self.name != FLUX_HEADSHOT and width * height > MAX_SAMPLES_PIXELS else most
+
+
+def _endpoint(name: str, family: str, without: Iterable[str] = (), **changes: Mapping[str, Any]) -> Endpoint:
+    own = {field: replace(rule, **changes.get(field, {})) for field, rule in FIELDS.items() if field not in without}
+    return Endpoint(name, family, own)
+
+
+_HEAD_SHOT: dict[str, Any] = {"without": {"style"}, "guidance_scale": {"default": 5.0, "maximum": 5}}
+_STEPS = {"default": 25, "minimum": 1, "maximum": 26, "description": "Denoising steps."}
+_FLUX: dict[str, Any] = {
+    "without": {"style", "s_scale"},
+    "num_inference_steps": _STEPS,
+    "guidance_scale": {"default": 5.5, "maximum": 10, "description": "How closely the prompt is followed."},
+    "samples": {"description": "Number of pictures."},
+}
+_LARGE, _LARGEST = ({"default": 1024, "maximum": most} for most in (1024, 2048))
+ENDPOINTS: dict[str, Endpoint] = {
+    endpoint.path: endpoint
+    for endpoint in (
+        _endpoint(FACE_GEN, V6),
+        _endpoint(FACE_GEN, ENTERPRISE),
+        _endpoint(FACE_GEN, MAKE_GEN, safety_checker_type={"default": NOTICE_TEXT}),
+        _endpoint(HEAD_SHOT, V6, **_HEAD_SHOT),
+        _endpoint(HEAD_SHOT, ENTERPRISE, **_HEAD_SHOT),
+        _endpoint(FLUX_HEADSHOT, V6, **_FLUX, width=_LARGE, height=_LARGE),
+        _endpoint(FLUX_HEADSHOT, MAKE_GEN, **_FLUX, width=_LARGEST, height=_LARGEST),
+    )
+}
+# By what they make, in the order of the above.
+ENDPOINT_NAMES = tuple(dict.fromkeys(endpoint.name for endpoint in ENDPOINTS.values()))
 
 
 def known_styles(styles: Iterable[str] = STYLES) -> Field:

@@ -93,7 +93,7 @@ PULID_SDXL, PULID_FLUX, EVA_CLIP, FACE_PARSING = "pulid-v1.1", "pulid-flux-v0.9.
 FACEID_SD15, FACEID_SDXL, CLIP_VIT_H, CHECKPOINT = "faceid-plusv2_sd15", "faceid-plusv2_sdxl", "clip-vit-h", "dreamshaper-8"
 INSTANTID, INSTANTID_CONTROLNET, CHECKPOINT_SDXL = "instantid", "instantid-controlnet", "sdxl-base"
 FACE_PACK = "buffalo_l"  # the published FaceID adapters know its recogniser's embeddings
-FACE_PACK_OF_INSTANTID = "antelopev2"
+FACE_PACK_OF_INSTANTID = "antelopev2"  # and of PuLID
 FILES = (
     _faceid(
         FACEID_SD15,
@@ -231,6 +231,12 @@ STARTER_OF_INSTANTID = {
     "instantid": INSTANTID,
     "controlnet": INSTANTID_CONTROLNET,
     "checkpoint": CHECKPOINT_SDXL,
+}
+STARTER_OF_PULID = {
+    "face_pack": FACE_PACK_OF_INSTANTID,
+    "pulid": PULID_SDXL,
+    "vision": EVA_CLIP,
+    "parsing": FACE_PARSING,
 }
 
 

@@ -61,7 +61,9 @@ def style_files(*folders: str | Path) -> dict[str, Path]:
 
 
 def find_style(name: str, *folders: str | Path) -> FaceStyle:
-    """The style of that name. Raises FaceGenError if there is none, or if its file is wrong."""
+    """The style of that name, PLAIN for "". Raises FaceGenError if there is none, or if its file is wrong."""
+    if not name:
+        return PLAIN
     files = style_files(*folders)
     if problem := known_styles(files).problem(name):
         raise FaceGenError(problem)

@@ -22,8 +22,7 @@ from ..models.face.quality import portrait_quality
 from ..models.face.structure.look import FaceStructure
 from ..models.pictures import require_rgb, watched
 from ..models.published import FACE_PACK as FACE_PACK_NAME
-from . import types
-from .host import combos, reports
+from .host import combos, reports, types
 from .host.clip_states import encode_clip_vision
 from .host.cures import FACE_PACK, INSIGHTFACE, PICTURES
 from .host.schema import ADVANCED, newer
@@ -73,7 +72,8 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                     "model_pack",
                     options=packs,
                     default=TRAINED_WITH.name if TRAINED_WITH.name in packs else packs[0],
-                    tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l.",
+                    tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l, "
+                    "InstantID on antelopev2.",
                 ),
                 io.Combo.Input(
                     "provider",

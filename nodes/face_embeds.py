@@ -22,8 +22,9 @@ from ..errors import (
 from ..models.face.combine import METHODS, combine_faces, outliers
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.recognisers import recogniser
-from . import types
-from .host import combos
+from ..models.identity.faceid.adapter import FaceIDAdapter
+from ..models.identity.instantid.adapter import InstantIDAdapter
+from .host import combos, types
 from .host.folders import faces_folder
 from .host.reports import report
 from .host.schema import ADVANCED, newer
@@ -31,7 +32,7 @@ from .host.schema import ADVANCED, newer
 COUNT = 4
 FACE = {"optional": True, "tooltip": "From Embed Face or Load Face Embeds."}
 WEIGHT = {"default": 1.0, "min": 0.0, "max": 10.0, "step": 0.05, "tooltip": "Share of this face. 0 leaves it out."}
-FACEID_RECOGNISER, ANY = "w600k_r50", "any"  # the published FaceID adapters were trained with buffalo_l's recogniser
+FACEID_RECOGNISER, ANY = FaceIDAdapter.recogniser, "any"
 ENDING = ".safetensors"
 WANTED = "a saved face -> run Save Face Embeds once (user/facegen/faces), then press R"
 COMBINE_CURES: Cures = {
@@ -43,8 +44,8 @@ COMBINE_CURES: Cures = {
 LOAD_CURES: Cures = {
     UnreadableFileError: "Embed the photo again with Embed Face, and keep it with Save Face Embeds.",
     NewerFileError: "Update this pack, or embed the photo again.",
-    WrongRecogniserError: f"Embed the photo again with a model pack that holds the recogniser FaceID needs, or set recogniser "
-    f"to {ANY}.",
+    WrongRecogniserError: f"Embed the photo again with a model pack that holds it, or set recogniser to the one that your "
+    f"adapter needs, or to {ANY}.",
 }
 
 
@@ -151,10 +152,10 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "recogniser",
-                    options=[FACEID_RECOGNISER, ANY],
+                    options=[FACEID_RECOGNISER, ANY, InstantIDAdapter.recogniser],
                     default=FACEID_RECOGNISER,
-                    tooltip="The recogniser that the adapter expects: w600k_r50 (buffalo_l) for all published FaceID adapters. "
-                    "Faces from another recogniser are refused. any turns this check off.",
+                    tooltip="The recogniser that the adapter expects: w600k_r50 (buffalo_l) for all published FaceID adapters, "
+                    "glintr100 (antelopev2) for InstantID. Faces from another one are refused. any turns this check off.",
                     **ADVANCED,
                 ),
             ],

@@ -19,12 +19,11 @@ from ..errors import (
 from ..models.face.embeds import FaceEmbeds
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.published import FACEID_SD15, FACEID_SDXL, FACEID_SOURCE, PUBLISHED, find_published
-from . import types
-from .host import combos
+from .host import combos, types
 from .host.cures import RECOGNISER
 from .host.sampling.methods.faceid import apply_faceid
 from .host.schema import ADVANCED, newer
-from .widgets import S_SCALE, widget
+from .host.widgets import S_SCALE, widget
 
 FOLDER = "ipadapter"
 USUAL, USUAL_SDXL = PUBLISHED[FACEID_SD15], PUBLISHED[FACEID_SDXL]

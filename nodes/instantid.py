@@ -24,8 +24,7 @@ from ..models.face.keypoints import CENTRE, SCALE, Place, are_placed, as_in_phot
 from ..models.identity.instantid.adapter import InstantIDAdapter
 from ..models.pictures import require_rgb, watched
 from ..models.published import INSTANTID, INSTANTID_CONTROLNET, INSTANTID_SOURCE, PUBLISHED, find_published
-from . import types
-from .host import combos, reports
+from .host import combos, reports, types
 from .host.cures import FACE_PACK, PICTURES
 from .host.sampling.methods.instantid import CONTROL_STRENGTH, WEIGHT, apply_instantid
 from .host.schema import ADVANCED, newer

@@ -11,8 +11,7 @@ from ..models.face.analysis import FaceAnalysis
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.likeness import NO_FACE, best_pictures, in_words, likenesses
 from ..models.pictures import require_rgb
-from . import types
-from .host import reports
+from .host import reports, types
 from .host.cures import FACE_PACK, PICTURES, RECOGNISER
 from .host.schema import newer
 

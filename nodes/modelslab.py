@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..api.hosted import profiles
-from ..contract import ContractError, FaceGenRequest
+from ..contract import ENDPOINT_NAMES, FACE_GEN, ContractError, FaceGenRequest
 from ..errors import Cures, FaceGenError, advise, printable
 from ..models.pictures import require_rgb
 from .host.background_loop import OwnLoop
@@ -19,10 +19,11 @@ from .host.cures import PICTURES
 from .host.folders import modelslab_file
 from .host.reports import show_progress, warn
 from .host.schema import ADVANCED, newer
-from .widgets import widget
+from .host.widgets import widest, widget
 
 if TYPE_CHECKING:  # what only a run needs is imported by the run
     from ..api.hosted.client import Progress, Result
+    from ..contract import Endpoint
 
 WHO = "ModelsLab Face Generator"
 LOOK = 0.1  # seconds between two looks at ComfyUI's cancel button
@@ -46,9 +47,12 @@ class FaceGenModelsLab(io.ComfyNode):
                     "new JPEG of at most 2048 pixels, without the file's metadata.",
                 ),
                 io.String.Input("negative_prompt", multiline=True, dynamic_prompts=True, **widget("negative_prompt")),
-                io.Int.Input("width", **widget("width")),
-                io.Int.Input("height", **widget("height")),
-                io.Int.Input("num_inference_steps", **widget("num_inference_steps", step=10)),
+                io.Int.Input("width", **widget("width", **widest("width"))),
+                io.Int.Input("height", **widget("height", **widest("height"))),
+                io.Int.Input(
+                    "num_inference_steps",
+                    **widget("num_inference_steps", **widest("num_inference_steps"), step=10),
+                ),
                 io.Float.Input("guidance_scale", **widget("guidance_scale", step=0.1)),
                 io.Combo.Input("style", **widget("style")),
                 io.Float.Input("s_scale", **widget("s_scale", step=0.01)),
@@ -115,6 +119,14 @@ class FaceGenModelsLab(io.ComfyNode):
                     "fields are not used. Empty for a new request.",
                     **ADVANCED,
                 ),
+                io.Combo.Input(
+                    "endpoint",
+                    options=list(ENDPOINT_NAMES),
+                    default=FACE_GEN,
+                    optional=True,
+                    tooltip="Which of the service's generators to use: face_gen has styles, head_shot makes photographs "
+                    "without one, flux_headshot uses FLUX, without style and s_scale. Each has its own ranges.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The pictures, one batch."),
@@ -146,17 +158,20 @@ class FaceGenModelsLab(io.ComfyNode):
         request_id: str = "",
         webhook: str = "",
         track_id: str = "",
+        endpoint: str = FACE_GEN,
         **fields: Any,
     ) -> io.NodeOutput:
         from ..api.hosted.client import FaceGenClient
         from ..api.hosted.refusals import MayBeBilledError, NotFetchedError, RefusedPhotoError, RemoteError
 
         try:
-            client = FaceGenClient(profiles.load(profile, modelslab_file()), timeout, _tell_id)
+            settings = profiles.load(profile, modelslab_file())
+            client = FaceGenClient(settings, timeout, _tell_id)
             if request_id.strip():
-                work = client.fetch(request_id.strip())
+                work = client.fetch(request_id.strip(), endpoint)
             else:
-                request = _request(face_image, webhook=webhook.strip() or None, track_id=track_id.strip() or None, **fields)
+                fields |= {"webhook": webhook.strip() or None, "track_id": track_id.strip() or None}
+                request = _request(settings.endpoint(endpoint), face_image, **fields)
                 work = client.generate(request)
             result = await _interruptible(work, client.progress)
         except (RemoteError, profiles.ProfileError, ContractError) as error:
@@ -170,7 +185,8 @@ class FaceGenModelsLab(io.ComfyNode):
         return io.NodeOutput(torch.from_numpy(result.pictures), json.dumps(result.response, indent=2, ensure_ascii=False))
 
 
-def _request(face_image: Tensor, **fields: Any) -> FaceGenRequest:
+def _request(endpoint: "Endpoint", face_image: Tensor, **fields: Any) -> FaceGenRequest:
+    """The request, without what the endpoint doesn't know."""
     from ..api.hosted.face_photo import to_data_uri
 
     with advise(WHO, PICTURES):
@@ -180,7 +196,8 @@ def _request(face_image: Tensor, **fields: Any) -> FaceGenRequest:
             f"{WHO} sends one photo, and face_image holds {len(face_image)}. Choose one with an Image From Batch node."
         )
     pixels = (face_image[0].clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
-    return FaceGenRequest(face_image=to_data_uri(pixels), **fields)
+    known = {name: value for name, value in fields.items() if name in endpoint.fields}
+    return endpoint.request(face_image=to_data_uri(pixels), **known)
 
 
 def _tell_id(request_id: int | str) -> None:

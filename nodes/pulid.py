@@ -31,8 +31,7 @@ from ..models.published import (
     PublishedFile,
     find_published,
 )
-from . import types
-from .host import combos
+from .host import combos, types
 from .host.cures import RECOGNISER
 from .host.networks.memory import place
 from .host.sampling.methods.pulid import apply_pulid

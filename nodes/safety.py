@@ -13,12 +13,11 @@ from ..models import onnx_providers
 from ..models.safety import checking, load, redaction
 from ..models.safety.filter import filter_images
 from ..models.safety.notice import NOTICE
-from . import types
-from .host import combos, reports
+from .host import combos, reports, types
 from .host.cures import CHECKER, NUDENET, PICTURES
 from .host.networks.memory import place
 from .host.schema import ADVANCED, newer
-from .widgets import widget
+from .host.widgets import widget
 
 MODEL_FOLDER = "safety_checker"
 WANTED = f"{load.NUDENET} -> pip install -U nudenet with ComfyUI's own Python, then restart"

@@ -17,8 +17,8 @@ from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
 from ..models.safety.checking import SafetyChecker
 from ..models.style import PLAIN, FaceStyle
-from . import types
 from .faceid import APPLY_CURES as FACEID_CURES
+from .host import types
 from .host.best_of import Latent, best_of
 from .host.cures import CHECKER, FACE_PACK, PICTURES
 from .host.reports import warn
@@ -26,8 +26,8 @@ from .host.safe_output import hide_unsafe, without_previews
 from .host.sampling.methods.faceid import apply_faceid
 from .host.sampling.methods.instantid import CONTROL_STRENGTH, apply_instantid
 from .host.schema import ADVANCED, newer
+from .host.widgets import S_SCALE, widget
 from .instantid import APPLY_CURES as INSTANTID_CURES
-from .widgets import S_SCALE, widget
 
 OTHER_PROMPT = "(if empty, Face Style's)"  # shown over the text by Nodes 2.0, and by the canvas in an empty one
 

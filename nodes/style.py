@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..errors import advise
 from ..models.style import find_style, style_files
-from . import types
+from .host import types
 from .host.folders import styles_folder
 from .host.schema import newer
 

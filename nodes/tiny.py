@@ -10,7 +10,7 @@ from ..models.face.analysis import FaceAnalysis
 from ..models.face.packs.find import role
 from ..models.face.packs.session import require_insightface
 from ..models.identity.faceid.adapter import FaceIDAdapter
-from . import types
+from .host import types
 from .host.cures import INSIGHTFACE
 from .host.networks.tiny import load_clip, load_clip_vision, load_model, load_vae
 from .host.schema import newer

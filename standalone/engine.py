@@ -14,6 +14,7 @@ from ..models.face.embeds import FaceEmbeds
 from ..models.face.photo_to_embeds import embed_photos
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.pictures import Watch, unwatched
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
 from ..models.safety.load import NUDENET, load_checker
@@ -75,8 +76,11 @@ class Engine:
         done = embed_photos(self.face_analysis, photo, encode, names=[name] * len(photo))
         return done.face_embeds, done.crops
 
-    def generate(self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None) -> Result:
-        """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none."""
+    def generate(
+        self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None, watch: Watch = unwatched
+    ) -> Result:
+        """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none. `watch` is told of
+        the steps; what it raises ends the work."""
         seed = secrets.randbits(32) if request.seed is None else request.seed
         request = replace(request, seed=seed)
         checker = self._checker_for(request)
@@ -95,6 +99,7 @@ class Engine:
             generator=torch.Generator("cpu").manual_seed(seed),
             control=control,
             progress=progress,
+            watch=watch,
         )
         flagged = [False] * len(images)
         if checker is not None:

@@ -96,7 +96,7 @@ def find_model_files(folder: Path, method: str | None = None, **names: str | Non
     here = _Folder(
         path,
         {
-            "checkpoint": _checkpoints(path / "checkpoints"),
+            "checkpoint": checkpoints(path / "checkpoints"),
             "faceid": adapters,
             "clip_vision": _files(path / "clip_vision", ".safetensors"),
             "face_pack": find_packs([str(path / "insightface")]),
@@ -154,7 +154,8 @@ def _files(folder: Path, *endings: str) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(paths) if path.name.lower().endswith(endings)}
 
 
-def _checkpoints(folder: Path) -> dict[str, Path]:
+def checkpoints(folder: Path) -> dict[str, Path]:
+    """Path relative to `folder` -> diffusers folder or single file."""
     folders = {path.parent for path in _files(folder, "model_index.json").values()} - {folder}
     files = _files(folder, ".safetensors")
     single = {name: path for name, path in files.items() if folders.isdisjoint(path.parents)}

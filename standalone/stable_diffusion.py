@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..models.checkpoint_kind import SDXL, CheckpointKind
+from ..models.pictures import Watch, unwatched
 from .prompts import Text, encode
 
 # Called in each step with the latents, the time and what else the UNet is told (`added_cond_kwargs`); gives more for it.
@@ -50,6 +51,7 @@ class StableDiffusion:
         samples: int = 1,
         control: Control | None = None,
         progress: str | None = None,
+        watch: Watch = unwatched,
     ) -> Tensor:
         """Pictures, RGB float32 on the CPU [prompts x samples, height, width, 3] (0-1).
 
@@ -59,6 +61,7 @@ class StableDiffusion:
         generator                  of all noise: one for all pictures, or one for each.
         control                    what else acts on the UNet in each step.
         progress                   label of a progress bar; None shows none.
+        watch                      is told of the steps as of a batch's pictures: before each, and after the last.
         """
         device, dtype = self.unet.device, self.unet.dtype  # looked up among all of its parameters
         guided = guidance > 1
@@ -69,7 +72,8 @@ class StableDiffusion:
         self.scheduler.set_timesteps(steps, device=device)
         shape = (len(prompts) * samples, self.unet.config.in_channels, height // 8, width // 8)
         latents = randn_tensor(shape, generator=generator, device=device, dtype=dtype) * self.scheduler.init_noise_sigma
-        for t in tqdm(self.scheduler.timesteps, desc=progress, disable=progress is None):
+        for step, t in enumerate(tqdm(self.scheduler.timesteps, desc=progress, disable=progress is None)):
+            watch(step, len(self.scheduler.timesteps))
             given = self.scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
             more = control(given, t, added) if control else {}
             noise = self.unet(given, t, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False, **more)[0]
@@ -77,6 +81,7 @@ class StableDiffusion:
                 without, with_prompt = noise.chunk(2)
                 noise = without + guidance * (with_prompt - without)
             latents = self.scheduler.step(noise, t, latents, generator=generator, return_dict=False)[0]
+        watch(len(self.scheduler.timesteps), len(self.scheduler.timesteps))
         return self._decode(latents)
 
     def _encode(self, texts: Sequence[str], samples: int) -> Text:

@@ -3,7 +3,7 @@
 import pytest
 
 from facegen.contract import FIELDS, STYLES, ContractError, FaceGenRequest, known_styles
-from facegen.nodes.widgets import widget
+from facegen.nodes.host.widgets import widget
 
 GOOD = {"prompt": "pretty woman", "face_image": "https://example.com/face.jpg"}
 

@@ -86,7 +86,7 @@ def test_it_decorates_no_function_that_raises_only_later():
 # For each class that is made of something other than its message: what it is made of.
 MADE_OF = {
     "ContractError": ({"seed": ["The seed field is required."], "width": ["The width field is too large."]},),
-    "QueueFull": (3, 20),
+    "Full": ("No more.", 20),
     "Refused": (429, "Too many.", 7),
     "RemoteError": ("Not here.", 5),
     "RefusedPhotoError": ("Not here.", 5),

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from ...contract import ContractError, FaceGenRequest, known_styles
+from ...contract import ENDPOINTS, FACE_GEN, ContractError, FaceGenRequest, known_styles
 from ...errors import printable
 from ...picture_file import PictureError
 from ..download import DownloadError, Limits, RefusedURL, download
@@ -111,10 +111,12 @@ class FaceGenClient:
         self._on_id = on_id
         self._seconds = seconds
         self._deadline = self.progress.started + seconds
+        self._endpoint = profile.endpoint(FACE_GEN)
 
     async def generate(self, request: FaceGenRequest) -> Result:
         """Have pictures made: this is billed, at most once. Raises ContractError for a style that isn't the service's."""
-        if problem := known_styles().problem(request.style):
+        self._endpoint = ENDPOINTS[request.endpoint]
+        if "style" in self._endpoint.fields and (problem := known_styles().problem(request.style)):
             raise ContractError({"style": [problem]})
         body = json.dumps({"key": self.profile.key, **request.as_dict()}).encode()
         if len(body) > MAX_BODY:
@@ -126,8 +128,9 @@ class FaceGenClient:
                 response = await self._poll(session, response, self._first_wait(response))
             return await self._result(response)
 
-    async def fetch(self, request_id: str) -> Result:
-        """The pictures of earlier work, without paying again."""
+    async def fetch(self, request_id: str, endpoint: str = FACE_GEN) -> Result:
+        """The pictures of earlier work of that endpoint, of ENDPOINT_NAMES, without paying again."""
+        self._endpoint = self.profile.endpoint(endpoint)
         if not ID.fullmatch(request_id):
             raise RemoteError(f"request_id {request_id[:100]!r} is none: letters, digits and . _ - are in one.")
         self.progress.request_id = request_id
@@ -140,7 +143,7 @@ class FaceGenClient:
             self._state("sending the photo and waiting for an answer")
             self.progress.sending = True
             try:
-                answer = await exchange(session, self.profile.submit_url, body, self.profile, self._left())
+                answer = await exchange(session, self.profile.submit_url(self._endpoint), body, self.profile, self._left())
             except NotSent as error:
                 self.progress.sending = False
                 problem = RemoteError(f"Nothing was sent: {error}. Check the network and the profile {self.profile.name!r}.")
@@ -263,7 +266,7 @@ class FaceGenClient:
         """Where to ask for the result. The address that the answer gives gets the key only if it is the profile's server."""
         if response.fetch_result and self.profile.owns(response.fetch_result):
             return response.fetch_result
-        return None if response.id is None else self.profile.fetch_url(response.id)
+        return None if response.id is None else self.profile.fetch_url(self._endpoint, response.id)
 
     def _heed(self, response: FaceGenResponse) -> None:
         """Take over what an accepted request's answer says of it, and tell its id at once."""

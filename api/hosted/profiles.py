@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ...contract import ENDPOINTS, ENTERPRISE, MAKE_GEN, V6, Endpoint
 from ...errors import FaceGenError
 from .redaction import KeyPattern
 
 KEY_VARIABLE = "MODELSLAB_API_KEY"
 DEFAULT = "default"
 HOSTED = "https://modelslab.com"
-# Family -> where requests are made, and where their results are fetched.
-FAMILIES = {
-    "v6": ("/api/v6/image_editing/face_gen", "/api/v6/image_editing/fetch/"),
-    "enterprise": ("/api/v1/enterprise/image_editing/face_gen", "/api/v1/enterprise/image_editing/fetch/"),
-}
+API = "/api"  # before the paths of the contract
+# Family of a profile -> the families of endpoints that it uses, the first one that has what is asked for.
+FAMILIES = {V6: (V6,), ENTERPRISE: (ENTERPRISE, MAKE_GEN), MAKE_GEN: (MAKE_GEN, ENTERPRISE)}
 SETTINGS = {"key", "family", "base_url"}
 SHORTEST_KEY = 8  # a shorter one could not be told from ordinary text where answers echo it
 
@@ -41,7 +40,7 @@ class Profile:
 
     name: str
     key: str = field(repr=False)
-    family: str = "v6"
+    family: str = V6
     base_url: str = HOSTED
     source: str = KEY_VARIABLE
 
@@ -49,12 +48,16 @@ class Profile:
     def host(self) -> str:
         return urlsplit(self.base_url).hostname or ""
 
-    @property
-    def submit_url(self) -> str:
-        return self.base_url + FAMILIES[self.family][0]
+    def endpoint(self, name: str) -> Endpoint:
+        """The endpoint of that name, of ENDPOINT_NAMES, in the profile's family."""
+        known = {(endpoint.name, endpoint.family): endpoint for endpoint in ENDPOINTS.values()}
+        return next(known[name, family] for family in FAMILIES[self.family] if (name, family) in known)
 
-    def fetch_url(self, request_id: int | str) -> str:
-        return self.base_url + FAMILIES[self.family][1] + quote(str(request_id), safe="")
+    def submit_url(self, endpoint: Endpoint) -> str:
+        return self.base_url + API + endpoint.path
+
+    def fetch_url(self, endpoint: Endpoint, request_id: int | str) -> str:
+        return f"{self.base_url}{API}{endpoint.room}/fetch/{quote(str(request_id), safe='')}"
 
     def owns(self, url: str) -> bool:
         """Whether the key may be sent to this URL: scheme, host and port are the profile's."""
@@ -99,9 +102,9 @@ def load(name: str, file: Path, environ: Mapping[str, str] = os.environ) -> Prof
         raise ProfileError(
             f"{file}: profile {name!r} has {', '.join(sorted(unknown))}; known are {', '.join(sorted(SETTINGS))}."
         )
-    family = settings.get("family", "v6")
+    family = settings.get("family", V6)
     if family not in FAMILIES:
-        raise ProfileError(f"{file}: the family of profile {name!r} must be {' or '.join(FAMILIES)}.")
+        raise ProfileError(f"{file}: the family of profile {name!r} must be one of {', '.join(FAMILIES)}.")
     base_url = _base_url(settings.get("base_url", HOSTED), f"{file}: base_url of profile {name!r}")
     key, source = (settings["key"], str(file)) if "key" in settings else (environ.get(KEY_VARIABLE, ""), KEY_VARIABLE)
     return Profile(name, _checked_key(key.strip(), source, file), family, base_url, source)

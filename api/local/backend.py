@@ -7,10 +7,10 @@ process, another one, other machines) is the backend's own business.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...contract import FaceGenRequest
 from ...errors import FaceGenError
@@ -74,13 +74,15 @@ class State:
 
     `message` says what went wrong, in words that a client can do something with (FAILED). `seconds` is how long the pictures
     took to make, without waiting (DONE); without it the API takes the time since the start. `progress` is from 0 to 1,
-    None where it isn't known; it makes the answers' eta better.
+    None where it isn't known; it makes the answers' eta better. `notes` are JSON values that the answer's meta tells of the
+    pictures (DONE).
     """
 
     phase: Phase
     message: str = ""
     seconds: float | None = None
     progress: float | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_ended(self) -> bool:
@@ -124,8 +126,14 @@ class Backend(Protocol):
     async def pictures(self, id: str) -> list[bytes]:
         """The pictures of a work that is DONE, in order, each the bytes of a picture file (PNG); `request.samples` of them.
 
-        Bytes and not paths, so that nothing has to be on a disk that both can read. They are few and small: the contract
-        allows two of 512x512 pixels. Raises BackendError if they can't be had; the request has failed then.
+        Bytes and not paths, so that nothing has to be on a disk that both can read. They are few: the contract allows two.
+        Raises BackendError if they can't be had; the request has failed then.
+        """
+        ...
+
+    async def details(self) -> Mapping[str, Any]:
+        """What whoever runs it wants to know of the machine, as JSON values: devices and their memory in bytes, versions. No
+        paths, and nothing of a request. Raises BackendError if that can't be said.
         """
         ...
 

@@ -3,7 +3,8 @@
     {
       "enabled": true,
       "token": "…",                       needed to listen beyond this machine; FACEGEN_API_TOKEN in its place
-      "tokens": {"anna": "…"},            one for each client; a request is seen by whoever made it
+      "tokens": {"anna": "…",             one for each client; a request is seen by whoever made it
+                 "website": {"token": "…", "max_queued": 5, "pictures_a_day": 200}},
       "default": "sd15",                  the flavour of requests that ask for none
       "flavours": {
         "sd15": {"checkpoint": "….safetensors", "faceid": "….bin", "clip_vision": "….safetensors", "face_pack": "buffalo_l",
@@ -29,7 +30,7 @@ import secrets
 import stat
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ from ...atomic_write import atomic_write
 from ...contract import STYLES
 from ..hosts import Hosts
 from .config_values import ConfigError as ConfigError
-from .config_values import build
+from .config_values import Readers, build
 from .flavours import FLAVOURS, Flavour, read_flavours
+from .tokens import MIN_TOKEN, Token, read_tokens
 
 TOKEN_VARIABLE = "FACEGEN_API_TOKEN"
-MIN_TOKEN = 16
 # Results are kept longer than a request for them, or a webhook that is repeated, may take.
 RANGES = {
     "max_queued": (1, 10_000),
@@ -58,8 +59,8 @@ class LocalConfig:
     """What is set, or the default of what isn't; the entries are described in docs/local-api.md."""
 
     enabled: bool = False
-    token: str | None = None
-    tokens: dict[str, str] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
+    tokens: dict[str, Token] = field(default_factory=dict)
     default: str | None = None
     flavours: dict[str, Flavour] = field(default_factory=lambda: dict(FLAVOURS))
     allowed_hosts: tuple[str, ...] = ()
@@ -71,10 +72,15 @@ class LocalConfig:
     poll_seconds: float = 10.0
     webhook_secret: str | None = None
 
-    @property
+    @cached_property
     def known_tokens(self) -> dict[str, str]:
         """Whose requests a token's are -> the token. Those of `token` are nobody's by name, as without any token."""
-        return {**self.tokens, **({"": self.token} if self.token else {})}
+        named = {name: client.token for name, client in self.tokens.items()}
+        return {**named, **({"": self.token} if self.token else {})}
+
+    def rights(self, owner: str) -> Token:
+        """The limits of whoever a token belongs to; `token`, and whoever needs none, has only those of all."""
+        return self.tokens.get(owner, Token(""))
 
     @property
     def chooses_flavour(self) -> bool:
@@ -92,17 +98,19 @@ class LocalConfig:
 class ConfigFile:
     """The file, read anew whenever it has changed. `last` is what could be read last; `styles` names those that there are."""
 
-    def __init__(self, path: Path, styles: Callable[[], Collection[str]] = lambda: STYLES):
-        self.path, self._styles = path, styles
-        self.last = LocalConfig()
+    def __init__(self, path: Path, styles: Callable[[], Collection[str]] = lambda: STYLES, is_on: bool = False):
+        """`is_on`: whether the API is on where the file doesn't say."""
+        self._name = str(path)  # looked at with each call
+        self.path, self._styles, self._usual = path, styles, LocalConfig(enabled=is_on)
+        self.last = self._usual
         self._seen: tuple[int, int, str | None] | None = None
 
     def read(self) -> LocalConfig:
         """Raises ConfigError if the file can't be used. No file is the same as an empty one."""
         try:
-            found = self.path.stat()
+            found = os.stat(self._name)
         except FileNotFoundError:
-            self._seen, self.last = None, _with_token(LocalConfig(), self.path)
+            self._seen, self.last = None, _with_token(self._usual, self.path)
             return self.last
         seen = (found.st_mtime_ns, found.st_size, os.environ.get(TOKEN_VARIABLE))
         if seen != self._seen:
@@ -123,7 +131,7 @@ class ConfigFile:
         return self.read()
 
     def _parse(self, content: dict[str, Any]) -> LocalConfig:
-        return _parse(content, self.path, self._styles())
+        return _parse({"enabled": self._usual.enabled, **content}, self.path, self._styles())
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -146,19 +154,19 @@ def _with_token(config: LocalConfig, path: Path) -> LocalConfig:
         raise ConfigError(
             f"The local API's token ({TOKEN_VARIABLE}, or token in {path}) has fewer than {MIN_TOKEN} characters."
         )
-    if short := [name for name, text in config.tokens.items() if len(text.strip()) < MIN_TOKEN]:
+    if short := [name for name, client in config.tokens.items() if len(client.token) < MIN_TOKEN]:
         raise ConfigError(f"{path}: the tokens of {', '.join(short)} have fewer than {MIN_TOKEN} characters.")
     if "" in config.tokens:
         raise ConfigError(f"{path}: tokens has one without a name.")
-    tokens = {name: text.strip() for name, text in config.tokens.items()}
-    config = replace(config, token=token or None, tokens=tokens)
+    config = replace(config, token=token or None)
     if len(set(config.known_tokens.values())) < len(config.known_tokens):
         raise ConfigError(f"{path}: two of the tokens are the same; give each client its own.")
     return config
 
 
 def _parse(content: dict[str, Any], path: Path, styles: Collection[str]) -> LocalConfig:
-    config = build(LocalConfig, content, str(path), {dict[str, Flavour]: partial(read_flavours, styles=styles)})
+    readers: Readers = {dict[str, Flavour]: partial(read_flavours, styles=styles), dict[str, Token]: read_tokens}
+    config = build(LocalConfig, content, str(path), readers)
     if config.default is not None and config.default not in config.flavours:
         raise ConfigError(f"{path}: default is {config.default!r}; flavours has {', '.join(config.flavours)}.")
     for name, (least, most) in RANGES.items():

@@ -1,11 +1,11 @@
 """Which files a request is made with. The API picks a flavour by its name or model_id; the rest of it is for the backend."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from ...contract import STYLES
+from ...contract import ENDPOINT_NAMES, FACE_GEN, HEAD_SHOT, STYLES, FaceGenRequest
 from .config_values import ConfigError, build, read_object
 
 
@@ -23,13 +23,14 @@ class Flavour:
 
     `render_scale`: the picture is made this many times as large as asked for, and scaled to what was asked for.
     `guidance_factor`: of the request's guidance_scale, for a model that needs less of it than others.
-    `model_id`: requests that name it get this flavour.
+    `model_id`: requests that name it get this flavour. `endpoints`: names of those whose requests it can make.
     """
 
     workflow: str
     render_scale: float = 1.0
     guidance_factor: float = 1.0
     model_id: str | None = None
+    endpoints: tuple[str, ...] = (FACE_GEN, HEAD_SHOT)
     checkpoint: str | None = None
     faceid: str | None = None
     clip_vision: str | None = None
@@ -44,7 +45,9 @@ FLAVOURS = {
     "sdxl": Flavour("local_sdxl", render_scale=2.0, model_id="ai-avatar-generatorface-gen"),
     "tiny": Flavour("local_tiny", render_scale=0.25, guidance_factor=0.27),
 }
-USUAL, TINY = "sd15", "tiny"
+TINY = "tiny"
+FIRST = {HEAD_SHOT: "sdxl"}  # what the service makes these with
+LEAST_SIDE = 128  # pixels: models that make smaller pictures than asked for were trained on these
 MOST_STRENGTH = 100  # of a LoRA
 RANGES = {"render_scale": (0.1, 8.0), "guidance_factor": (0.1, 2.0)}
 
@@ -61,13 +64,38 @@ def read_flavours(value: Any, where: str, styles: Collection[str] = STYLES) -> d
     return flavours
 
 
+def fitting(endpoint: str, flavours: Mapping[str, Flavour]) -> dict[str, Flavour]:
+    """Those that can make an endpoint's requests, in the order in which they are tried."""
+    can = {name: flavour for name, flavour in flavours.items() if endpoint in flavour.endpoints}
+    return {name: can[name] for name in sorted(can, key=lambda name: name != FIRST.get(endpoint))}
+
+
+def made_size(flavour: Flavour, request: FaceGenRequest) -> tuple[int, int]:
+    """The width and height in which a flavour makes a request's pictures, before they are scaled to what was asked for."""
+    scale = flavour.render_scale
+    if scale < 1:
+        scale = min(1.0, max(scale, LEAST_SIDE / min(request.width, request.height)))
+    if scale == 1:
+        return request.width, request.height
+    width, height = (round(side * scale / 8) * 8 for side in (request.width, request.height))
+    return width, height
+
+
+def made_guidance(flavour: Flavour, request: FaceGenRequest) -> float:
+    """The guidance scale that a flavour's model is given for a request."""
+    return max(1.0, request.guidance_scale * flavour.guidance_factor)
+
+
 def _flavour(name: str, entry: Any, where: str, styles: Collection[str]) -> Flavour:
     where = f"{where}.{name}"
     if name in FLAVOURS:
         builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
+        builtin["endpoints"] = list(FLAVOURS[name].endpoints)
         entry = {**builtin, **read_object(entry, where)}
     flavour = build(Flavour, entry, where, {dict[str, StyleFiles]: partial(_styles, styles=styles)})
     flavour = replace(flavour, workflow=flavour.workflow.removesuffix(".json"))
+    if unknown := set(flavour.endpoints) - set(ENDPOINT_NAMES):
+        raise ConfigError(f"{where}.endpoints has {', '.join(sorted(unknown))}; known are {', '.join(ENDPOINT_NAMES)}.")
     for entry, (least, most) in RANGES.items():
         if not least <= (value := getattr(flavour, entry)) <= most:
             raise ConfigError(f"{where}.{entry} is {value}; it must be from {least} to {most}.")

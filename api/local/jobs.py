@@ -6,6 +6,7 @@ A row holds no key, no photo and no picture. Only one process may have the file 
 import json
 import sqlite3
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,6 +37,12 @@ CREATE TABLE IF NOT EXISTS jobs (
     owner TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
+CREATE TABLE IF NOT EXISTS used (
+    owner TEXT NOT NULL,
+    day TEXT NOT NULL,
+    pictures INTEGER NOT NULL,
+    PRIMARY KEY (owner, day)
+);
 """
 
 
@@ -81,6 +88,7 @@ class Job:
 FIELDS = tuple(f.name for f in fields(Job))
 COLUMNS = {"work_id": "prompt_id"}  # field -> column, where they differ
 JSON_COLUMNS = ("meta", "track_id")
+MOST_REMEMBERED = 1000  # finished jobs that needn't be read again: clients ask for the same ones
 
 
 class JobStore:
@@ -88,6 +96,7 @@ class JobStore:
 
     def __init__(self, path: Path):
         self._path = path
+        self._finished: OrderedDict[int, Job] = OrderedDict()  # those that were asked for last
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         try:
@@ -122,9 +131,16 @@ class JobStore:
         return self._all("id = ?", identifier)[0]
 
     def get(self, identifier: int) -> Job | None:
+        """That one; the same object each time, as long as it is done and doesn't change."""
         if not 0 < identifier < 1 << 63:
             return None
-        return next(iter(self._all("id = ?", identifier)), None)
+        if (job := self._finished.get(identifier)) is None:
+            job = next(iter(self._all("id = ?", identifier)), None)
+            if job is not None and not job.is_waiting:
+                self._finished[identifier] = job
+                if len(self._finished) > MOST_REMEMBERED:
+                    self._finished.popitem(last=False)
+        return job
 
     def by_secret(self, secret: str) -> Job | None:
         return next(iter(self._all("secret = ?", secret)), None)
@@ -148,13 +164,29 @@ class JobStore:
         )
         return self.get(identifier)
 
+    def used(self, owner: str, day: str) -> int:
+        """How many pictures of that owner were delivered on that day."""
+        rows, _ = self._run("SELECT pictures FROM used WHERE owner = ? AND day = ?", (owner, day))
+        return rows[0]["pictures"] if rows else 0
+
+    def count(self, job: Job, day: str) -> None:
+        """Add a request's pictures to what its owner has had on that day; other days are forgotten."""
+        self._run("DELETE FROM used WHERE day != ?", (day,))
+        self._run(
+            "INSERT INTO used VALUES (?, ?, ?) ON CONFLICT (owner, day) DO UPDATE SET pictures = pictures + excluded.pictures",
+            (job.owner, day, job.samples),
+        )
+
     def set_meta(self, identifier: int, meta: dict[str, Any]) -> None:
+        self._finished.pop(identifier, None)
         self._run("UPDATE jobs SET meta = ? WHERE id = ?", (json.dumps(meta), identifier))
 
     def webhook_done(self, identifier: int) -> None:
+        self._finished.pop(identifier, None)
         self._run("UPDATE jobs SET webhook = NULL WHERE id = ?", (identifier,))
 
     def delete(self, identifier: int) -> None:
+        self._finished.pop(identifier, None)
         self._run("DELETE FROM jobs WHERE id = ?", (identifier,))
 
     def fail_interrupted(self, message: str) -> list[Job]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -12,7 +13,8 @@ class Place:
 
     `program` is what messages call it, `listen` are the addresses that it listens on. `folder` holds local_api.json, and in
     local_api/ what was asked and made; `photos` holds each request's photo until its work has ended. `turn_on` and
-    `set_token` say how that is done there: the first ends "The API is off: …", the second is a sentence.
+    `set_token` say how that is done there: the first ends "The API is off: …", the second is a sentence. `is_on`: whether it
+    is on as long as the settings don't say.
     """
 
     program: str
@@ -23,8 +25,9 @@ class Place:
     photos: Path
     turn_on: str
     set_token: str
+    is_on: bool = False
 
-    @property
+    @cached_property
     def is_loopback(self) -> bool:
         """Whether only this machine can call."""
         return all(_is_loopback(address) for address in self.listen)

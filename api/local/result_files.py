@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import os
 import re
 import secrets
 import time
@@ -48,7 +49,8 @@ class Results:
                 image.save(part, "PNG")
 
     def are_there(self, job: Job) -> bool:
-        return all(self.path(job.secret, number).is_file() for number in range(job.samples))
+        folder = str(self.folder)  # as text: this is asked with each fetch
+        return all(os.path.isfile(f"{folder}/{job.secret}-{number}.png") for number in range(job.samples))
 
     def read_base64(self, job: Job) -> list[str]:
         return [base64.b64encode(self.path(job.secret, n).read_bytes()).decode() for n in range(job.samples)]

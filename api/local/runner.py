@@ -3,22 +3,26 @@
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 import secrets
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ...contract import FaceGenRequest
+from ...contract import ENDPOINTS
 from ...errors import FaceGenError, printable
 from ...picture_file import PictureError
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from . import jobs, webhooks
 from .backend import CANCELLED, Backend, BackendError, Phase, State, Work, without_folders
 from .config import ConfigFile
-from .face_photos import save_face
+from .days import left_of_day, today
 from .flavours import Flavour
+from .incoming.face_photos import save_face
+from .incoming.lenient_request import Wanted
 from .place import Place
 from .result_files import Results, delete_file, new_name, too_old
 from .routes.paths import PREFIX
@@ -33,10 +37,10 @@ NOT_IN_META = ("face_image", "webhook")
 
 @dataclass(frozen=True)
 class Order:
-    """What a client asks for: a valid request, the flavour with its name, what has to be said of it,
+    """What a client asks for: all of a valid request but its photo, the flavour with its name, what has to be said of that,
     the origin that was called, and whose token came with it."""
 
-    request: FaceGenRequest
+    wanted: Wanted
     flavour_name: str
     flavour: Flavour
     tip: str
@@ -44,12 +48,12 @@ class Order:
     owner: str
 
 
-class QueueFull(FaceGenError):
-    """More requests are waiting than the settings allow. `retry_after` is in seconds."""
+class Full(FaceGenError):
+    """No more can be taken now. `retry_after` is in seconds."""
 
-    def __init__(self, limit: int, retry_after: int):
-        self.retry_after = retry_after
-        super().__init__(f"Rate limit exceeded. Maximum {limit} queued requests allowed.")
+    def __init__(self, message: str, retry_after: float):
+        self.retry_after = max(1, round(retry_after))
+        super().__init__(message)
 
 
 class Runner:
@@ -64,7 +68,8 @@ class Runner:
         self._arriving = 0  # requests whose photo is being fetched
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Future[State]] = {}  # work id -> its last state; of the works that were started
-        self._progress: dict[str, float] = {}  # work id -> 0 to 1
+        self._states: dict[str, State] = {}  # work id -> how it stood last; of the works that have not ended
+        self._answers: dict[int, tuple[jobs.Job, str]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -91,28 +96,33 @@ class Runner:
     async def submit(self, order: Order) -> jobs.Job:
         """Take a request on; its photo is here and it is in the store and in work when this returns.
 
-        Raises QueueFull, StoreError, OSError, and ContractError about the photo.
+        Raises Full, StoreError, OSError, and ContractError about the photo.
         """
-        config, request = self._config.last, order.request
-        if len(self._done) + self._arriving >= config.max_queued:
-            raise QueueFull(config.max_queued, max(1, round(self.store.usual_seconds(FIRST_GUESS))))
+        config, wanted = self._config.last, order.wanted
+        self._check_room(order.owner)
         face = self._place.photos / f"{new_name()}.png"  # a name that others may see: it is in the work
         self._arriving += 1
         try:
             own = functools.partial(self.results.own_file, origin=order.origin)
-            await save_face(request.face_image, face, own, config.allowed_hosts)
+            size = await save_face(wanted.face_image, face, own, config.allowed_hosts)
         finally:
             self._arriving -= 1
+        request, tip = wanted.request(size)
+        try:
+            self._check_quota(order.owner, request.samples)
+        except FaceGenError:
+            face.unlink(missing_ok=True)
+            raise
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         meta = {name: value for name, value in request.as_dict().items() if name not in NOT_IN_META}
-        meta |= {"seed": seed, "flavour": order.flavour_name}
+        meta |= {"seed": seed, "flavour": order.flavour_name, "endpoint": request.endpoint}
         try:
             job = self.store.add(
                 secret=new_name(),
                 work_id=str(uuid.uuid4()),
                 samples=request.samples,
                 as_base64=request.base64,
-                tip=order.tip,
+                tip=" ".join(filter(None, (tip, order.tip))),
                 meta=meta,
                 webhook=request.webhook,
                 track_id=request.track_id,
@@ -128,11 +138,31 @@ class Runner:
         self._tasks[job.id] = asyncio.create_task(self._carry(job, work))
         return job
 
+    def _check_room(self, owner: str) -> None:
+        """Raises Full when as many requests are in work as the settings allow, in all or of this owner."""
+        config, rate = self._config.last, "Rate limit exceeded. Maximum {} queued requests allowed."
+        limit = config.rights(owner).max_queued
+        if len(self._done) + self._arriving >= config.max_queued:
+            raise Full(rate.format(config.max_queued), self.store.usual_seconds(FIRST_GUESS))
+        if limit is not None and len(self.in_work(owner)) >= limit:
+            raise Full(rate.format(limit), self.store.usual_seconds(FIRST_GUESS))
+
+    def _check_quota(self, owner: str, samples: int) -> None:
+        """Raises Full when the owner's pictures of today would be more than the settings allow."""
+        quota, day = self._config.last.rights(owner).pictures_a_day, today()
+        if quota is None:
+            return
+        used = self.store.used(owner, day) + sum(job.samples for job in self.in_work(owner))
+        if used + samples > quota:
+            left = max(0, quota - used) or "none"
+            raise Full(f"The quota of this key is {quota} pictures a day, with {left} left until midnight UTC.", left_of_day())
+
     async def wait(self, job: jobs.Job, seconds: float) -> jobs.Job | None:
         """The request as it is when it is done, or after that time; None if it has been deleted meanwhile."""
-        if event := self._done.get(job.id):
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(event.wait(), seconds)
+        if (event := self._done.get(job.id)) is None:
+            return job
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
         return self.store.get(job.id)
 
     async def cancel(self, job: jobs.Job) -> jobs.Job:
@@ -141,6 +171,37 @@ class Runner:
             job = self._finish(job, jobs.FAILED, CANCELLED)
             await self._backend.cancel(job.work_id)
         return job
+
+    async def clear(self, owner: str | None) -> int:
+        """Cancel what waits and isn't being made yet, of one owner or, with None, of all; how many requests that were.
+
+        Raises BackendError.
+        """
+        waiting = [job for job in self.in_work(owner) if self.state(job).phase is Phase.WAITING]
+        for job in waiting:
+            await self.cancel(job)
+        return len(waiting)
+
+    def in_work(self, owner: str | None) -> list[jobs.Job]:
+        """The requests that are not done, of one owner or, with None, of all. Raises StoreError."""
+        return [job for job in self.store.waiting() if self._is_wanted(job) and owner in (None, job.owner)]
+
+    def state(self, job: jobs.Job) -> State:
+        """How the work of a request that isn't done stood when it was looked at last."""
+        return self._states.get(job.work_id, State(Phase.WAITING))
+
+    def answer(self, job: jobs.Job) -> str:
+        """response() as JSON. That of a finished request is written once, as clients ask for the same ones."""
+        known, text = self._answers.get(job.id, (None, ""))
+        if known is job and (job.state != jobs.SUCCESS or self.results.are_there(job)):
+            return text
+        response = self.response(job)
+        text = json.dumps(response.as_dict())
+        if response.status == SUCCESS and not job.as_base64:
+            if len(self._answers) >= jobs.MOST_REMEMBERED:
+                self._answers.clear()
+            self._answers[job.id] = (job, text)
+        return text
 
     def response(self, job: jobs.Job) -> FaceGenResponse:
         """The answer that says how a request stands."""
@@ -156,14 +217,17 @@ class Runner:
         if not self._is_wanted(job):
             log = f"{self._place.program}'s log says why"
             return replace(answer, message=f"What became of this request could not be stored; {log}. Send it again.")
+        room = ENDPOINTS[job.meta["endpoint"]].room
         ahead = sum(other < job.id for other in self._done)
-        left = ahead + 1 - self._progress.get(job.work_id, 0.0)
+        progress = self.state(job).progress
+        left = ahead + 1 - (progress or 0.0)
         return replace(
             answer,
+            meta=job.meta if progress is None else job.meta | {"progress": round(progress, 3)},
             status=PROCESSING,
             eta=max(1, round(left * self.store.usual_seconds(FIRST_GUESS))),
             message="The request is in work.",
-            fetch_result=f"{job.origin}{PREFIX}/v6/image_editing/fetch/{job.id}",
+            fetch_result=f"{job.origin}{PREFIX}{room}/fetch/{job.id}",
             future_links=self.results.links(job),
         )
 
@@ -177,8 +241,7 @@ class Runner:
             end = self._ends[work.id] = asyncio.get_running_loop().create_future()
             if not self._is_wanted(job):  # cancelled before the backend knew it
                 await self._backend.cancel(work.id)
-            with contextlib.suppress(jobs.StoreError):  # the pictures are worth more than their files' names
-                self.store.set_meta(job.id, job.meta | {"files": dict(files)})
+            job = self._tell(job, {"files": dict(files)})
             state = await end
             if state.seconds is None:
                 state = replace(state, seconds=time.monotonic() - began)
@@ -194,8 +257,15 @@ class Runner:
         finally:
             work.face.unlink(missing_ok=True)
             self._ends.pop(work.id, None)
-            self._progress.pop(work.id, None)
+            self._states.pop(work.id, None)
             self._tasks.pop(job.id, None)
+
+    def _tell(self, job: jobs.Job, what: Mapping[str, Any]) -> jobs.Job:
+        """Add something to the request's meta. Pictures are worth more than that, so it may fail."""
+        job = replace(job, meta={**job.meta, **what})
+        with contextlib.suppress(jobs.StoreError):
+            self.store.set_meta(job.id, job.meta)
+        return job
 
     def _is_wanted(self, job: jobs.Job) -> bool:
         return job.id in self._done
@@ -228,6 +298,10 @@ class Runner:
             self.results.delete(job)
             await self._backend.cancel(job.work_id)
             return
+        if state.notes:
+            self._tell(job, state.notes)
+        with contextlib.suppress(jobs.StoreError):
+            self.store.count(job, today())
         if self._finish(job, jobs.SUCCESS, seconds=round(state.seconds or 0.0, 2)).state != jobs.SUCCESS:
             self.results.delete(job)  # nobody can fetch them: they would only fill the disk
             self._finish(job, jobs.FAILED, "The outcome of this request could not be stored. Make room and send it again.")
@@ -269,8 +343,8 @@ class Runner:
             state = states.get(work_id, UNKNOWN)
             if state.has_ended and not end.done():
                 end.set_result(state)
-            elif state.progress is not None and work_id in self._ends:
-                self._progress[work_id] = state.progress
+            elif work_id in self._ends:
+                self._states[work_id] = state
 
     async def _clean(self) -> None:
         """Forget what is too old: finished requests with their files, uploads, and what a killed process left behind."""

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ...errors import FaceGenError
 
@@ -16,11 +17,17 @@ PACK = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ("requirements.txt", "requirements-standalone.txt")
 
 
-class HelpFormatter(argparse.HelpFormatter):
-    """Help whose lines break between words and not inside of them: a name of a file may hold hyphens."""
-
+class _HelpFormatter(argparse.HelpFormatter):
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
+
+
+class Parser(argparse.ArgumentParser):
+    """In its help, and in that of its commands, lines break between words and not inside of them: a name of a file may hold
+    hyphens."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"formatter_class": _HelpFormatter, **kwargs})
 
 
 def say(text: str) -> None:

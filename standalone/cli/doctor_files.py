@@ -15,7 +15,17 @@ from .comfyui import comfyui_models
 from .common import fetch_command
 
 OK, NOTE, MISSING, BROKEN = "ok", "note", "missing", "BROKEN"
-KINDS = ("checkpoints", "ipadapter", "clip_vision", "insightface", "safety_checker", "instantid", "controlnet")
+KINDS = (
+    "checkpoints",
+    "ipadapter",
+    "clip_vision",
+    "insightface",
+    "safety_checker",
+    "instantid",
+    "controlnet",
+    "pulid",
+    "facexlib",
+)
 VIT_H = 1280  # width of CLIP-ViT-H-14, which FaceID-Plus reads
 FIT_FOR_FACEID = [name for name in ("buffalo_l", "buffalo_m", "raccoon_l") if name in CATALOGUE]
 

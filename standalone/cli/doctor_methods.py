@@ -1,20 +1,24 @@
-"""The doctor's look at what each method has: whether every checkpoint has an adapter, and what InstantID still lacks."""
+"""The doctor's look at what each method has: whether every checkpoint has an adapter, and what a method still lacks."""
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...errors import FaceGenError
 from ...models.checkpoint_kind import SD15, SDXL, SUPPORTED, kind_of
 from ...models.controlnet_kind import ControlNetKind, controlnet_kind
 from ...models.face.packs.find import find_packs, open_pack
-from ...models.published import FACEID_SD15, FACEID_SDXL, STARTER_OF_INSTANTID
+from ...models.published import FACEID_SD15, FACEID_SDXL, STARTER_OF_INSTANTID, STARTER_OF_PULID
 from .common import fetch_command
 from .doctor_files import NOTE, OK, ModelFolders, Row, listed
 
 FACEID_OF = {SD15: FACEID_SD15, SDXL: FACEID_SDXL}
-RECOGNISER = "glintr100"  # that InstantID was trained with
+RECOGNISER = "glintr100"  # that InstantID and PuLID were trained with
 PARTS = {
     "instantid": "adapter",
+    "pulid": "adapter",
+    "vision": "vision tower EVA02-CLIP",
+    "parsing": "face-parsing network",
     "controlnet": "ControlNet",
     "face_pack": "face pack antelopev2",
     "checkpoint": "SDXL checkpoint",
@@ -27,6 +31,7 @@ def method_rows(folders: ModelFolders) -> Iterator[Row]:
     bases = checkpoints_by_base(folders)
     yield from faceid_for(bases, folders)
     yield instantid(bases.get(SDXL, []), folders)
+    yield pulid(folders)
 
 
 def checkpoints_by_base(folders: ModelFolders) -> dict[str, list[Path]]:
@@ -77,13 +82,36 @@ def instantid(checkpoints: list[Path], folders: ModelFolders) -> Row:
     }
     if not found["instantid"] and not any("instantid" in file.as_posix().lower() for file in found["controlnet"]):
         return Row(OK, "InstantID", "not set up (another method, for SDXL)")
-    lacking = [kind for kind in PARTS if not found[kind]]
-    has = "; ".join(f"{PARTS[kind]}: {listed(found[kind])}" for kind in PARTS if found[kind])
+    return told("InstantID", found, STARTER_OF_INSTANTID, folders)
+
+
+def pulid(folders: ModelFolders) -> Row:
+    """As of InstantID. Any SDXL or FLUX.1 model does, and the vision tower also needs a library."""
+    shared = [file for file in folders.files("ipadapter", ".bin", ".safetensors") if "pulid" in file.name.lower()]
+    vision = folders.files("clip_vision", ".pt", ".pth", ".bin", ".safetensors")
+    parsing = folders.files("facexlib", ".pth", ".safetensors")
+    found = {
+        "pulid": [*folders.files("pulid", ".bin", ".safetensors"), *shared],
+        "vision": [file for file in vision if "eva02" in file.name.lower()],
+        "parsing": [file for file in parsing if "bisenet" in file.name.lower()],
+        "face_pack": packs(folders),
+    }
+    if not found["pulid"]:
+        return Row(OK, "PuLID", "not set up (another method, for SDXL and FLUX.1)")
+    row = told("PuLID", found, STARTER_OF_PULID, folders)
+    if importlib.util.find_spec("timm") is None and row.state == OK:
+        return Row(NOTE, "PuLID", f"lacks the library timm (there is {row.found})", "Run: pip install timm")
+    return row
+
+
+def told(method: str, found: Mapping[str, list[Path]], starter: Mapping[str, str], folders: ModelFolders) -> Row:
+    """What there is of a method, by the kinds in PARTS, and what to fetch of it."""
+    lacking = [kind for kind in found if not found[kind]]
+    has = "; ".join(f"{PARTS[kind]}: {listed(files)}" for kind, files in found.items() if files)
     if not lacking:
-        return Row(OK, "InstantID", has)
-    names = [STARTER_OF_INSTANTID[kind] for kind in lacking]
-    cure = f"Run: {fetch_command(names, folders.models or Path())}"
-    return Row(NOTE, "InstantID", f"lacks {', '.join(PARTS[kind] for kind in lacking)} (there is {has})", cure)
+        return Row(OK, method, has)
+    cure = f"Run: {fetch_command([starter[kind] for kind in lacking], folders.models or Path())}"
+    return Row(NOTE, method, f"lacks {', '.join(PARTS[kind] for kind in lacking)} (there is {has})", cure)
 
 
 def controlnets(folders: ModelFolders) -> list[Path]:

@@ -7,8 +7,8 @@ import sys
 import warnings
 
 from ...errors import FaceGenError
-from . import adopt, doctor, generate, models
-from .common import say
+from . import adopt, doctor, generate, models, serve
+from .common import Parser, say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="facegen", description="Portraits of a person from one face photo.")
+    parser = Parser(prog="facegen", description="Portraits of a person from one face photo.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (generate, models, adopt, doctor):
+    for command in (generate, serve, models, adopt, doctor):
         command.add_command(commands)
     return parser.parse_args(arguments)

@@ -21,7 +21,7 @@ from ...models.published import (
     megabytes,
 )
 from .comfyui import comfyui_models
-from .common import HelpFormatter, libraries, say
+from .common import libraries, say
 from .file_download import Bar, download, is_right, made_folder
 
 WANTED = (".onnx", ".json", ".license", ".txt", ".md")  # endings of what is unpacked
@@ -41,8 +41,7 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         "default": None,
         "help": "ComfyUI's models folder. Default: that of the ComfyUI that has this pack in its custom_nodes.",
     }
-    text = "fetch model files into their folders, and check them"
-    get = commands.add_parser("download", help=text, formatter_class=HelpFormatter)
+    get = commands.add_parser("download", help="fetch model files into their folders, and check them")
     get.add_argument(
         "names",
         metavar="NAME",

@@ -9,7 +9,7 @@ from facegen.api.local.backend import BackendError
 from facegen.api.local.config_values import ConfigError
 from facegen.api.local.jobs import StoreError
 from facegen.api.local.routes.access import Refused
-from facegen.api.local.runner import QueueFull
+from facegen.api.local.runner import Full
 from facegen.api.response import ResponseError
 from facegen.contract import ContractError, FaceGenRequest
 from facegen.errors import FaceGenError, advise
@@ -21,7 +21,7 @@ HOSTED = (ProfileError, RemoteError, MayBeBilledError, RefusedPhotoError, NotFet
 LOCAL = (ConfigError, StoreError, BackendError)
 
 
-@pytest.mark.parametrize("kind", [*ERRORS, *HOSTED, *LOCAL, QueueFull, Refused])
+@pytest.mark.parametrize("kind", [*ERRORS, *HOSTED, *LOCAL, Full, Refused])
 def test_it_is_one(kind):
     assert issubclass(kind, FaceGenError)
 

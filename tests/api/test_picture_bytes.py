@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from facegen.api.hosted.result_images import MAX_PIXELS, to_batch
-from facegen.api.local.face_photos import save_face
+from facegen.api.local.incoming.face_photos import save_face
 from facegen.api.picture_bytes import from_base64
 from facegen.contract import ContractError
 from facegen.picture_file import PictureError

@@ -15,9 +15,10 @@ LETTERS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]"}
 QUOTED = {"zh": r"“([^”]+)”", "ja": r"「([^」]+)」"}
 # Of ComfyUI, as its front end calls them in these languages.
 STOCK = {
-    "zh": "K采样器 CLIP文本编码 加载CLIP视觉 加载图像 图像转换为遮罩 遮罩转换为图像 分离图像Alpha 从批次获取图像 生成后控制",
+    "zh": "K采样器 CLIP文本编码 加载CLIP视觉 加载ControlNet模型 "
+    "加载图像 图像转换为遮罩 遮罩转换为图像 分离图像Alpha 从批次获取图像 生成后控制",
     "ja": "Kサンプラー CLIPテキストエンコード CLIPビジョンを読み込む 画像を読み込む 画像をマスクに変換 マスクを画像に変換 "
-    "アルファで画像を分割 バッチから画像を取得 生成後の制御",
+    "アルファで画像を分割 バッチから画像を取得 生成後の制御 ControlNetモデルを読み込む",
 }
 INPUTS, OUTPUTS = nodes_in_source(inputs), nodes_in_source(outputs)
 EVERY = pytest.mark.parametrize("language", LANGUAGES)

@@ -69,6 +69,8 @@ KNOWN = {
             "nodes/host/local_api/comfyui.py": "ComfyUI's own queue, over loopback",
             "standalone/cli/doctor_api.py": "`doctor`, which a user types, asks ComfyUI on this machine",
             "standalone/cli/file_download.py": "`models download`, which a user types",
+            "standalone/server/page/client.js": "the page of `serve`, which calls the server that it comes from",
+            "standalone/server/page/page.js": "the page of `serve`, which asks that server what it offers",
             "web/js/template_list.js": "the templates' titles, from the pack's own folder",
             "web/js/templates.js": "the drawn face, from the pack's own folder",
         },

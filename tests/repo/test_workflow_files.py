@@ -273,7 +273,12 @@ def test_written_as_the_front_end_writes_it(path):
 
 
 def test_the_blueprints_are_there():
-    assert [path.stem for path in BLUEPRINTS] == ["Embed a face", "Keep the best likeness", "Portrait from a face"]
+    assert [path.stem for path in BLUEPRINTS] == [
+        "Embed a face",
+        "Headshot with InstantID",
+        "Keep the best likeness",
+        "Portrait from a face",
+    ]
 
 
 @pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)

@@ -129,39 +129,61 @@ def person():
     return random_faces(clip=None, faces=(ON_PHOTO,))
 
 
-@pytest.mark.parametrize("guided", [True, False], ids=["both sides", "conditional alone"])
-def test_a_whole_step_of_instantid_equals_diffusers(step, added, adapter, instantid_state, identity_net, guided):
-    face, (theirs, file) = person(), identity_net
-    sides = (1, 0) if guided else (0,)
-    latents, time, text = step if guided else (step[0][1:], step[1], step[2][1:])
-    added = {name: tensor[-len(sides) :] for name, tensor in added.items()}
-    hint = hint_image(face, 64, 64)
-    network = unet("SDXL")
+def our_step(adapter, file, step, added, sides, dtype=torch.float32):
+    face, (latents, time, text) = person(), step
+    network = unet("SDXL").to(dtype)
     apply_instantid(network, adapter, face, sides=sides)
-    control = FaceControl(open_controlnet(file, network, CPU, torch.float32), adapter, face, hint, sides=sides)
-
-    pipe = with_ip_adapter(unet("SDXL"), instantid_state)
-    embeds = torch.stack([torch.zeros_like(face.identity), face.identity])[-len(sides) :, None]
+    opened, hint = open_controlnet(file, network, CPU, dtype), hint_image(face, 64, 64)
+    control = FaceControl(opened, adapter, face, hint, sides=sides)
     with torch.no_grad():
-        given = network(latents, time, text, added_cond_kwargs=added, **control(latents, time, added)).sample
+        return network(latents, time, text, added_cond_kwargs=added, **control(latents, time, added)).sample
+
+
+def diffusers_step(state, controlnet, step, added, sides, dtype=torch.float32, face_in_unet=True, face_in_controlnet=True):
+    """By plain calls: diffusers' projection, its IPAdapterAttnProcessor2_0 in its UNet, and its ControlNet."""
+    face, (latents, time, text) = person(), step
+    pipe = with_ip_adapter(unet("SDXL"), state)
+    pipe.unet.to(dtype)
+    pipe.set_ip_adapter_scale(0.8 if face_in_unet else 0.0)
+    embeds = torch.stack([torch.zeros_like(face.identity), face.identity])[-len(sides) :, None].to(dtype)
+    with torch.no_grad():
         (tokens,) = pipe.unet.encoder_hid_proj([embeds])
-        down, middle = theirs(
+        down, middle = controlnet.to(dtype)(
             latents,
             time,
             encoder_hidden_states=tokens.flatten(1, 2),
-            controlnet_cond=hint.movedim(-1, 0)[None].expand(len(latents), -1, -1, -1),
-            conditioning_scale=0.8,
+            controlnet_cond=hint_image(face, 64, 64).movedim(-1, 0)[None].expand(len(latents), -1, -1, -1).to(dtype),
+            conditioning_scale=0.8 if face_in_controlnet else 0.0,
             added_cond_kwargs=added,
             return_dict=False,
         )
         residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         asked = {"added_cond_kwargs": added | {"image_embeds": [embeds]}}
-        expected = pipe.unet(latents, time, text, **asked, **residuals).sample
-        without = pipe.unet(latents, time, text, **asked).sample
-        plain = unet("SDXL")(latents, time, text, added_cond_kwargs=added, **residuals).sample
-    assert relative_error(without, expected) > 0.01 and relative_error(plain, expected) > 0.01  # each does something here
+        return pipe.unet(latents, time, text, **asked, **residuals).sample
+
+
+@pytest.mark.parametrize("sides", [(1, 0), (0,)], ids=["both sides", "conditional alone"])
+def test_a_whole_step_of_instantid_equals_diffusers(step, added, adapter, instantid_state, identity_net, sides):
+    theirs, file = identity_net
+    step = (step[0][-len(sides) :], step[1], step[2][-len(sides) :])
+    added = {name: tensor[-len(sides) :] for name, tensor in added.items()}
+    given = our_step(adapter, file, step, added, sides)
+    expected = diffusers_step(instantid_state, theirs, step, added, sides)
+    for without in ({"face_in_unet": False}, {"face_in_controlnet": False}):  # each does something here
+        assert relative_error(diffusers_step(instantid_state, theirs, step, added, sides, **without), expected) > 0.01
     for side in range(len(sides)):
         assert relative_error(given[side], expected[side]) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_as_near_as_diffusers(step, added, adapter, instantid_state, identity_net, dtype):
+    theirs, file = identity_net
+    exact = diffusers_step(instantid_state, theirs, step, added, (1, 0))
+    half = (step[0].to(dtype), step[1], step[2].to(dtype))
+    added = {name: tensor.to(dtype) for name, tensor in added.items()}
+    given = our_step(adapter, file, half, added, (1, 0), dtype)
+    expected = diffusers_step(instantid_state, theirs, half, added, (1, 0), dtype)
+    assert given.dtype == dtype and relative_error(given, exact) < 2 * relative_error(expected, exact)
 
 
 def test_the_hint_lies_as_in_the_photo_and_in_the_middle_where_that_is_not_known():

@@ -6,8 +6,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from facegen.models.tiny_files import CLIP_VISION, TINY
 from facegen.standalone.checkpoints.clip_tokenizer import clip_merges, save_tokenizer
+from faceid_files import faceid_state, save
+from onnx_files import save_pack
 
+FACES = [(0.35, 0.12, 0.55, 0.38, 0.95)]  # the astronaut's
 WIDTHS = {"SD1.5": (64, 64, 128, 128), "SDXL": (64, 64, 128)}
 CONTEXT = {"SD1.5": 64, "SDXL": 192}  # SDXL: two text encoders, of 64 and 128
 POOLED, SIZES = 128, 32  # SDXL: width of the pooled text, and of each number about sizes
@@ -86,9 +90,7 @@ def save_single(folder: Path, path: Path, more=()) -> Path:
         return load_file(file)
 
     xl = (folder / "text_encoder_2").is_dir()
-    plain = weights("unet")
-    attended = {name.split(".")[1] for name in plain if name.startswith("up_blocks.") and ".attentions." in name}
-    state = {f"model.diffusion_model.{published_unet(name, attended)}": t for name, t in plain.items()}
+    state = published_unet_state(weights("unet"))
     state |= {f"first_stage_model.{published_vae(name)}": _as_convolution(name, t) for name, t in weights("vae").items()}
     start = "conditioner.embedders.0" if xl else "cond_stage_model"
     clip = weights("text_encoder").items()
@@ -96,8 +98,20 @@ def save_single(folder: Path, path: Path, more=()) -> Path:
     if xl:
         clip_g = {name.removeprefix("text_model."): t for name, t in weights("text_encoder_2").items()}
         state |= {f"conditioner.embedders.1.model.{name}": t for name, t in published_clip_g(clip_g).items()}
+        state["conditioner.embedders.1.model.logit_scale"] = torch.zeros(())
+    # What published files hold beside, and nobody reads.
+    state |= {
+        f"{start}.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
+        "alphas_cumprod": torch.ones(9),
+    }
     save_file({name: t.contiguous() for name, t in state.items()} | {name: torch.zeros(0) for name in more}, path)
     return path
+
+
+def published_unet_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """diffusers' UNet in the names of a single file."""
+    attended = {name.split(".")[1] for name in state if name.startswith("up_blocks.") and ".attentions." in name}
+    return {f"model.diffusion_model.{published_unet(name, attended)}": tensor for name, tensor in state.items()}
 
 
 def published_unet(name: str, attended: set[str], layers=2) -> str:
@@ -235,3 +249,21 @@ def controlnet(seed=7, **config):
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
     return network
+
+
+def save_sdxl_models(folder: Path, scratch: Path) -> Path:
+    """A models folder with SDXL, FaceID and InstantID for it, in `folder`; `scratch` is an empty folder."""
+    for name in ("checkpoints", "ipadapter", "instantid", "controlnet", "clip_vision"):
+        (folder / name).mkdir()
+    checkpoint = save_folder("SDXL", scratch / "folder", dtype=torch.float16)
+    save_single(checkpoint, folder / "checkpoints" / "small sdxl.safetensors")
+    state = faceid_state(BLOCKS["SDXL"], CONTEXT["SDXL"], clip_dim=64, depth=1)
+    save(state, folder / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin")
+    (folder / CLIP_VISION).write_bytes((TINY / CLIP_VISION).read_bytes())
+    state = faceid_state(BLOCKS["SDXL"], CONTEXT["SDXL"], rank=0, unnorm=True, depth=1, inner=128)
+    save(state, folder / "instantid" / "ip-adapter.bin")
+    save_file(controlnet().state_dict(), folder / "controlnet" / "instantid-controlnet.safetensors")
+    save_pack(folder / "insightface" / "models" / "buffalo_l", FACES)
+    pack = save_pack(folder / "insightface" / "models" / "antelopev2", FACES, seed=1)
+    (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
+    return folder

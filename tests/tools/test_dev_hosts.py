@@ -6,6 +6,8 @@ import re
 import pytest
 
 from dev_tools import load_dev, make_comfyui, place_pack
+from facegen.standalone.cli import comfyui
+from pack import ROOT
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -68,6 +70,21 @@ def test_comfy_cli_default_workspace_and_its_neighbours(dev, home, parent):
     (home / parent / "models").mkdir()
     assert dev.hosts.find_comfyui() == [first, second]
     assert not dev.hosts.has_pack(first)
+
+
+@pytest.mark.parametrize("folder", [None, ".config", "Library/Application Support", "AppData/Local"])
+def test_the_pack_s_commands_look_in_the_same_places_of_comfy_cli(dev, tmp_path, home, monkeypatch, folder):
+    """dev.py imports nothing of the pack, so both say where they are."""
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    if folder:
+        config = home / folder / "comfy-cli" / "config.ini"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"[DEFAULT]\ndefault_workspace = {tmp_path / 'chosen'}\n")
+    for place in ("comfy/a", "comfy/b", "Documents/comfy/c"):
+        (home / place).mkdir(parents=True)
+    nearby = [ROOT.parent / "ComfyUI", home / "ComfyUI"]
+    found = list(dev.hosts.from_comfy_cli())
+    assert list(comfyui.known_comfyuis()) == nearby + found and len(found) == (4 if folder else 3)
 
 
 @pytest.mark.parametrize("folder", [".config", "Library/Application Support", "AppData/Local"])

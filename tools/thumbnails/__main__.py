@@ -59,7 +59,7 @@ def make_thumbnails(names: list[str], base: Path, out: Path) -> list[str]:
         for name in names:
             began = time.monotonic()
             try:
-                TEMPLATES[name].draw(Host(server)).save(out / f"{name}.jpg")
+                TEMPLATES[name].draw(name, Host(server)).save(out / f"{name}.jpg")
                 print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
             except (RuntimeError, OSError, ValueError, KeyError) as error:
                 print(f"{name}: {error}", file=sys.stderr, flush=True)

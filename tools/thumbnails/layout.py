@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH, HEIGHT = 800, 500
 TOP, BOTTOM = 134, 462  # of what is between subtitle and footer
 MIDDLE = (TOP + BOTTOM) // 2
-MARGIN = 24
+MARGIN, LEFT = 24, 40  # LEFT: where title and subtitle begin
+BESIDE_PHOTO = 560  # pixels of a title beside which row() puts the photo
 QUALITY, MOST_BYTES = 88, 70_000
 GROUND, WHITE, DIM, LINE = (32, 33, 38), (250, 250, 250), (150, 152, 158), (120, 122, 130)
 PURPLE, BLUE, GREEN, RED, ORANGE, GREY = (
@@ -36,12 +37,14 @@ def silhouette(colour: tuple, size: int = 512) -> Image.Image:
 
 
 class Thumbnail:
-    def __init__(self, title: str, subtitle: str, footer: str):
+    def __init__(self, title: str, subtitle: str, footer: str, room: int = WIDTH - 2 * LEFT):
+        """`room`: pixels that the title may take; a long one gets smaller letters."""
         self.image = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
         self.draw = ImageDraw.Draw(self.image)
         self.draw.rectangle((0, 0, WIDTH, 6), PURPLE)
-        self._text((40, 36), title, 46, WHITE, "la")
-        self._text((40, 92), subtitle, 26, DIM, "la")
+        size = next(size for size in range(46, 1, -1) if ImageFont.load_default(size).getlength(title) <= room)
+        self._text((LEFT, 81), title, size, WHITE, "ls")
+        self._text((LEFT, 92), subtitle, 26, DIM, "la")
         self._text((WIDTH - MARGIN, HEIGHT - 12), footer, 17, DIM, "rs")
 
     def _text(self, at: tuple, text: str, size: int, colour: tuple, anchor: str) -> None:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import graphs
 from graphs import SIZE, Host, of_type
 from layout import (
+    BESIDE_PHOTO,
     BLUE,
     BOTTOM,
     GREEN,
     GREY,
+    LEFT,
     MARGIN,
     MIDDLE,
     ORANGE,
@@ -36,17 +38,19 @@ IN_PLACE = f"{TINY_MODEL}, by FaceID in InstantID's place"
 PLACEHOLDER = "the hosted service's picture is a placeholder"
 STITCH_GAP = 8  # between pictures that Image Stitch joined
 PROFILE = "double"
+# As the template browser has them.
+TITLES = json.loads((Path(__file__).parents[2] / "web" / "templates.json").read_text(encoding="utf-8"))
 RESULT = WIDTH - MARGIN - 300  # left side of a result of 300 pixels
 
 
 class Template(NamedTuple):
-    title: str
     subtitle: str
     fill: Callable[[Thumbnail, Host], None]
     footer: str = TINY_MODEL
+    room: int = WIDTH - 2 * LEFT  # for the title
 
-    def draw(self, host: Host) -> Thumbnail:
-        thumbnail = Thumbnail(self.title, self.subtitle, self.footer)
+    def draw(self, name: str, host: Host) -> Thumbnail:
+        thumbnail = Thumbnail(TITLES[name]["en"][0], self.subtitle, self.footer, self.room)
         self.fill(thumbnail, host)
         return thumbnail
 
@@ -264,43 +268,34 @@ def local_vs_remote(thumbnail, host):
 
 
 TEMPLATES = {
-    "best_of_n_likeness": Template("The best of eight", "drawn, measured, the most alike kept", best_of_n_likeness),
-    "five_styles": Template("One face in five styles", "the same prompt and seed", five_styles),
-    "headshot_instantid": Template(
-        "Headshot with InstantID", "a face, and a pose to put it in", instantid("headshot_instantid"), IN_PLACE
-    ),
-    "headshot_sdxl": Template("Headshot", "one photo, SDXL, 1024 x 1024", single("headshot_sdxl", "FaceID\nSDXL")),
+    "best_of_n_likeness": Template("drawn, measured, the most alike kept", best_of_n_likeness),
+    "five_styles": Template("the same prompt and seed", five_styles),
+    "headshot_instantid": Template("a face, and a pose to put it in", instantid("headshot_instantid"), IN_PLACE),
+    "headshot_sdxl": Template("1024 x 1024 pixels", single("headshot_sdxl", "FaceID\nSDXL")),
     "judge_any_model": Template(
-        "Which look like the person?",
-        "the pictures of any model, the best two kept",
+        "the two that look most like the person kept",
         judge_any_model,
         f"{TINY_MODEL} in place of Qwen-Image-Edit",
     ),
     "local_vs_remote": Template(
-        "Your machine or the service",
         "the same photo and prompt, side by side",
         local_vs_remote,
         f"{TINY_MODEL}; {PLACEHOLDER}",
     ),
     "modelslab_remote": Template(
-        "Hosted Face Generator",
         "your photo is sent to ModelsLab",
         single("modelslab_remote", "ModelsLab\nAPI", RED),
         PLACEHOLDER,
     ),
-    "portrait_sd15": Template("Portrait", "one photo, SD1.5", single("portrait_sd15", "FaceID\nand style")),
-    "s_scale_sweep": Template("What s_scale does", "the same face, prompt and seed", s_scale_sweep),
+    "portrait_sd15": Template("a photo, a prompt and a style", single("portrait_sd15", "FaceID\nand style")),
+    "s_scale_sweep": Template("the same face, prompt and seed", s_scale_sweep, room=BESIDE_PHOTO),
     "safety_actions": Template(
-        "What the safety filter shows", "black, blur, pixelate, notice", safety_actions, "the person is drawn by the pack"
+        "black, blur, pixelate, notice", safety_actions, "the person is drawn by the pack", BESIDE_PHOTO
     ),
-    "save_and_reuse_face": Template("Keep a face, use it again", "saved once, then no photo is needed", save_and_reuse_face),
-    "second_pass_face_detail": Template("A second pass for the face", "only the face is drawn again", second_pass_face_detail),
-    "several_photos_one_person": Template("Several photos, one person", "the mean of three faces", several_photos_one_person),
-    "try_without_models": Template("Try it without downloads", "the small model that ships with the pack", try_without_models),
-    "two_people_instantid": Template(
-        "Two people with InstantID", "each has a mask, and points for the face", two_people("two_people_instantid"), IN_PLACE
-    ),
-    "two_people_masks": Template(
-        "Two people in one picture", "each drawn where its mask is white", two_people("two_people_masks")
-    ),
+    "save_and_reuse_face": Template("saved once, then no photo is needed", save_and_reuse_face),
+    "second_pass_face_detail": Template("only the face is drawn again", second_pass_face_detail),
+    "several_photos_one_person": Template("the mean of three faces", several_photos_one_person),
+    "try_without_models": Template("the small model that ships with the pack", try_without_models),
+    "two_people_instantid": Template("each has a mask, and points for the face", two_people("two_people_instantid"), IN_PLACE),
+    "two_people_masks": Template("each drawn where its mask is white", two_people("two_people_masks")),
 }

@@ -6,6 +6,7 @@ import hmac
 import json
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..place import Place
 
 # Whoever passes a request on says so with one of these.
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+MOST_OF_A_NAME = 300  # characters of a Host header; names have at most 253
 UNPROVEN_BODY = 64 << 10  # bytes up to which a body is decoded to look for its key
 WRONG_KEY = "The key is not a token of this machine."
 
@@ -69,16 +71,26 @@ def check_host(request: web.Request, config: LocalConfig) -> Caller:
         name = _first(request, "X-Forwarded-Host")
         called = _called(scheme, name or request.headers.get("Host", ""), config)
     is_local = is_direct and _is_here(request, request.remote) and _is_here(request, called.host)
-    return Caller(str(called.origin()), is_local)
+    return Caller(_origin(called), is_local)
+
+
+@lru_cache(256)
+def _origin(called: URL) -> str:
+    return str(called.origin())
 
 
 def _called(scheme: str, name: str, config: LocalConfig) -> URL:
+    return _known_name(scheme, name[:MOST_OF_A_NAME], config.served_as)
+
+
+@lru_cache(256)  # clients call by the same few names
+def _known_name(scheme: str, name: str, served_as: tuple[str, ...]) -> URL:
     try:
         called = URL(f"{scheme}://{name}")
         host, _ = (called.host or "").rstrip("."), called.port
     except ValueError:
         host = ""
-    if not host or not (_is_address(host) or host.lower() in _own_names() or Hosts(config.served_as).has_name(host)):
+    if not host or not (_is_address(host) or host.lower() in _own_names() or Hosts(served_as).has_name(host)):
         shown = printable(host[:80]) or "nothing"
         raise Refused(
             403, f"This was called by the name {shown}, which is not listed in served_as of the local API's settings."
@@ -90,6 +102,7 @@ def _first(request: web.Request, name: str) -> str:
     return request.headers.get(name, "").partition(",")[0].strip()
 
 
+@lru_cache(1024)
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)
@@ -103,6 +116,7 @@ def _is_in(address: str | None, hosts: Hosts) -> bool:
     return _is_address(bare) and hosts.has_address(ip_address(bare))
 
 
+@lru_cache(1024)
 def _is_loopback(host: str | None) -> bool:
     bare = (host or "").partition("%")[0].rstrip(".").lower()
     return bare == "localhost" or (_is_address(bare) and ip_address(bare).is_loopback)

@@ -6,29 +6,43 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
 from ....atomic_write import atomic_write
-from ....contract import STYLES, ContractError
+from ....contract import FACE_GEN, STYLES, ContractError, Endpoint
+from ....errors import FaceGenError
 from ...download import DownloadError, Guard, RefusedURL
 from ...picture_bytes import TYPES
 from ...response import ERROR, SUCCESS, FaceGenResponse
-from ..backend import Backend, BackendError, without_folders
+from ..backend import Backend, BackendError, Phase, without_folders
 from ..config import ConfigError, ConfigFile, LocalConfig
-from ..face_photos import check_photo
-from ..flavours import FLAVOURS, TINY, USUAL
+from ..flavours import TINY, fitting
+from ..incoming.face_photos import check_photo
+from ..incoming.lenient_request import read_request, unusable
 from ..jobs import SUCCESS as DONE
 from ..jobs import Job, StoreError
-from ..lenient_request import read_request, unusable
 from ..place import Place, address_file
 from ..result_files import BASE64, NAME, UPLOAD, TooManyUploads
-from ..runner import Order, QueueFull, Runner
-from .access import Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
-from .bodies import LARGE, SMALL, Room, Share, decode_body, read_body
-from .paths import ASKED_IN_VAIN, CANCEL, FETCH, FILES, IN_USE, PREFIX, SETTINGS, SUBMIT, UPLOADS
+from ..runner import Full, Order, Runner
+from .access import Caller, Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
+from .bodies import LARGE, SMALL, Room, decode_body, read_body
+from .call import Call, Handler
+from .housekeeping import clear_queue, request_count, system_details
+from .paths import (
+    ASKED_IN_VAIN,
+    CANCEL,
+    CLEAR,
+    COUNT,
+    DETAILS,
+    FETCH,
+    FILES,
+    IN_USE,
+    PREFIX,
+    SETTINGS,
+    SUBMIT,
+    UPLOADS,
+)
 
 DESCRIBED = "docs/local-api.md in the pack's folder has an example, and api/openapi.json describes every field."
 NO_PICTURE = "There is no such picture."
@@ -36,27 +50,18 @@ NOT_TRUSTED = (
     "Only a browser on this machine, at {url}, or a call with a token can turn the local API on or off. Whoever may edit its "
     "settings file can change enabled there."
 )
+NO_FLAVOUR = (
+    "{name} is not made here: it needs a flavour that runs FLUX with the PuLID method, and the settings have none whose "
+    "endpoints name it. face_gen and head_shot are made here."
+)
 FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call that passed the checks: the settings that hold for it, the origin that was called, the decoded body with the
-    room that it takes, and whose token it came with."""
-
-    runner: Runner
-    request: web.Request
-    config: LocalConfig
-    origin: str
-    body: Any
-    share: Share
-    owner: str
-
-
-Handler = Callable[[Call], Awaitable[web.Response]]
+class NotMadeHere(FaceGenError):
+    """No flavour can make what an endpoint is asked for."""
 
 
 class LocalApi:
@@ -74,17 +79,20 @@ class LocalApi:
         """`backend` is closed by stop(). `profiles` names the ModelsLab profiles, for the settings dialog, and `styles` those
         that the backend knows."""
         self._place, self._backend, self._profiles, self._styles = place, backend, profiles, styles
-        self._config = ConfigFile(place.folder / "local_api.json", styles)
+        self._config = ConfigFile(place.folder / "local_api.json", styles, place.is_on)
         self._runner: Runner | None = None
         self._room = Room()
         self._uploading = asyncio.Lock()  # so that they are counted one after the other
 
         guarded: dict[str, Handler] = {}
-        guarded |= dict.fromkeys(SUBMIT, self._submit)
+        guarded |= {path: functools.partial(self._submit, endpoint) for path, endpoint in SUBMIT.items()}
         guarded |= dict.fromkeys(FETCH, self._fetch)
         guarded |= dict.fromkeys(CANCEL, self._cancel)
         guarded |= {path: functools.partial(self._upload, name) for path, name in UPLOADS.items()}
+        guarded |= {COUNT: request_count, **dict.fromkeys(CLEAR, clear_queue)}
+        guarded |= dict.fromkeys(DETAILS, functools.partial(system_details, backend))
         self.handlers: dict[tuple[str, str], Answering] = {
+            ("GET", COUNT): self._guarded(COUNT, request_count),
             **{("POST", path): self._guarded(path, handler) for path, handler in guarded.items()},
             **dict.fromkeys(ASKED_IN_VAIN, _answering(self._post_it)),
             ("GET", f"{FILES}{{name}}"): _answering(self._file),
@@ -95,8 +103,8 @@ class LocalApi:
 
     # --- life
 
-    async def start(self) -> None:
-        """Begin, if the settings say so; what is in the way is logged."""
+    async def start(self) -> str | None:
+        """Begin, if the settings say so; what is in the way is logged and returned."""
         try:
             config = self._config.read()
             reason = why_unavailable(config, self._place) if config.enabled else None
@@ -106,11 +114,33 @@ class LocalApi:
             reason = str(error)
         if reason:
             logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
+        return reason
 
     async def stop(self) -> None:
         if self._runner:
             await self._runner.stop()
             self._runner = None
+
+    @property
+    def styles(self) -> Collection[str]:
+        """Those that the backend knows now."""
+        return self._styles()
+
+    def caller(self, request: web.Request) -> tuple[LocalConfig, Caller]:
+        """The last settings that could be read, and who calls. Raises Refused for a name that isn't ours."""
+        config, _ = self._known()
+        return config, check_host(request, config)
+
+    def queue(self) -> dict[str, int]:
+        """How many requests are being made, and how many wait. Raises StoreError."""
+        runner = self._runner
+        jobs = runner.in_work(None) if runner else []
+        running = sum(runner.state(job).phase is Phase.RUNNING for job in jobs) if runner else 0
+        return {"running": running, "waiting": len(jobs) - running}
+
+    def in_work(self) -> list[int]:
+        """The ids of the requests that are not done. Raises StoreError."""
+        return [job.id for job in self._runner.in_work(None)] if self._runner else []
 
     def _running(self) -> Runner:
         if self._runner is None:
@@ -118,7 +148,7 @@ class LocalApi:
             runner.start()
             self._runner = runner
             atomic_write(address_file(self._place.folder), self._place.url.encode())
-            logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, SUBMIT[0])
+            logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, next(iter(SUBMIT)))
         return self._runner
 
     def _guarded(self, path: str, handler: Handler) -> Answering:
@@ -130,7 +160,7 @@ class LocalApi:
             config, caller = usable_config(request, self._config, self._place)
             # Without a body no page needs to ask before it sends: fine for a question, and not for what changes something.
             with self._room.share() as share:
-                raw = await read_body(request, limit, share, may_be_empty=path in FETCH)
+                raw = await read_body(request, limit, share, may_be_empty=path in (*FETCH, COUNT))
                 check_begun(request, raw, config)
                 body = decode_body(raw, request.charset)
                 del raw
@@ -145,48 +175,56 @@ class LocalApi:
 
     # --- the contract
 
-    async def _submit(self, call: Call) -> web.Response:
+    async def _submit(self, endpoint: Endpoint, call: Call) -> web.Response:
         began = time.monotonic()
         guard = Guard(call.config.allowed_hosts)
-        wanted, tip = read_request(call.body, guard, self._styles())
-        tips = [tip, await _webhook_tip(wanted.webhook, guard)]
-        name, flavour_tip = await self._flavour(call)
-        tips = [text for text in (*tips, flavour_tip) if text]
-        order = Order(wanted, name, call.config.flavours[name], " ".join(tips), call.origin, call.owner)
-        job = await call.runner.submit(order)
+        wanted = read_request(call.body, endpoint, guard, self._styles())
+        webhook_tip = await _webhook_tip(wanted.webhook, guard)
+        name, flavour_tip = await self._flavour(endpoint, call)
+        tip = " ".join(filter(None, (webhook_tip, flavour_tip)))
+        job = await call.runner.submit(Order(wanted, name, call.config.flavours[name], tip, call.origin, call.owner))
         call.body.clear()  # the photo is on the disk, and the client may wait for long
-        del wanted, order
+        del wanted
         call.share.give_back()
-        left = call.config.hold_seconds - (time.monotonic() - began)
+        left = call.patience(call.config.hold_seconds) - (time.monotonic() - began)
         return _state(call, await call.runner.wait(job, max(0, left)))
 
-    async def _flavour(self, call: Call) -> tuple[str, str]:
+    async def _flavour(self, endpoint: Endpoint, call: Call) -> tuple[str, str]:
         """The name of the flavour for a request, and a tip where it is not what its caller may expect."""
         config = call.config
-        if name := config.flavour_of(call.body.get("model_id")):
+        asked = config.flavour_of(call.body.get("model_id"))
+        if asked in fitting(endpoint.name, config.flavours):
+            return str(asked), ""
+        name, lacks = await self._usual_flavour(endpoint.name, config)
+        if not lacks:
             return name, ""
-        name, missing = await self._usual_flavour(config)
-        if not missing:
-            return name, ""
-        why = f"because {USUAL} lacks files. {' '.join(missing)}"
+        usual = next(iter(fitting(endpoint.name, config.flavours)))
+        why = f"because {usual} lacks files. {' '.join(lacks)}"
         return name, f"These pictures are made by the small demonstration model, which can't make real portraits, {why}"
 
-    async def _usual_flavour(self, config: LocalConfig) -> tuple[str, Sequence[str]]:
-        """The name of the flavour for requests that ask for none, and what USUAL lacks if the tiny one stands in for it."""
-        if config.default or not config.chooses_flavour:
-            return config.default or USUAL, ()
+    async def _usual_flavour(self, endpoint: str, config: LocalConfig) -> tuple[str, Sequence[str]]:
+        """The name of the flavour for requests to an endpoint that ask for none, and what the usual one lacks if the tiny one
+        stands in for it. Raises NotMadeHere where there is none for it."""
+        flavours = fitting(endpoint, config.flavours)
+        if not flavours:
+            raise NotMadeHere(NO_FLAVOUR.format(name=endpoint))
+        if config.default in flavours:
+            return str(config.default), ()
+        usual = next(iter(flavours))
+        if not config.chooses_flavour:
+            return usual, ()
         missing = {}
-        for name, flavour in FLAVOURS.items():
+        for name, flavour in flavours.items():
             if name == TINY:
                 break
             missing[name] = (await self._backend.files_of(flavour)).missing
             if not missing[name]:
                 return name, ()
-        return TINY, missing[USUAL]
+        return TINY, missing[usual]
 
     async def _fetch(self, call: Call) -> web.Response:
         job = _asked(call)
-        return _state(call, await call.runner.wait(job, call.config.poll_seconds) if job else None)
+        return _state(call, await call.runner.wait(job, call.patience(call.config.poll_seconds)) if job else None)
 
     async def _cancel(self, call: Call) -> web.Response:
         job = _asked(call)
@@ -259,13 +297,13 @@ class LocalApi:
         caller = check_host(request, config)
         if reason and not caller.is_local:
             reason = without_folders(reason)
-        usual, _ = await self._usual_flavour(config)
+        usual, _ = await self._usual_flavour(FACE_GEN, config)
         flavours = {}
         for name, flavour in config.flavours.items():
             files = await self._backend.files_of(flavour)
             flavours[name] = {"files": dict(files.used), "missing": list(files.missing)}
         state = {"enabled": config.enabled and not reason, "reason": reason, "default": usual, "flavours": flavours}
-        return web.json_response({"address": f"{caller.origin}{PREFIX}{SUBMIT[0]}", **state})
+        return web.json_response({"address": f"{caller.origin}{PREFIX}{next(iter(SUBMIT))}", **state})
 
     async def _change_settings(self, request: web.Request) -> web.Response:
         try:
@@ -328,7 +366,7 @@ def _asked(call: Call) -> Job | None:
 def _state(call: Call, job: Job | None) -> web.Response:
     if job is None:
         return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=call.config.keep_hours)))
-    return _answer(call.runner.response(job))
+    return web.Response(text=call.runner.answer(job), content_type="application/json")
 
 
 def _answering(handler: Answering) -> Answering:
@@ -339,10 +377,12 @@ def _answering(handler: Answering) -> Answering:
             return await handler(request)
         except Refused as refused:
             return refused.answer()
-        except QueueFull as full:
+        except Full as full:
             return Refused(429, str(full), full.retry_after).answer()
         except ContractError as error:
             return _answer(FaceGenResponse(ERROR, message=error.errors))
+        except NotMadeHere as error:
+            return _answer(FaceGenResponse(ERROR, message=str(error)))
         except (StoreError, BackendError) as error:
             return Refused(503, str(error)).answer()
         except OSError as error:

@@ -129,5 +129,8 @@ class ComfyQueue:
         except OSError as error:
             raise BackendError(f"ComfyUI's picture can't be read: {error.strerror or type(error).__name__}.") from error
 
+    async def details(self) -> Mapping[str, Any]:
+        return await self._comfyui.details()
+
     async def close(self) -> None:
         await self._comfyui.close()

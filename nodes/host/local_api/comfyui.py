@@ -51,6 +51,13 @@ class ComfyUI:
         infos = await asyncio.gather(*(self._call("GET", f"/object_info/{kind}") for kind, _ in CHOICES))
         return {kind: _options(answer, kind, widget) for (kind, widget), (_, answer) in zip(CHOICES, infos, strict=True)}
 
+    async def details(self) -> dict[str, Any]:
+        """Its version, its devices and their memory in bytes."""
+        _, answer = await self._call("GET", "/system_stats")
+        system, shown = answer.get("system", {}), ("name", "type", "vram_total", "vram_free")
+        devices = [{name: device.get(name) for name in shown} for device in answer.get("devices", [])]
+        return {"comfyui_version": system.get("comfyui_version"), "devices": devices}
+
     async def _call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         if self._session is None:
             # It calls itself: a certificate made for another name is no reason to stop.

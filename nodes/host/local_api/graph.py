@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ....api.local.backend import BackendError, Files
-from ....api.local.flavours import Flavour, StyleFiles
+from ....api.local.flavours import Flavour, StyleFiles, made_guidance, made_size
 from ....contract import FaceGenRequest
 from ..combos import NO_FILE
 from .checked import CHECKER, FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
@@ -33,7 +33,6 @@ GET_FILES = "`python <pack folder> doctor` shows how to get what is missing."
 SET_WORKFLOW = f"Set workflow of the flavour in {SETTINGS}."
 PHOTO, STYLE, RESIZE = "LoadImage", "FaceGenStyle", "ImageScale"
 Choices = Mapping[str, list[str]]  # loader's class -> the files that it offers
-LEAST_SIDE = 64  # pixels that the sampler makes
 
 
 def load_workflow(name: str, own_folder: Path) -> Graph:
@@ -81,9 +80,8 @@ def build_graph(
     if problems:
         raise BackendError(" ".join(problems))
     _only(graph, PHOTO)["inputs"]["image"] = face
-    words = {"style": request.style, "prompt": request.prompt, "negative_prompt": request.negative_prompt}
-    _only(graph, STYLE)["inputs"] |= words
     _fill_sampler(graph, flavour, request)
+    _fill_style(graph, request)
     for node in graph.values():
         if node["class_type"] == FILTER:
             node["inputs"]["safety_checker_type"] = request.safety_checker_type
@@ -137,23 +135,34 @@ def _load_files(
 
 
 def _fill_sampler(graph: Graph, flavour: Flavour, request: FaceGenRequest) -> None:
-    render_scale, width, height = flavour.render_scale, request.width, request.height
-    if render_scale != 1:
-        _only(graph, RESIZE)["inputs"] |= {"width": width, "height": height}
-        scale = max(render_scale, LEAST_SIDE / min(width, height)) if render_scale < 1 else render_scale
-        width, height = (round(side * scale / 8) * 8 for side in (width, height))
+    width, height = made_size(flavour, request)
+    if flavour.render_scale != 1:
+        _only(graph, RESIZE)["inputs"] |= {"width": request.width, "height": request.height}
     _only(graph, SAMPLER)["inputs"] |= {
-        "prompt": "",
-        "negative_prompt": "",
         "s_scale": request.s_scale,
         "width": width,
         "height": height,
         "samples": request.samples,
         "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": max(1.0, request.guidance_scale * flavour.guidance_factor),
+        "guidance_scale": made_guidance(flavour, request),
         "seed": request.seed,
         "safety_checker_type": request.safety_checker_type,
     }
+
+
+def _fill_style(graph: Graph, request: FaceGenRequest) -> None:
+    """The prompts go through the style; where a request has none, straight to the sampler."""
+    words = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    if request.style:
+        _only(graph, STYLE)["inputs"] |= {"style": request.style, **words}
+        _only(graph, SAMPLER)["inputs"] |= dict.fromkeys(words, "")
+        return
+    _only(graph, SAMPLER)["inputs"] |= words
+    gone = {number for number, node in graph.items() if node["class_type"] == STYLE}
+    for node in graph.values():
+        node["inputs"] = {name: value for name, value in node["inputs"].items() if not (is_link(value) and value[0] in gone)}
+    for number in gone:
+        del graph[number]
 
 
 def _only(graph: Graph, kind: str) -> dict[str, Any]:

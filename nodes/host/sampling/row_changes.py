@@ -1,6 +1,8 @@
 """Attention patches of other packs that repeat rows of the batch, as packs for regional prompts do.
 
-Which row became which is found out by giving such a patch numbered rows: once for each block and kind of call.
+Which row became which is found out by giving such a patch numbered rows: once for each block and kind of call. A patch that
+makes as many rows as it gets isn't called for that: it may keep count of its calls. What it made is looked at once, and an
+error if it is the same rows in another order.
 """
 
 import weakref
@@ -37,7 +39,10 @@ class _Followed:
     def __call__(self, n: Tensor, context: Tensor, value: Tensor, extra_options: Options) -> tuple[Tensor, Tensor, Tensor]:
         before = dict(extra_options)
         patched = self.patch(n, context, value, extra_options)
-        if len(patched[0]) != len(n):
+        if len(patched[0]) == len(n):
+            if patched[0] is not n:
+                self._check_order(n, patched[0], before)
+        else:
             rows = self._rows(n, context, value, before, len(patched[0]))
             earlier = before.get(ROWS)
             extra_options[ROWS] = rows if earlier is None else tuple(earlier[row] for row in rows)
@@ -45,15 +50,35 @@ class _Followed:
 
     @torch.compiler.disable
     def _rows(self, n: Tensor, context: Tensor, value: Tensor, options: Options, made: int) -> tuple[int, ...]:
-        block = options.get("block"), options.get("block_index")
-        call = (*n.shape[:2], made, tuple(options["cond_or_uncond"]), block)
-        try:
-            found = _found.setdefault(self.patch, {})
-        except TypeError:  # neither hashed nor referred to weakly: found out anew
-            found = {}
+        found, call = self._known(n, made, options)
         if call not in found:
             found[call] = self._numbered(n, context, value, options)
         return found[call]
+
+    @torch.compiler.disable
+    def _check_order(self, n: Tensor, made: Tensor, options: Options) -> None:
+        """Raises FaceGenError for the rows of n in another order. Rows that are alike tell nothing, and a row that was written
+        over with another one is still its own."""
+        found, call = self._known(n, len(made), options)
+        if call in found:
+            return
+        if made.shape == n.shape:
+            same = (made[:, 0, None] == n[:, 0]).all(dim=-1)
+            if bool(same.any(0).all() & same.any(1).all() & ~same.diagonal().all()):
+                raise FaceGenError(
+                    f"another node on this model ({_name(self.patch)}) changes the order of the latents inside the model's "
+                    "attention, so the face can't be given to the right ones. Take that node off, or sample without a face."
+                )
+        found[call] = ()
+
+    def _known(self, n: Tensor, made: int, options: Options) -> tuple[dict[Any, tuple[int, ...]], Any]:
+        """(what was found out about the patch, the kind of this call)"""
+        block = options.get("block"), options.get("block_index")
+        call = (*n.shape[:2], made, tuple(options["cond_or_uncond"]), block)
+        try:
+            return _found.setdefault(self.patch, {}), call
+        except TypeError:  # neither hashed nor referred to weakly: found out anew
+            return {}, call
 
     def _numbered(self, n: Tensor, context: Tensor, value: Tensor, options: Options) -> tuple[int, ...]:
         """For each row that the patch makes, the number of the row it was. Raises FaceGenError when it is a copy of none."""

@@ -25,19 +25,21 @@ from modelslab_server import BLUE, FAILED, KEY, RATE, RED, ModelsLabServer, Repl
     ("family", "paths"),
     [("v6", "/api/v6/image_editing/"), ("enterprise", "/api/v1/enterprise/image_editing/")],
 )
-def test_a_request_is_submitted_polled_and_its_picture_fetched(service, family, paths):
+@pytest.mark.parametrize("endpoint", ["face_gen", "head_shot"])
+def test_a_request_is_submitted_polled_and_its_picture_fetched(service, family, paths, endpoint):
     service.submits, ids = [processing(7)], []
-    result = generate(service, family=family, ids=ids, samples=2, seed=5)
+    result = generate(service, family=family, ids=ids, samples=2, seed=5, endpoint=endpoint)
     assert result.pictures.shape == (2, 96, 64, 3) and result.pictures.dtype == np.float32
     assert is_colour(result.pictures[0], RED) and is_colour(result.pictures[1], BLUE)
     assert [head.split(" ", 2)[1] for head in service.heads] == [
-        f"{paths}face_gen",
+        f"{paths}{endpoint}",
         f"{paths}fetch/7",
         f"{paths}fetch/7",
         "/result/a",
         "/result/b",
     ]
-    assert service.bodies == [{"key": KEY, **request(samples=2, seed=5).as_dict()}]
+    assert service.bodies == [{"key": KEY, **request(family, endpoint, samples=2, seed=5).as_dict()}]
+    assert ("style" in service.bodies[0]) == (endpoint == "face_gen")
     assert [body for _, body in service.fetched] == [{"key": KEY}] * 2
     assert (service.billed, ids) == (1, [7])
     assert result.response["status"] == "success" and result.response["output"] == [service.link(), service.link("/result/b")]

@@ -12,6 +12,7 @@ import pytest
 
 from facegen.api.hosted import profiles
 from facegen.api.hosted.profiles import Profile, ProfileError
+from facegen.contract import ENDPOINT_NAMES
 
 KEY, OTHER = "sk-one-0123456789", "sk-two-0123456789"
 
@@ -33,8 +34,9 @@ def load(file, name="default", **environ):
 def test_the_environment_is_enough(file):
     profile = load(file, MODELSLAB_API_KEY=f" {KEY}\n")
     assert profile == Profile("default", KEY, "v6", "https://modelslab.com", "MODELSLAB_API_KEY")
-    assert profile.submit_url == "https://modelslab.com/api/v6/image_editing/face_gen"
-    assert profile.fetch_url(12) == "https://modelslab.com/api/v6/image_editing/fetch/12"
+    face_gen = profile.endpoint("face_gen")
+    assert profile.submit_url(face_gen) == "https://modelslab.com/api/v6/image_editing/face_gen"
+    assert profile.fetch_url(face_gen, 12) == "https://modelslab.com/api/v6/image_editing/fetch/12"
 
 
 def test_profiles_of_the_file(file):
@@ -45,8 +47,36 @@ def test_profiles_of_the_file(file):
     assert load(file, "env", MODELSLAB_API_KEY=OTHER).key == OTHER
     profile = load(file, "work")
     assert (profile.key, profile.source, profile.host) == (OTHER, str(file), "127.0.0.1")
-    assert profile.submit_url == "http://127.0.0.1:8188/api/v1/enterprise/image_editing/face_gen"
-    assert profile.fetch_url("a/b?c") == "http://127.0.0.1:8188/api/v1/enterprise/image_editing/fetch/a%2Fb%3Fc"
+    head_shot, base = profile.endpoint("head_shot"), "http://127.0.0.1:8188/api/v1/enterprise"
+    assert profile.submit_url(head_shot) == f"{base}/image_editing/head_shot"
+    assert profile.fetch_url(head_shot, "a/b?c") == f"{base}/image_editing/fetch/a%2Fb%3Fc"
+
+
+@pytest.mark.parametrize(
+    ("family", "paths"),
+    [
+        ("v6", ["/v6/image_editing/face_gen", "/v6/image_editing/head_shot", "/v6/image_editing/flux_headshot"]),
+        (
+            "enterprise",
+            [
+                "/v1/enterprise/image_editing/face_gen",
+                "/v1/enterprise/image_editing/head_shot",
+                "/v1/enterprise/flux_headshot/make_gen",
+            ],
+        ),
+        (
+            "make_gen",
+            [
+                "/v1/enterprise/face_gen/make_gen",
+                "/v1/enterprise/image_editing/head_shot",
+                "/v1/enterprise/flux_headshot/make_gen",
+            ],
+        ),
+    ],
+)
+def test_a_family_has_every_endpoint(family, paths):
+    profile = Profile("x", KEY, family)
+    assert [profile.endpoint(name).path for name in ENDPOINT_NAMES] == paths
 
 
 def test_no_key_says_how_to_set_one(file):
@@ -74,7 +104,7 @@ def test_a_file_that_others_can_read_is_refused(file, mode):
         ({"default": KEY}, "must be an object of texts"),
         ({"default": {"key": 12345678}}, "must be an object of texts"),
         ({"default": {"key": KEY, "url": "x"}}, "has url; known are base_url, family, key"),
-        ({"default": {"key": KEY, "family": "v7"}}, "must be v6 or enterprise"),
+        ({"default": {"key": KEY, "family": "v7"}}, "must be one of v6, enterprise, make_gen"),
         ({"default": {"key": ""}}, "No API key"),
         ({"default": {"key": "short"}}, "is not valid"),
         ({"default": {"key": "Bearer 0123456789"}}, "is not valid"),

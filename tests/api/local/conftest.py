@@ -3,6 +3,9 @@
 import pytest
 
 from local_api_server import LocalServer
+from serve_server import ServeServer
+
+KINDS = {"comfyui": LocalServer, "serve": ServeServer}
 
 
 @pytest.fixture
@@ -12,8 +15,15 @@ def server(tmp_path):
         yield running
 
 
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory):
-    """One for all tests of a file, which leave it as it was."""
-    with LocalServer(tmp_path_factory.mktemp("local"), enabled=True, poll_seconds=0) as running:
+@pytest.fixture(params=KINDS)
+def any_server(request, tmp_path):
+    """Each of the two that answer alike: ComfyUI's stand-in, and serve's front."""
+    with KINDS[request.param](tmp_path, enabled=True, poll_seconds=0.3) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def shared_server(request, tmp_path_factory):
+    """Each of the two, one for all tests of a file, which leave it as it was."""
+    with KINDS[request.param](tmp_path_factory.mktemp("local"), enabled=True, poll_seconds=0) as running:
         yield running

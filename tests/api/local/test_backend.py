@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from facegen.api.local.routes.local_api import LocalApi
 from facegen.api.local.routes.paths import IN_USE
 from local_api_server import BODY, SUBMIT_URL, ApiServer, data_uri
 from memory_backend import MemoryBackend
+from serve_server import ServeServer
 from waiting import until
 
 
@@ -26,11 +28,11 @@ def backend():
     return MemoryBackend()
 
 
-@pytest.fixture
-def server(tmp_path, backend, monkeypatch):
+@pytest.fixture(params=[ApiServer, ServeServer], ids=["comfyui", "serve"])
+def server(request, tmp_path, backend, monkeypatch):
     monkeypatch.setattr(runner_module, "POLL", 0.02)
     monkeypatch.setattr(runner_module, "PATIENCE", 0.1)
-    with ApiServer(tmp_path, backend, enabled=True, poll_seconds=0.1) as running:
+    with request.param(tmp_path, backend, enabled=True, poll_seconds=0.1) as running:
         yield running
 
 
@@ -89,11 +91,47 @@ def test_the_state_of_many_is_asked_in_one_call(held, backend):
     assert len(backend.asked) == asked, "nothing is asked for works that have ended"
 
 
+def test_a_caller_may_be_held_for_less_time(tmp_path, backend):
+    with ApiServer(tmp_path, backend, enabled=True, hold_seconds=60, poll_seconds=60) as server:
+        backend.gate.clear()
+        began = time.monotonic()
+        answer = server.submit(BODY, headers={"Prefer": "respond-async, wait=0"})
+        assert answer["status"] == "processing"
+        assert server.fetch(answer["id"], headers={"prefer": "wait=1"})["status"] == "processing"
+        assert 0.9 < time.monotonic() - began < 10
+        backend.gate.set()
+        assert server.fetch(answer["id"], headers={"Prefer": "wait=9999"})["status"] == "success"
+
+
+def test_what_a_backend_notes_of_its_pictures_is_in_the_meta(server, backend):
+    backend.notes = {"likeness": [87]}
+    answer = server.submit(BODY)
+    assert answer["meta"]["likeness"] == [87] and answer["meta"]["files"] == {"checkpoint": "memory.safetensors"}
+    assert server.fetch(answer["id"]) == answer
+
+
 def test_progress_is_optional_and_makes_the_eta_better(held, backend):
     (etas := []).append(held.submit(BODY)["eta"])
     backend.progress = 0.5
     until(lambda: held.fetch(1)["eta"] < etas[0])
     assert etas[0] == 30 and held.fetch(1)["eta"] == 15
+    assert held.fetch(1)["meta"]["progress"] == 0.5
+
+
+def test_two_hundred_callers_that_hang_up_leave_a_server_that_works(server, backend):
+    """Each sends its request and goes away without its answer; the works are made all the same, and none is lost."""
+    server.configure(enabled=True, hold_seconds=60, max_queued=300)
+    body = json.dumps(BODY).encode()
+    lines = ("POST /v6/image_editing/face_gen HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json")
+    head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", ""))
+    backend.gate.clear()
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode() + body)
+    until(lambda: len(backend.works) == 200, 60)
+    backend.gate.set()
+    until(lambda: all(server.fetch(identifier)["status"] == "success" for identifier in (1, 100, 200)), 60)
+    assert server.submit(BODY)["id"] == 201 and not any(server.photos.iterdir())
 
 
 def test_fifty_at_once_are_neither_lost_nor_doubled(server, backend):

@@ -3,9 +3,11 @@
 import pytest
 
 from facegen.api.download import Guard
-from facegen.api.local.lenient_request import read_request
-from facegen.contract import ContractError, FaceGenRequest
+from facegen.api.local.incoming.lenient_request import read_request
+from facegen.contract import ENDPOINTS, NOTICE_TEXT, ContractError, FaceGenRequest
 
+FACE_GEN, HEAD_SHOT, FLUX = (ENDPOINTS[f"/v6/image_editing/{name}"] for name in ("face_gen", "head_shot", "flux_headshot"))
+MAKE_GEN = ENDPOINTS["/v1/enterprise/face_gen/make_gen"]
 MINIMAL = {"prompt": "a sailor", "face_image": "https://example.org/face.jpg"}
 
 
@@ -15,8 +17,8 @@ for _ in range(10_000):
     NESTED = [NESTED]
 
 
-def read(**body):
-    return read_request({**MINIMAL, **body}, Guard())
+def read(endpoint=FACE_GEN, photo=(512, 512), **body):
+    return read_request({**MINIMAL, **body}, endpoint, Guard()).request(photo)
 
 
 def test_what_is_left_out_is_the_default():
@@ -56,11 +58,11 @@ def test_a_request_as_the_web_examples_write_it():
         ({"num_inference_steps": 100}, "num_inference_steps", 41, "num_inference_steps was 100 and is now 41."),
         ({"num_inference_steps": 25}, "num_inference_steps", 25, ""),
         ({"width": 1024}, "width", 512, "width was 1024 and is now 512."),
-        ({"width": "511"}, "width", 504, "width was 511 and is now 504."),
+        ({"width": "510"}, "width", 512, "width was 510 and is now 512."),
         ({"height": 0}, "height", 64, "height was 0 and is now 64."),
         ({"guidance_scale": -3}, "guidance_scale", 1, "guidance_scale was -3 and is now 1."),
         ({"samples": 4}, "samples", 2, "samples was 4 and is now 2."),
-        ({"samples": 2, "height": 768}, "samples", 1, "samples is 1 at 512x768."),
+        ({"samples": 2, "width": 512, "height": 768}, "samples", 1, "samples is 1 at 512x768."),
         ({"seed": 2**70}, "seed", 2**64 - 1, f"seed was {2**70} and is now {2**64 - 1}."),
         ({"seed": -1}, "seed", None, ""),
         ({"seed": "12"}, "seed", 12, ""),
@@ -121,18 +123,89 @@ def test_values_that_cannot_be_read(given, name):
 
 def test_styles_of_one_s_own_are_taken_and_named():
     styles = ["realistic", "anime", "Oil on canvas"]
-    assert read_request({**MINIMAL, "style": " oil ON canvas"}, Guard(), styles)[0].style == "Oil on canvas"
+    wanted = read_request({**MINIMAL, "style": " oil ON canvas"}, FACE_GEN, Guard(), styles)
+    assert wanted.request((64, 64))[0].style == "Oil on canvas"
     with pytest.raises(ContractError, match=r"style field must be one of realistic, anime, Oil on canvas, got 'comic'"):
-        read_request({**MINIMAL, "style": "comic"}, Guard(), styles)
+        read_request({**MINIMAL, "style": "comic"}, FACE_GEN, Guard(), styles)
 
 
 def test_every_bad_field_is_named_at_once():
     with pytest.raises(ContractError) as error:
-        read_request({"width": "x", "style": "oil", "face_image": "f"}, Guard())
+        read_request({"width": "x", "style": "oil", "face_image": "f"}, FACE_GEN, Guard())
     assert list(error.value.errors) == ["prompt", "width", "style"]
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 5])
 def test_a_body_that_is_no_object(body):
     with pytest.raises(ContractError, match="JSON object"):
-        read_request(body, Guard())
+        read_request(body, FACE_GEN, Guard())
+
+
+# --- sizes
+
+
+@pytest.mark.parametrize(
+    ("photo", "size"),
+    [
+        ((512, 512), (512, 512)),
+        ((300, 400), (304, 400)),  # its own, in steps of 8
+        ((3000, 4000), (512, 680)),
+        ((4000, 3000), (512, 384)),
+        ((1024, 1024), (512, 512)),
+        ((40, 50), (64, 64)),
+        ((2000, 100), (512, 64)),
+        ((100, 2000), (64, 768)),
+    ],
+)
+def test_a_size_that_was_left_out_is_the_photo_s(photo, size):
+    request, tip = read(photo=photo)
+    assert (request.width, request.height, tip) == (*size, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "tip"),
+    [
+        ((768, 432), (512, 288), "The size was 768x432 and is now 512x288."),
+        ((576, 768), (512, 680), "The size was 576x768 and is now 512x680."),
+        ((1024, 1024), (512, 512), "The size was 1024x1024 and is now 512x512."),
+        ((512, 768), (512, 768), ""),
+        ((64, 72), (64, 72), ""),
+        ((512, 1), (512, 64), "The size was 512x1 and is now 512x64."),
+        ((-5, 10**40), (64, 768), "The size was -5xfar too much and is now 64x768."),
+    ],
+)
+def test_a_size_beyond_the_limits_keeps_its_aspect(given, size, tip):
+    request, said = read(width=given[0], height=str(given[1]) if given[1] < 10**30 else given[1])
+    assert (request.width, request.height, said) == (*size, tip)
+
+
+def test_a_side_that_was_left_out_follows_the_photo():
+    assert [getattr(read(photo=(300, 600), width=256)[0], side) for side in ("width", "height")] == [256, 512]
+    assert [getattr(read(photo=(300, 600), height=256)[0], side) for side in ("width", "height")] == [128, 256]
+    request, tip = read(photo=(300, 600), width=512)
+    assert (request.width, request.height, tip) == (384, 768, "width was 512 and is now 384.")
+
+
+# --- the family
+
+
+def test_each_endpoint_has_its_own_defaults():
+    assert [read(endpoint)[0].safety_checker_type for endpoint in (FACE_GEN, MAKE_GEN)] == ["black", NOTICE_TEXT]
+    head_shot, flux = read(HEAD_SHOT)[0], read(FLUX, (2000, 1500))[0]
+    assert (head_shot.style, head_shot.guidance_scale, head_shot.endpoint) == ("", 5.0, "/v6/image_editing/head_shot")
+    assert (flux.width, flux.height, flux.num_inference_steps, flux.guidance_scale) == (1024, 768, 25, 5.5)
+
+
+def test_each_endpoint_has_its_own_ranges():
+    assert read(HEAD_SHOT, guidance_scale=20)[1] == "guidance_scale was 20 and is now 5."
+    assert read(FLUX, guidance_scale=20)[1] == "guidance_scale was 20 and is now 10."
+    assert read(FLUX, num_inference_steps=20)[0].num_inference_steps == 20, "which the SDK sends, and which is in range"
+    assert read(FLUX, samples=2, width=1024, height=1024)[0].samples == 2
+    largest = ENDPOINTS["/v1/enterprise/flux_headshot/make_gen"]
+    assert [read(one, width=3000, height=3000)[0].width for one in (FLUX, largest)] == [1024, 2048]
+
+
+def test_what_an_endpoint_has_not_is_not_read():
+    """The official Python SDK sends all of face_gen's fields to each."""
+    request, tip = read(FLUX, style=["oil"], s_scale="x")
+    assert (request.style, request.s_scale, tip) == ("", 1.0, "") and "style" not in request.as_dict()

@@ -11,16 +11,9 @@ from PIL import Image, features
 
 from facegen.api.local import result_files
 from facegen.api.local.routes.paths import UPLOADS
-from local_api_server import BODY, ApiServer
-from memory_backend import MemoryBackend
+from local_api_server import BODY
 
 NAME = "base64_string"
-
-
-@pytest.fixture
-def server(tmp_path):
-    with ApiServer(tmp_path, MemoryBackend(), enabled=True) as running:
-        yield running
 
 
 def photo(kind="JPEG", size=(300, 400)):
@@ -28,6 +21,11 @@ def photo(kind="JPEG", size=(300, 400)):
     file = io.BytesIO()
     Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR).save(file, kind)
     return file.getvalue()
+
+
+@pytest.fixture
+def server(any_server):
+    return any_server
 
 
 def upload(server, content, path="/v6/base64_to_url", name=NAME):

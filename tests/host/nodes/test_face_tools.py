@@ -114,7 +114,7 @@ def test_loading_refuses_what_the_adapter_does_not_expect(
     other = replace(faces, faces=({**faces.faces[0], "recogniser": "glintr100", "model_pack": "antelopev2"},))
     other.save(faces_folder / "other.safetensors")
     replace(faces, faces=()).save(faces_folder / "unknown.safetensors")
-    with pytest.raises(FaceGenError, match=r"glintr100 \(model pack antelopev2\), but w600k_r50 is needed.*FaceID needs"):
+    with pytest.raises(FaceGenError, match=r"glintr100 \(model pack antelopev2\), but w600k_r50 is needed.*that holds it"):
         run("FaceGenLoadFaceEmbeds", face_file="other.safetensors")
     with pytest.raises(FaceGenError, match="doesn't say which recogniser"):
         run("FaceGenLoadFaceEmbeds", face_file="unknown.safetensors")

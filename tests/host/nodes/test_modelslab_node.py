@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facegen.contract import FIELDS
+from facegen.contract import ENDPOINT_NAMES, ENDPOINTS, FIELDS
 from facegen.errors import FaceGenError
 from modelslab_server import KEY, RED, ModelsLabServer, Reply, error, png, processing, success
 
@@ -65,13 +65,17 @@ def test_fields_are_the_contracts(pack_nodes):
     assert list(inputs)[: len(FIELDS)] == list(FIELDS)
     for name, field in FIELDS.items():
         widget = inputs[name]
-        if field.minimum is not None:
-            assert (widget.min, widget.max) == (field.minimum, field.maximum), name
+        if field.minimum is not None:  # of all endpoints: a request is checked against its own
+            rules = [endpoint.fields[name] for endpoint in ENDPOINTS.values() if name in endpoint.fields]
+            assert widget.min == min(rule.minimum for rule in rules), name
+            assert widget.max == max(rule.maximum for rule in rules), name
         if field.choices:
             assert widget.options == list(field.choices)
         if name not in ("face_image", "base64", "seed"):
             assert widget.tooltip == field.description
             assert widget.default == (field.default or widget.default)
+    assert list(inputs)[-1] == "endpoint" and inputs["endpoint"].options == list(ENDPOINT_NAMES)
+    assert inputs["endpoint"].optional
     schema = pack_nodes[NODE].GET_SCHEMA()
     assert "leave this machine" in schema.description and "It is sent to the service" in inputs["face_image"].tooltip
     assert not schema.is_api_node
@@ -110,6 +114,20 @@ def test_photo_to_picture_once_and_the_key_nowhere(server, service, graph):
     assert "2" in again and (service.billed, len(service.bodies)) == (1, 1)
     assert "took request 123" in server.log.read_text()
     assert places_of_the_key(server, texts, response) == []
+
+
+@pytest.mark.newest
+def test_another_endpoint_gets_what_it_knows(server, service, graph):
+    graph["2"]["inputs"] |= {"endpoint": "head_shot", "guidance_scale": 4.0}
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "success", server.tail()
+    (body,) = service.bodies
+    assert set(body) == {"key", *FIELDS} - {"style"}
+    assert service.heads[0].startswith("POST /api/v6/image_editing/head_shot ")
+    graph["2"]["inputs"]["guidance_scale"] = 7.5
+    failure = server.messages(server.run(graph))["execution_error"]["exception_message"]
+    assert "ModelsLab Face Generator: The guidance_scale field must be between 1 and 5, got 7.5." in failure
+    assert len(service.bodies) == 1
 
 
 @pytest.mark.newest

@@ -9,6 +9,7 @@ import workflows
 # Saved nodes list the values of their widgets by place, so this order is kept; what is new goes to the end.
 WIDGETS = {
     "FaceGenApplyFaceID": ["weight", "s_scale", "lora_strength", "start_percent", "end_percent", "layer_weights"],
+    "FaceGenApplyInstantID": ["weight", "control_strength", "start_percent", "end_percent", "layer_weights"],
     "FaceGenCombineFaces": ["method", "weight_1", "weight_2", "weight_3", "weight_4"],
     "FaceGenCombineSafetyCheckers": ["unsafe_when"],
     "FaceGenEmbedFace": ["select", "face_index", "combine", "on_no_face"],
@@ -18,6 +19,7 @@ WIDGETS = {
     "FaceGenLoadFaceAnalyzer": ["model_pack", "provider", "min_confidence"],
     "FaceGenLoadFaceEmbeds": ["face_file", "recogniser"],
     "FaceGenLoadFaceID": ["faceid_file"],
+    "FaceGenLoadInstantID": ["instantid_file"],
     "FaceGenLoadSafetyChecker": ["checker", "provider", "preset", "unsafe_labels"],
     "FaceGenLoadTinyModel": [],
     "FaceGenModelsLab": ["prompt", "negative_prompt", "width", "height", "num_inference_steps", "guidance_scale", "style",
@@ -26,13 +28,14 @@ WIDGETS = {
     "FaceGenSafetyFilter": ["safety_checker_type", "threshold", "region", "notice"],
     "FaceGenSampler": ["prompt", "negative_prompt", "s_scale", "faceid_weight", "width", "height", "samples",
                        "num_inference_steps", "guidance_scale", "seed", "control_after_generate", "sampler_name", "scheduler",
-                       "denoise", "candidates", "safety_checker_type"],
+                       "denoise", "candidates", "safety_checker_type", "control_strength"],
     "FaceGenSaveFaceEmbeds": ["filename_prefix"],
     "FaceGenStyle": ["style", "prompt", "negative_prompt"],
 }  # fmt: skip
 # Links leave a node by the number of the output.
 OUTPUTS = {
     "FaceGenApplyFaceID": ["model"],
+    "FaceGenApplyInstantID": ["model", "positive", "negative"],
     "FaceGenCombineFaces": ["face_embeds"],
     "FaceGenCombineSafetyCheckers": ["safety_checker"],
     "FaceGenEmbedFace": ["face_embeds", "crops", "annotated", "faces", "report", "face_mask"],
@@ -42,6 +45,7 @@ OUTPUTS = {
     "FaceGenLoadFaceAnalyzer": ["face_analysis"],
     "FaceGenLoadFaceEmbeds": ["face_embeds"],
     "FaceGenLoadFaceID": ["faceid"],
+    "FaceGenLoadInstantID": ["instantid"],
     "FaceGenLoadSafetyChecker": ["safety_checker"],
     "FaceGenLoadTinyModel": ["model", "clip", "vae", "clip_vision", "faceid", "face_analysis"],
     "FaceGenModelsLab": ["image", "response"],

@@ -1,14 +1,12 @@
 """What FaceID costs: operations and syncs in a UNet call, file reads, and memory."""
 
-import gc
-
 import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import comfy_unets
+from counting import counted, live
 from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from faceid_files import CLIP, faceid_state, random_faces, save
@@ -44,34 +42,6 @@ def apply(base, run):
         )[0]
 
     return apply
-
-
-class Count(TorchDispatchMode):
-    """The names of all operations that reach the dispatcher, views included."""
-
-    SYNCS = {"aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero"}
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(func._schema.name)
-        return func(*args, **(kwargs or {}))
-
-    @property
-    def syncs(self):
-        return sum(name in self.SYNCS for name in self.names)
-
-
-def counted(calls):
-    """(operations, syncs) per call, once warmed up."""
-    for call in calls:
-        call()
-    with torch.inference_mode(False), torch.no_grad(), Count() as count:
-        for call in calls:
-            call()
-    return len(count.names) / len(calls), count.syncs / len(calls)
 
 
 @pytest.mark.parametrize("sides", [((1, 0),), ((1,), (0,))], ids=["batched", "alternating"])
@@ -114,14 +84,6 @@ def test_memory_held_while_sampling(base, apply):
     in_fp16 = held(patched) / 2
     assert in_fp16 * REAL_SDXL_WIDTHS / sum(adapter.widths) < 5e6
     assert held(patched) == 2 * 2 * 4 * sum(adapter.widths) * 4
-
-
-def live():
-    """(number, bytes) of the tensors that are alive."""
-    gc.collect()
-    storages = [t.untyped_storage() for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
-    sizes = {s.data_ptr(): s.nbytes() for s in storages}
-    return len(storages), sum(sizes.values())
 
 
 def sample(patcher):

@@ -76,7 +76,17 @@ def cases():
                     yield name, faces, s_scale, lora_strength
 
 
-@pytest.mark.parametrize(("case", "faces", "s_scale", "lora_strength"), cases(), indirect=["case"])
+def chosen():
+    """Of each variant, two faces with its whole LoRA in every ComfyUI; the others ask nothing more of one."""
+    made, met = [], set()
+    for name, faces, s_scale, lora_strength in cases():
+        everywhere = faces == 2 and lora_strength == 1 and name not in met
+        met |= {name} if everywhere else set()
+        made.append(pytest.param(name, faces, s_scale, lora_strength, marks=[] if everywhere else pytest.mark.newest))
+    return made
+
+
+@pytest.mark.parametrize(("case", "faces", "s_scale", "lora_strength"), chosen(), indirect=["case"])
 def test_unet_equals_diffusers(case, run, faces, s_scale, lora_strength):
     people = random_faces(faces)
     settings = {"weight": 0.8, "s_scale": s_scale, "lora_strength": lora_strength}

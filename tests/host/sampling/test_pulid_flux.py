@@ -175,18 +175,79 @@ def test_the_layers_are_the_hosts_to_load_and_free(apply):
     assert all(each.model.model is not held.model for each in comfy.model_management.current_loaded_models if each.model)
 
 
-def test_a_model_in_half_precision(apply, adapter, state):
-    """The layers' weights are cast to what the model computes in, as they are used."""
-    half, x = comfy_flux.flux(dtype=torch.bfloat16), latents()
-    tokens = adapter.tokens(seen_faces())[0][0]
+def face_on(model, state, tokens, x):
+    """What the reference gives on a model whose own numbers are rounded."""
 
     def add(number, picture):
         return reference.flux_addition(state, number, tokens, picture[0].float(), 1.0)[None].to(picture)
 
-    with hooked(half, PLACES, add):
-        wanted = evaluate(half, x)
+    with hooked(model, PLACES, add):
+        return evaluate(model, x)
+
+
+def test_a_model_in_half_precision(apply, adapter, state):
+    """The layers' weights are cast to what the model computes in, as they are used."""
+    half, x = comfy_flux.flux(dtype=torch.bfloat16), latents()
+    wanted = face_on(half, state, adapter.tokens(seen_faces())[0][0], x)
     given = evaluate(apply(to=half), x)
     assert relative_error(given, wanted) < 0.2 < relative_error(evaluate(half, x), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16])
+def test_weights_in_another_precision_than_the_model_computes_in(apply, adapter, state, dtype):
+    stored, x = comfy_flux.flux(dtype=dtype, computes_in=torch.float32), latents()
+    wanted = face_on(stored, state, adapter.tokens(seen_faces())[0][0], x)
+    assert relative_error(evaluate(apply(to=stored), x), wanted) < 1e-4
+    assert relative_error(evaluate(stored, x), wanted) > 0.01
+
+
+class Quantised(torch.nn.Module):
+    """A layer as packs for GGUF have it: its weight is no floating-point parameter, and is unpacked as it is used."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.scale = layer.weight.abs().max() / 127
+        self.register_buffer("packed", (layer.weight / self.scale).round().to(torch.int8))
+        self.bias = layer.bias
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.packed.to(x) * self.scale, self.bias)
+
+
+def test_a_model_with_layers_of_another_pack(apply, adapter, state):
+    packed, x = comfy_flux.flux(), latents()
+    for block in (*packed.model.diffusion_model.double_blocks, *packed.model.diffusion_model.single_blocks):
+        for name, layer in list(block.named_modules()):
+            if isinstance(layer, torch.nn.Linear):
+                parent = block.get_submodule(name.rpartition(".")[0])
+                setattr(parent, name.rpartition(".")[2], Quantised(layer))
+    wanted = face_on(packed, state, adapter.tokens(seen_faces())[0][0], x)
+    assert relative_error(evaluate(apply(to=packed), x), wanted) < 1e-4
+
+
+def test_a_compiled_model(apply, model, monkeypatch):
+    """The face compiles into the model's graphs, of which there are as many as without it."""
+    import comfy.ldm.flux.layers
+    import comfy.ldm.flux.math
+    import comfy.ldm.modules.attention as attention
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    for module in (comfy.ldm.flux.math, comfy.ldm.flux.layers):  # the host's choice for a CPU can't be compiled in one piece
+        if hasattr(module, "optimized_attention"):
+            monkeypatch.setattr(module, "optimized_attention", attention.attention_pytorch)
+    counters, x = torch._dynamo.utils.counters, latents()
+
+    def compiled(patcher):
+        torch._dynamo.reset()
+        counters.clear()
+        set_torch_compile_wrapper(made := patcher.clone(), backend="eager")
+        given = [evaluate(made, x, sigma=sigma) for sigma in (0.9, 0.7, 0.5)]
+        return given[1], counters["frames"]["ok"], dict(counters["graph_break"])
+
+    _, plain, broken = compiled(model)
+    given, frames, breaks = compiled(apply())
+    assert relative_error(given, evaluate(apply(), x)) < 1e-5
+    assert 0 < frames <= plain and breaks == broken
 
 
 def test_what_doesnt_fit_is_refused(apply, model, adapter, tmp_path):

@@ -167,6 +167,32 @@ def test_a_patch_that_keeps_the_rows_is_called_once_for_each_block(apply):
 
 
 @pytest.mark.parametrize("batch", [1, 2])
+def test_rows_in_another_order_are_an_error(apply, batch):
+    patched = apply(faces=people(batch))
+    patched.set_model_attn2_patch(lambda n, context, value, options: (n.flip(0), context.flip(0), value.flip(0)))
+    with pytest.raises(FaceGenError, match=r"changes the order of the latents .* Take that node off"):
+        sample(guider(patched), batch=batch)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda n: n * 1.5, lambda n: n[:1].expand_as(n), lambda n: n.clone()],
+    ids=["scaled", "written over", "copied"],
+)
+def test_rows_that_are_changed_in_their_places_stay_their_own(apply, change):
+    calls = []
+
+    def patch(n, context, value, options):
+        calls.append(options["block"])
+        return change(n), context, value
+
+    patched = apply(faces=people(2))
+    patched.set_model_attn2_patch(patch)
+    sample(guider(patched), batch=2, steps=2)
+    assert len(calls) == 2 * len(set(calls)), "no call is made for us"
+
+
+@pytest.mark.parametrize("batch", [1, 2])
 def test_rows_that_are_no_copies_are_an_error(apply, batch):
     def mixes(n, context, value, options):
         return torch.cat([n, n.mean(0, keepdim=True)]), torch.cat([context, context[:1]]), torch.cat([value, value[:1]])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import workflows
-from small_runs import Done, apart, of_type, put_photos, small
+from small_runs import Done, apart, of_type, placed, put_photos, small
 
 pytestmark = pytest.mark.newest
 
@@ -17,26 +17,6 @@ pytestmark = pytest.mark.newest
 @pytest.fixture(scope="module", autouse=True)
 def photos(base_directory):
     put_photos(base_directory / "input")
-
-
-def placed(name, ends):
-    """A workflow of the blueprint alone: a Load Image at each of its sockets, `ends` at its outputs.
-
-    ends: (number of the output, node type, socket, widget values). Load Image is 11, 12 …; the ends are 21, 22 …
-    """
-    workflow = workflows.blueprint(workflows.BLUEPRINTS / f"{name}.json")
-    (node,) = workflow["nodes"]
-    nodes, links = [node], []
-    for place, socket in enumerate(node["inputs"]):
-        socket["link"] = 11 + place
-        links.append([11 + place, 11 + place, 0, node["id"], place, "IMAGE"])
-        nodes.append({"id": 11 + place, "type": "LoadImage", "mode": 0, "inputs": [], "widgets_values": ["face.jpg", "image"]})
-    for number, (output, kind, socket, values) in enumerate(ends, 21):
-        node["outputs"][output]["links"].append(number)
-        links.append([number, node["id"], output, number, 0, "*"])
-        sockets = [{"name": socket, "link": number}]
-        nodes.append({"id": number, "type": kind, "mode": 0, "inputs": sockets, "widgets_values": values})
-    return workflow | {"nodes": nodes, "links": links}
 
 
 @pytest.fixture(scope="module")

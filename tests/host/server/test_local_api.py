@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from host_server import ComfyServer
+from local_api_server import KEY
 from pack import ROOT
 
-KEY = "sk-live-of-a-hosted-account"
 POLLING_CLIENT = Path(__file__).parents[2] / "support" / "api" / "polling_client.mjs"
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 21}
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
@@ -118,6 +118,23 @@ def test_the_python_sdk(api, face, enterprise):
 
 
 @pytest.mark.newest
+@pytest.mark.parametrize("enterprise", [False, True])
+def test_the_python_sdk_s_head_shot(api, face, enterprise):
+    from modelslab_py.core.apis.image_editing import Image_editing
+    from modelslab_py.core.client import Client
+    from modelslab_py.schemas.image_editing import FluxHeadshotSchema, HeadshotSchema
+
+    client = Client(KEY)
+    client.base_url = f"{api}/"
+    editing = Image_editing(client, enterprise=enterprise)
+    answer = editing.headshot(HeadshotSchema(prompt="a sailor", face_image=face, width=64, height=64))
+    check(answer)
+    assert "style" not in answer["meta"] and answer["meta"]["guidance_scale"] == 5.0
+    refused = editing.flux_headshot(FluxHeadshotSchema(prompt="a sailor", face_image=face))
+    assert refused["status"] == "error" and "PuLID" in refused["message"]
+
+
+@pytest.mark.newest
 def test_the_python_sdk_as_the_page_says(api, photo, tmp_path):
     """docs/local-api.md, with this server's port, and small."""
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -142,7 +159,7 @@ def test_the_readme_s_command_without_model_files(server, api):
         folder.rmdir()
         (server.base / "aside").rename(folder)
     answer = json.loads(done.stdout)
-    check(answer, size=(512, 512))
+    check(answer, size=(128, 128))  # the photo's
     assert answer["meta"]["flavour"] == "tiny" and answer["meta"]["files"] == {"safety_checker": "nudenet"}
     assert "small demonstration model" in answer["tip"] and "faceid: ip-adapter-faceid-plusv2_sd15.bin is" in answer["tip"]
 

@@ -17,7 +17,7 @@ from facegen.models.style import BUILT_IN, load_style
 from host_models import FACES
 from modelslab_server import KEY, RED, ModelsLabServer
 from sdxl_files import sdxl_checkpoint, sdxl_faceid, sdxl_instantid
-from small_runs import Done, apart, of_type, put_photos, small
+from small_runs import Done, apart, of_type, placed, put_photos, small
 
 SAMPLER = "FaceGenSampler"
 
@@ -259,6 +259,17 @@ def test_two_people_instantid(draw, sdxl):
     assert done.picture().shape == (104, 152, 3) and done.picture().std() > 5
     others = [with_photo(draw, name, done, place).picture() for place in range(2)]
     assert all_differ([done.picture(), *others])
+
+
+@pytest.mark.newest
+def test_the_blueprint_of_a_headshot_with_instantid(server, sdxl):
+    """Photo and pose in; portrait, marked photo and key points out."""
+    ends = [(output, "PreviewImage", "images", []) for output in range(3)]
+    graph = workflows.to_api(placed("Headshot with InstantID", ends), server.get("/object_info"))
+    done = Done(server, small(graph))
+    portrait, marked, points = (done.picture(str(number)) for number in (21, 22, 23))
+    assert portrait.shape == (120, 120, 3) and portrait.std() > 5 and marked.shape[0] >= 512
+    assert points.shape == (127, 127, 3) and (points == (0, 0, 0)).mean() > 0.8 and points.max() == 255
 
 
 @pytest.mark.newest

@@ -1,6 +1,7 @@
 """The doctor: finds what is there, names what is broken with its cure, and needs none of the libraries it looks for."""
 
 import importlib.metadata
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -124,6 +125,29 @@ def test_a_clip_vision_model_of_another_width_is_named(run, models):
     code, rows, text = run("--models", models)
     assert code == 1 and "vit_l.safetensors: width 1024" in text
     assert rows["CLIP vision"][0] == "missing" and "none of width 1280" in rows["CLIP vision"][1]
+
+
+def test_what_pulid_lacks_is_told_once_its_file_is_there(run, models, monkeypatch):
+    assert run("--models", models)[1]["PuLID"] == ("ok", "not set up (another method, for SDXL and FLUX.1)", "")
+    (models / "ipadapter" / "PuLID for me.bin").write_bytes(b"x")
+    code, rows, _ = run("--models", models)
+    state, found, cure = rows["PuLID"]
+    assert code == 0 and state == "note"
+    wanted = "lacks vision tower EVA02-CLIP, face-parsing network, face pack antelopev2 (there is adapter: PuLID for me.bin)"
+    assert found == wanted
+    assert f"models download eva02-clip-l-336 face-parsing antelopev2 --models {models}" in cure
+    (models / "clip_vision" / "EVA02_CLIP_L_336_psz14_s6B.pt").touch()
+    (models / "facexlib").mkdir()
+    (models / "facexlib" / "parsing_bisenet.pth").touch()
+    pack = save_pack(models / "insightface" / "models" / "antelopev2", [(0.3, 0.3, 0.6, 0.6, 0.9)])
+    (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
+    find_spec = importlib.util.find_spec
+    for there in (True, False):
+        library = types.SimpleNamespace() if there else None
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, _l=library: _l if name == "timm" else find_spec(name))
+        state, found, cure = run("--models", models)[1]["PuLID"]
+        assert (state, cure) == (("ok", "") if there else ("note", "Run: pip install timm"))
+        assert "vision tower EVA02-CLIP: EVA02_CLIP_L_336_psz14_s6B.pt; face-parsing network: parsing_bisenet.pth" in found
 
 
 def test_a_checkpoint_without_a_faceid_for_it_is_named(run, models):

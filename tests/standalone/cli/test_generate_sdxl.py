@@ -6,21 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from facegen.contract import FaceGenRequest
-from facegen.models.tiny_files import CLIP_VISION, TINY
 from facegen.standalone.checkpoints import opening
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.engine import Engine
 from facegen.standalone.model_files import find_model_files
-from faceid_files import faceid_state, save
-from onnx_files import save_pack
 from peak_memory import peak_of
-from small_checkpoints import BLOCKS, CONTEXT, controlnet, save_folder, save_single
+from small_checkpoints import CONTEXT, save_sdxl_models
 
-FACES = [(0.35, 0.12, 0.55, 0.38, 0.95)]  # the astronaut's
 CONTEXT_DIM = CONTEXT["SDXL"]
 REQUEST = FaceGenRequest(
     prompt="a pilot", face_image="photo.jpg", width=64, height=72, num_inference_steps=21, seed=7, safety_checker=False
@@ -30,21 +25,7 @@ REQUEST = FaceGenRequest(
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """SDXL with both methods."""
-    folder = tmp_path_factory.mktemp("models")
-    for name in ("checkpoints", "ipadapter", "instantid", "controlnet", "clip_vision"):
-        (folder / name).mkdir()
-    checkpoint = save_folder("SDXL", tmp_path_factory.mktemp("checkpoint") / "folder", dtype=torch.float16)
-    save_single(checkpoint, folder / "checkpoints" / "small sdxl.safetensors")
-    state = faceid_state(BLOCKS["SDXL"], CONTEXT_DIM, clip_dim=64, depth=1)
-    save(state, folder / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin")
-    (folder / CLIP_VISION).write_bytes((TINY / CLIP_VISION).read_bytes())
-    state = faceid_state(BLOCKS["SDXL"], CONTEXT_DIM, rank=0, unnorm=True, depth=1, inner=128)
-    save(state, folder / "instantid" / "ip-adapter.bin")
-    save_file(controlnet().state_dict(), folder / "controlnet" / "instantid-controlnet.safetensors")
-    save_pack(folder / "insightface" / "models" / "buffalo_l", FACES)
-    pack = save_pack(folder / "insightface" / "models" / "antelopev2", FACES, seed=1)
-    (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
-    return folder
+    return save_sdxl_models(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module", params=["faceid", "instantid"])

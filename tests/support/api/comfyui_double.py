@@ -40,7 +40,7 @@ class FakeComfy:
         self.knocked, self.strange, self.is_deaf = 0, 0, False
         self.gate, self.break_with, self.interrupted = threading.Event(), None, set()
         self.break_at, self.break_kind = "FaceGenEmbedFace", "FaceGenError"
-        self.door = threading.Event()
+        self.door, self.choices = threading.Event(), dict(CHOICES)
         self.gate.set()
         self.door.set()
 
@@ -52,6 +52,7 @@ class FakeComfy:
             web.post("/interrupt", self.post_interrupt),
             web.get("/history/{id}", self.get_history),
             web.get("/object_info/{kind}", self.object_info),
+            web.get("/system_stats", self.system_stats),
         ]
 
     def wait_for(self, count):
@@ -94,8 +95,12 @@ class FakeComfy:
 
     async def object_info(self, request):
         kind = request.match_info["kind"]
-        spec = [CHOICES[kind], {}] if kind.startswith("C") else ["COMBO", {"options": CHOICES[kind]}]
+        spec = [self.choices[kind], {}] if kind.startswith("C") else ["COMBO", {"options": self.choices[kind]}]
         return web.json_response({kind: {"input": {"required": {WIDGETS[kind]: spec}}}})
+
+    async def system_stats(self, request):
+        device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8, "vram_free": 4, "torch_vram_total": 8}
+        return web.json_response({"system": {"comfyui_version": "0.0.0", "argv": ["/a/path"]}, "devices": [device]})
 
     async def work(self):
         while True:

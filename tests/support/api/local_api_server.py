@@ -72,21 +72,29 @@ class ApiServer:
         place = Place("The program", ("127.0.0.1",), self.port, False, self.config.parent, self.photos, **words)
         return LocalApi(place, self.backend)
 
+    def make_app(self):
+        app, routes = web.Application(client_max_size=100 << 20), web.RouteTableDef()
+        add_routes(app, routes, self.config, self.make_api)
+        app.add_routes([web.route(r.method, "/api" + r.path, r.handler) for r in routes])  # as ComfyUI does
+        app.add_routes(routes)
+        app.add_routes(self.own_routes())
+        return app
+
     def own_routes(self):
         """Routes beside the API's."""
         return []
+
+    @property
+    def made(self):
+        """What the backend was given to do, in order."""
+        return list(self.backend.works)
 
     async def work(self):
         """What goes on beside answering."""
 
     async def _serve(self, ready):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        app, routes = web.Application(client_max_size=100 << 20), web.RouteTableDef()
-        add_routes(app, routes, self.config, self.make_api)
-        app.add_routes([web.route(r.method, "/api" + r.path, r.handler) for r in routes])  # as ComfyUI does
-        app.add_routes(routes)
-        app.add_routes(self.own_routes())
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runner = web.AppRunner(self.make_app(), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         work = asyncio.create_task(self.work())
@@ -131,6 +139,10 @@ class LocalServer(ApiServer):
     def __enter__(self):
         self.comfy = FakeComfy(self.temp)
         return super().__enter__()
+
+    @property
+    def made(self):
+        return self.comfy.prompts
 
     def make_api(self):
         place = comfyui_place(self.listen, self.port, False, self.temp, self.base / "user")

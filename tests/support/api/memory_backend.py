@@ -14,11 +14,11 @@ FILES = {"checkpoint": "memory.safetensors"}
 class MemoryBackend:
     """Makes pictures in the grey of the request's photo, at once.
 
-    While `gate` is clear works keep running, with `progress`, and while `door` is, none is taken on. `refuse` is what start
-    says, `fail` what works end with, `away` what everything says while the backend can't be asked, and `lose` makes it forget
-    works. `lacks` is what any flavour but the tiny one lacks.
-    `seconds` is how long a picture is said to take. An exception in `crash` is raised by pictures(),
-    whose files are cut short if they are `broken`.
+    While `gate` is clear works keep running, with `progress` (those that come while it is `waiting` wait), and while `door`
+    is, none is taken on. `refuse` is what start says, `fail` what works end with, `away` what everything says while the
+    backend can't be asked, and `lose` makes it forget works. `lacks` is what any flavour but the tiny one lacks. `seconds` is
+    how long a picture is said to take, and `notes` what is said of it. An exception in `crash` is raised by pictures(), whose
+    files are cut short if they are `broken`.
     """
 
     def __init__(self):
@@ -26,6 +26,7 @@ class MemoryBackend:
         self.gate.set()
         self.door.set()
         self.refuse = self.fail = self.away = self.crash = self.progress = None
+        self.waiting, self.queued, self.notes = False, set(), {}
         self.lose, self.broken, self.seconds, self.extra = False, False, 1.5, 0
         self.works, self.files, self.stopped, self.lacks = {}, {}, set(), []
         self.knocked, self.cancelled, self.asked, self.is_closed = [], [], [], False
@@ -41,6 +42,8 @@ class MemoryBackend:
             await asyncio.sleep(0.01)
         if self.refuse:
             raise BackendError(self.refuse)
+        if self.waiting:
+            self.queued.add(work.id)
         with Image.open(work.face) as photo:
             shade = photo.getpixel((0, 0))[0]
         self.works[work.id] = work
@@ -59,11 +62,11 @@ class MemoryBackend:
         return {} if self.lose else {id: self._state(id) for id in ids}
 
     def _state(self, id):
-        if not self.gate.is_set():
-            return State(Phase.RUNNING, progress=self.progress)
-        if id in self.stopped:
+        if id in self.stopped and (self.gate.is_set() or id in self.queued):
             return State(Phase.FAILED, CANCELLED)
-        return State(Phase.FAILED, self.fail) if self.fail else State(Phase.DONE, seconds=self.seconds)
+        if not self.gate.is_set():
+            return State(Phase.WAITING) if id in self.queued else State(Phase.RUNNING, progress=self.progress)
+        return State(Phase.FAILED, self.fail) if self.fail else State(Phase.DONE, seconds=self.seconds, notes=self.notes)
 
     async def cancel(self, id):
         if self.away:
@@ -76,6 +79,11 @@ class MemoryBackend:
         if self.crash:
             raise self.crash
         return [file[:60] for file in self.files[id]] if self.broken else self.files[id]
+
+    async def details(self):
+        if self.away:
+            raise BackendError(self.away)
+        return {"devices": [{"name": "memory"}]}
 
     async def close(self):
         self.is_closed = True

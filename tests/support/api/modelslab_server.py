@@ -148,7 +148,7 @@ class ModelsLabServer:
             if method == "GET":
                 self.downloaded.append(path)
                 step = self._next(path, self.files.get(path, [Reply("gone", 404)]))
-            elif path.endswith(("/face_gen", "/make_gen")):
+            elif path.endswith(("/face_gen", "/head_shot", "/flux_headshot", "/make_gen")):
                 step = self._next("submit", self.submits) if self.submits else None
                 if isinstance(step, Reset) and step.when == "headers":
                     return _reset(writer)

@@ -35,11 +35,11 @@ CONFIG = {
 }
 
 
-def flux(seed=0, dtype=torch.float32, **changes):
-    """A ModelPatcher, as the diffusion model loader returns."""
+def flux(seed=0, dtype=torch.float32, computes_in=None, **changes):
+    """A ModelPatcher, as the diffusion model loader returns; `computes_in` where that isn't the weights' own dtype."""
     known = {field.name for field in dataclasses.fields(comfy.ldm.flux.model.FluxParams)} | {"image_model"}
     config = comfy.supported_models.Flux({k: v for k, v in {**CONFIG, **changes}.items() if k in known})
-    config.set_inference_dtype(dtype, None)
+    config.set_inference_dtype(dtype, computes_in)
     device = comfy.model_management.get_torch_device()
     model = config.get_model({}, device=device)
     network = model.diffusion_model

@@ -27,6 +27,7 @@ SETTINGS = {
 ALONE = """async (id) => {
     app.graph.clear();
     const node = LiteGraph.createNode(id);
+    node.id = app.facegenAlone = (app.facegenAlone ?? 1000) + 1;  // 0.33.0 gives a number's widgets their earlier values
     app.graph.add(node);
     node.pos = [0, 0];
     const [width, height] = node.computeSize();

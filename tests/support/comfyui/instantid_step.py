@@ -3,6 +3,7 @@
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.model_detection
+import comfy.model_management
 import comfy.samplers
 import torch
 
@@ -77,11 +78,20 @@ def prompt(seed, **extra):
 
 def small_control(seed, **changes):
     """A ControlNet of the host that fits ONE_LEVEL, or another base model."""
-    config = {**comfy_unets.SDXL, **ONE_LEVEL, "hint_channels": 3, **changes}
-    config.pop("transformer_depth_output"), config.pop("out_channels")
-    net = comfy.cldm.cldm.ControlNet(**config, dtype=torch.float32)
+    return _control({**comfy_unets.SDXL, **ONE_LEVEL, **changes}, seed)
+
+
+def plain_control(channels, dtype, seed=4):
+    """A ControlNet of the host that fits comfy_unets.sdxl of so many channels."""
+    return _control({**comfy_unets.SDXL, "model_channels": channels}, seed, dtype)
+
+
+def _control(config, seed, dtype=torch.float32):
+    config = {name: value for name, value in config.items() if name not in ("transformer_depth_output", "out_channels")}
+    device = comfy.model_management.get_torch_device()
+    net = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=dtype)
     net.load_state_dict(randomize(net, seed))
-    return comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
+    return comfy.controlnet.ControlNet(net, load_device=device)
 
 
 class Step:
@@ -110,3 +120,23 @@ class Step:
         """The latent as the network gets it."""
         sigma = self.sigma(model)
         return self.noise * sigma / (sigma**2 + 1) ** 0.5
+
+
+def caller(patcher, positive, negative, given, sigma=5.0):
+    """ControlNets and UNet as the sampler calls them in a step, to be repeated: both sides in one call."""
+    control, device, dtype = positive[0][1]["control"], patcher.load_device, patcher.model.diffusion_model.dtype
+    comfy.model_management.load_models_gpu([patcher, *control.get_models()])
+    control.pre_run(patcher.model, patcher.get_model_object("model_sampling").percent_to_sigma)
+    x, context, y = (t.to(device, dtype) for t in (given.x, given.context, given.y))
+    t, timestep, sigmas = (torch.full((n,), value, device=device) for n, value in ((2, sigma), (2, 500.0), (1, sigma)))
+    options = {**patcher.model_options["transformer_options"], "cond_or_uncond": [1, 0]}
+    cond = {"c_crossattn": context, "y": y}
+    if (key := "cross_attn_controlnet") in positive[0][1]:  # as another pack has it
+        cond["crossattn_controlnet"] = torch.cat([each[0][1][key] for each in (negative, positive)]).to(device, dtype)
+
+    def call():
+        told = {**options, "sigmas": sigmas.clone()}  # new in every step
+        added = control.get_control(x, t, cond, 2, told)
+        return patcher.model.diffusion_model(x, timestep, context, y=y, control=added, transformer_options=told)
+
+    return call

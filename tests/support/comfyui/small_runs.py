@@ -6,6 +6,8 @@ import json
 import numpy as np
 from PIL import Image
 
+import workflows
+
 SIZES = {"width", "height", "x", "y", "left"}  # widgets in pixels
 SMALLER = 8
 FILES = {
@@ -50,6 +52,26 @@ def small(graph):
 def of_type(graph, node_type):
     """Numbers of the nodes of one type, in the order of the file."""
     return [number for number, node in graph.items() if node["class_type"] == node_type]
+
+
+def placed(name, ends):
+    """A workflow of the blueprint alone: a Load Image at each of its sockets, `ends` at its outputs.
+
+    ends: (number of the output, node type, socket, widget values). Load Image is 11, 12 …; the ends are 21, 22 …
+    """
+    workflow = workflows.blueprint(workflows.BLUEPRINTS / f"{name}.json")
+    (node,) = workflow["nodes"]
+    nodes, links = [node], []
+    for place, socket in enumerate(node["inputs"]):
+        socket["link"] = 11 + place
+        links.append([11 + place, 11 + place, 0, node["id"], place, "IMAGE"])
+        nodes.append({"id": 11 + place, "type": "LoadImage", "mode": 0, "inputs": [], "widgets_values": ["face.jpg", "image"]})
+    for number, (output, kind, socket, values) in enumerate(ends, 21):
+        node["outputs"][output]["links"].append(number)
+        links.append([number, node["id"], output, number, 0, "*"])
+        sockets = [{"name": socket, "link": number}]
+        nodes.append({"id": number, "type": kind, "mode": 0, "inputs": sockets, "widgets_values": values})
+    return workflow | {"nodes": nodes, "links": links}
 
 
 class Done:

@@ -3,11 +3,13 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ...contract import FIELDS, MAX_SAMPLES_PIXELS, STYLES, ContractError, FaceGenRequest, Field, known_styles
-from ..download import DownloadError, Guard, PrivateURL
+from ....contract import STYLES, ContractError, Endpoint, FaceGenRequest, Field, known_styles
+from ...download import DownloadError, Guard, PrivateURL
+from .sizes import fit, size_tip
 
 NONE = {"", "null", "none", "undefined"}
 TRUE, FALSE = {"yes", "true", "1", "on"}, {"no", "false", "0", "off"}
@@ -17,12 +19,40 @@ NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", 
 
 # What the official Python SDK sends for a field that its caller left out, where the contract forbids it.
 SDK_DEFAULTS = {"s_scale": 7.5, "num_inference_steps": 20}
+SIZE = ("width", "height")
 ALLOW = "If it may be reached, name it in allowed_hosts of the local API's settings."
 
 
-def read_request(body: Any, guard: Guard, styles: Iterable[str] = STYLES) -> tuple[FaceGenRequest, str]:
-    """The request in a decoded JSON body, and a tip that says which values were moved into range ("" if none). `styles` are
-    those that there are.
+@dataclass(frozen=True)
+class Wanted:
+    """What a body asks of an endpoint: the values that were given, within their ranges, and what has to be said of them. The
+    size is as it was given: what becomes of it is known when the photo is."""
+
+    endpoint: Endpoint
+    values: Mapping[str, Any]
+    tips: tuple[str, ...] = ()
+
+    @property
+    def face_image(self) -> str:
+        return str(self.values["face_image"])
+
+    @property
+    def webhook(self) -> str | None:
+        return self.values.get("webhook")
+
+    def request(self, photo: tuple[int, int]) -> tuple[FaceGenRequest, str]:
+        """The request, and the tip, "" if there is nothing to say. `photo` is the photo's width and height."""
+        given = self.values.get("width"), self.values.get("height")
+        width, height = fit(given, photo, self.endpoint.fields)
+        values, tips = {**self.values, "width": width, "height": height}, [*self.tips, size_tip(given, (width, height))]
+        if values.get("samples", 1) > (most := self.endpoint.most_samples(width, height)):
+            values["samples"] = most
+            tips.append(f"samples is {most} at {width}x{height}.")
+        return self.endpoint.request(**values), " ".join(filter(None, tips))
+
+
+def read_request(body: Any, endpoint: Endpoint, guard: Guard, styles: Iterable[str] = STYLES) -> Wanted:
+    """What a decoded JSON body asks of `endpoint`. `styles` are those that there are.
 
     Raises ContractError, naming every field that can't be read.
     """
@@ -32,11 +62,11 @@ def read_request(body: Any, guard: Guard, styles: Iterable[str] = STYLES) -> tup
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     tips: list[str] = []
-    for name, rule in (FIELDS | {"style": known_styles(styles)}).items():
+    for name, rule in endpoint.fields.items():
         try:
-            value = _read(rule, body.get(name))
+            value = _read(known_styles(styles) if name == "style" else rule, body.get(name))
             if value is not None:
-                values[name] = _into_range(rule, value, tips)
+                values[name] = value if name in SIZE else _into_range(rule, value, tips)
         except ValueError as error:
             errors[name] = [str(error)]
     if values.get("webhook"):
@@ -44,15 +74,11 @@ def read_request(body: Any, guard: Guard, styles: Iterable[str] = STYLES) -> tup
             guard.check_url(values["webhook"])
         except DownloadError as error:
             errors["webhook"] = [unusable("webhook", error)]
-    width, height = values.get("width", FIELDS["width"].default), values.get("height", FIELDS["height"].default)
-    if not errors and values.get("samples", 1) > 1 and width * height > MAX_SAMPLES_PIXELS:
-        values["samples"] = 1
-        tips.append(f"samples is 1 at {width}x{height}.")
-    missing = {name for name, rule in FIELDS.items() if rule.required} - set(values) - set(errors)
+    missing = {name for name, rule in endpoint.fields.items() if rule.required} - set(values) - set(errors)
     errors |= {name: [f"The {name} field is required."] for name in missing}
     if errors:
-        raise ContractError({name: errors[name] for name in FIELDS if name in errors})
-    return FaceGenRequest(**values), " ".join(tips)
+        raise ContractError({name: errors[name] for name in endpoint.fields if name in errors})
+    return Wanted(endpoint, values, tuple(tips))
 
 
 def unusable(name: str, error: Exception) -> str:
@@ -125,14 +151,12 @@ def _into_range(rule: Field, value: Any, tips: list[str]) -> Any:
         return value
     if rule.name == "seed" and value < 0:
         return None
-    if SDK_DEFAULTS.get(rule.name) == value:
+    moved = min(max(value, rule.minimum), rule.maximum)
+    if moved != value and SDK_DEFAULTS.get(rule.name) == value:
         tips.append(
             f"{rule.name} was {_shown(value)}, which the Python SDK sends when it is left out; {_shown(rule.default)} is used."
         )
         return rule.default
-    moved = min(max(value, rule.minimum), rule.maximum)
-    if rule.multiple_of:
-        moved = int(moved) // rule.multiple_of * rule.multiple_of
     if moved != value:
         tips.append(f"{rule.name} was {_shown(value)} and is now {_shown(moved)}.")
     return int(moved) if rule.type is int else moved

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ...atomic_write import USUAL, atomic_path
-from ...contract import ContractError
-from ...picture_file import PictureError, open_rgb
-from ..download import DownloadError, Limits, download
-from ..picture_bytes import from_base64, kind_of
+from ....atomic_write import USUAL, atomic_path
+from ....contract import ContractError
+from ....picture_file import PictureError, open_rgb
+from ...download import DownloadError, Limits, download
+from ...picture_bytes import from_base64, kind_of
 from .lenient_request import unusable
 
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
@@ -17,8 +17,9 @@ DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million 
 Local = Callable[[str], Path | None]  # one of our own URLs -> its file
 
 
-async def save_face(source: str, path: Path, local: Local, allow: Iterable[str]) -> None:
-    """Write the photo behind `source` (an http(s) URL, a data URI or base64) to `path` as an RGB PNG without metadata.
+async def save_face(source: str, path: Path, local: Local, allow: Iterable[str]) -> tuple[int, int]:
+    """Write the photo behind `source` (an http(s) URL, a data URI or base64) to `path` as an RGB PNG without metadata; its
+    width and height.
 
     Raises ContractError naming face_image if it can't be had or is no picture within the limits, OSError if it can't be
     written.
@@ -28,7 +29,7 @@ async def save_face(source: str, path: Path, local: Local, allow: Iterable[str])
         if "://" in source[:20]:
             file = local(source)
             content = await download(source, LIMITS, allow) if file is None else file.read_bytes()
-        await asyncio.get_running_loop().run_in_executor(DECODERS, _write, content, path)
+        return await asyncio.get_running_loop().run_in_executor(DECODERS, _write, content, path)
     except (DownloadError, PictureError) as error:
         raise ContractError({"face_image": [unusable("face_image", error)]}) from error
 
@@ -52,7 +53,8 @@ async def check_photo(name: str, source: str) -> tuple[bytes, str]:
         raise ContractError({name: [unusable(name, error)]}) from error
 
 
-def _write(content: str | bytes, path: Path) -> None:
+def _write(content: str | bytes, path: Path) -> tuple[int, int]:
     image = open_rgb(content if isinstance(content, bytes) else from_base64(content, LIMITS.bytes))
     with atomic_path(path, USUAL) as part:
         image.save(part, "PNG", compress_level=1)
+    return image.size

@@ -1,0 +1,1 @@
+"""What comes with a request: its body, the size that it asks for, its photo."""

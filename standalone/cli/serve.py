@@ -1,0 +1,130 @@
+"""`serve`: the Face Generator API, and a page for people, from this process alone."""
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...api.local.config import TOKEN_VARIABLE, ConfigError, ConfigFile
+from ...api.local.flavours import TINY, Flavour
+from ...api.local.place import Place
+from ...api.local.routes.access import why_unavailable
+from ...errors import FaceGenError, advise
+from ...models.style import style_files
+from .common import libraries, say
+from .generate import CURES, TINY_NOTICE, find_files, load_engine, use_one_thread
+
+if TYPE_CHECKING:
+    from ..server.engines import Engines
+    from ..server.serving import Server
+
+PORT = 8199
+DRAIN = 30.0
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `serve` to the commands."""
+    parser = commands.add_parser("serve", help="the Face Generator API and a web page, without ComfyUI")
+    parser.add_argument(
+        "--models",
+        default=TINY,
+        help="Folder with the model files, laid out like ComfyUI's models folder, or 'tiny'. Default: tiny.",
+    )
+    parser.add_argument(
+        "--listen", default="127.0.0.1", help="Addresses to listen on, with commas between. Default: 127.0.0.1."
+    )
+    parser.add_argument("--port", type=int, default=PORT, help=f"Default: {PORT}.")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path.home() / ".facegen",
+        help="Folder for local_api.json, the settings, and for requests and results. Default: .facegen in your home folder.",
+    )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=DRAIN,
+        metavar="SECONDS",
+        help=f"How long a stop waits for what is in work; a second signal doesn't wait. Default: {DRAIN:g}.",
+    )
+    parser.set_defaults(run=run)
+
+
+@advise("", CURES)
+def run(options: argparse.Namespace) -> None:
+    """Serve until Ctrl+C or SIGTERM. Raises FaceGenError for what the user can fix."""
+    place = place_of(options)
+    settings = check_settings(place)
+    server = make_server(options, place, settings)
+    try:
+        asyncio.run(server.run())
+    except OSError as error:
+        raise FaceGenError(
+            f"{options.listen} port {options.port} can't be used: {error.strerror}. Give another --port."
+        ) from error
+
+
+def place_of(options: argparse.Namespace) -> Place:
+    """This process, as the API tells of it."""
+    folder: Path = options.data.absolute()
+    file = folder / "local_api.json"
+    return Place(
+        program="serve",
+        listen=tuple(address.strip() for address in options.listen.split(",")),
+        port=options.port,
+        tls=False,
+        folder=folder,
+        photos=folder / "photos",
+        turn_on=f"set enabled in {file.name} of its data folder to true.",
+        set_token=f"Set {TOKEN_VARIABLE}, or token in {file}.",
+        is_on=True,
+    )
+
+
+def check_settings(place: Place) -> ConfigFile:
+    """The settings, readable and fit for where it listens. Raises FaceGenError, and makes the data folder."""
+    try:
+        place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise FaceGenError(f"{place.folder} can't be made: {error.strerror}. Give another folder with --data.") from error
+    file = ConfigFile(place.folder / "local_api.json", style_files, place.is_on)
+    if reason := why_unavailable(file.read(), place):
+        raise ConfigError(reason)
+    return file
+
+
+def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile) -> "Server":
+    """The server, with nothing loaded yet. Raises FaceGenError where files or libraries are missing."""
+    with libraries():
+        from ..server.backend import EngineBackend
+        from ..server.engines import Engines
+        from ..server.logs import log_as_json
+        from ..server.metrics import Metrics
+    from ..server.serving import Server
+
+    tiny = options.models == TINY
+    if tiny:
+        say(TINY_NOTICE)
+        use_one_thread()
+    engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
+    first = first_flavour(engines, settings)
+    metrics = Metrics()
+    log_as_json()
+    return Server(place, EngineBackend(engines, metrics), metrics, first, options.drain)
+
+
+def first_flavour(engines: "Engines", settings: ConfigFile) -> Flavour:
+    """The flavour whose models are loaded at the start: the one that the settings name, else the first that has its files.
+
+    Raises FaceGenError where there is none.
+    """
+    config = settings.read()
+    if engines.models is None:
+        return config.flavours[TINY]
+    tried = [config.default] if config.default else [name for name in config.flavours if name != TINY]
+    lacks = {name: engines.files_of(config.flavours[name]).missing for name in tried}
+    for name in tried:
+        if not lacks[name]:
+            return config.flavours[name]
+    find_files(engines.models, {})  # says how to get what is missing altogether
+    raise FaceGenError(" ".join(f"{name}: {' '.join(why)}" for name, why in lacks.items()))

@@ -1,0 +1,100 @@
+"""Which engine makes a flavour's pictures: found in the models folder, loaded when it is needed first, few kept at once."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ...api.local.backend import BackendError, Files
+from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
+from ...errors import FaceGenError
+from ...models.checkpoint_kind import SD15, SDXL, kind_of
+from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED
+from ...models.tiny_files import require_tiny_files
+from ..engine import Engine
+from ..model_files import ModelFiles, checkpoints, find_model_files
+
+MOST = 2  # engines that are kept loaded
+
+
+class Usual(NamedTuple):
+    """What a built-in flavour is made with: a checkpoint of that base, and these files where they are there."""
+
+    base: str
+    names: dict[str, str]
+
+
+# A workflow of the built-in flavours -> the files that are taken of several, where the settings name none.
+USUAL = {
+    "local_sd15": Usual(SD15, {"checkpoint": PUBLISHED[CHECKPOINT].file, "faceid": PUBLISHED[FACEID_SD15].file}),
+    "local_sdxl": Usual(SDXL, {"checkpoint": "RealVisXL_V4.0.safetensors", "faceid": PUBLISHED[FACEID_SDXL].file}),
+}
+FOLDERS = {"checkpoint": "checkpoints", "faceid": "ipadapter"}
+NO_MODELS = "{} needs real model files, and serve was started without any. Start it with --models DIR."
+
+
+@dataclass
+class Engines:
+    """The engines of the files in `models`; None has the tiny model alone. `load` opens one."""
+
+    models: Path | None
+    load: Callable[[ModelFiles], Engine] = Engine
+    _open: "OrderedDict[ModelFiles, Engine]" = field(default_factory=OrderedDict)
+
+    def files_of(self, flavour: Flavour) -> Files:
+        """The files of a flavour, or what it lacks in words."""
+        try:
+            return Files(told(self.files(flavour, "")), [])
+        except FaceGenError as error:
+            return Files({}, [str(error)])
+
+    def files(self, flavour: Flavour, style: str) -> ModelFiles:
+        """The files for a request of that flavour and style. Raises BackendError, or FaceGenError about the files."""
+        own = flavour.styles.get(style) or StyleFiles()
+        if own.loras:
+            raise BackendError(f"The style {style} has LoRAs in the settings, which only ComfyUI can use.")
+        if flavour.workflow == FLAVOURS[TINY].workflow:
+            return find_model_files(require_tiny_files())
+        if flavour.workflow not in USUAL:
+            raise BackendError(f"The flavour's workflow is {flavour.workflow}, and workflows of one's own need ComfyUI.")
+        if self.models is None:
+            raise BackendError(NO_MODELS.format(flavour.workflow.removeprefix("local_")))
+        usual = USUAL[flavour.workflow]
+        there = {kind: name for kind, name in usual.names.items() if (self.models / FOLDERS[kind] / name).exists()}
+        given = {kind: getattr(flavour, kind) for kind in ("faceid", "clip_vision", "face_pack")}
+        checkpoint = own.checkpoint or flavour.checkpoint or there.get("checkpoint") or _only(self.models, usual.base)
+        names = {kind: name or there.get(kind) for kind, name in given.items()}
+        return find_model_files(self.models, checkpoint=checkpoint, **names)
+
+    def get(self, files: ModelFiles) -> Engine:
+        """The engine of these files; the one that was used longest ago makes room for it. Raises FaceGenError."""
+        if files not in self._open:
+            while len(self._open) >= MOST:
+                self._open.popitem(last=False)
+            self._open[files] = self.load(files)
+        self._open.move_to_end(files)
+        return self._open[files]
+
+    def is_open(self, files: ModelFiles) -> bool:
+        return files in self._open
+
+    def forget(self) -> None:
+        """Let go of all of them, so that their memory is free."""
+        self._open.clear()
+
+
+def _only(models: Path, base: str) -> str | None:
+    """The name of the one checkpoint of that base; None where there are no checkpoints at all. Raises BackendError."""
+    found = checkpoints(models / FOLDERS["checkpoint"])
+    fitting = [name for name, path in found.items() if kind_of(path).base == base]
+    if len(fitting) == 1 or not found:
+        return next(iter(fitting), None)
+    if not fitting:
+        raise BackendError(f"There is no {base} checkpoint among {', '.join(found)}.")
+    raise BackendError(f"There are several {base} checkpoints: {', '.join(fitting)}. Set checkpoint of the flavour.")
+
+
+def told(files: ModelFiles) -> dict[str, str]:
+    """The files by what they are, for the answer's meta: names without folders."""
+    return {kind: path.name for kind, path in vars(files).items() if isinstance(path, Path)}

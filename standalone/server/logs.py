@@ -1,0 +1,46 @@
+"""Log lines as JSON, one object a line, each with the id of the request that it is about. Prompts and faces are in none."""
+
+import json
+import logging
+import re
+import secrets
+import sys
+from contextvars import ContextVar
+from datetime import datetime, timezone
+
+from ...errors import printable
+
+REQUEST_ID: ContextVar[str] = ContextVar("facegen_request_id", default="")
+GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def new_request_id(given: str | None) -> str:
+    """The id that the caller sent with its request, if it is one that a log can hold; else a new one."""
+    return given if given and GIVEN.fullmatch(given) else secrets.token_hex(8)
+
+
+class JsonLines(logging.Formatter):
+    """time in UTC, level, message; request, where there is one; the error's traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": printable(record.getMessage()),
+        }
+        if request := REQUEST_ID.get():
+            line["request"] = request
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_as_json(level: int = logging.INFO) -> None:
+    """From now on, all that is logged goes to stderr in this form. Libraries' own chatter stays out."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in ("aiohttp.access", "asyncio", "urllib3", "PIL", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)

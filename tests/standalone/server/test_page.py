@@ -1,0 +1,213 @@
+"""The page for people in a real browser: from a photo to portraits, in three languages."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from facegen.models.tiny_files import DRAWN_FACE, TINY
+from front_end import CHROMIUM, FLAGS
+from memory_backend import MemoryBackend
+from pack import ROOT
+from serve_process import ServeProcess
+from serve_server import ServeServer
+from waiting import until
+
+TEXTS = (ROOT / "standalone" / "server" / "page" / "texts.js").read_text(encoding="utf-8")
+LANGUAGES = {"en": "Generate", "zh": "生成", "ja": "生成する"}
+TOKEN = "a-token-of-some-length"
+NOISE = "Failed to load resource"  # of answers that are refusals, and of a server that is away
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Closed at the end of this file: its event loop would be in the way of other tests' own."""
+    if not CHROMIUM:
+        pytest.skip("needs Chromium or Chrome on PATH")
+    sync = pytest.importorskip("playwright.sync_api")
+    with sync.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """open_page(url): the page there, ready, in a fresh profile; what its scripts complain of fails the test."""
+    contexts, errors = [], []
+
+    def opened(url, **options):
+        contexts.append(browser.new_context(locale="en-GB", **options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" and NOISE not in m.text else None)
+        page.goto(url)
+        page.wait_for_selector("body[data-ready]", timeout=20_000)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def backend():
+    return MemoryBackend()
+
+
+@pytest.fixture
+def server(tmp_path, backend):
+    with ServeServer(tmp_path, backend, enabled=True) as running:
+        running.url = f"http://127.0.0.1:{running.port}/"
+        yield running
+
+
+def fill(page, prompt="a sailor"):
+    page.set_input_files("#photo", str(TINY / DRAWN_FACE))
+    page.fill("#prompt", prompt)
+
+
+def test_from_a_photo_to_portraits_on_the_tiny_model(open_page, tmp_path):
+    """The whole way, and then its own cURL command in a shell."""
+    with ServeProcess(tmp_path) as serve:
+        serve.wait_until_ready()
+        page = open_page(serve.url)
+        fill(page, "it's a person, blue background")
+        page.select_option("#style", "comic")
+        page.locator("#s_scale").fill("1.3")
+        page.locator("summary").first.click()
+        page.fill("#samples", "2")
+        page.fill("#width", "128")
+        page.fill("#height", "128")
+        page.click("#go")
+        page.wait_for_selector("#work", state="visible")
+        page.wait_for_selector("#portraits img", timeout=60_000)
+        page.wait_for_function("() => [...document.querySelectorAll('#portraits img')].every(one => one.naturalWidth === 128)")
+        assert page.locator("#portraits img").count() == 2 and not page.is_visible("#work")
+        captions = page.locator("figcaption").all_inner_texts()
+        assert all(re.match(r"\d+ % likeness\nRequest 1, seed \d+, [\d.]+ s", caption) for caption in captions), captions
+        assert "small demonstration model" in page.inner_text("#tip")
+        command = page.locator("#curl").text_content()
+        assert '"style":"comic","s_scale":1.3' in command and "\"prompt\":\"it'\\''s a person" in command
+        if shutil.which("bash") and shutil.which("curl"):
+            done = subprocess.run(["bash", "-c", command], cwd=TINY, check=True, capture_output=True, timeout=120)
+            assert b'"status": "success"' in done.stdout and b'"s_scale": 1.3' in done.stdout
+
+
+def test_progress_and_cancel(open_page, server, backend):
+    backend.gate.clear()
+    page = open_page(server.url)
+    fill(page)
+    page.click("#go")
+    page.wait_for_function("() => document.querySelector('#state').textContent.startsWith('Waiting, about')")
+    backend.progress = 0.4
+    page.wait_for_function("() => document.querySelector('#progress').value === 0.4", timeout=20_000)
+    assert page.inner_text("#state").startswith("Generating, about") and page.is_disabled("#go")
+    page.click("#cancel")
+    page.wait_for_selector("#problem", state="visible", timeout=20_000)
+    assert page.inner_text("#problem") == "The request was cancelled." and page.is_enabled("#go")
+    assert len(backend.cancelled) >= 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_it_speaks_three_languages_and_remembers_which(open_page, server, language):
+    page = open_page(server.url)
+    page.click(f"button[data-language={language}]")
+    assert page.inner_text("#go") == LANGUAGES[language] and page.get_attribute("html", "lang") == language
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert page.inner_text("#go") == LANGUAGES[language]
+    page.click("#go")
+    assert page.inner_text("#problem")
+    empty = page.evaluate("() => [...document.querySelectorAll('[data-text]')].filter(one => !one.textContent).length")
+    assert empty == 0
+
+
+def test_its_texts_are_the_same_in_every_language():
+    blocks = re.findall(r"^  (\w\w): \{(.*?)^  \},", TEXTS, re.DOTALL | re.MULTILINE)
+    assert [language for language, _ in blocks] == list(LANGUAGES)
+    told = [
+        {m[1]: sorted(re.findall(r"\{\w+\}", m[2])) for m in re.finditer(r'^    (\w+): "(.*)",$', t, re.M)} for _, t in blocks
+    ]
+    assert told[0] == told[1] == told[2] and len(told[0]) > 20
+    used = set(re.findall(r'data-text="(\w+)"', (ROOT / "standalone/server/page/index.html").read_text(encoding="utf-8")))
+    used |= set(re.findall(r'say\("(\w+)"', (ROOT / "standalone/server/page/page.js").read_text(encoding="utf-8")))
+    used |= {"sending", "working", "waiting"}
+    assert used == set(told[0])
+
+
+def test_what_is_wrong_is_said(open_page, server, backend):
+    page = open_page(server.url)
+    page.click("#go")
+    assert page.inner_text("#problem") == "Choose a photo of the face first."
+    page.set_input_files("#photo", str(TINY / DRAWN_FACE))
+    page.click("#go")
+    assert page.inner_text("#problem") == "Say what the picture should show."
+    page.set_input_files("#photo", files=[{"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}])
+    page.fill("#prompt", "a sailor")
+    page.click("#go")
+    page.wait_for_function("() => document.querySelector('#problem').textContent.includes('face_image field')")
+    backend.fail = "No face found in the photo."
+    fill(page)
+    page.click("#go")
+    page.wait_for_function("() => document.querySelector('#problem').textContent === 'No face found in the photo.'")
+
+
+def test_with_a_key(open_page, server, backend):
+    server.configure(enabled=True, token=TOKEN)
+    page = open_page(server.url)
+    fill(page, "<img src=x onerror=alert(1)> a sailor")
+    page.click("#go")
+    page.wait_for_function("() => document.querySelector('#problem').textContent.includes('not a token')")
+    page.fill("#key", TOKEN)
+    page.click("#go")
+    page.wait_for_selector("#portraits img")
+    assert TOKEN not in page.content() and "YOUR_KEY" in page.locator("#curl").text_content()
+    assert page.locator("#portraits img").count() == 1
+
+
+def test_another_endpoint_has_other_fields(open_page, server, backend):
+    page = open_page(server.url)
+    assert page.is_visible("#style") and page.locator("#style option").count() >= 5
+    page.select_option("#endpoint", "head_shot")
+    assert not page.is_visible("#style") and page.get_attribute("#guidance_scale", "max") == "5"
+    fill(page)
+    page.click("#go")
+    page.wait_for_selector("#portraits img")
+    (made,) = backend.works.values()
+    assert made.request.endpoint == "/v6/image_editing/head_shot" and made.request.style == ""
+
+
+def test_a_server_that_goes_away_is_said(open_page, server):
+    page = open_page(server.url)
+    fill(page)
+    page.route("**/api/**", lambda route: route.abort())
+    page.evaluate("() => { window.addEventListener('unhandledrejection', event => { throw event.reason; }); }")
+    page.click("#go")
+    page.wait_for_function("() => document.querySelector('#problem').textContent === \"The server can't be reached.\"")
+
+
+def test_it_fits_a_phone_and_is_usable_without_a_mouse(open_page, server):
+    page = open_page(server.url, viewport={"width": 360, "height": 640})
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    unnamed = page.evaluate(
+        "() => [...document.querySelectorAll('input, select, textarea, button')]"
+        ".filter(one => !(one.labels?.length || one.textContent.trim())).map(one => one.id)"
+    )
+    assert unnamed == []
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.dataset.language") == "en"
+
+
+def test_nothing_is_loaded_from_elsewhere(open_page, server, browser):
+    urls = []
+    context = browser.new_context()
+    page = context.new_page()
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto(server.url)
+    page.wait_for_selector("body[data-ready]")
+    context.close()
+    until(lambda: len(urls) >= 5)
+    assert [url for url in urls if not url.startswith((server.url, "data:"))] == []

@@ -1,0 +1,207 @@
+"""`serve` as a user starts it: the tiny model by default, the documented commands, and every way to end it."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facegen.models.tiny_files import DRAWN_FACE, TINY
+from facegen.standalone.cli.main import main
+from host_server import free_port
+from pack import ROOT
+from serve_process import ServeProcess
+from waiting import until
+
+FACE = f"data:image/png;base64,{base64.b64encode((TINY / DRAWN_FACE).read_bytes()).decode()}"
+BODY = {"prompt": "a private person, blue background", "face_image": FACE, "style": "comic", "num_inference_steps": 21}
+POLLING_CLIENT = ROOT / "tests" / "support" / "api" / "polling_client.mjs"
+SUBMIT = "/api/v6/image_editing/face_gen"
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory):
+    with ServeProcess(tmp_path_factory.mktemp("serve")) as running:
+        running.wait_until_ready()
+        yield running
+
+
+def pictures(answer):
+    assert answer["status"] == "success", answer
+    read = [Image.open(io.BytesIO(urllib.request.urlopen(url).read())) for url in answer["output"]]
+    assert all(np.asarray(picture, dtype=np.float32).std() > 10 for picture in read)
+    return read
+
+
+def test_a_photo_and_a_prompt_become_portraits(serve):
+    answer = serve.post(SUBMIT, {**BODY, "samples": 2, "width": "128", "height": "128"})
+    assert [picture.size for picture in pictures(answer)] == [(128, 128)] * 2
+    assert answer["meta"]["flavour"] == "tiny" and "small demonstration model" in answer["tip"]
+    assert len(answer["meta"]["likeness"]) == 2 and answer["meta"]["files"]["face_pack"] == "tiny"
+    again = serve.post(f"/api/v6/image_editing/fetch/{answer['id']}", {})
+    assert again == answer
+
+
+def test_head_shot_too(serve):
+    answer = serve.post("/api/v6/image_editing/head_shot", {**BODY, "guidance_scale": 9})
+    assert [picture.size for picture in pictures(answer)] == [(128, 128)], "the photo's size"
+    assert "guidance_scale was 9 and is now 5." in answer["tip"]
+
+
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("bash"), reason="needs cURL and a shell")
+def test_the_page_s_command(serve):
+    """docs/local-api.md, with this server's port."""
+    (command,) = re.findall(r"^printf .*$", (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    here = command.replace("127.0.0.1:8188", f"127.0.0.1:{serve.port}") + " --silent"
+    done = subprocess.run(["bash", "-c", here], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    assert [picture.size for picture in pictures(json.loads(done.stdout))] == [(128, 128)]
+
+
+@pytest.mark.parametrize("enterprise", [False, True])
+@pytest.mark.parametrize("kind", ["facegen", "headshot", "flux_headshot"])
+def test_the_python_sdk(serve, kind, enterprise):
+    from modelslab_py.core.apis.image_editing import Image_editing
+    from modelslab_py.core.client import Client
+    from modelslab_py.schemas import image_editing as schemas
+
+    client = Client("any-text-at-all")
+    client.base_url = f"{serve.url}/api/"
+    editing = Image_editing(client, enterprise=enterprise)
+    schema = {"facegen": "FacegenSchema", "headshot": "HeadshotSchema", "flux_headshot": "FluxHeadshotSchema"}[kind]
+    answer = getattr(editing, kind)(getattr(schemas, schema)(prompt="a sailor", face_image=FACE, width=128, height=128))
+    if kind == "flux_headshot":
+        assert answer["status"] == "error" and "needs a flavour that runs FLUX with the PuLID method" in answer["message"]
+        return
+    pictures(answer)
+    assert "s_scale was 7.5, which" in answer["tip"] and ("style" in answer["meta"]) == (kind == "facegen")
+    assert editing.fetch(str(answer["id"])) == answer
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+def test_a_polling_javascript_client(tmp_path):
+    with ServeProcess(tmp_path, hold_seconds=0.1, poll_seconds=2) as server:
+        server.wait_until_ready()
+        body = json.dumps({**BODY, "width": 128, "height": 128})
+        command = ["node", str(POLLING_CLIENT), f"{server.url}/api", "any-text-at-all", body]
+        answer = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+        assert answer["first"] == "processing"
+        pictures(answer)
+
+
+def test_what_is_private_is_not_in_the_log(serve):
+    serve.post(SUBMIT, {**BODY, "key": "sk-live-of-a-hosted-account"}, X_Request_Id="a-request-of-mine")
+    until(lambda: any(line.get("request") == "a-request-of-mine" and "outcome" in line for line in serve.lines()))
+    text = serve.log.read_text()
+    assert not [one for one in ("private", "sk-live", FACE[100:140]) if one in text]
+    about = [line["message"] for line in serve.lines() if line.get("request") == "a-request-of-mine"]
+    assert any(message.startswith("FaceGen: work ") for message in about), "its work's lines have its id, too"
+
+
+def test_metrics_of_real_pictures(serve):
+    serve.post(SUBMIT, {**BODY, "width": 128, "height": 128})
+    text = urllib.request.urlopen(f"{serve.url}/metrics").read().decode()
+    steps = int(float(re.search(r"^facegen_step_seconds_count (\S+)", text, re.MULTILINE)[1]))
+    made = int(float(re.search(r"^facegen_picture_seconds_count (\S+)", text, re.MULTILINE)[1]))
+    assert steps >= 21 and made >= 1 and steps >= 21 * made / 2
+
+
+# --- the end
+
+
+def long_request(server):
+    """One that takes a while, in work."""
+    many = {**BODY, "samples": 2, "width": 512, "height": 512, "num_inference_steps": 41}
+    answer = server.post(SUBMIT, many, Prefer="wait=0")
+    until(lambda: fetched(server, answer["id"])["meta"].get("progress", 0) > 0, 60)
+    return answer["id"]
+
+
+def fetched(server, identifier):
+    return server.post(f"/api/v6/image_editing/fetch/{identifier}", {}, Prefer="wait=0")
+
+
+def test_a_stop_waits_for_what_is_in_work(tmp_path):
+    with ServeProcess(tmp_path) as server:
+        server.wait_until_ready()
+        identifier = long_request(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        messages = [line["message"] for line in server.lines()]
+        assert "FaceGen: stopping; 1 requests are in work" in messages and messages[-1] == "FaceGen: stopped"
+        assert not any("interrupted" in message for message in messages)
+    with ServeProcess(tmp_path) as again:
+        again.wait_until_ready()
+        assert fetched(again, identifier)["status"] == "success"
+
+
+def test_a_second_signal_doesn_t_wait_and_says_what_it_interrupts(tmp_path):
+    with ServeProcess(tmp_path) as server:
+        server.wait_until_ready()
+        identifier = long_request(server)
+        server.process.send_signal(signal.SIGINT)
+        until(lambda: any("stopping" in line["message"] for line in server.lines()))
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == 0
+        assert f"FaceGen: interrupted: requests {identifier}" in [line["message"] for line in server.lines()]
+    with ServeProcess(tmp_path) as again:
+        again.wait_until_ready()
+        answer = fetched(again, identifier)
+        assert answer["status"] == "failed" and answer["message"].startswith("serve was stopped while this request was in work")
+
+
+def test_killed_in_mid_job(tmp_path):
+    """kill -9: what was done is there, what was in work is reported as failed, ids go on, no photo is left."""
+    with ServeProcess(tmp_path) as first:
+        first.wait_until_ready()
+        done = first.post(SUBMIT, {**BODY, "width": 128, "height": 128})
+        interrupted = long_request(first)
+        assert any((tmp_path / "photos").iterdir())
+        first.process.kill()
+    with ServeProcess(tmp_path) as second:
+        second.wait_until_ready()
+        assert fetched(second, done["id"])["status"] == "success"
+        assert "stopped while this request was in work" in fetched(second, interrupted)["message"]
+        assert not any((tmp_path / "photos").iterdir())
+        assert second.post(SUBMIT, {**BODY, "width": 128, "height": 128})["id"] > interrupted
+
+
+# --- what the user can fix
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "says"),
+    [
+        (["--listen", "0.0.0.0"], {}, "needs a token. Set FACEGEN_API_TOKEN, or token in"),
+        ([], {"token": "short"}, "has fewer than 16 characters"),
+        ([], {"nosuch": 1}, "local_api.json has nosuch; known are enabled"),
+        (["--models", "nowhere"], {}, "nowhere lacks an SD1.5"),
+    ],
+)
+def test_it_doesn_t_start_and_says_why(tmp_path, capsys, monkeypatch, options, settings, says):
+    monkeypatch.delenv("FACEGEN_API_TOKEN", raising=False)
+    if settings:
+        (tmp_path / "local_api.json").write_text(json.dumps(settings))
+        (tmp_path / "local_api.json").chmod(0o600)
+    assert main(["serve", "--data", str(tmp_path), *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken(serve, tmp_path):
+    command = [sys.executable, str(ROOT), "serve", "--port", str(serve.port), "--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and f"port {serve.port} can't be used" in done.stderr and "--port" in done.stderr
+
+
+def test_a_data_folder_that_is_in_use(serve):
+    """A second server must not take the first one's work for its own."""
+    command = [sys.executable, str(ROOT), "serve", "--data", str(serve.base), "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "another process may be serving from the same folder" in done.stderr

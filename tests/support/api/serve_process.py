@@ -1,0 +1,55 @@
+"""`serve` in a process of its own, as a user starts it."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from host_server import free_port
+from pack import ROOT
+
+
+class ServeProcess:
+    """Runs while its `with` block does, with its data in `base`; `settings` are those of local_api.json."""
+
+    def __init__(self, base, *options, **settings):
+        self.base, self.options, self.port = base, options, free_port()
+        self.url, self.log = f"http://127.0.0.1:{self.port}", base / f"serve-{self.port}.log"
+        if settings:
+            file = base / "local_api.json"
+            file.write_text(json.dumps(settings))
+            file.chmod(0o600)
+
+    def __enter__(self):
+        command = [sys.executable, str(ROOT), "serve", "--port", str(self.port), "--data", str(self.base), *self.options]
+        self._out = self.log.open("w")
+        self.process = subprocess.Popen(command, stdout=self._out, stderr=subprocess.STDOUT)
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._out.close()
+
+    def wait_until_ready(self, seconds=120):
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz") as answer:
+                    return answer.status
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.1)
+        raise RuntimeError(f"serve isn't ready:\n{self.log.read_text()}")
+
+    def lines(self):
+        """The log's JSON lines."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def post(self, path, body, **headers):
+        headers = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.loads(answer.read())
