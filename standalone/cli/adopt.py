@@ -16,9 +16,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add `adopt` to the commands."""
     parser = commands.add_parser(
         "adopt",
-        help="let a saved graph run without the old FaceID packs",
-        description="Rewrites a graph that was made with ComfyUI_IPAdapter_plus's FaceID nodes, so that it runs with this "
-        "pack. Everything else in the file stays as it is. Newer ComfyUIs offer the same when you open the graph.",
+        help="let a saved graph run without the pack it was made with",
+        description="Rewrites a graph that was made with the FaceID, InstantID or PuLID nodes of another pack, so that it runs "
+        "with this one. Everything else in the file stays as it is. Newer ComfyUIs offer the same when you open the graph.",
     )
     parser.add_argument("file", type=Path, metavar="WORKFLOW.json", help="As saved by ComfyUI, or exported in API format.")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="NEW.json", help="Where to write. Must not exist yet.")

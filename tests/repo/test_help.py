@@ -16,7 +16,8 @@ from node_source import LANGUAGES, first_sentence, labels, locale, nodes_in_sour
 from pack import ROOT
 
 DOCS = ROOT / "web" / "docs"
-MEANT = {"weight_type", "embeds_scaling", "combine_embeds", "preset"}  # inputs of other packs' whose choices are explained
+# Inputs of other packs' whose choices are explained.
+MEANT = {"weight_type", "embeds_scaling", "combine_embeds", "preset", "method", "projection", "fusion"}
 GIVEN = re.compile(r"\S*[\d_]\S*")  # such as faceid-plusv2_sdxl in an example of a message
 
 

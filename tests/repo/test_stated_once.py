@@ -11,7 +11,11 @@ from pack import ROOT
 
 SHIPPED = [
     *ROOT.glob("*.py"),
-    *(file for folder in ("api", "models", "nodes", "standalone", "tools") for file in (ROOT / folder).rglob("*.py")),
+    *(
+        file
+        for folder in ("adoption", "api", "models", "nodes", "standalone", "tools")
+        for file in (ROOT / folder).rglob("*.py")
+    ),
 ]
 LISTS = {"style": set(STYLES), "safety_checker_type": set(SAFETY_CHECKER_TYPES)}
 DEFAULTS = {name: FIELDS[name].default for name in LISTS}

@@ -13,7 +13,7 @@ from pathlib import Path
 from .common import ROOT, link_folder
 
 MODULES = ("contract", "errors", "atomic_write")
-PACKAGES = ("models", "api", "nodes", "standalone")
+PACKAGES = ("adoption", "models", "api", "nodes", "standalone")
 
 
 def main() -> int:
