@@ -271,5 +271,7 @@ def test_a_model_of_another_kind_is_named(apply, model):
 
     other = model.clone()
     other.model = QwenImage()
-    with pytest.raises(WrongBaseModelError, match="the model is a QwenImage, which PuLID was not made for"):
+    with pytest.raises(
+        WrongBaseModelError, match="the model is a QwenImage with the network Linear, which is neither SDXL's nor"
+    ):
         apply(to=other)

@@ -124,6 +124,14 @@ def test_face_and_settings_reach_the_picture(engine, astronaut):
         assert not torch.equal(picture, base), what
 
 
+def test_two_pictures_at_once_show_the_same_face(engine, astronaut):
+    """The first is the one that comes alone: its noise is drawn first, and the face is on the rows of both."""
+    face_embeds, _ = engine.embed(astronaut)
+    alone, both = (engine.generate(replace(REQUEST, samples=number), face_embeds).images for number in (1, 2))
+    assert both.shape == (2, 72, 64, 3) and (both[0] - alone[0]).abs().max() < 0.02
+    assert (both[1] - alone[0]).abs().mean() > 0.02
+
+
 def test_stopped_it_leaves_no_picture_and_can_go_on(engine, astronaut, generate, tmp_path, monkeypatch):
     face_embeds, _ = engine.embed(astronaut)
     expected = engine.generate(REQUEST, face_embeds).images

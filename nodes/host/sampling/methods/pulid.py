@@ -51,7 +51,8 @@ def apply_pulid(
         blocks = matching_blocks(model, adapter)
         weights = [weight * share for share in parse_layer_weights(layer_weights, len(blocks))]
     else:
-        raise adapter.other_model(f"a {type(model.model).__name__}, which PuLID was not made for")
+        found = f"a {type(model.model).__name__} with the network {type(network).__name__}"
+        raise adapter.other_model(f"{found}, which is neither SDXL's nor FLUX.1's as ComfyUI has them")
     keys_values = adapter.keys_values(face_embeds)
     patched = model.clone()
     if region is not None and region.is_empty:
