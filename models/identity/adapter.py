@@ -101,12 +101,12 @@ class IdentityAdapter(ABC):
         if context_dim == self.variant.context_dim and [b.width for b in blocks] == self.widths:
             return
         raise WrongBaseModelError(
-            f"{self.file.path.name} is {self._called()} adapter, made for {self.variant.base} ({self.blocks} "
+            f"{self.file.path.name} is {self.called()} adapter, made for {self.variant.base} ({self.blocks} "
             f"cross-attention blocks, context width {self.variant.context_dim}), but the model is "
             f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim})."
         )
 
-    def _called(self) -> str:
+    def called(self) -> str:
         """Its kind with an article: "a faceid_sd15"."""
         return f"{'an' if self.variant.name[0] in 'aeio' else 'a'} {self.variant.name}"
 

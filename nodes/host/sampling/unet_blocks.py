@@ -26,7 +26,7 @@ def _unet(model: Any, adapter: IdentityAdapter) -> Any:
     unet = model.model.diffusion_model
     if not is_unet(unet):
         raise FaceGenError(
-            f"{adapter.file.path.name} is {adapter.in_words()}, made for {adapter.variant.base} models; this one is a "
+            f"{adapter.file.path.name} is {adapter.called()} adapter, made for {adapter.variant.base} models; this one is a "
             f"{type(unet).__name__}. Connect a model from such a checkpoint to `model`: change the file in Load Checkpoint."
         )
     return unet
