@@ -16,7 +16,6 @@ import workflows
 from facegen.models.style import BUILT_IN, load_style
 from host_models import FACES
 from modelslab_server import KEY, RED, ModelsLabServer
-from sdxl_files import sdxl_checkpoint, sdxl_faceid, sdxl_instantid, sdxl_pulid
 from small_runs import Done, apart, of_type, placed, put_photos, small
 
 SAMPLER = "FaceGenSampler"
@@ -217,21 +216,6 @@ def test_try_without_models(draw):
     for changes in (other_face, other_style):
         (first, *_) = draw(name, {sampler: whole, **changes}).pictures()
         assert all_differ([pictures[0], first])
-
-
-@pytest.fixture(scope="module")
-def sdxl(base_directory):
-    """Files of the SDXL family; half a gigabyte, gone after these tests."""
-    models = base_directory / "models"
-    files = [
-        sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
-        sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin"),
-        *sdxl_instantid(models),
-        *sdxl_pulid(models),
-    ]
-    yield
-    for file in files:
-        file.unlink()
 
 
 @pytest.mark.newest
