@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         help="How the face gets into the picture. Default: faceid, or instantid where the models folder has only that for the "
-        "checkpoint. InstantID needs an SDXL checkpoint, its own adapter and ControlNet, and the face pack antelopev2.",
+        "checkpoint. InstantID needs an SDXL checkpoint, its own adapter and ControlNet, and the model pack antelopev2.",
     )
     for name, text in MODEL_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
