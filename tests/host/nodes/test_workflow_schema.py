@@ -111,7 +111,8 @@ def problems(nodes, object_info):
             continue
         schema = workflows.schema_inputs(node["type"], object_info)
         for saved in node["inputs"]:
-            if saved["name"] not in schema or saved["type"] not in (workflows.kind(schema[saved["name"]]), "*"):
+            known = {*workflows.kind(schema.get(saved["name"], ("",))).split(","), "*"}  # a socket may take several types
+            if saved["name"] not in schema or not {*saved["type"].split(",")} <= known:
                 found.append(f"{node['type']}: input {saved['name']}")
         outputs = list(zip(info["output_name"], info["output"], strict=True))
         if not kept([(o["name"], o["type"]) for o in node["outputs"]], outputs):
@@ -128,6 +129,7 @@ def problems(nodes, object_info):
 # Combos of what is in a folder.
 FILES = {"ckpt_name", "clip_name", "faceid_file", "face_file", "model_pack", "image", "unet_name", "vae_name"}
 FILES |= {"clip_name1", "clip_name2", "pulid_file", "vision_file", "parsing_file"}
+FILES |= {"instantid_file", "control_net_name"}
 
 
 def fits(value, spec):
