@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdxl_files import sdxl_checkpoint, sdxl_faceid, sdxl_instantid
+from sdxl_files import sdxl_checkpoint, sdxl_faceid, sdxl_instantid, sdxl_pulid
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +13,7 @@ def sdxl(base_directory):
         sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
         sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin"),
         *sdxl_instantid(models),
+        *sdxl_pulid(models),
     ]
     yield
     for file in files:

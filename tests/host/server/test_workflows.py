@@ -237,6 +237,17 @@ def test_headshot_instantid(draw, sdxl):
 
 
 @pytest.mark.newest
+def test_headshot_pulid_sdxl(draw, sdxl):
+    pytest.importorskip("timm")
+    name = "headshot_pulid_sdxl"
+    done = draw(name)
+    assert done.picture().shape == (128, 128, 3) and done.picture().std() > 5
+    (person,) = of_type(done.graph, "FaceGenApplyPuLID")
+    nobody = draw(name, {person: {"weight": 0.0}}).picture()
+    assert all_differ([done.picture(), with_photo(draw, name, done).picture(), nobody])
+
+
+@pytest.mark.newest
 def test_two_people_instantid(draw, sdxl):
     """Both people count. That each stays in its own region is tested on the ControlNet's numbers, with the sampling."""
     name = "two_people_instantid"
