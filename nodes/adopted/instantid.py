@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from comfy_api.latest import io
@@ -190,7 +189,7 @@ class Noisy(InstantIDAdapter):
 
     def __init__(self, adapter: InstantIDAdapter, nobody: Tensor):
         self.file, self.variant, self.nobody = adapter.file, adapter.variant, nobody
-        self._projected = WeakKeyDictionary()
+        self._remember_nothing()
 
     def _sides(self, face_embeds: FaceEmbeds) -> Tensor:
         cond, uncond = (raw_tokens(self.file, one.float()) for one in (face_embeds.identity, self.nobody))
