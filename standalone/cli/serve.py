@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ...api.local.config import TOKEN_VARIABLE, ConfigError, ConfigFile
 from ...api.local.flavours import TINY, Flavour
 from ...api.local.place import Place
-from ...api.local.routes.access import why_unavailable
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
 from .common import libraries, say
@@ -87,6 +86,9 @@ def check_settings(place: Place) -> ConfigFile:
         place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise FaceGenError(f"{place.folder} can't be made: {error.strerror}. Give another folder with --data.") from error
+    with libraries():
+        from ...api.local.routes.access import why_unavailable  # aiohttp
+
     file = ConfigFile(place.folder / "local_api.json", style_files, place.is_on)
     if reason := why_unavailable(file.read(), place):
         raise ConfigError(reason)
