@@ -12,8 +12,11 @@ from ..errors import FaceGenError
 from ..models.face.analysis import FaceAnalysis, to_bgr
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.photo_to_embeds import embed_photos
+from ..models.face.structure.look import FaceStructure
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.identity.pulid.adapter import PulidAdapter
+from ..models.networks import stay
 from ..models.pictures import Watch, unwatched
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
@@ -22,9 +25,9 @@ from ..models.style import FaceStyle, find_style
 from .checkpoints.controlnet import open_controlnet
 from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
-from .identity import CFG_SIDES, INSTANTID_WEIGHT, apply_faceid, apply_instantid
+from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_pulid
 from .instantid import FaceControl, hint_image
-from .model_files import FACEID, INSTANTID, ModelFiles
+from .model_files import ModelFiles
 from .photos import scaled
 from .stable_diffusion import Control
 
@@ -50,17 +53,14 @@ class Engine:
         self.checker: SafetyChecker | None = load_checker(NUDENET) if checks else None
         cuda = torch.cuda.is_available()
         self.device, self.dtype = torch.device("cuda" if cuda else "cpu"), torch.float16 if cuda else torch.float32
+        self.method = files.method
         self.adapter = _open_adapter(files)
         self.face_analysis = FaceAnalysis(files.face_pack)
+        self.face_structure = self._open_structure(files)
         self.clip_vision = files.clip_vision and ClipVision(files.clip_vision, self.device, self.dtype)
         self.stable_diffusion = open_checkpoint(files.checkpoint, self.device, self.dtype)
         unet = self.stable_diffusion.unet
         self.controlnet = files.controlnet and open_controlnet(files.controlnet, unet, self.device, self.dtype)
-
-    @property
-    def method(self) -> str:
-        """FACEID or INSTANTID of model_files."""
-        return INSTANTID if isinstance(self.adapter, InstantIDAdapter) else FACEID
 
     def embed(self, photo: Tensor, name: str = "the photo") -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]. Warnings and errors call the
@@ -73,7 +73,8 @@ class Engine:
                 "shoulders; not a tight crop of the face."
             )
         encode = self.clip_vision.states if self.clip_vision else None
-        done = embed_photos(self.face_analysis, photo, encode, names=[name] * len(photo))
+        look = self.face_structure.look if self.face_structure else None
+        done = embed_photos(self.face_analysis, photo, encode, look, names=[name] * len(photo))
         return done.face_embeds, done.crops
 
     def generate(
@@ -121,8 +122,17 @@ class Engine:
         if isinstance(self.adapter, InstantIDAdapter):
             apply_instantid(unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **more)
             return FaceControl(self.controlnet, self.adapter, face_embeds, hint_image(face_embeds, *size), sides=sides)
-        apply_faceid(unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **more)
+        if isinstance(self.adapter, PulidAdapter):
+            apply_pulid(unet, self.adapter, face_embeds, weight=PULID_WEIGHT * style.weight, **more)
+        else:
+            apply_faceid(unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **more)
         return None
+
+    def _open_structure(self, files: ModelFiles) -> FaceStructure | None:
+        """The networks through which PuLID sees a face; without PuLID None."""
+        if files.vision_tower is None or files.face_parsing is None:
+            return None
+        return FaceStructure(files.vision_tower, files.face_parsing, lambda network: stay(network.to(self.device)))
 
     def _checker_for(self, request: FaceGenRequest) -> SafetyChecker | None:
         """None only if the request wants none."""
@@ -132,9 +142,11 @@ class Engine:
         return self.checker
 
 
-def _open_adapter(files: ModelFiles) -> FaceIDAdapter | InstantIDAdapter:
+def _open_adapter(files: ModelFiles) -> FaceIDAdapter | InstantIDAdapter | PulidAdapter:
     if files.instantid is not None:
         return InstantIDAdapter(files.instantid)
+    if files.pulid is not None:
+        return PulidAdapter(files.pulid)
     if files.faceid is not None:
         return FaceIDAdapter(files.faceid)
-    raise ValueError("neither a FaceID nor an InstantID file is given")
+    raise ValueError("the adapter of no method is given")
