@@ -59,7 +59,7 @@ NATIVE = {
         {"select": "largest", "face_index": 0, "combine": "average", "on_no_face": "error"},
     ),
     "FaceGenLoadInstantID": NativeNode(
-        {"instantid_file": "COMBO"}, {"instantid": "INSTANTID"}, {"instantid_file": "ip-adapter.bin"}
+        {"instantid_file": "COMBO"}, {"instantid": "FACEGEN_INSTANTID"}, {"instantid_file": "ip-adapter.bin"}
     ),
     "FaceGenFaceKeypoints": NativeNode(
         {
@@ -90,7 +90,7 @@ NATIVE = {
     "FaceGenApplyInstantID": NativeNode(
         {
             "model": "MODEL",
-            "instantid": "INSTANTID",
+            "instantid": "FACEGEN_INSTANTID",
             "face_embeds": "FACE_EMBEDS",
             "positive": "CONDITIONING",
             "negative": "CONDITIONING",
@@ -106,7 +106,9 @@ NATIVE = {
         {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING"},
         {"weight": 0.8, "control_strength": 0.8, "start_percent": 0.0, "end_percent": 1.0, "layer_weights": ""},
     ),
-    "FaceGenLoadPuLID": NativeNode({"pulid_file": "COMBO"}, {"pulid": "PULID"}, {"pulid_file": "pulid_v1.1.safetensors"}),
+    "FaceGenLoadPuLID": NativeNode(
+        {"pulid_file": "COMBO"}, {"pulid": "FACEGEN_PULID"}, {"pulid_file": "pulid_v1.1.safetensors"}
+    ),
     "FaceGenLoadFaceStructure": NativeNode(
         {"vision_file": "COMBO", "parsing_file": "COMBO"},
         {"face_structure": "FACE_STRUCTURE"},
@@ -115,7 +117,7 @@ NATIVE = {
     "FaceGenApplyPuLID": NativeNode(
         {
             "model": "MODEL",
-            "pulid": "PULID",
+            "pulid": "FACEGEN_PULID",
             "face_embeds": "FACE_EMBEDS",
             "weight": "FLOAT",
             "start_percent": "FLOAT",

@@ -33,6 +33,7 @@ class IdentityAdapter(ABC):
     def __init__(self, path: str | Path):
         self.file = AdapterFile(path)
         # Lives as long as the face does, so that another weight reads no file.
+        self._made: WeakKeyDictionary[FaceEmbeds, Tensor] = WeakKeyDictionary()
         self._projected: WeakKeyDictionary[FaceEmbeds, list[tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
     @cached_property
@@ -54,7 +55,7 @@ class IdentityAdapter(ABC):
         doesn't know.
         """
         self.check(face_embeds)
-        cond, uncond = self._sides(face_embeds)
+        cond, uncond = self._kept_sides(face_embeds)
         return cond, uncond
 
     @torch.no_grad()
@@ -79,10 +80,16 @@ class IdentityAdapter(ABC):
     def _sides(self, face_embeds: FaceEmbeds) -> Tensor:
         """What tokens are made from, [..., 2, m, tokens, context_dim]: conditional and unconditional."""
 
+    def _kept_sides(self, face_embeds: FaceEmbeds) -> Tensor:
+        """What `_sides` gives, made once for a face."""
+        if face_embeds not in self._made:
+            self._made[face_embeds] = self._sides(face_embeds)
+        return self._made[face_embeds]
+
     def _kept(self, face_embeds: FaceEmbeds) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of what `_sides` gives, made once for a face."""
         if face_embeds not in self._projected:
-            self._projected[face_embeds] = self._from_sides(self._sides(face_embeds))
+            self._projected[face_embeds] = self._from_sides(self._kept_sides(face_embeds))
         return self._projected[face_embeds]
 
     def _from_sides(self, sides: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -94,12 +101,12 @@ class IdentityAdapter(ABC):
         if context_dim == self.variant.context_dim and [b.width for b in blocks] == self.widths:
             return
         raise WrongBaseModelError(
-            f"{self.file.path.name} is {self._called()} adapter, made for {self.variant.base} ({self.blocks} "
+            f"{self.file.path.name} is {self.called()} adapter, made for {self.variant.base} ({self.blocks} "
             f"cross-attention blocks, context width {self.variant.context_dim}), but the model is "
             f"{base_name(context_dim)} ({len(blocks)} blocks, context width {context_dim})."
         )
 
-    def _called(self) -> str:
+    def called(self) -> str:
         """Its kind with an article: "a faceid_sd15"."""
         return f"{'an' if self.variant.name[0] in 'aeio' else 'a'} {self.variant.name}"
 

@@ -87,7 +87,7 @@ def check_settings(place: Place) -> ConfigFile:
     except OSError as error:
         raise FaceGenError(f"{place.folder} can't be made: {error.strerror}. Give another folder with --data.") from error
     with libraries():
-        from ...api.local.routes.access import why_unavailable  # aiohttp
+        from ...api.local.routes.access import why_unavailable
 
     file = ConfigFile(place.folder / "local_api.json", style_files, place.is_on)
     if reason := why_unavailable(file.read(), place):

@@ -8,6 +8,7 @@ from diffusers.models.embeddings import IPAdapterPlusImageProjection
 
 from facegen.errors import NotAnAdapterError, WrongBaseModelError, WrongRecogniserError
 from facegen.models.identity import raw_embedding
+from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.blocks import CrossAttention
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from facegen.models.identity.instantid.adapter import InstantIDAdapter
@@ -85,6 +86,16 @@ def test_keys_and_values_are_the_tokens_times_the_file_s_matrices(adapter):
         assert key.shape == value.shape == (2, 1, TOKENS, WIDTHS[i])
         assert relative_error(key, tokens @ matrices[f"{2 * i + 1}.to_k_ip.weight"].T) < 1e-5
         assert relative_error(value, tokens @ matrices[f"{2 * i + 1}.to_v_ip.weight"].T) < 1e-5
+
+
+def test_tokens_keys_and_values_are_made_once_for_a_face(adapter, monkeypatch):
+    face, read, get = people(), [], AdapterFile.__getitem__
+    monkeypatch.setattr(AdapterFile, "__getitem__", lambda self, name: read.append(name) or get(self, name))
+    first, projection = adapter.tokens(face), len(read)
+    made, matrices = adapter.keys_values(face), len(read) - projection
+    assert projection > 0 and matrices == 2 * len(WIDTHS)
+    assert adapter.keys_values(face) is made and torch.equal(torch.stack(adapter.tokens(face)), torch.stack(first))
+    assert len(read) == projection + matrices
 
 
 def test_photos_of_one_person_lie_end_to_end_and_people_apart(adapter):

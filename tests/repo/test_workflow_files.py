@@ -45,8 +45,16 @@ STOCK = {
     "ModelSamplingAuraFlow",
     "CFGNorm",
     "RepeatLatentBatch",
+    "DualCLIPLoader",
+    "FluxGuidance",
+    "BasicGuider",
+    "RandomNoise",
+    "KSamplerSelect",
+    "BasicScheduler",
+    "EmptySD3LatentImage",
+    "SamplerCustomAdvanced",
 }
-# Where the files go that a loader names.
+# Where the files go that a loader names; where it names several, those of each.
 FOLDERS = {
     "CheckpointLoaderSimple": "checkpoints",
     "CLIPVisionLoader": "clip_vision",
@@ -56,13 +64,21 @@ FOLDERS = {
     "UNETLoader": "diffusion_models",
     "CLIPLoader": "text_encoders",
     "VAELoader": "vae",
+    "DualCLIPLoader": "text_encoders text_encoders",
+    "FaceGenLoadPuLID": "pulid",
+    "FaceGenLoadFaceStructure": "clip_vision facexlib",
 }
+# Of what is no .safetensors, the ending, and where it isn't on Hugging Face, its address.
+ENDINGS = {"FaceGenLoadFaceID": (".bin",), "FaceGenLoadInstantID": (".bin",), "FaceGenLoadFaceStructure": (".pt", ".pth")}
+SOURCES = ("https://huggingface.co/", "https://github.com/xinntao/facexlib/releases/")
 APPS = {"try_without_models", "portrait_sd15", "headshot_sdxl"}
 TITLE = 30  # pixels above a node's position
 LISTED = {
     "portrait_sd15",
     "headshot_sdxl",
     "headshot_instantid",
+    "headshot_pulid_sdxl",
+    "portrait_flux_pulid",
     "five_styles",
     "s_scale_sweep",
     "several_photos_one_person",
@@ -163,12 +179,12 @@ def test_missing_models_can_be_offered(nodes, links, groups):
     """Every file that a loader names is told to the front end, with its address and folder, and nothing else."""
     for node in nodes:
         told = {model["name"]: model for model in node["properties"].get("models", ())}
-        folder = FOLDERS.get(node["type"])
-        assert set(told) == ({node["widgets_values"][0]} if folder else set())
-        for model in told.values():
-            kind = ".bin" if node["type"] in ("FaceGenLoadFaceID", "FaceGenLoadInstantID") else ".safetensors"
-            assert model["name"].endswith(kind) and model["url"].endswith(kind)
-            assert model["url"].startswith("https://huggingface.co/") and model["directory"] == folder
+        folders = FOLDERS.get(node["type"], "").split()
+        assert list(told) == node["widgets_values"][: len(folders)]
+        for model, folder in zip(told.values(), folders, strict=True):
+            endings = ENDINGS.get(node["type"], (".safetensors",))
+            assert model["name"].endswith(endings) and model["url"].endswith(endings)
+            assert model["url"].startswith(SOURCES) and model["directory"] == folder
 
 
 @pytest.mark.parametrize("name", workflows.NAMES)
@@ -179,9 +195,9 @@ def test_a_note_says_which_files_go_where(name):
     assert len(text) < 2000
     listed = [line for line in text.splitlines() if line.startswith("- ")]
     for node in workflow["nodes"]:
-        if node["type"] in (*FOLDERS, "FaceGenLoadFaceAnalyzer"):
-            (line,) = (line for line in listed if node["widgets_values"][0] in line)
-            folder = FOLDERS.get(node["type"], "insightface/models")
+        folders = {**FOLDERS, "FaceGenLoadFaceAnalyzer": "insightface/models"}.get(node["type"], "").split()
+        for file, folder in zip(node["widgets_values"], folders, strict=False):
+            (line,) = (line for line in listed if file in line)
             assert re.search(rf"in \*models/{folder}\*: \[.+\]\(https://.+\).* \(.+\)$", line), line
     commands = re.findall(r"^(python custom_nodes/<folder> models download (\S+))$", text, re.MULTILINE)
     assert all(len(line.replace("<folder>", "ComfyUI-FaceGen")) < 73 for line, _ in commands)  # or Nodes 2.0 cuts it off

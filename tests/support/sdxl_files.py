@@ -1,4 +1,4 @@
-"""A small SDXL checkpoint that ComfyUI's stock loader takes for one, and FaceID and InstantID files that fit it.
+"""A small SDXL checkpoint that ComfyUI's stock loader takes for one, and FaceID, InstantID and PuLID files that fit it.
 
 The UNet is Segmind Vega's, the SDXL with the fewest attention blocks, with all levels as wide as the first. CLIP-G has its
 real size, because the loader gives it no other; its layers are zeros and leave the text as the embeddings have it. The file
@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from faceid_files import faceid_state, save
 from host_models import FACES, XL_TOPOLOGY, clip_text, randomize
 from onnx_files import save_pack
+from pulid_files import sdxl_state
+from structure_files import parsing_state, tower_state
 
 UNET = {
     **XL_TOPOLOGY,
@@ -69,6 +71,18 @@ def sdxl_faceid(path: Path) -> Path:
     """PlusV2 with one resampler layer of four, for a vision model 1024 wide."""
     state = faceid_state([320] * ATTENTION_BLOCKS, 2048, 1024, depth=1)
     return save({part: {k: v.half() for k, v in tensors.items()} for part, tensors in state.items()}, path)
+
+
+def sdxl_pulid(folder: Path) -> list[Path]:
+    """PuLID's file, and those of what sees the structure of a face, in a models folder; all that was made."""
+    for name in ("pulid", "facexlib"):
+        (folder / name).mkdir(exist_ok=True)
+    adapter = folder / "pulid" / "pulid_v1.1.safetensors"
+    save_file(sdxl_state([320] * ATTENTION_BLOCKS, 2048, depth=5, states=64), adapter)
+    tower, parsing = folder / "clip_vision" / "EVA02_CLIP_L_336_psz14_s6B.pt", folder / "facexlib" / "parsing_bisenet.pth"
+    torch.save(tower_state(), tower)
+    torch.save(parsing_state(), parsing)
+    return [adapter, tower, parsing]
 
 
 def sdxl_instantid(folder: Path) -> list[Path]:

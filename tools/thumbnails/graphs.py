@@ -24,15 +24,22 @@ LOADERS = {
     "CLIPVisionLoader": (3,),
     "FaceGenLoadFaceID": (4,),
     "FaceGenLoadInstantID": (4,),  # by FaceID, as there is no tiny InstantID
+    "FaceGenLoadPuLID": (4,),  # nor a tiny PuLID
+    "UNETLoader": (0,),
+    "DualCLIPLoader": (1,),
+    "VAELoader": (2,),
     "FaceGenLoadFaceAnalyzer": (5,),
 }
 SET = {
     "FaceGenSampler": {"width": SIZE, "height": SIZE, "num_inference_steps": 21, "guidance_scale": 2.0},
     "KSampler": {"steps": 21, "cfg": 2.0},
+    "BasicScheduler": {"steps": 21},
     "PrimitiveStringMultiline": {"value": PROMPT},
     "FaceGenStyle": {"prompt": PROMPT, "negative_prompt": ""},
     "FaceGenLoadFaceEmbeds": {"recogniser": "any"},
 }
+# What FaceID does without.
+UNUSED = ("ControlNetLoader", "FaceGenFaceKeypoints", "FaceGenLoadFaceStructure")
 # The nodes of a picture of two people, which becomes 256 x 128.
 SHARED = {"SolidMask", "FeatherMask", "MaskComposite", "EmptyLatentImage"}
 ACROSS, DOWN = ("width", "x", "left"), ("height", "y")
@@ -54,7 +61,7 @@ def load(name: str) -> dict:
 
 
 def by_faceid(graph: dict) -> dict:
-    """The graph with FaceID in InstantID's place: the same people with the same masks, and no ControlNet."""
+    """The graph with FaceID in InstantID's or PuLID's place: the same people with the same masks, and no ControlNet."""
     graph = copy.deepcopy(graph)
     for number in of_type(graph, "FaceGenApplyInstantID"):
         inputs = graph[number]["inputs"]
@@ -69,18 +76,34 @@ def by_faceid(graph: dict) -> dict:
         }
         kept |= {"faceid": inputs["instantid"], "weight": 1.0, "s_scale": 1.0, "lora_strength": 1.0}
         graph[number] = {**graph[number], "class_type": "FaceGenApplyFaceID", "inputs": kept}
+    for number in of_type(graph, "FaceGenApplyPuLID"):
+        inputs = graph[number]["inputs"]
+        kept = {name: inputs[name] for name in ("model", "face_embeds", "end_percent", "layer_weights")}
+        kept |= {"faceid": inputs["pulid"], "weight": 1.0, "s_scale": 1.0, "lora_strength": 1.0, "start_percent": 0.0}
+        graph[number] = {**graph[number], "class_type": "FaceGenApplyFaceID", "inputs": kept}
+        for kind in ("EmptyLatentImage", "EmptySD3LatentImage"):
+            for latent in of_type(graph, kind):
+                graph[latent]["inputs"] |= {"width": SIZE, "height": SIZE}
+        for guider in of_type(graph, "BasicGuider"):  # FLUX.1 needs no negative prompt; the tiny model does
+            (prompt,) = of_type(graph, "CLIPTextEncode")
+            graph[prompt]["inputs"]["text"] = PROMPT
+            graph["negative"] = {**graph[prompt], "inputs": {**graph[prompt]["inputs"], "text": ""}}
+            given = graph[guider]["inputs"]
+            inputs = {"model": given["model"], "positive": given["conditioning"], "negative": ["negative", 0], "cfg": 2.0}
+            graph[guider] = {**graph[guider], "class_type": "CFGGuider", "inputs": inputs}
     for number in of_type(graph, "FaceGenSampler"):
         kept = {n: v for n, v in graph[number]["inputs"].items() if n not in ("control_net", "keypoints")}
         graph[number]["inputs"] = kept | {"faceid_weight": 1.0}
     for number in of_type(graph, "FaceGenEmbedFace"):
         graph[number]["inputs"]["clip_vision"] = [TINY, 3]  # the tiny FaceID reads it
-    unused = {*of_type(graph, "ControlNetLoader"), *of_type(graph, "FaceGenFaceKeypoints")}
+        graph[number]["inputs"].pop("face_structure", None)
+    unused = {number for kind in UNUSED for number in of_type(graph, kind)}
     return {number: node for number, node in graph.items() if number not in unused}
 
 
 def with_tiny_model(graph: dict) -> dict:
     """The graph with one Load Tiny Model for all loaders, at the size and with the words that this model knows."""
-    if of_type(graph, "FaceGenLoadInstantID"):
+    if of_type(graph, "FaceGenLoadInstantID") or of_type(graph, "FaceGenLoadPuLID"):
         graph = by_faceid(graph)
     loaders = {number: LOADERS[node["class_type"]] for number, node in graph.items() if node["class_type"] in LOADERS}
     shares = _shares(graph)
@@ -100,7 +123,7 @@ def with_tiny_model(graph: dict) -> dict:
 def _shares(graph: dict) -> dict[str, float]:
     """By how much the widgets of a picture of two people shrink."""
     sizes = [graph[number]["inputs"] for number in of_type(graph, "EmptyLatentImage")]
-    if not sizes:
+    if not sizes or not of_type(graph, "SolidMask"):
         return {}
     return dict.fromkeys(ACROSS, 2 * SIZE / sizes[0]["width"]) | dict.fromkeys(DOWN, SIZE / sizes[0]["height"])
 

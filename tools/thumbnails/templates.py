@@ -35,6 +35,7 @@ from modelslab_server import KEY, ModelsLabServer, Reply
 
 TINY_MODEL = "drawn with the pack's tiny model"
 IN_PLACE = f"{TINY_MODEL}, by FaceID in InstantID's place"
+OF_PULID = f"{TINY_MODEL}, by FaceID in PuLID's place"
 PLACEHOLDER = "the hosted service's picture is a placeholder"
 STITCH_GAP = 8  # between pictures that Image Stitch joined
 PROFILE = "double"
@@ -271,6 +272,7 @@ TEMPLATES = {
     "best_of_n_likeness": Template("drawn, measured, the most alike kept", best_of_n_likeness),
     "five_styles": Template("the same prompt and seed", five_styles),
     "headshot_instantid": Template("a face, and a pose to put it in", instantid("headshot_instantid"), IN_PLACE),
+    "headshot_pulid_sdxl": Template("a face, as PuLID sees it", single("headshot_pulid_sdxl", "PuLID\nSDXL"), OF_PULID),
     "headshot_sdxl": Template("1024 x 1024 pixels", single("headshot_sdxl", "FaceID\nSDXL")),
     "judge_any_model": Template(
         "the two that look most like the person kept",
@@ -287,6 +289,7 @@ TEMPLATES = {
         single("modelslab_remote", "ModelsLab\nAPI", RED),
         PLACEHOLDER,
     ),
+    "portrait_flux_pulid": Template("a photo and a prompt", single("portrait_flux_pulid", "PuLID\nFLUX.1"), OF_PULID),
     "portrait_sd15": Template("a photo, a prompt and a style", single("portrait_sd15", "FaceID\nand style")),
     "s_scale_sweep": Template("the same face, prompt and seed", s_scale_sweep, room=BESIDE_PHOTO),
     "safety_actions": Template(

@@ -45,7 +45,7 @@ class FaceIDAdapter(IdentityAdapter):
         what the variant reads, FaceGenError when s_scale is out of range.
         """
         self.check(face_embeds, s_scale)
-        cond, uncond = _weighed(self._sides(face_embeds), s_scale)
+        cond, uncond = _weighed(self._kept_sides(face_embeds), s_scale)
         return cond, uncond
 
     @torch.no_grad()

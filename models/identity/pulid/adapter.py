@@ -67,7 +67,7 @@ class PulidAdapter(IdentityAdapter):
         else:
             made = f"{self.blocks} cross-attention blocks, context width {self.variant.context_dim}"
         return WrongBaseModelError(
-            f"{self.file.path.name} is {self._called()} adapter, made for {self.variant.base} ({made}), but the model is "
+            f"{self.file.path.name} is {self.called()} adapter, made for {self.variant.base} ({made}), but the model is "
             f"{given}."
         )
 

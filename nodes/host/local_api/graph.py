@@ -1,8 +1,8 @@
 """A request as a graph: an API-format workflow in which the request's values and the chosen files are put in place.
 
 Nodes are found by their class, so that a workflow exported from ComfyUI serves as well. It has one each of LoadImage,
-FaceGenStyle, FaceGenSampler and PreviewImage, with a render_scale also an ImageScale, and whatever loaders it likes: those of
-FILES are told which file to load. What it delivers has to be checked, see checked.py.
+FaceGenStyle, FaceGenSampler (or KSampler, see stock_sampler.py) and PreviewImage, with a render_scale also an ImageScale, and
+whatever loaders it likes: those of FILES are told which file to load. What it delivers has to be checked, see checked.py.
 """
 
 import copy
@@ -16,6 +16,7 @@ from ....api.local.flavours import Flavour, StyleFiles, made_guidance, made_size
 from ....contract import FaceGenRequest
 from ..combos import NO_FILE
 from .checked import CHECKER, FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
+from .stock_sampler import KSAMPLER, fill_stock_sampler, fill_stock_texts
 
 WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows" / "api"
 # Entry of a flavour -> the loader's class and input.
@@ -69,7 +70,8 @@ def build_graph(
     Raises BackendError if the workflow doesn't fit, or files are missing: all of them are named.
     """
     graph = copy.deepcopy(template)
-    for kind in (PHOTO, STYLE, SAMPLER, RESULT):
+    is_stock = _is_stock(graph)
+    for kind in (PHOTO, KSAMPLER if is_stock else SAMPLER, RESULT, *([STYLE] if request.style else [])):
         _only(graph, kind)
     if request.safety_checker:
         require_checked(graph)
@@ -80,11 +82,13 @@ def build_graph(
     if problems:
         raise BackendError(" ".join(problems))
     _only(graph, PHOTO)["inputs"]["image"] = face
-    _fill_sampler(graph, flavour, request)
-    _fill_style(graph, request)
+    _fill_sampler(graph, flavour, request, is_stock)
+    _fill_style(graph, request, is_stock)
     for node in graph.values():
         if node["class_type"] == FILTER:
             node["inputs"]["safety_checker_type"] = request.safety_checker_type
+    if is_stock and files.loras:
+        raise BackendError(f"LoRAs of a style need a {SAMPLER} node in the flavour's workflow.")
     for lora, strength in files.loras.items():
         _insert_lora(graph, lora, strength)
     return graph, used
@@ -134,10 +138,19 @@ def _load_files(
     return used, problems
 
 
-def _fill_sampler(graph: Graph, flavour: Flavour, request: FaceGenRequest) -> None:
+def _is_stock(graph: Graph) -> bool:
+    """Whether a workflow samples with KSampler, and not with our own sampler."""
+    kinds = {node["class_type"] for node in graph.values()}
+    return SAMPLER not in kinds and KSAMPLER in kinds
+
+
+def _fill_sampler(graph: Graph, flavour: Flavour, request: FaceGenRequest, is_stock: bool) -> None:
     width, height = made_size(flavour, request)
     if flavour.render_scale != 1:
         _only(graph, RESIZE)["inputs"] |= {"width": request.width, "height": request.height}
+    if is_stock:
+        fill_stock_sampler(graph, request, (width, height), made_guidance(flavour, request))
+        return
     _only(graph, SAMPLER)["inputs"] |= {
         "s_scale": request.s_scale,
         "width": width,
@@ -150,14 +163,19 @@ def _fill_sampler(graph: Graph, flavour: Flavour, request: FaceGenRequest) -> No
     }
 
 
-def _fill_style(graph: Graph, request: FaceGenRequest) -> None:
-    """The prompts go through the style; where a request has none, straight to the sampler."""
+def _fill_style(graph: Graph, request: FaceGenRequest, is_stock: bool) -> None:
+    """The prompts go through the style, which stock text encoders are linked to; where a request has none, straight to the
+    sampler or the encoders."""
     words = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     if request.style:
         _only(graph, STYLE)["inputs"] |= {"style": request.style, **words}
-        _only(graph, SAMPLER)["inputs"] |= dict.fromkeys(words, "")
+        if not is_stock:
+            _only(graph, SAMPLER)["inputs"] |= dict.fromkeys(words, "")
         return
-    _only(graph, SAMPLER)["inputs"] |= words
+    if is_stock:
+        fill_stock_texts(graph, request)
+    else:
+        _only(graph, SAMPLER)["inputs"] |= words
     gone = {number for number, node in graph.items() if node["class_type"] == STYLE}
     for node in graph.values():
         node["inputs"] = {name: value for name, value in node["inputs"].items() if not (is_link(value) and value[0] in gone)}

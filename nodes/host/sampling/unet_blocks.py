@@ -11,7 +11,7 @@ FORWARD_ORDER = ("input", "middle", "output")
 
 def matching_blocks(model: Any, adapter: IdentityAdapter) -> list[CrossAttention]:
     """The blocks of the UNet in `model` (a ModelPatcher). Raises FaceGenError unless the adapter fits them."""
-    unet = _unet(model, adapter.method)
+    unet = _unet(model, adapter)
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, _context_dim(unet, blocks))
     return blocks
@@ -22,12 +22,12 @@ def is_unet(network: Any) -> bool:
     return all(hasattr(network, name) for name in ("input_blocks", "middle_block", "output_blocks"))
 
 
-def _unet(model: Any, method: str) -> Any:
+def _unet(model: Any, adapter: IdentityAdapter) -> Any:
     unet = model.model.diffusion_model
     if not is_unet(unet):
         raise FaceGenError(
-            f"{method} works on SD1.5 and SDXL models; this one is a {type(unet).__name__}. Connect a model from such a "
-            "checkpoint to `model`: change the file in Load Checkpoint."
+            f"{adapter.file.path.name} is {adapter.called()} adapter, made for {adapter.variant.base} models; this one is a "
+            f"{type(unet).__name__}. Connect a model from such a checkpoint to `model`: change the file in Load Checkpoint."
         )
     return unet
 

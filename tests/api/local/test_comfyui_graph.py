@@ -9,7 +9,7 @@ import pytest
 from comfyui_double import CHOICES
 from facegen.api.local.backend import BackendError
 from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
-from facegen.contract import FaceGenRequest
+from facegen.contract import ENDPOINTS, NOTICE_TEXT, FaceGenRequest
 from facegen.nodes.host.local_api.checked import PASSING
 from facegen.nodes.host.local_api.graph import build_graph, flavour_files, load_workflow, result_node
 from pack import ROOT
@@ -107,6 +107,85 @@ def test_the_files_in_use_are_told():
     _, files = build_graph(workflow(), SD15, REQUEST, "f.png", CHOICES)
     wanted = ("sd15.safetensors", "vit_h.safetensors", "buffalo_l", "plusv2.bin", "nudenet")
     assert files == dict(zip(("checkpoint", "clip_vision", "face_pack", "faceid", "safety_checker"), wanted, strict=True))
+
+
+def stock(**changes):
+    """A workflow for FLUX with stock nodes: an empty latent, a guidance, one text, and a Safety Filter behind it."""
+    graph = {name: node for name, node in workflow().items() if name in ("photo", "analyzer", "face", "checker", "result")}
+    nodes = {
+        "unet": ("UNETLoader", {"unet_name": "flux.safetensors"}),
+        "clip": ("DualCLIPLoader", {}),
+        "vae": ("VAELoader", {}),
+        "pulid": ("FaceGenApplyPuLID", {"model": ["unet", 0], "face_embeds": ["face", 0]}),
+        "text": ("CLIPTextEncode", {"clip": ["clip", 0], "text": ""}),
+        "zero": ("ConditioningZeroOut", {"conditioning": ["text", 0]}),
+        "guidance": ("FluxGuidance", {"conditioning": ["text", 0], "guidance": 3.5}),
+        "latent": ("EmptySD3LatentImage", {"width": 8, "height": 8, "batch_size": 1}),
+        "sampler": (
+            "KSampler",
+            {"cfg": 1.0, "positive": ["guidance", 0], "negative": ["zero", 0], "latent_image": ["latent", 0]},
+        ),
+        "decode": ("VAEDecode", {"samples": ["sampler", 0], "vae": ["vae", 0]}),
+        "filter": ("FaceGenSafetyFilter", {"image": ["decode", 0], "safety_checker": ["checker", 0]}),
+    }
+    graph |= {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
+    graph["result"]["inputs"]["images"] = ["filter", 0]
+    for name, inputs in changes.items():
+        graph[name]["inputs"] |= inputs
+    return graph
+
+
+FLUX = ENDPOINTS["/v1/enterprise/flux_headshot/make_gen"]
+
+
+def test_a_workflow_of_stock_nodes_gets_a_flux_headshot_s_values():
+    values = {"width": 1024, "height": 768, "samples": 2, "seed": 9, "guidance_scale": 4, "safety_checker_type": NOTICE_TEXT}
+    request = FLUX.request(prompt="a sailor", face_image="x", **values)
+    flavour = Flavour("own", endpoints=("flux_headshot",))
+    graph, _ = build_graph(stock(), flavour, request, "f.png", CHOICES)
+    sampler = graph["sampler"]["inputs"]
+    assert (sampler["seed"], sampler["steps"], sampler["cfg"]) == (9, 25, 1.0) and graph["guidance"]["inputs"]["guidance"] == 4
+    assert graph["latent"]["inputs"] == {"width": 1024, "height": 768, "batch_size": 2}
+    assert graph["text"]["inputs"]["text"] == "a sailor" and graph["filter"]["inputs"]["safety_checker_type"] == NOTICE_TEXT
+
+
+def test_a_workflow_of_stock_nodes_without_a_guidance_has_two_texts():
+    graph = stock(sampler={"positive": ["text", 0], "negative": ["negative", 0]})
+    del graph["guidance"], graph["zero"]
+    graph["negative"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["clip", 0], "text": "?"}}
+    request = FLUX.request(prompt="a sailor", face_image="x", negative_prompt="blurry", seed=9)
+    graph, _ = build_graph(graph, SD15, request, "f.png", CHOICES)
+    assert graph["sampler"]["inputs"]["cfg"] == 5.5 and graph["negative"]["inputs"]["text"] == "blurry"
+
+
+def test_a_workflow_of_stock_nodes_in_a_style_is_linked_to_it():
+    graph = stock(text={"text": ["style", 1]})
+    with pytest.raises(BackendError, match="has 0 FaceGenStyle nodes"):
+        build_graph(graph, SD15, REQUEST, "f.png", CHOICES)
+    graph["style"] = {"class_type": "FaceGenStyle", "inputs": {}}
+    graph, _ = build_graph(graph, SD15, REQUEST, "f.png", CHOICES)
+    assert graph["style"]["inputs"]["prompt"] == "a sailor" and graph["text"]["inputs"]["text"] == ["style", 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sampler": {"latent_image": ["decode", 0]}}, "needs an empty latent: EmptyLatentImage"),
+        ({"sampler": {"positive": ["unet", 0]}}, "has to begin at a CLIPTextEncode"),
+        ({"result": {"images": ["decode", 0]}}, "that no safety checker has seen"),
+    ],
+)
+def test_a_workflow_of_stock_nodes_that_doesn_t_fit(changes, says):
+    request = FLUX.request(prompt="a sailor", face_image="x", seed=9)
+    with pytest.raises(BackendError, match=says):
+        build_graph(stock(**changes), SD15, request, "f.png", CHOICES)
+
+
+def test_a_style_s_loras_need_our_sampler():
+    files = {"": StyleFiles(loras={"ink.safetensors": 0.6})}
+    request = FLUX.request(prompt="a sailor", face_image="x", seed=9)
+    with pytest.raises(BackendError, match="LoRAs of a style need a FaceGenSampler"):
+        build_graph(stock(), Flavour("own", styles=files), request, "f.png", CHOICES)
 
 
 def test_a_workflow_with_other_loaders():

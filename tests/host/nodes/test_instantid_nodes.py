@@ -98,7 +98,7 @@ def test_a_model_or_controlnet_of_another_kind_is_named(apply, adapter):
         apply(model=comfy_unets.sd15())
     flux = comfy_unets.sdxl(**ONE_LEVEL)
     flux.model.diffusion_model = torch.nn.Linear(1, 1)
-    with pytest.raises(FaceGenError, match="^Apply InstantID: InstantID works on .*this one is a Linear"):
+    with pytest.raises(FaceGenError, match=r"^Apply InstantID: ip-adapter\.bin is .* for SDXL models; this one is a Linear"):
         apply(model=flux)
     for wrong, says in (
         (small_control(4, context_dim=768), r"made for another base model \(context width 768\)"),

@@ -127,6 +127,7 @@ def problems(nodes, object_info):
 
 # Combos of what is in a folder.
 FILES = {"ckpt_name", "clip_name", "faceid_file", "face_file", "model_pack", "image", "unet_name", "vae_name"}
+FILES |= {"clip_name1", "clip_name2", "pulid_file", "vision_file", "parsing_file"}
 
 
 def fits(value, spec):

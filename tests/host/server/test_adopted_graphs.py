@@ -63,6 +63,22 @@ def test_a_graph_in_api_format_adopted_by_the_command(server, tmp_path, old_pict
     assert apart(Done(server, graph).picture(), old_picture) < 0.05
 
 
+@pytest.mark.newest
+def test_instantid(server, sdxl, tmp_path):
+    """As it is; with another strength; and as the nodes of a new graph, from a photo that shows the pose."""
+    as_it_is = Done(server, old_graphs.to_api(old_graphs.instantid(pose=(13, 0)))).picture()
+    assert as_it_is.shape == (128, 128, 3) and as_it_is.std() > 5
+    weaker = [0.3, 0.3, 0.0, 1.0, 0.35, "average"]
+    other = old_graphs.instantid(kind="ApplyInstantIDAdvanced", widgets=weaker, pose=(13, 0))
+    assert apart(as_it_is, Done(server, old_graphs.to_api(other)).picture()) > 0.5
+    file, out = tmp_path / "old.json", tmp_path / "new.json"
+    file.write_text(json.dumps(old_graphs.instantid(pose=(2, 0))), encoding="utf-8")
+    assert main(["adopt", str(file), "-o", str(out), "--native"]) == 0
+    graph = workflows.to_api(json.loads(out.read_text(encoding="utf-8")), server.get("/object_info"))
+    assert "FaceGenApplyInstantID" in {node["class_type"] for node in graph.values()}
+    assert Done(server, graph).picture().std() > 5
+
+
 def test_the_front_end_is_told_of_every_replacement(server):
     try:
         told = server.get("/node_replacements")
@@ -72,7 +88,7 @@ def test_the_front_end_is_told_of_every_replacement(server):
     for old in OLD.values():
         (entry,) = told[old.id]
         assert entry["new_node_id"] == old.new_id and entry["old_widget_ids"] == [one.name for one in old.widgets]
-        assert [one["old_id"] for one in entry["input_mapping"]] == [one.name for one in old.inputs]
+        assert [one["old_id"] for one in entry["input_mapping"] or []] == [one.name for one in old.inputs]
         assert entry["output_mapping"] == [{"new_idx": slot, "old_idx": slot} for slot in range(len(old.outputs))]
 
 

@@ -193,6 +193,48 @@ def test_a_workflow_of_ones_own_whose_pictures_nobody_checks(server, api, face):
         configure(server.base)
 
 
+@pytest.mark.newest
+def test_a_flavour_of_one_s_own_makes_flux_headshot_with_stock_nodes(server, api, face):
+    """SD1.5 in FLUX's place: the graph is as one for FLUX would be."""
+    graph = json.loads((ROOT / "workflows" / "api" / "local_sd15.json").read_text(encoding="utf-8"))
+    sampler = graph.pop("sampler")["inputs"]
+    del graph["style"]
+    nodes = {
+        "patched": ("FaceGenApplyFaceID", {"model": ["checkpoint", 0], "faceid": ["faceid", 0], "face_embeds": ["face", 0]}),
+        "positive": ("CLIPTextEncode", {"clip": ["checkpoint", 1], "text": ""}),
+        "negative": ("ConditioningZeroOut", {"conditioning": ["positive", 0]}),
+        "guidance": ("FluxGuidance", {"conditioning": ["positive", 0], "guidance": 3.5}),
+        "latent": ("EmptyLatentImage", {"width": 8, "height": 8, "batch_size": 1}),
+        "ksampler": (
+            "KSampler",
+            {
+                **{"model": ["patched", 0], "positive": ["guidance", 0], "negative": ["negative", 0]},
+                **{"latent_image": ["latent", 0], "seed": 0, "steps": 1, "cfg": 1.0, "denoise": 1.0},
+                **{name: sampler[name] for name in ("sampler_name", "scheduler")},
+            },
+        ),
+        "decoded": ("VAEDecode", {"samples": ["ksampler", 0], "vae": ["checkpoint", 2]}),
+        "filter": ("FaceGenSafetyFilter", {"image": ["decoded", 0], "safety_checker": ["checker", 0]}),
+    }
+    graph |= {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
+    for node in (graph["patched"], graph["filter"]):
+        widgets = server.get(f"/object_info/{node['class_type']}")[node["class_type"]]["input"]["required"]
+        defaults = {name: spec[1]["default"] for name, spec in widgets.items() if len(spec) > 1 and "default" in spec[1]}
+        node["inputs"] = defaults | node["inputs"]
+    graph["result"]["inputs"]["images"] = ["filter", 0]
+    folder = server.base / "user" / "facegen" / "workflows"
+    folder.mkdir(exist_ok=True)
+    (folder / "stock.json").write_text(json.dumps(graph))
+    configure(server.base, flavours={"own": {"workflow": "stock", "endpoints": ["flux_headshot"]}})
+    try:
+        body = {"prompt": "a sailor", "face_image": face, **SMALL, "samples": 2}
+        answer = json.loads(server.request("/v6/image_editing/flux_headshot", body, timeout=300))
+        check(answer, count=2)
+        assert answer["meta"]["flavour"] == "own" and answer["meta"]["num_inference_steps"] == 21
+    finally:
+        configure(server.base)
+
+
 # As the service's pages show it: numbers as strings, "null", and a stray space in a name.
 PAGE_BODY = {
     "key": KEY,

@@ -16,7 +16,6 @@ import workflows
 from facegen.models.style import BUILT_IN, load_style
 from host_models import FACES
 from modelslab_server import KEY, RED, ModelsLabServer
-from sdxl_files import sdxl_checkpoint, sdxl_faceid, sdxl_instantid
 from small_runs import Done, apart, of_type, placed, put_photos, small
 
 SAMPLER = "FaceGenSampler"
@@ -219,20 +218,6 @@ def test_try_without_models(draw):
         assert all_differ([pictures[0], first])
 
 
-@pytest.fixture(scope="module")
-def sdxl(base_directory):
-    """Files of the SDXL family; half a gigabyte, gone after these tests."""
-    models = base_directory / "models"
-    files = [
-        sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
-        sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin"),
-        *sdxl_instantid(models),
-    ]
-    yield
-    for file in files:
-        file.unlink()
-
-
 @pytest.mark.newest
 def test_headshot_sdxl(draw, sdxl):
     done = draw("headshot_sdxl")
@@ -249,6 +234,17 @@ def test_headshot_instantid(draw, sdxl):
     (points,) = of_type(done.graph, "FaceGenFaceKeypoints")
     elsewhere = draw(name, {points: {"placement": "fitted", "center_x": 0.2}}).picture()
     assert all_differ([done.picture(), with_photo(draw, name, done).picture(), elsewhere])
+
+
+@pytest.mark.newest
+def test_headshot_pulid_sdxl(draw, sdxl):
+    pytest.importorskip("timm")
+    name = "headshot_pulid_sdxl"
+    done = draw(name)
+    assert done.picture().shape == (128, 128, 3) and done.picture().std() > 5
+    (person,) = of_type(done.graph, "FaceGenApplyPuLID")
+    nobody = draw(name, {person: {"weight": 0.0}}).picture()
+    assert all_differ([done.picture(), with_photo(draw, name, done).picture(), nobody])
 
 
 @pytest.mark.newest

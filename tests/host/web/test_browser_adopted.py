@@ -62,6 +62,39 @@ def test_old_nodes_are_replaced_and_make_a_portrait(page, server, photo, replaci
     shot(page, "old-nodes-replaced")
 
 
+IID_WIDGETS = {"ip_weight": 0.7, "cn_strength": 0.5, "start_at": 0.1, "end_at": 0.9, "noise": 0.2}
+FLUX_DEFAULTS = {"fusion": "mean", "fusion_weight_max": 1, "fusion_weight_min": 0, "train_step": 1000, "use_gray": True}
+OTHERS = {
+    "instantid": (
+        lambda: old_graphs.instantid(kind="ApplyInstantIDAdvanced", widgets=[0.7, 0.5, 0.1, 0.9, 0.2, "concat"], pose=(13, 0)),
+        {**IID_WIDGETS, "combine_embeds": "concat"},
+        ["instantid", "insightface", "control_net", "image", "model", "positive", "negative", "image_kps"],
+    ),
+    "pulid": (
+        old_graphs.pulid,
+        {"method": "style", "weight": 0.9, "start_at": 0, "end_at": 1},
+        ["model", "pulid", "eva_clip", "face_analysis", "image"],
+    ),
+    "pulid flux": (
+        lambda: old_graphs.pulid(True, "ApplyPulidFlux", [0.8, 0.2, 1.0]),
+        {"weight": 0.8, "start_at": 0.2, "end_at": 1, **FLUX_DEFAULTS},
+        ["model", "pulid_flux", "eva_clip", "face_analysis", "image"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_nodes_of_the_other_methods_are_replaced(page, replacing, name):
+    make, widgets, linked = OTHERS[name]
+    graph = make()
+    page.evaluate(OPEN, graph)
+    replace_all(page)
+    new = page.evaluate(STATE)
+    assert len(new) == sum(node["type"] in OLD for node in graph["nodes"])
+    (apply,) = (node for node in new if "Apply" in node["type"])
+    assert apply["widgets"] == widgets and apply["linked"] == linked
+
+
 def test_nobody_is_offered_them_for_a_new_graph(page, replacing):
     """Nor on older front ends, which know deprecated nodes as well; there is one search for all."""
     store = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s.get('nodeDef')"

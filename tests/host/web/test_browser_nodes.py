@@ -267,6 +267,19 @@ def test_every_node_is_drawn(page, mode):
             assert {node["title"], *node["outputs"], *node["inputs"]} <= set(words), node_id
 
 
+def test_the_sampler_takes_faceid_and_instantid(page, mode):
+    """Its socket has two types, and takes no other."""
+    joined = page.evaluate("""() => {
+        const sampler = app.graph.add(LiteGraph.createNode('FaceGenSampler')) ?? app.graph._nodes.at(-1);
+        const joins = (type, output) => {
+            app.graph.add(LiteGraph.createNode(type));
+            return !!app.graph._nodes.at(-1).connect(output, sampler, sampler.findInputSlot('faceid'));
+        };
+        return [joins('FaceGenLoadFaceID', 0), joins('FaceGenLoadInstantID', 0), joins('FaceGenEmbedFace', 0)];
+    }""")
+    assert joined == [True, True, False]
+
+
 # Where on the page the name of the only node's widget is.
 WIDGET = """name => {
     const [node] = app.graph._nodes, {scale, offset} = app.canvas.ds, at = app.canvas.canvas.getBoundingClientRect();
