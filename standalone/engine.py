@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..contract import FaceGenRequest
-from ..errors import FaceGenError
+from ..errors import FaceGenError, WrongBaseModelError
 from ..models.face.analysis import FaceAnalysis, to_bgr
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.photo_to_embeds import embed_photos
@@ -25,11 +25,12 @@ from ..models.style import FaceStyle, find_style
 from .checkpoints.controlnet import open_controlnet
 from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
+from .flux import Flux
 from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_pulid
 from .instantid import FaceControl, hint_image
 from .model_files import ModelFiles
 from .photos import scaled
-from .stable_diffusion import Control
+from .pulid_flux import FluxFace
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Engine:
         self.face_analysis = FaceAnalysis(files.face_pack)
         self.face_structure = self._open_structure(files)
         self.clip_vision = files.clip_vision and ClipVision(files.clip_vision, self.device, self.dtype)
-        self.stable_diffusion = open_checkpoint(files.checkpoint, self.device, self.dtype)
-        unet = self.stable_diffusion.unet
-        self.controlnet = files.controlnet and open_controlnet(files.controlnet, unet, self.device, self.dtype)
+        self.checkpoint = open_checkpoint(files.checkpoint, self.device, self.dtype)
+        self.controlnet = files.controlnet and open_controlnet(files.controlnet, self._unet, self.device, self.dtype)
+        self.flux_face = FluxFace(self.checkpoint.transformer, self._pulid) if isinstance(self.checkpoint, Flux) else None
 
     def embed(self, photo: Tensor, name: str = "the photo") -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]. Warnings and errors call the
@@ -86,21 +87,19 @@ class Engine:
         request = replace(request, seed=seed)
         checker = self._checker_for(request)
         style = find_style(request.style)
-        width, height = (side * self.stable_diffusion.scale for side in (request.width, request.height))
-        sides = CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
-        control = self._apply(request, style, face_embeds, sides, (width, height))
-        images = self.stable_diffusion.sample(
+        width, height = (side * self.checkpoint.scale for side in (request.width, request.height))
+        more = self._apply(request, style, face_embeds, (width, height))
+        images = self.checkpoint.sample(
             [style.positive(request.prompt)],
-            [style.negative_prompt(request.negative_prompt)],
             width=width,
             height=height,
             steps=request.num_inference_steps,
             guidance=request.guidance_scale,
             samples=request.samples,
             generator=torch.Generator("cpu").manual_seed(seed),
-            control=control,
             progress=progress,
             watch=watch,
+            **more,
         )
         flagged = [False] * len(images)
         if checker is not None:
@@ -113,20 +112,36 @@ class Engine:
         request: FaceGenRequest,
         style: FaceStyle,
         face_embeds: FaceEmbeds,
-        sides: tuple[int, ...],
         size: tuple[int, int],
-    ) -> Control | None:
-        """The face into the UNet's attention; what else of the method acts in each step. size: width and height in pixels."""
-        unet = self.stable_diffusion.unet
-        more: dict[str, Any] = {"layer_weights": style.layer_weights, "sides": sides}
+    ) -> dict[str, Any]:
+        """The face into the model's attention; what else the sampling is told. size: width and height in pixels."""
+        if self.flux_face is not None:
+            self.flux_face.show(face_embeds, weight=style.weight, layer_weights=style.layer_weights)
+            return {}
+        sides = CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
+        told: dict[str, Any] = {"negative_prompts": [style.negative_prompt(request.negative_prompt)]}
+        how: dict[str, Any] = {"layer_weights": style.layer_weights, "sides": sides}
         if isinstance(self.adapter, InstantIDAdapter):
-            apply_instantid(unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **more)
-            return FaceControl(self.controlnet, self.adapter, face_embeds, hint_image(face_embeds, *size), sides=sides)
+            apply_instantid(self._unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **how)
+            hint = hint_image(face_embeds, *size)
+            return told | {"control": FaceControl(self.controlnet, self.adapter, face_embeds, hint, sides=sides)}
         if isinstance(self.adapter, PulidAdapter):
-            apply_pulid(unet, self.adapter, face_embeds, weight=PULID_WEIGHT * style.weight, **more)
+            apply_pulid(self._unet, self.adapter, face_embeds, weight=PULID_WEIGHT * style.weight, **how)
         else:
-            apply_faceid(unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **more)
-        return None
+            apply_faceid(self._unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **how)
+        return told
+
+    @property
+    def _unet(self) -> Any:
+        if isinstance(self.checkpoint, Flux):
+            raise WrongBaseModelError(f"{self.adapter.method} needs a UNet, and {self.checkpoint.kind.path.name} is FLUX.1.")
+        return self.checkpoint.unet
+
+    @property
+    def _pulid(self) -> PulidAdapter:
+        if not isinstance(self.adapter, PulidAdapter):
+            raise WrongBaseModelError(f"{self.adapter.method} wasn't made for FLUX.1, of which only PuLID has a version.")
+        return self.adapter
 
     def _open_structure(self, files: ModelFiles) -> FaceStructure | None:
         """The networks through which PuLID sees a face; without PuLID None."""

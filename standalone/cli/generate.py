@@ -24,6 +24,7 @@ from ...errors import (
     WrongRecogniserError,
     advise,
 )
+from ...models.checkpoint_kind import FLUX1, kind_of
 from ...models.published import STARTERS
 from ...models.style import style_files
 from ...models.tiny_files import require_tiny_files
@@ -41,8 +42,8 @@ TINY_NOTICE = (
 )
 # What the tiny model was trained for, where nothing else is asked.
 TINY_DEFAULTS: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
-INSTANTID = "instantid"
 INSTANTID_DEFAULTS: dict[str, Any] = {"guidance_scale": 5.0}  # more of it burns the picture
+FLUX_DEFAULTS: dict[str, Any] = {"guidance_scale": 4.0}  # that PuLID's authors use
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {
     "checkpoint": "Which checkpoint of the models folder to use.",
@@ -146,8 +147,8 @@ def run(options: argparse.Namespace) -> None:
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
         use_one_thread()
-    if model_files.instantid:
-        request = replace(request, **{name: value for name, value in INSTANTID_DEFAULTS.items() if name not in asked})
+    usual = usual_settings(model_files)
+    request = replace(request, **{name: value for name, value in usual.items() if name not in asked})
     say("loading the models; with large files this can take some minutes")
     engine = load_engine(model_files, request.safety_checker)
     with libraries():
@@ -164,6 +165,13 @@ def run(options: argparse.Namespace) -> None:
     portraits = generate_portraits(engine, request, face_embeds, options.out, wrote=told)
     cells = [("photo", photo[0]), ("face", crop[0]), *portraits.cells]
     write_sheet(cells, portraits.files, options.out, wrote=told)
+
+
+def usual_settings(model_files: "ModelFiles") -> dict[str, Any]:
+    """What a method or model was made for, where nothing else is asked."""
+    if model_files.instantid:
+        return INSTANTID_DEFAULTS
+    return FLUX_DEFAULTS if kind_of(model_files.checkpoint).base == FLUX1 else {}
 
 
 def announced(number: int, request: FaceGenRequest, out: Path) -> str:

@@ -111,7 +111,7 @@ def test_a_missing_safety_checker_is_told_before_the_models_are_loaded(run, monk
 def test_a_missing_safety_checker_is_told_before_the_pictures_are_made(tiny_engine, monkeypatch):
     without_nudenet(monkeypatch)
     monkeypatch.setattr(tiny_engine, "checker", None)
-    monkeypatch.setattr(tiny_engine.stable_diffusion, "sample", lambda *_, **__: pytest.fail("sampled"))
+    monkeypatch.setattr(tiny_engine.checkpoint, "sample", lambda *_, **__: pytest.fail("sampled"))
     with pytest.raises(MissingNudeNetError):
         tiny_engine.generate(FaceGenRequest("a pilot", "photo.jpg"), None)
 

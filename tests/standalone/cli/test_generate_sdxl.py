@@ -115,8 +115,8 @@ def test_the_demo_has_no_row_of_s_scale_with_instantid(generate, tmp_path, monke
 
 def test_it_is_sampled_at_twice_the_size_and_scaled(engine, astronaut, monkeypatch):
     face_embeds, _ = engine.embed(astronaut)
-    seen, sample = [], engine.stable_diffusion.sample
-    monkeypatch.setattr(engine.stable_diffusion, "sample", lambda *a, **k: seen.append(sample(*a, **k)) or seen[0])
+    seen, sample = [], engine.checkpoint.sample
+    monkeypatch.setattr(engine.checkpoint, "sample", lambda *a, **k: seen.append(sample(*a, **k)) or seen[0])
     result = engine.generate(REQUEST, face_embeds)
     assert seen[0].shape == (1, 144, 128, 3) and result.images.shape == (1, 72, 64, 3)
     half = torch.nn.functional.interpolate(seen[0].movedim(-1, 1), size=(72, 64), mode="area").movedim(1, -1)
@@ -153,7 +153,7 @@ def test_two_pictures_at_once_show_the_same_face(engine, astronaut):
 def test_stopped_it_leaves_no_picture_and_can_go_on(engine, astronaut, generate, tmp_path, monkeypatch):
     face_embeds, _ = engine.embed(astronaut)
     expected = engine.generate(REQUEST, face_embeds).images
-    step, calls = engine.stable_diffusion.scheduler.step, []
+    step, calls = engine.checkpoint.scheduler.step, []
 
     def stop(*args, **kwargs):
         calls.append(args)
@@ -161,11 +161,11 @@ def test_stopped_it_leaves_no_picture_and_can_go_on(engine, astronaut, generate,
             raise KeyboardInterrupt
         return step(*args, **kwargs)
 
-    monkeypatch.setattr(engine.stable_diffusion.scheduler, "step", stop)
+    monkeypatch.setattr(engine.checkpoint.scheduler, "step", stop)
     monkeypatch.setattr(cli, "load_engine", lambda *_: engine)
     code, told = generate("--method", engine.method)
     assert code == 130 and "stopped" in told and not list(tmp_path.rglob("*.png*"))
-    monkeypatch.setattr(engine.stable_diffusion.scheduler, "step", step)
+    monkeypatch.setattr(engine.checkpoint.scheduler, "step", step)
     assert torch.equal(engine.generate(REQUEST, face_embeds).images, expected)
 
 
