@@ -1,15 +1,18 @@
 """A small FLUX.1 as a diffusers folder, with its topology and reduced widths. Weights are random."""
 
 import string
+import tempfile
 from pathlib import Path
 
 import torch
 
 from facegen.standalone.checkpoints.clip_tokenizer import clip_merges, save_tokenizer
+from onnx_files import save_pack
+from pulid_files import flux_state
+from small_checkpoints import FACES, TOWER, save_pulid
 
 DOUBLE, SINGLE, WIDTH = 3, 5, 64
 LAYERS = 4  # of PuLID: after double blocks 0 and 2, and single blocks 0 and 4
-TEXT = 24  # tokens that the T5 tokenizer makes
 
 
 def save_flux_folder(folder: Path, seed=0, guidance=True) -> Path:
@@ -17,7 +20,9 @@ def save_flux_folder(folder: Path, seed=0, guidance=True) -> Path:
     import diffusers
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
 
-    save_tokenizer(folder.parent / "clip", clip_merges(), "<|endoftext|>")
+    with tempfile.TemporaryDirectory() as scratch:
+        save_tokenizer(Path(scratch), clip_merges(), "<|endoftext|>")
+        tokenizer = CLIPTokenizer.from_pretrained(scratch)
     pieces = ["<pad>", "</s>", "<unk>", "\u2581", "\u2581a", "\u2581pilot", *string.ascii_lowercase]
     torch.manual_seed(seed)
     clip = CLIPTextConfig(
@@ -28,7 +33,7 @@ def save_flux_folder(folder: Path, seed=0, guidance=True) -> Path:
     )
     parts = {
         "text_encoder": CLIPTextModel(clip),
-        "tokenizer": CLIPTokenizer.from_pretrained(folder.parent / "clip"),
+        "tokenizer": tokenizer,
         "text_encoder_2": T5EncoderModel(t5),
         "tokenizer_2": T5TokenizerFast(
             vocab=[(piece, -float(number)) for number, piece in enumerate(pieces)], extra_ids=0, model_max_length=512
@@ -45,6 +50,16 @@ def save_flux_folder(folder: Path, seed=0, guidance=True) -> Path:
         "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=guidance, shift=3.0 if guidance else 1.0),
     }
     diffusers.FluxPipeline(**parts).save_pretrained(folder)
+    return folder
+
+
+def save_flux_models(folder: Path) -> Path:
+    """A models folder with FLUX.1, and PuLID and all that it needs."""
+    (folder / "checkpoints").mkdir()
+    save_flux_folder(folder / "checkpoints" / "small flux")
+    save_pulid(flux_state(LAYERS, WIDTH, depth=5, states=TOWER), folder, "pulid_flux_v0.9.1.safetensors")
+    pack = save_pack(folder / "insightface" / "models" / "antelopev2", FACES, seed=1)
+    (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
     return folder
 
 
