@@ -235,9 +235,11 @@ STARTER_OF_INSTANTID = {
 STARTER_OF_PULID = {
     "face_pack": FACE_PACK_OF_INSTANTID,
     "pulid": PULID_SDXL,
-    "vision": EVA_CLIP,
-    "parsing": FACE_PARSING,
+    "vision_tower": EVA_CLIP,
+    "face_parsing": FACE_PARSING,
+    "checkpoint": CHECKPOINT_SDXL,
 }
+STARTERS = {"faceid": STARTER, "instantid": STARTER_OF_INSTANTID, "pulid": STARTER_OF_PULID}
 
 
 def find_published(asked: str) -> PublishedFile | None:
