@@ -152,7 +152,7 @@ FILES = (
             1_691_134_141,
             "02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
         ),
-        "InstantID for SDXL; needs its ControlNet and the face pack antelopev2",
+        "InstantID for SDXL; needs its ControlNet and the model pack antelopev2",
     ),
     PublishedFile(
         INSTANTID_CONTROLNET,

@@ -199,7 +199,7 @@ def _of_pulid(here: _Folder) -> ModelFiles:
 
 
 def _packs(here: _Folder, adapter: type[IdentityAdapter]) -> dict[str, Path]:
-    """The face packs whose recogniser the adapter knows; all of them, if one is named."""
+    """The model packs whose recogniser the adapter knows; all of them, if one is named."""
     packs = here.found["face_pack"]
     if here.names.get("face_pack"):
         return packs

@@ -1,6 +1,7 @@
 """The doctor's look at what each method has: whether every checkpoint has an adapter, and what a method still lacks."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ PARTS = {
     "vision_tower": "vision tower EVA02-CLIP",
     "face_parsing": "face-parsing network",
     "controlnet": "ControlNet",
-    "face_pack": "face pack antelopev2",
+    "face_pack": "model pack antelopev2",
     "checkpoint": "SDXL checkpoint",
 }
 
@@ -101,7 +102,7 @@ def pulid(folders: ModelFolders) -> Row:
         return Row(OK, "PuLID", "not set up (another method, for SDXL and FLUX.1)")
     row = told("PuLID", found, STARTER_OF_PULID, folders)
     if importlib.util.find_spec("timm") is None and row.state == OK:
-        return Row(NOTE, "PuLID", f"lacks the library timm (there is {row.found})", "Run: pip install timm")
+        return Row(NOTE, "PuLID", f"lacks the library timm (there is {row.found})", f'Run: "{sys.executable}" -m pip install timm')
     return row
 
 

@@ -111,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=tuple(STARTERS),
         help="How the face gets into the picture. Default: faceid, or another one where the models folder has only that for "
-        "the checkpoint. InstantID needs an SDXL checkpoint, its own adapter and ControlNet, and the face pack antelopev2. "
+        "the checkpoint. InstantID needs an SDXL checkpoint, its own adapter and ControlNet, and the model pack antelopev2. "
         "PuLID needs an SDXL checkpoint or FLUX.1 as a diffusers folder, its own file for that, the vision tower EVA02-CLIP, "
         "the face-parsing network, antelopev2, and the Python library timm.",
     )
