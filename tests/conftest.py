@@ -65,6 +65,6 @@ def dev(tmp_path, home):
 
     module = load_dev(place_pack(tmp_path / "pack"))
     files = module.environments
-    for path in (files.PACK_REQUIREMENTS, files.STANDALONE_REQUIREMENTS, files.DEV_REQUIREMENTS):
+    for path in (files.PACK_REQUIREMENTS, files.STANDALONE_REQUIREMENTS, files.DEV_REQUIREMENTS, files.HOST_REQUIREMENTS):
         path.write_text("numpy\n")
     return module

@@ -27,7 +27,7 @@ class IdentityAdapter(ABC):
     method: ClassVar[str]  # as one speaks of it, such as "FaceID"
     pack: ClassVar[str]  # the face model pack that it was trained with
     recogniser: ClassVar[str]  # in that pack
-    matrices: ClassVar[Matrices] = IP_ADAPTER  # what makes keys and values
+    matrices: Matrices = IP_ADAPTER  # what makes keys and values
     variant: Variant
 
     def __init__(self, path: str | Path):

@@ -39,6 +39,31 @@ def test_the_kind_is_found_from_the_tensors(tmp_path, form, name, base, tokens, 
     assert replace(variant, context_dim=2048).base == base
 
 
+def renamed(state):
+    """v1 with IP-Adapter's names, as it was published for ComfyUI's PuLID pack."""
+    names = {"id_adapter_attn_layers.": "ip_adapter.", "id_adapter.": "image_proj.", "id_to_": "to_"}
+    found = {}
+    for name, tensor in state.items():
+        for theirs, ours in names.items():
+            name = name.replace(theirs, ours)
+        found[re.sub(r"(to_[kv])\.weight$", r"\1_ip.weight", name)] = tensor
+    return found
+
+
+def test_v1_with_the_names_of_ip_adapters(tmp_path):
+    state = FORMS["v1"]()
+    one, other = (PulidAdapter(save(each, tmp_path / f"{len(each)}.{i}.bin")) for i, each in enumerate((state, renamed(state))))
+    assert "ip_adapter.3.to_v_ip.weight" in other.file and "image_proj.mapping_patch_4.6.weight" in other.file
+    assert other.variant.name == "pulid_v1" and other.widths == WIDTHS
+    faces = seen_faces()
+    assert all(torch.equal(a, b) for a, b in zip(one.tokens(faces), other.tokens(faces), strict=True))
+    pairs = zip(one.keys_values(faces), other.keys_values(faces), strict=True)
+    assert all(torch.equal(a, b) for mine, theirs in pairs for a, b in zip(mine, theirs, strict=True))
+    lacking = {name: tensor for name, tensor in renamed(state).items() if name != "ip_adapter.3.to_v_ip.weight"}
+    with pytest.raises(NotAnAdapterError, match="it lacks ip_adapter.3.to_v_ip.weight"):
+        PulidAdapter(save(lacking, tmp_path / "lacking.bin"))
+
+
 @pytest.mark.parametrize(
     ("form", "name"),
     [

@@ -168,6 +168,7 @@ def test_checkout_without_an_environment_gets_its_requirements_in_the_overlay(de
         comfyui / "requirements.txt",
         dev.environments.PACK_REQUIREMENTS,
         dev.environments.DEV_REQUIREMENTS,
+        dev.environments.HOST_REQUIREMENTS,
     ]
     assert host["python"] == "{}.{}".format(*sys.version_info[:2])
     assert host["makes_venvs"]
@@ -184,7 +185,8 @@ def test_python_that_makes_no_venv_is_replaced_by_one_of_its_version(dev, tmp_pa
     monkeypatch.setattr(dev.environments, "ensure_venv", lambda *args: args)
     _, maker, requirements, _ = dev.environments.host_venv(comfyui)
     assert maker == Path(sys.executable)
-    assert requirements == [dev.environments.PACK_REQUIREMENTS, dev.environments.DEV_REQUIREMENTS]
+    files = dev.environments
+    assert requirements == [files.PACK_REQUIREMENTS, files.DEV_REQUIREMENTS, files.HOST_REQUIREMENTS]
     host["python"] = "3.99"
     with pytest.raises(dev.common.DevError, match=r"run dev.py with a Python 3\.99"):
         dev.environments.host_venv(comfyui)

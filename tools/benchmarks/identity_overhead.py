@@ -1,10 +1,11 @@
-"""What FaceID or InstantID adds to one step: tensor operations, device syncs, memory and wall time, in one run.
+"""What an identity method adds to one step: tensor operations, device syncs, memory and wall time, in one run.
 
-    COMFYUI_PATH=… <python with ComfyUI's packages> tools/benchmarks/identity_overhead.py [--method instantid] [--base sdxl]
+    COMFYUI_PATH=… <python with ComfyUI's packages> tools/benchmarks/identity_overhead.py [--method METHOD] [--base sdxl]
         [--channels 320] [--size 8] [--repeat 10] [--peer ANOTHER_PACK]
 
 The real topology with random weights, batch 2 (classifier-free guidance), in a real ComfyUI: on a GPU, where there is one,
-in fp16 and at 512x512 (SD1.5) or 1024x1024 (SDXL). InstantID is measured over the UNet with the ControlNet that belongs to it.
+in fp16 and at 512x512 (SD1.5) or 1024x1024 (SDXL). InstantID is measured over the UNet with the ControlNet that belongs to it,
+PuLID over FLUX.1 with all its blocks, `--channels` wide, without guidance.
 `--peer` names a checkout with the interface of ComfyUI_IPAdapter_plus, or of ComfyUI_InstantID.
 """
 
@@ -159,6 +160,28 @@ def instantid(options, folder):
     }, clock.took
 
 
+def pulid(options, folder):
+    """As `faceid`, on FLUX.1."""
+    import comfy_flux
+    from facegen.models.identity.pulid.adapter import PulidAdapter
+    from facegen.nodes.host.sampling.methods.pulid import apply_pulid
+    from pulid_files import flux_state, save, seen_faces
+
+    heads = options.channels // sum(comfy_flux.CONFIG["axes_dim"])
+    sizes = {"hidden_size": options.channels, "num_heads": heads, "depth": 19, "depth_single_blocks": 38}
+    model = comfy_flux.flux(dtype=DTYPE, **sizes)
+    state = {name: tensor.to(DTYPE) for name, tensor in flux_state(20, options.channels).items()}
+    adapter, faces = PulidAdapter(save(state, folder / "pulid.safetensors")), [seen_faces(seed=seed) for seed in (3, 4)]
+    clock = Clock()
+    models = {"plain": model, "PuLID": clock("PuLID", apply_pulid, model, adapter, faces[0])}
+    clock(AGAIN, apply_pulid, model, adapter, faces[0], weight=0.5)
+    models["PuLID, percent range"] = apply_pulid(model, adapter, faces[0], percent_range=(0.2, 1.0))
+    models["PuLID, mask"] = apply_pulid(model, adapter, faces[0], mask=torch.rand(1, 64, 64))
+    models["PuLID, two faces"] = apply_pulid(models["PuLID"], adapter, faces[1])
+    x = comfy_flux.latents(size=(options.size, options.size))
+    return {name: Measured(comfy_flux.caller(each, x), partial(held, each)) for name, each in models.items()}, clock.took
+
+
 def in_dtype(state):
     return {part: {name: t.to(DTYPE) for name, t in tensors.items()} for part, tensors in state.items()}
 
@@ -176,9 +199,13 @@ class Clock:
         return made
 
 
+METHODS = {"faceid": faceid, "instantid": instantid, "pulid": pulid}
+
+
 def report(options, counts, times, memory, applied):
     device = f"{torch.cuda.get_device_name()}, fp16" if CUDA else "CPU, fp32"
-    shape = f"{options.channels} channels, latent {options.size}x{options.size}, batch 2, {options.repeat} rounds"
+    batch = 1 if options.base == "flux" else 2
+    shape = f"{options.channels} channels, latent {options.size}x{options.size}, batch {batch}, {options.repeat} rounds"
     lines = [f"{options.base} topology, {shape}, torch {torch.__version__}, {device}"]
     lines.append(f"{'':26}{'operations':>12}{'syncs':>8}{'MB held':>10}{'seconds':>10}{'ratio':>8}{'applied in':>12}")
     for name, (operations, syncs) in counts.items():
@@ -194,19 +221,18 @@ def report(options, counts, times, memory, applied):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=("faceid", "instantid"), default="faceid", help="instantid is for sdxl")
+    parser.add_argument("--method", choices=tuple(METHODS), default="faceid", help="instantid is for sdxl")
     parser.add_argument("--base", choices=("sd15", "sdxl"), default="sd15", help="whose topology")
     parser.add_argument("--channels", type=int, default=320, help="width of the UNet; both have 320")
     parser.add_argument("--size", type=int, help="latent side; default: 8 on a CPU, 64 or 128 on a GPU")
     parser.add_argument("--repeat", type=int, default=10, help="rounds; the ratio is the median over them")
     parser.add_argument("--peer", type=Path, help="checkout of another pack, measured in the same run")
     options = parser.parse_args()
-    if options.method == "instantid":
-        options.base = "sdxl"
-    options.size = options.size or ((128 if options.base == "sdxl" else 64) if CUDA else 8)
+    options.base = {"instantid": "sdxl", "pulid": "flux"}.get(options.method, options.base)
+    options.size = options.size or ((64 if options.base == "sd15" else 128) if CUDA else 8)
     load_pack()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch.inference_mode():
-        ways, applied = (instantid if options.method == "instantid" else faceid)(options, Path(folder))
+        ways, applied = METHODS[options.method](options, Path(folder))
         counts = {name: count(way.call) for name, way in ways.items()}
         memory = {name: way.held() for name, way in ways.items()}
         times = seconds({name: way.call for name, way in ways.items()}, options.repeat)

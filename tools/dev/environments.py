@@ -18,6 +18,8 @@ from .hosts import comfyui_version
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 STANDALONE_REQUIREMENTS = ROOT / "requirements-standalone.txt"
 DEV_REQUIREMENTS = ROOT / "requirements-dev.txt"
+# What needs torchvision, of which ComfyUI's environment has the one that fits its torch.
+HOST_REQUIREMENTS = ROOT / "tools" / "dev" / "requirements-host.txt"
 
 # What pip was told, in its files or by the environment -> uv's variable for the same: uv doesn't read pip's.
 PIP_TO_UV = {
@@ -165,7 +167,7 @@ def host_venv(comfyui: Path) -> Path:
         if host["python"] != "{}.{}".format(*sys.version_info[:2]):
             raise DevError(f"{maker} cannot make a venv: run dev.py with a Python {host['python']} instead.")
         maker = Path(sys.executable)
-    requirements = [PACK_REQUIREMENTS, DEV_REQUIREMENTS]
+    requirements = [PACK_REQUIREMENTS, DEV_REQUIREMENTS, HOST_REQUIREMENTS]
     if own is None or "torch" not in host["pins"]:  # a checkout without an environment
         requirements.insert(0, comfyui / "requirements.txt")
     venv = ROOT / f".venv-host-{comfyui_version(comfyui)}"

@@ -15,7 +15,7 @@ from ..adapter import IdentityAdapter
 from ..blocks import CrossAttention
 from . import cross_attention
 from .encoder import pooled_tokens, resampled_tokens
-from .kind import MATRICES, METHOD, SCALES, PulidVariant, recognise
+from .kind import METHOD, SCALES, PulidVariant, matrices_of, recognise
 
 TOWER = "the vision tower EVA02-CLIP-L-14-336"
 
@@ -23,12 +23,13 @@ TOWER = "the vision tower EVA02-CLIP-L-14-336"
 class PulidAdapter(IdentityAdapter):
     """An opened PuLID file. Raises UnreadableFileError, or NotAnAdapterError when it is a file of another kind."""
 
-    method, pack, recogniser, matrices = METHOD, "antelopev2", "glintr100", MATRICES
+    method, pack, recogniser = METHOD, "antelopev2", "glintr100"
     variant: PulidVariant
 
     def __init__(self, path: str | Path):
         super().__init__(path)
         self.variant = recognise(self.file)
+        self.matrices = matrices_of(self.variant.root)
 
     def check(self, face_embeds: FaceEmbeds) -> None:
         """Raises WrongRecogniserError unless the face embeds are of the recogniser that the adapter knows, and

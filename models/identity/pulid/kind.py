@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..adapter_file import AdapterFile
-from ..keys_values import Matrices, count_blocks, matrix_names
+from ..keys_values import IP_ADAPTER, Matrices, count_blocks, matrix_names
 from ..resampler import HEAD_DIM
 from ..shapes import IDENTITY_DIM, Dim, Shapes
 from ..variant import Variant, base_name, not_an_adapter, require_present, require_shapes
@@ -17,6 +17,7 @@ from .encoder import LINEARS, NORMS, count_layers
 METHOD = "PuLID"
 SDXL_ROOT, FLUX_ROOT = "id_adapter", "pulid_encoder"  # where the encoder's tensors begin
 MATRICES = Matrices("id_adapter_attn_layers.{}.id_to_k.weight", "id_adapter_attn_layers.{}.id_to_v.weight")
+RENAMED_ROOT = "image_proj"  # of v1 with IP-Adapter's names, as it was published for ComfyUI (huchenlei/ipadapter_pulid)
 SCALES = 5  # hidden states of the vision tower that the encoders read
 EXPECTED = (
     "A PuLID file has id_adapter.latents (v1.1) or id_adapter.body.0.weight (v1), and id_adapter_attn_layers.1.id_to_k.weight, "
@@ -50,13 +51,15 @@ class PulidVariant(Variant):
 
 def recognise(file: AdapterFile) -> PulidVariant:
     """Which kind the file is. Raises NotAnAdapterError, with what was expected and what was found, for any other file."""
-    flux = any(name.startswith(f"{FLUX_ROOT}.") for name in file)
-    if not flux and not any(name.startswith(f"{SDXL_ROOT}.") for name in file):
+    root = next((root for root in (FLUX_ROOT, SDXL_ROOT) if any(name.startswith(f"{root}.") for name in file)), None)
+    if root is None and f"{RENAMED_ROOT}.body.0.weight" in file:
+        root = RENAMED_ROOT
+    if root is None:
         raise not_an_adapter(file, METHOD, "has neither of PuLID's encoders", EXPECTED)
-    root = FLUX_ROOT if flux else SDXL_ROOT
+    flux = root == FLUX_ROOT
     transformer = flux or f"{root}.body.0.weight" not in file
     encoder = _idformer(file, root) if transformer else _first_encoder(root)
-    layout = [*encoder, *(_layers(file) if flux else _blocks(file))]
+    layout = [*encoder, *(_layers(file) if flux else _blocks(file, matrices_of(root)))]
     require_present(file, METHOD, [name for name, _ in layout if name not in file], EXPECTED)
     shapes = Shapes(file)
     for name, dims in layout:
@@ -115,8 +118,13 @@ def _norm(name: str, dim: Dim) -> Layout:
     yield f"{name}.bias", (dim,)
 
 
-def _blocks(file: AdapterFile) -> Layout:
-    for number, name in enumerate(matrix_names(max(1, count_blocks(file, MATRICES)), MATRICES)):
+def matrices_of(root: str) -> Matrices:
+    """What the matrices for keys and values are called beside an encoder at `root`."""
+    return IP_ADAPTER if root == RENAMED_ROOT else MATRICES
+
+
+def _blocks(file: AdapterFile, matrices: Matrices) -> Layout:
+    for number, name in enumerate(matrix_names(max(1, count_blocks(file, matrices)), matrices)):
         yield name, (f"width of block {number // 2}", "context")
 
 

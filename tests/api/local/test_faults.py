@@ -99,7 +99,7 @@ def test_folders_of_this_machine_are_left_out(text, shown):
 
 def test_a_photo_that_cannot_be_written(tmp_path):
     with LocalServer(tmp_path, enabled=True) as server:
-        (server.temp / "facegen").write_text("a file where the folder of the photos belongs")
+        server.photos.write_text("a file where the folder of the photos belongs")
         status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "can't use its files: File exists" in answer["message"]
 
@@ -109,7 +109,7 @@ def test_a_request_that_cannot_be_stored(tmp_path, full_disk):
         full_disk.append(True)
         status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "disk is full" in answer["message"]
-        assert not any((server.temp / "facegen").iterdir()) and not server.comfy.prompts
+        assert not any(server.photos.iterdir()) and not server.made
         full_disk.clear()
         assert server.submit(BODY)["status"] == "success"
 
@@ -250,7 +250,7 @@ def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path)
         server.comfy.wait_for(1)
         server.post(f"/api/v6/image_editing/cancel/{identifier}")
         server.comfy.gate.set()
-        until(lambda: not any((server.temp / "facegen").iterdir()))
+        until(lambda: not any(server.photos.iterdir()))
         assert len(server.comfy.history) == 1 and not list(server.temp.glob("*.png"))
         assert "cancelled" in server.fetch(identifier)["message"]
 

@@ -33,15 +33,15 @@ def picture(server, url):
 @pytest.mark.parametrize(
     "family", ["v6/image_editing/face_gen", "v1/enterprise/image_editing/face_gen", "v1/enterprise/face_gen/make_gen"]
 )
-def test_a_request_becomes_pictures(server, family):
-    answer = server.submit({**BODY, "samples": 2, "seed": 5}, family)
+def test_a_request_becomes_pictures(any_server, family):
+    answer = any_server.submit({**BODY, "samples": 2, "seed": 5}, family)
     assert answer["status"] == "success" and isinstance(answer["id"], int)
     assert answer["meta"]["seed"] == 5 and answer["generationTime"] == 1.5
-    pictures = [picture(server, url) for url in answer["output"]]
+    pictures = [picture(any_server, url) for url in answer["output"]]
     assert [p.size for p in pictures] == [(64, 72)] * 2
     assert [np.asarray(p)[0, 0].tolist() for p in pictures] == [[200, 0, 0], [200, 1, 0]]
     assert all(p.info == {} for p in pictures)
-    again = server.post(f"/{family.rpartition('/')[0]}/fetch/{answer['id']}")[1]
+    again = any_server.post(f"/{family.rpartition('/')[0]}/fetch/{answer['id']}")[1]
     assert again == answer
 
 
@@ -50,13 +50,13 @@ def test_a_style_of_the_user_s_own_is_drawn_as_soon_as_its_file_is_there(server)
     assert refused["message"] == {"style": ["The style field must be one of realistic, anime, 3d, chibi, comic, got 'oil'."]}
     server.styles.append("oil")
     assert server.submit({**BODY, "style": "oil"})["status"] == "success"
-    (graph,) = server.comfy.prompts
+    (graph,) = server.made
     assert [n["inputs"]["style"] for n in graph.values() if n["class_type"] == "FaceGenStyle"] == ["oil"]
 
 
 def test_the_graph_has_the_requests_values(server):
     server.submit({**BODY, "style": "anime", "negative_prompt": "blurry", "s_scale": 0.3, "guidance_scale": 4, "seed": 3})
-    (graph,) = server.comfy.prompts
+    (graph,) = server.made
     by_class = {node["class_type"]: node["inputs"] for node in graph.values()}
     assert by_class["FaceGenStyle"] == {"style": "anime", "prompt": "a sailor", "negative_prompt": "blurry"}
     sampler = by_class["FaceGenSampler"]
@@ -65,8 +65,8 @@ def test_the_graph_has_the_requests_values(server):
     assert by_class["CLIPVisionLoader"] == {"clip_name": "vit_h.safetensors"}
 
 
-def test_without_a_seed_each_request_has_its_own(server):
-    seeds = [server.submit({**BODY, "seed": seed})["meta"]["seed"] for seed in (None, "null", -1)]
+def test_without_a_seed_each_request_has_its_own(any_server):
+    seeds = [any_server.submit({**BODY, "seed": seed})["meta"]["seed"] for seed in (None, "null", -1)]
     assert len(set(seeds)) == 3 and all(isinstance(seed, int) for seed in seeds)
 
 
@@ -95,37 +95,37 @@ def test_waiting_on_a_link_that_was_handed_out_early(server):
     assert picture(server, link).size == (64, 72)
 
 
-def test_base64_pictures(server):
-    answer = server.submit({**BODY, "base64": "yes"})
+def test_base64_pictures(any_server):
+    answer = any_server.submit({**BODY, "base64": "yes"})
     (text,), (link,) = answer["output"], answer["proxy_links"]
-    assert link.endswith(".base64") and server.get(link)[1].decode() == text
+    assert link.endswith(".base64") and any_server.get(link)[1].decode() == text
     assert Image.open(io.BytesIO(base64.b64decode(text, validate=True))).size == (64, 72)
 
 
-def test_a_face_as_bare_base64(server):
-    answer = server.submit({**BODY, "face_image": data_uri(90).partition(",")[2], "base64": True})
+def test_a_face_as_bare_base64(any_server):
+    answer = any_server.submit({**BODY, "face_image": data_uri(90).partition(",")[2], "base64": True})
     assert np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))[0, 0, 0] == 90
 
 
 @pytest.mark.parametrize(
     ("path", "name"), [("v6/base64_to_url", "base64_string"), ("v6/image_editing/base64_to_url", "init_image")]
 )
-def test_an_uploaded_face_is_used(server, path, name):
-    (link,) = server.post(f"/api/{path}", {"key": KEY, name: data_uri(120)})[1]["output"]
-    (url,) = server.submit({**BODY, "face_image": link})["output"]
-    assert np.asarray(picture(server, url))[0, 0, 0] == 120
-    error = server.post(f"/api/{path}", {"key": KEY, name: "no picture"})[1]
+def test_an_uploaded_face_is_used(any_server, path, name):
+    (link,) = any_server.post(f"/api/{path}", {"key": KEY, name: data_uri(120)})[1]["output"]
+    (url,) = any_server.submit({**BODY, "face_image": link})["output"]
+    assert np.asarray(picture(any_server, url))[0, 0, 0] == 120
+    error = any_server.post(f"/api/{path}", {"key": KEY, name: "no picture"})[1]
     assert error["status"] == "error" and name in error["message"]
 
 
-def test_a_result_is_used_as_the_next_face(server):
-    (first,) = server.submit({**BODY, "face_image": data_uri(0)})["output"]
-    assert server.submit({**BODY, "face_image": first})["status"] == "success"
+def test_a_result_is_used_as_the_next_face(any_server):
+    (first,) = any_server.submit({**BODY, "face_image": data_uri(0)})["output"]
+    assert any_server.submit({**BODY, "face_image": first})["status"] == "success"
 
 
 @pytest.mark.parametrize("identifier", ["0", "-1", "999", "abc", "9" * 30, "1.0", "%00", "%D9%A1"])
-def test_an_id_that_never_was(server, identifier):
-    status, answer = server.post(f"/api/v6/image_editing/fetch/{identifier}")
+def test_an_id_that_never_was(any_server, identifier):
+    status, answer = any_server.post(f"/api/v6/image_editing/fetch/{identifier}")
     assert status == 200 and answer["status"] == "error" and "no request with this id" in answer["message"]
 
 
@@ -134,13 +134,13 @@ def test_an_id_that_never_was(server, identifier):
 NO_FACE = "No face was found in face_image. Send a photo with one clear face and some room around it, down to the shoulders."
 
 
-def test_a_photo_of_an_iphone_is_told_what_to_do(server):
+def test_a_photo_of_an_iphone_is_told_what_to_do(any_server):
     text = base64.b64encode(HEIC).decode()
     for photo in (text, f"data:image/heic;base64,{text}", f"data:image/jpeg;base64,{text}"):
-        answer = server.submit({**BODY, "face_image": photo})
+        answer = any_server.submit({**BODY, "face_image": photo})
         assert "It is a HEIC picture" in answer["message"]["face_image"][0], answer
         for path, name in UPLOADS.items():
-            assert "Save it as JPEG first." in server.post(path, {name: photo})[1]["message"][name][0]
+            assert "Save it as JPEG first." in any_server.post(path, {name: photo})[1]["message"][name][0]
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_cancelled_on_its_way_into_the_queue(server):
     answer = server.post(f"/api/v6/image_editing/cancel/{identifier}")[1]
     assert "cancelled" in answer["message"]
     server.comfy.door.set()
-    until(lambda: not any((server.temp / "facegen").iterdir()))
-    assert len(server.comfy.prompts) == 1 and not server.comfy.pending
+    until(lambda: not any(server.photos.iterdir()))
+    assert len(server.made) == 1 and not server.comfy.pending
     assert not server.comfy.running
     assert server.fetch(identifier) == answer
 
@@ -225,9 +225,9 @@ def test_fifty_at_once_are_neither_lost_nor_doubled(server):
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda seed: server.submit({**BODY, "seed": seed}), range(50)))
     assert [a["status"] for a in answers] == ["success"] * 50
-    assert len({a["id"] for a in answers}) == len(server.comfy.prompts) == 50
+    assert len({a["id"] for a in answers}) == len(server.made) == 50
     assert [a["meta"]["seed"] for a in answers] == list(range(50))
-    assert sorted(graph["sampler"]["inputs"]["seed"] for graph in server.comfy.prompts) == list(range(50))
+    assert sorted(graph["sampler"]["inputs"]["seed"] for graph in server.made) == list(range(50))
 
 
 def test_beyond_the_bound_requests_are_told_to_come_back(server):
@@ -244,16 +244,16 @@ def test_beyond_the_bound_requests_are_told_to_come_back(server):
 
 
 @pytest.mark.parametrize("as_base64", [False, True])
-def test_pictures_that_somebody_deleted(server, as_base64):
-    answer = server.submit({**BODY, "base64": as_base64})
-    for path in (server.config.parent / "local_api" / "results").iterdir():
+def test_pictures_that_somebody_deleted(any_server, as_base64):
+    answer = any_server.submit({**BODY, "base64": as_base64})
+    for path in (any_server.config.parent / "local_api" / "results").iterdir():
         path.unlink()
-    gone = server.fetch(answer["id"])
+    gone = any_server.fetch(answer["id"])
     assert gone["status"] == "failed" and "were deleted" in gone["message"]
-    assert server.get(answer["proxy_links"][0])[0] == 404
+    assert any_server.get(answer["proxy_links"][0])[0] == 404
 
 
-def test_photos_that_are_none(server):
+def test_photos_that_are_none(any_server):
     file = io.BytesIO()
     Image.new("L", (9000, 9000)).save(file, "PNG")
     whole, jpeg = (base64.b64decode(data_uri(kind=kind).partition(",")[2]) for kind in ("PNG", "JPEG"))
@@ -269,12 +269,12 @@ def test_photos_that_are_none(server):
         "more than 20 MB": "A" * (28 << 20),
     }
     for message, photo in wrong.items():
-        answer = server.submit({**BODY, "face_image": photo})
+        answer = any_server.submit({**BODY, "face_image": photo})
         assert answer["status"] == "error" and message in answer["message"]["face_image"][0], (message, answer)
-    assert not server.comfy.prompts and not any((server.temp / "facegen").glob("*"))
+    assert not any_server.made and not any(any_server.photos.glob("*"))
 
 
-def test_the_ways_to_write_base64(server):
+def test_the_ways_to_write_base64(any_server):
     """Wrapped lines, the URL-safe alphabet without padding, and a data URI that names another type than the picture has."""
     noise = np.random.default_rng(0).integers(0, 256, (30, 31, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -284,11 +284,11 @@ def test_the_ways_to_write_base64(server):
     wrapped = "\r\n ".join(plain[at : at + 76] for at in range(0, len(plain), 76))
     urlsafe = base64.urlsafe_b64encode(file.getvalue()).decode().rstrip("=")
     for photo in (wrapped, urlsafe, f"data:image/jpeg;base64,{urlsafe}", f"data:application/octet-stream;base64,{plain}"):
-        assert server.submit({**BODY, "face_image": photo})["status"] == "success"
+        assert any_server.submit({**BODY, "face_image": photo})["status"] == "success"
 
 
 @pytest.mark.parametrize("kind", ["grey16", "CMYK", "P", "LA", "animated"])
-def test_photos_of_every_kind_keep_their_brightness(server, kind):
+def test_photos_of_every_kind_keep_their_brightness(any_server, kind):
     level = np.full((30, 40), 100 * 257, dtype=np.uint16)
     image, options = Image.fromarray(level), {}
     if kind != "grey16":
@@ -299,7 +299,7 @@ def test_photos_of_every_kind_keep_their_brightness(server, kind):
         image = image.convert("L").convert(kind) if kind == "LA" else image.convert(kind)
     file = io.BytesIO()
     image.save(file, "JPEG" if kind == "CMYK" else "PNG", **options)
-    answer = server.submit({**BODY, "face_image": base64.b64encode(file.getvalue()).decode(), "base64": True})
+    answer = any_server.submit({**BODY, "face_image": base64.b64encode(file.getvalue()).decode(), "base64": True})
     shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["output"][0]))))[0, 0, 0]
     assert abs(int(shade) - 100) < 4
 
@@ -315,16 +315,16 @@ def test_a_photo_lies_on_its_side(server):
     server.comfy.gate.clear()
     server.submit({**BODY, "face_image": base64.b64encode(file.getvalue()).decode()})
     server.comfy.wait_for(1)
-    (path,) = (server.temp / "facegen").glob("*.png")
+    (path,) = server.photos.glob("*.png")
     with Image.open(path) as saved:
         assert saved.size == (20, 40) and saved.info == {} and saved.getpixel((10, 5))[2] > 200
     server.comfy.gate.set()
 
 
-def test_the_face_is_gone_from_disk_when_the_picture_is_there(server):
-    answer = server.submit(BODY)
+def test_the_face_is_gone_from_disk_when_the_picture_is_there(any_server):
+    answer = any_server.submit(BODY)
     assert answer["status"] == "success"
-    assert not any((server.temp / "facegen").iterdir())
+    assert not any(any_server.photos.iterdir())
 
 
 def test_old_results_are_deleted(tmp_path, monkeypatch):
@@ -385,7 +385,7 @@ def test_the_clients_key_and_face_are_stored_nowhere(server, caplog):
     face = BODY["face_image"].partition(",")[2]
 
     def check():
-        texts = [caplog.text, json.dumps(server.comfy.prompts), json.dumps(server.comfy.history), json.dumps(answer)]
+        texts = [caplog.text, json.dumps(server.made), json.dumps(server.comfy.history), json.dumps(answer)]
         texts += [path.read_bytes().decode("latin-1") for path in server.base.rglob("*") if path.is_file()]
         assert all(KEY not in text and face not in text for text in texts)
 
@@ -393,7 +393,7 @@ def test_the_clients_key_and_face_are_stored_nowhere(server, caplog):
     server.comfy.gate.clear()
     answer = server.submit({**BODY, "track_id": 5})
     server.comfy.wait_for(1)
-    assert any((server.temp / "facegen").iterdir())
+    assert any(server.photos.iterdir())
     check()
     server.comfy.gate.set()
     while (answer := server.fetch(answer["id"]))["status"] == "processing":
@@ -406,10 +406,10 @@ def test_the_clients_key_and_face_are_stored_nowhere(server, caplog):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
-def test_settings_and_store_are_the_owners_alone(server):
-    assert server.post("/facegen/settings", {"local_api": {"enabled": True}})[0] == 200
-    server.submit(BODY)
-    folder = server.config.parent / "local_api"
-    for path in (server.config, folder / "jobs.sqlite"):
+def test_settings_and_store_are_the_owners_alone(any_server):
+    assert any_server.post("/facegen/settings", {"local_api": {"enabled": True}})[0] == 200
+    any_server.submit(BODY)
+    folder = any_server.config.parent / "local_api"
+    for path in (any_server.config, folder / "jobs.sqlite"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE((folder / "results").stat().st_mode) == 0o700

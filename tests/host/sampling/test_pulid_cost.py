@@ -1,11 +1,10 @@
 """What PuLID costs on FLUX.1: operations and syncs in an evaluation, file reads, and memory."""
 
-import comfy.model_management
 import pytest
 import torch
 
 import comfy_flux
-from comfy_flux import evaluate, latents
+from comfy_flux import caller, evaluate, latents
 from counting import counted, live
 from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.pulid.adapter import PulidAdapter
@@ -30,26 +29,8 @@ def apply(model, adapter):
     return lambda faces=None, **settings: apply_pulid(model, adapter, faces or seen_faces(), **settings)
 
 
-def call(patcher, monkeypatch):
-    """The network alone, as the sampler called it in an evaluation."""
-    network, seen = patcher.model.diffusion_model, []
-    forward = network.forward
-
-    def keep(*args, **kwargs):
-        seen.append((args, kwargs))
-        return forward(*args, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(network, "forward", keep)
-        evaluate(patcher, latents())
-    comfy.model_management.load_models_gpu([patcher, *patcher.get_nested_additional_models()])
-    ((args, kwargs),) = seen
-    return lambda: forward(*args, **kwargs)
-
-
-def test_an_evaluation_costs_few_operations_and_no_sync(model, apply, monkeypatch):
-    plain, _ = counted([call(model, monkeypatch)])
-    operations, syncs = counted([call(apply(), monkeypatch)])
+def test_an_evaluation_costs_few_operations_and_no_sync(model, apply):
+    (plain, _), (operations, syncs) = (counted([caller(patcher, latents())]) for patcher in (model, apply()))
     # Norm, queries, attention over the tokens, output; the layers' casts; the picture's part taken and put back.
     assert 0 < operations - plain <= 35 * comfy_flux.LAYERS and syncs == 0
 

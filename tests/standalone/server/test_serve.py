@@ -24,6 +24,7 @@ from waiting import until
 FACE = f"data:image/png;base64,{base64.b64encode((TINY / DRAWN_FACE).read_bytes()).decode()}"
 BODY = {"prompt": "a private person, blue background", "face_image": FACE, "style": "comic", "num_inference_steps": 21}
 POLLING_CLIENT = ROOT / "tests" / "support" / "api" / "polling_client.mjs"
+KEY = "sk-live-of-a-hosted-account"
 SUBMIT = "/api/v6/image_editing/face_gen"
 
 
@@ -97,12 +98,21 @@ def test_a_polling_javascript_client(tmp_path):
 
 
 def test_what_is_private_is_not_in_the_log(serve):
-    serve.post(SUBMIT, {**BODY, "key": "sk-live-of-a-hosted-account"}, X_Request_Id="a-request-of-mine")
+    serve.post(SUBMIT, {**BODY, "key": KEY}, X_Request_Id="a-request-of-mine")
     until(lambda: any(line.get("request") == "a-request-of-mine" and "outcome" in line for line in serve.lines()))
     text = serve.log.read_text()
     assert not [one for one in ("private", "sk-live", FACE[100:140]) if one in text]
     about = [line["message"] for line in serve.lines() if line.get("request") == "a-request-of-mine"]
     assert any(message.startswith("FaceGen: work ") for message in about), "its work's lines have its id, too"
+
+
+def test_neither_key_nor_face_is_left_anywhere(serve):
+    """After all of the above: not in the store, the results, or what is left of photos."""
+    pictures(serve.post(SUBMIT, {**BODY, "key": KEY, "width": 128, "height": 128}))
+    files = [file for file in serve.base.rglob("*") if file.is_file()]
+    texts = [file.read_bytes().decode("latin-1") for file in files]
+    assert len(files) > 3 and all(KEY not in text and FACE[100:300] not in text for text in texts)
+    assert not any((serve.base / "photos").iterdir())
 
 
 def test_metrics_of_real_pictures(serve):

@@ -73,6 +73,25 @@ def evaluate(model, x, positive=None, negative=None, cfg=1.0, sigma=0.7, kind=co
     return seen[0]
 
 
+def caller(patcher, x):
+    """The network's call in an evaluation, to be repeated on a loaded model."""
+    network, seen = patcher.model.diffusion_model, []
+    forward = network.forward
+
+    def keep(*args, **kwargs):
+        seen.append((args, kwargs))
+        return forward(*args, **kwargs)
+
+    network.forward = keep
+    try:
+        evaluate(patcher, x)
+    finally:
+        del network.forward
+    comfy.model_management.load_models_gpu([patcher, *patcher.get_nested_additional_models()])
+    ((args, kwargs),) = seen
+    return lambda: forward(*args, **kwargs)
+
+
 @contextlib.contextmanager
 def hooked(model, places, add, text=TEXT, tokens=16):
     """Within, after each block that is in `places` the picture's states [batch, tokens, width] get add(number of the place,
