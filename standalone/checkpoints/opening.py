@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from ...errors import FaceGenError
 from ...models.checkpoint_kind import FLUX1, SDXL, CheckpointKind, kind_of
 from ..flux import Flux
+from ..memory import is_out_of_memory
 from ..stable_diffusion import StableDiffusion
 
 CPU = torch.device("cpu")
@@ -19,13 +20,16 @@ def open_checkpoint(path: Path, device: torch.device = CPU, dtype: torch.dtype =
     """A diffusers folder or a single .safetensors file. Nothing is fetched. FLUX.1, whose numbers are too large for float16,
     is opened in bfloat16 instead.
 
-    Raises UnreadableFileError, UnsupportedCheckpointError when it is of another base, and FaceGenError when it can't be loaded.
+    Raises UnreadableFileError, UnsupportedCheckpointError when it is of another base, and FaceGenError when it can't be
+    loaded; an error about memory as it is.
     """
     kind = kind_of(path)
     kind.require_supported()
     try:
         parts = _parts(kind, device, dtype)
     except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise FaceGenError(f"{path} could not be loaded as a checkpoint of {kind.base}: {error}") from error
     if kind.base == SDXL and dtype == torch.float16 and parts["vae"].config.force_upcast:
         parts["vae"].float()  # it overflows in half precision

@@ -56,12 +56,7 @@ def run(options: argparse.Namespace) -> None:
     place = place_of(options)
     settings = check_settings(place)
     server = make_server(options, place, settings)
-    try:
-        asyncio.run(server.run())
-    except OSError as error:
-        raise FaceGenError(
-            f"{options.listen} port {options.port} can't be used: {error.strerror}. Give another --port."
-        ) from error
+    asyncio.run(server.run())
 
 
 def place_of(options: argparse.Namespace) -> Place:

@@ -82,6 +82,13 @@ class Engines:
     def is_open(self, files: ModelFiles) -> bool:
         return files in self._open
 
+    def forget_others(self, files: ModelFiles) -> bool:
+        """Let go of all but those of these files; whether there were any."""
+        others = [each for each in self._open if each != files]
+        for each in others:
+            del self._open[each]
+        return bool(others)
+
     def forget(self) -> None:
         """Let go of all of them, so that their memory is free."""
         self._open.clear()
