@@ -102,9 +102,8 @@ def pulid(folders: ModelFolders) -> Row:
         return Row(OK, "PuLID", "not set up (another method, for SDXL and FLUX.1)")
     row = told("PuLID", found, STARTER_OF_PULID, folders)
     if importlib.util.find_spec("timm") is None and row.state == OK:
-        return Row(
-            NOTE, "PuLID", f"lacks the library timm (there is {row.found})", f'Run: "{sys.executable}" -m pip install timm'
-        )
+        install = f'Run: "{sys.executable}" -m pip install timm'
+        return Row(NOTE, "PuLID", f"lacks the library timm (there is {row.found})", install)
     return row
 
 
