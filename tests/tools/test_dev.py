@@ -37,12 +37,12 @@ CHECKS = [
 TYPES = ("pack python", ["-m", "tools.dev.check_types"], None)
 SHARED = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 NOT_NEWEST = ["-m", "not network and not newest"]
-IN_COMFYUI = (["--ignore=tests/host/web", "tests/host", "tests/face/test_structure.py"], ["tests/host/web"])
 
 
-def in_comfyui(folder, *options):
+def in_comfyui(dev, folder, *options, newest=True):
     """What runs inside the ComfyUI in this folder when no tests are chosen."""
-    return [(f"{folder.name} python", ["-c", *options, *tests], str(folder)) for tests in IN_COMFYUI]
+    most = ["--ignore=tests/host/web", "tests/host", *(dev.suites.WITH_TIMM if newest else [])]
+    return [(f"{folder.name} python", ["-c", *options, *tests], str(folder)) for tests in (most, ["tests/host/web"])]
 
 
 def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, capsys):
@@ -54,7 +54,7 @@ def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, caps
 def test_every_comfyui_runs_the_host_tests(dev, suites, home, capsys):
     old, new = make_comfyui(home / "comfy" / "a", "0.3.64"), make_comfyui(home / "comfy" / "b")
     assert dev.suites.test([], pack=False) == 0
-    assert sorted(suites) == sorted([*in_comfyui(old, *NOT_NEWEST), *in_comfyui(new)])
+    assert sorted(suites) == sorted([*in_comfyui(dev, old, *NOT_NEWEST, newest=False), *in_comfyui(dev, new)])
     shown = capsys.readouterr().out
     assert "pack tests: skipped: not asked for" in shown
     assert f"host tests marked `newest` in {old}: skipped: they ask nothing of ComfyUI's version" in shown
@@ -85,18 +85,25 @@ def test_only_the_oldest_and_the_newest_comfyui_run_unless_all_are_asked_for(dev
     assert "host tests: " not in capsys.readouterr().out
 
 
+def test_what_needs_timm_is_where_it_is_asked_for(dev):
+    """Each file that skips tests without timm runs in the newest ComfyUI's environment, too."""
+    asking = [path for path in (ROOT / "tests").rglob("test_*.py") if 'importorskip("timm")' in path.read_text("utf-8")]
+    outside = {path.relative_to(ROOT).as_posix() for path in asking if "host" not in path.relative_to(ROOT).parts}
+    assert outside - {"tests/tools/test_dev.py"} == set(dev.suites.WITH_TIMM)
+
+
 def test_all_cores_share_the_tests(dev, suites, home, monkeypatch, capsys):
     """ComfyUIs get a core each, and what is left over; the pack's tests come last, with a process for each core."""
     old = make_comfyui(home / "comfy" / "a", "0.3.64")
     monkeypatch.setattr(dev.suites, "cores", lambda: 2)
     assert dev.suites.test([]) == 0
     of_pack = ("pack python", ["-c", *SHARED, "--ignore=tests/host", "tests"], None)
-    assert sorted(suites, key=str) == sorted([*in_comfyui(old, *SHARED), *CHECKS, TYPES, of_pack], key=str)
+    assert sorted(suites, key=str) == sorted([*in_comfyui(dev, old, *SHARED), *CHECKS, TYPES, of_pack], key=str)
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("-- ")][-1] == "-- pack tests: passed"
     new = make_comfyui(home / "comfy" / "b")
     suites.clear()
     assert dev.suites.test([], pack=False) == 0
-    assert sorted(suites) == sorted([*in_comfyui(old, *NOT_NEWEST), *in_comfyui(new)])
+    assert sorted(suites) == sorted([*in_comfyui(dev, old, *NOT_NEWEST, newest=False), *in_comfyui(dev, new)])
 
 
 def test_chosen_tests_are_not_shared(dev, suites, monkeypatch):

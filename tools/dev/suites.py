@@ -41,8 +41,13 @@ PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.e
 NOT_NEWEST = ["-m", "not network and not newest"]
 
 HOST, BROWSER = "tests/host", "tests/host/web"
-# They ask nothing of ComfyUI, but need timm, which is only where torchvision is.
-WITH_TIMM = "tests/face/test_structure.py"
+# They ask nothing of ComfyUI, but need timm, which is only where torchvision is: they run beside the newest one's.
+WITH_TIMM = [
+    "tests/face/test_structure.py",
+    "tests/standalone/server/test_engine_flux.py",
+    "tests/standalone/cli/test_generate_flux.py",
+    "tests/standalone/cli/test_generate_sdxl.py",
+]
 
 
 class Suite(NamedTuple):
@@ -122,13 +127,15 @@ def chosen_hosts(comfyuis: list[Path], all_hosts: bool) -> tuple[list[Path], lis
     return [by_age[0], by_age[-1]], by_age[1:-1]
 
 
-def host_suites(comfyui: Path, python: Callable[[], Path], options: list[str], named: list[str]) -> dict[str, Suite]:
-    """Tests inside one ComfyUI: those `named`, or all, with the browser's beside the others."""
+def host_suites(
+    comfyui: Path, python: Callable[[], Path], options: list[str], named: list[str], more: list[str]
+) -> dict[str, Suite]:
+    """Tests inside one ComfyUI: those `named`, or all and `more`, with the browser's beside the others."""
     environ = {"COMFYUI_PATH": str(comfyui)}
     if named:
         return {f"host tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, *named], environ)}
     return {
-        f"host tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, f"--ignore={BROWSER}", HOST, WITH_TIMM], environ),
+        f"host tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, f"--ignore={BROWSER}", HOST, *more], environ),
         f"browser tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, BROWSER], environ),
     }
 
@@ -163,7 +170,8 @@ def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bo
             workers = shared(cores() // len(comfyuis), chosen)
             some = NOT_NEWEST if left_out_of(comfyui, comfyuis, all_hosts, chosen) else []
             made = makers.submit(host_venv, comfyui).result
-            suites |= host_suites(comfyui, made, [*workers, *some, *others], for_host)
+            more = WITH_TIMM if comfyui == comfyuis[0] else []
+            suites |= host_suites(comfyui, made, [*workers, *some, *others], for_host, more)
         if pack:
             python = makers.submit(pack_venv).result
             suites |= checks(python, types=not chosen)
