@@ -294,6 +294,7 @@ def test_the_blueprints_are_there():
         "Headshot with InstantID",
         "Keep the best likeness",
         "Portrait from a face",
+        "Portrait with FLUX",
     ]
 
 
