@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,7 +66,7 @@ class Runner:
         self.results = Results(folder / "results")
         self.store = jobs.JobStore(folder / "jobs.sqlite")
         self._done: dict[int, asyncio.Event] = {}
-        self._arriving = 0  # requests whose photo is being fetched
+        self._arriving: Counter[str] = Counter()  # owner -> requests whose photo is being fetched
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Future[State]] = {}  # work id -> its last state; of the works that were started
         self._states: dict[str, State] = {}  # work id -> how it stood last; of the works that have not ended
@@ -101,12 +102,12 @@ class Runner:
         config, wanted = self._config.last, order.wanted
         self._check_room(order.owner)
         face = self._place.photos / f"{new_name()}.png"  # a name that others may see: it is in the work
-        self._arriving += 1
+        self._arriving[order.owner] += 1
         try:
             own = functools.partial(self.results.own_file, origin=order.origin)
             size = await save_face(wanted.face_image, face, own, config.allowed_hosts)
         finally:
-            self._arriving -= 1
+            self._arriving[order.owner] -= 1
         request, tip = wanted.request(size)
         try:
             self._check_quota(order.owner, request.samples)
@@ -142,9 +143,9 @@ class Runner:
         """Raises Full when as many requests are in work as the settings allow, in all or of this owner."""
         config, rate = self._config.last, "Rate limit exceeded. Maximum {} queued requests allowed."
         limit = config.rights(owner).max_queued
-        if len(self._done) + self._arriving >= config.max_queued:
+        if len(self._done) + self._arriving.total() >= config.max_queued:
             raise Full(rate.format(config.max_queued), self.store.usual_seconds(FIRST_GUESS))
-        if limit is not None and len(self.in_work(owner)) >= limit:
+        if limit is not None and len(self.in_work(owner)) + self._arriving[owner] >= limit:
             raise Full(rate.format(limit), self.store.usual_seconds(FIRST_GUESS))
 
     def _check_quota(self, owner: str, samples: int) -> None:

@@ -83,13 +83,17 @@ class IdentityAdapter(ABC):
     def _kept_sides(self, face_embeds: FaceEmbeds) -> Tensor:
         """What `_sides` gives, made once for a face."""
         if face_embeds not in self._made:
-            self._made[face_embeds] = self._sides(face_embeds)
+            sides = self._sides(face_embeds)
+            self.file.require_finite([sides])
+            self._made[face_embeds] = sides
         return self._made[face_embeds]
 
     def _kept(self, face_embeds: FaceEmbeds) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of what `_sides` gives, made once for a face."""
         if face_embeds not in self._projected:
-            self._projected[face_embeds] = self._from_sides(self._kept_sides(face_embeds))
+            projected = self._from_sides(self._kept_sides(face_embeds))
+            self.file.require_finite(t for pair in projected for t in pair)
+            self._projected[face_embeds] = projected
         return self._projected[face_embeds]
 
     def _from_sides(self, sides: Tensor) -> list[tuple[Tensor, Tensor]]:

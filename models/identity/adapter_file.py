@@ -3,7 +3,7 @@
 import hashlib
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from ...errors import UnreadableFileError
 Read = Callable[[str], Tensor]
 LONGEST_NAME = 1000  # characters of a tensor's flat name
 Shape = Callable[[str], tuple[int, ...]]
-Opened = tuple[list[str], Read, Shape]  # names, and what gives a tensor and its shape
+IsFloating = Callable[[str], bool]
+Opened = tuple[list[str], Read, Shape, IsFloating]  # names; what gives a tensor, its shape, and whether it has such numbers
 
 
 class AdapterFile(Mapping[str, Tensor]):
     """The tensors of an adapter file by flat name ("image_proj.proj.0.weight"); a tensor is read when it is looked up, and
-    `shape(name)` gives its shape without that.
+    `shape(name)` gives its shape without that, and `is_floating(name)` whether it holds floating-point numbers.
 
     Takes .safetensors, and PyTorch's .bin, .pt and .pth. The latter are pickles and are opened with `weights_only`, so
     nothing in them is executed. `metadata` holds what a .safetensors file says of itself. Raises UnreadableFileError for
@@ -36,7 +37,7 @@ class AdapterFile(Mapping[str, Tensor]):
         if self.path.stat().st_size == 0:
             raise UnreadableFileError(f"{self.path} is empty (0 bytes); a whole copy is needed.")
         open_file = self._open_safetensors if self.path.suffix.lower() == ".safetensors" else self._open_pickle
-        names, self._read, self.shape = open_file()
+        names, self._read, self.shape, self.is_floating = open_file()
         self._names = dict.fromkeys(names)
 
     def _open_safetensors(self) -> Opened:
@@ -45,7 +46,14 @@ class AdapterFile(Mapping[str, Tensor]):
         except (SafetensorError, OSError) as error:
             raise self._unreadable(error) from error
         self.metadata = handle.metadata() or {}
-        return list(handle.keys()), handle.get_tensor, lambda name: tuple(handle.get_slice(name).get_shape())
+
+        def shape(name: str) -> tuple[int, ...]:
+            return tuple(handle.get_slice(name).get_shape())
+
+        def is_floating(name: str) -> bool:
+            return str(handle.get_slice(name).get_dtype()).startswith(("F", "BF"))
+
+        return list(handle.keys()), handle.get_tensor, shape, is_floating
 
     def _open_pickle(self) -> Opened:
         try:
@@ -59,13 +67,27 @@ class AdapterFile(Mapping[str, Tensor]):
             ) from error
         except Exception as error:  # a damaged pickle can fail in any way
             raise self._unreadable(error) from error
-        return list(tensors), tensors.__getitem__, lambda name: tuple(tensors[name].shape)
+
+        def shape(name: str) -> tuple[int, ...]:
+            return tuple(tensors[name].shape)
+
+        def is_floating(name: str) -> bool:
+            return tensors[name].is_floating_point()
+
+        return list(tensors), tensors.__getitem__, shape, is_floating
 
     def _unreadable(self, error: Exception) -> UnreadableFileError:
         return UnreadableFileError(
             f"{self.path} ({self.path.stat().st_size} bytes) can't be read: {_first_line(error)}. "
             "It is probably cut short or not a model file; a whole copy is needed."
         )
+
+    def require_finite(self, made: Iterable[Tensor]) -> None:
+        """Raises UnreadableFileError when what was made of its tensors holds NaN or infinite values: black pictures."""
+        if not all(map(_is_finite, made)):
+            raise UnreadableFileError(
+                f"{self.path} holds NaN or infinite values, so it was damaged or badly converted; a whole copy is needed."
+            )
 
     def sha256(self) -> str:
         """Of the whole file, in hexadecimal."""
@@ -112,6 +134,11 @@ def _flatten(state: object) -> Iterator[tuple[str, Tensor]]:
                 raise ValueError(f"{prefix}{name} has more numbers than there are")
             else:
                 yield f"{prefix}{name}", value
+
+
+def _is_finite(t: Tensor) -> bool:
+    total = t.float().sum() if t.dtype.itemsize == 1 else t.sum(dtype=torch.float32)  # much faster than to look at each
+    return bool(total.isfinite()) or bool(t.float().isfinite().all())
 
 
 def _first_line(error: Exception) -> str:

@@ -30,8 +30,8 @@ LAYER = {  # module -> has a bias
 def resampler_modules(names: Iterable[str], root: str) -> dict[str, bool]:
     """Modules that a resampler at `root` reads, with as many layers as `names` has any tensor of; True for one with a bias."""
     modules = {f"{root}.{part}": True for part in ("proj_in", "proj_out", "norm_out")}
-    layers = {int(match[1]) for name in names if (match := re.match(rf"{re.escape(root)}\.layers\.(\d+)\.", name))}
-    for i in range(max(layers, default=-1) + 1):
+    layers = {match[1] for name in names if (match := re.match(rf"{re.escape(root)}\.layers\.(\d+)\.", name))}
+    for i in range(len(layers)):  # a number may be any
         modules |= {f"{root}.layers.{i}.{part}": bias for part, bias in LAYER.items()}
     return modules
 

@@ -22,6 +22,8 @@ class Shapes:
         if len(shape) != len(dims) or not all(map(self._fits, dims, shape)):
             needed = ", ".join(f"{dim} = {self.sizes[dim]}" if dim in self.sizes else str(dim) for dim in map(str, dims))
             self.wrong.append(f"{name} {list(shape)}, needed [{needed}]")
+        elif not self.file.is_floating(name):
+            self.wrong.append(f"{name} with whole or complex numbers, needed floating-point ones")
 
     def _fits(self, dim: Dim, size: int) -> bool:
         return size > 0 and size == (dim if isinstance(dim, int) else self.sizes.setdefault(dim, size))

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 
 from ...errors import FaceGenError, WrongBaseModelError
 from ...models.controlnet_kind import ATTENTION, HINT, SIZES, ControlNetKind, controlnet_kind
+from ..memory import is_out_of_memory
 from .configs import HEAD_WIDTH, Shapes, numbers
 from .networks import build, read_tensors
 
@@ -15,7 +16,8 @@ from .networks import build, read_tensors
 def open_controlnet(path: Path, unet: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """diffusers' ControlNetModel for this UNet of SDXL.
 
-    Raises UnreadableFileError, WrongBaseModelError when it wasn't made for such a UNet, or FaceGenError.
+    Raises UnreadableFileError, WrongBaseModelError when it wasn't made for such a UNet, or FaceGenError; an error about memory
+    as it is.
     """
     kind = controlnet_kind(path)
     needed = ControlNetKind(unet.config.cross_attention_dim, unet.config.projection_class_embeddings_input_dim)
@@ -29,6 +31,8 @@ def open_controlnet(path: Path, unet: Any, device: torch.device, dtype: torch.dt
         config["addition_time_embed_dim"] = unet.config.addition_time_embed_dim
         return build(ControlNetModel, tensors, config).to(device, dtype).eval()
     except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise FaceGenError(f"{path} could not be loaded as a ControlNet of SDXL: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """A line for each HTTP request, written at once: it would cost more than the answer if it went through logging."""
 
+import contextlib
 import json
 import sys
 import time
@@ -23,7 +24,8 @@ class AccessLog:
             if len(self._middles) < MOST_KINDS:
                 self._middles[method, route, outcome] = middle
         head = f'{{"time": "{self._now()}", "level": "info", "message": "answered", "request": "{REQUEST_ID.get()}"'
-        sys.stderr.write(f'{head}, {middle}, "seconds": {seconds:.4f}}}\n')
+        with contextlib.suppress(OSError, ValueError):  # the disk is full, or nobody reads any more: answers are worth more
+            sys.stderr.write(f'{head}, {middle}, "seconds": {seconds:.4f}}}\n')
 
     def _now(self) -> str:
         """UTC, to the millisecond; what is above the second is written out once a second."""

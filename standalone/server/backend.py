@@ -23,10 +23,10 @@ from ...errors import FaceGenError
 from ...models.face.embeds import FaceEmbeds
 from ...models.face.likeness import likenesses
 from ..engine import Engine, Result
+from ..memory import devices, is_out_of_memory, make_room
 from ..model_files import ModelFiles
 from ..photos import read_photo, to_image
 from .engines import Engines, told
-from .memory import devices, is_out_of_memory, make_room
 
 CLOSING = 10  # seconds that the thread may take to end; a model that is being loaded takes longer
 LOST = State(Phase.FAILED, "The request was lost. Send it again.")
@@ -158,7 +158,7 @@ class EngineBackend:
         began = time.monotonic()
         entry.state = State(Phase.RUNNING, progress=0.0)
         try:
-            entry.state = self._made(entry, began)
+            entry.state = self._made_with_room(entry, began)
         except Cancelled:
             entry.state = State(Phase.FAILED, CANCELLED)
         except FaceGenError as error:
@@ -191,6 +191,17 @@ class EngineBackend:
         self._engines.forget()
         make_room()
         return self._engines.get(files)
+
+    def _made_with_room(self, entry: Entry, began: float) -> State:
+        """Where the memory doesn't suffice, once more without the engines of other files."""
+        try:
+            return self._made(entry, began)
+        except Exception as error:
+            if not is_out_of_memory(error) or not self._engines.forget_others(entry.files):
+                raise
+            error.__traceback__ = None
+        make_room()
+        return self._made(entry, began)
 
     def _made(self, entry: Entry, began: float) -> State:
         request, flavour = entry.work.request, entry.work.flavour

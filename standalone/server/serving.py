@@ -38,13 +38,13 @@ class Server:
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until a signal. Raises OSError if the address can't be had, FaceGenError if the models can't be loaded."""
+        """Serve until a signal. Raises FaceGenError if the address can't be had or the models can't be loaded."""
         with self._signals():
             runner = web.AppRunner(self.front.app(), shutdown_timeout=1.0, access_log=None)
             await runner.setup()
             try:
                 for address in self.place.listen:
-                    await web.TCPSite(runner, address, self.place.port).start()
+                    await self._listen(runner, address)
                 logging.info("FaceGen: serving at %s", self.place.url)
                 await self._load()
                 await self._stop.wait()
@@ -52,6 +52,13 @@ class Server:
             finally:
                 await runner.cleanup()
         logging.info("FaceGen: stopped")
+
+    async def _listen(self, runner: web.AppRunner, address: str) -> None:
+        try:
+            await web.TCPSite(runner, address, self.place.port).start()
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise FaceGenError(f"{address} port {self.place.port} can't be used: {why}. Give another --port.") from error
 
     async def _load(self) -> None:
         """Load the models, unless a signal comes first. Requests wait for them meanwhile."""
@@ -62,7 +69,10 @@ class Server:
         if not loading.done():
             loading.cancel()
             return
-        loading.result()
+        try:
+            loading.result()
+        except OSError as error:
+            raise FaceGenError(f"The models can't be read: {error}") from error
         self.front.is_ready = True
         logging.info("FaceGen: ready")
 

@@ -172,6 +172,7 @@ class FaceParsing(nn.Module):
         except (IndexError, ValueError, RuntimeError) as error:
             raise _other(path, f"its tensors have other shapes ({error})", file) from error
         state = {name: file[name] for name in file if not name.startswith(TRAINING_ONLY)}
+        file.require_finite(state[name] for name in state if file.is_floating(name))
         try:
             network.load_state_dict(state, assign=True)
         except RuntimeError as error:

@@ -78,7 +78,7 @@ def _arguments(sizes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         "img_size": patch * round((positions - 1) ** 0.5),
         "patch_size": patch,
         "embed_dim": width,
-        "depth": 1 + max(int(name.split(".")[1]) for name in sizes if name.startswith("blocks.")),
+        "depth": len({name.split(".")[1] for name in sizes if name.startswith("blocks.")}),
         "num_heads": width // HEAD_DIM,
         "mlp_ratio": (sizes[first][0] + 0.5) / width,  # timm rounds down
         "num_classes": sizes["head.weight"][0],

@@ -100,7 +100,9 @@ class FaceIDAdapter(IdentityAdapter):
         Its alpha equals its rank, so no alpha is stored: the factor is 1. The tensors are read once and kept.
         """
         if self._lora is None:
-            self._lora = {name: self.file[name] for name in self.file if "_lora." in name}
+            lora = {name: self.file[name] for name in self.file if "_lora." in name}
+            self.file.require_finite(lora.values())
+            self._lora = lora
         named = {}
         for i, block in enumerate(blocks):
             for index, attention in ((2 * i, "attn1"), (2 * i + 1, "attn2")):

@@ -8,7 +8,7 @@ from ..resampler import resampler_shapes
 from ..shapes import IDENTITY_DIM, Shapes
 from .projection import STRUCTURE
 
-LORA = re.compile(r"ip_adapter\.(\d+)\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
+LORA = re.compile(r"ip_adapter\.(\d{1,9})\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
 
 
 def wrong_shapes(file: AdapterFile) -> list[str]:

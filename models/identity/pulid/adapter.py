@@ -83,7 +83,9 @@ class PulidAdapter(IdentityAdapter):
 
     def picture_layers(self, operations: Any = nn) -> cross_attention.PictureLayers:
         """For FLUX.1: what the picture's states go through, as a module. See PictureLayers."""
-        return cross_attention.PictureLayers(self.file, operations)
+        layers = cross_attention.PictureLayers(self.file, operations)
+        self.file.require_finite(layers.parameters())
+        return layers
 
     def _from_sides(self, sides: Tensor) -> list[tuple[Tensor, Tensor]]:
         return cross_attention.face_keys_values(self.file, sides) if self.variant.flux else super()._from_sides(sides)

@@ -1,6 +1,10 @@
 """Several clients of one machine: tokens with names, limits and quotas, each with its own requests."""
 
+import asyncio
+import contextlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,6 +46,23 @@ def test_a_client_s_own_limit_is_no_other_s(server, backend):
     answer = ask(server, ANNA)[1]
     assert answer["message"] == "Rate limit exceeded. Maximum 2 queued requests allowed." and answer["retry_after"] >= 1
     assert [ask(server, BEN)[0] for _ in range(3)] == [200] * 3
+
+
+def test_many_at_once_are_no_more_than_a_client_s_limit(server, backend, monkeypatch):
+    """Their photos arrive at the same time, so none of them is in work when the others are looked at."""
+    server.configure(**settings({"token": ANNA, "max_queued": 2}), hold_seconds=0)
+    backend.gate.clear()
+    met, save = threading.Barrier(3), runner.save_face
+
+    async def slow(*args):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            await asyncio.to_thread(met.wait, 1)
+        return await save(*args)
+
+    monkeypatch.setattr(runner, "save_face", slow)
+    with ThreadPoolExecutor(5) as pool:
+        statuses = [one[0] for one in pool.map(lambda _: ask(server, ANNA), range(5))]
+    assert sorted(statuses) == [200, 200, 429, 429, 429]
 
 
 def test_a_quota_counts_pictures_that_were_delivered_or_are_in_work(server, backend, monkeypatch):

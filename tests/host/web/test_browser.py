@@ -232,6 +232,14 @@ def japanese(page):
         switch("en", "Apply FaceID (FaceGen)")
 
 
+def test_the_state_of_the_local_api_is_in_the_user_s_language(japanese):
+    japanese.evaluate("() => app.extensionManager.command.execute('Comfy.ShowSettingsDialog')")
+    dialog = japanese.get_by_role("dialog").last
+    dialog.get_by_text("FaceGen", exact=True).first.click()
+    dialog.get_by_text("オフ。オンにしたときのアドレスは http://").wait_for(timeout=20_000)
+    japanese.keyboard.press("Escape")
+
+
 def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):
     ours = locale("ja", "main") | {file: locale("ja", file) for file in ("nodeDefs", "settings")}
     texts = {".".join(path): text for path, text in leaves(ours)}

@@ -5,6 +5,7 @@ import io
 import threading
 import time
 import uuid
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,9 @@ from facegen.api.local.backend import BackendError, Files, Phase, Work
 from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
 from facegen.contract import FaceGenRequest
 from facegen.errors import FaceGenError
+from facegen.models.controlnet_kind import ControlNetKind
 from facegen.models.tiny_files import DRAWN_FACE, TINY
+from facegen.standalone.checkpoints import controlnet, opening
 from facegen.standalone.model_files import find_model_files
 from facegen.standalone.server import backend as backend_module
 from facegen.standalone.server.backend import EngineBackend
@@ -205,6 +208,53 @@ def test_models_that_need_the_memory_of_others_get_it(counts):
 
     asyncio.run(test())
     assert engines.tried == 3 and forgotten == [True]
+
+
+def test_a_picture_that_needs_the_memory_of_other_models_gets_it(engine):
+    """Else those that nobody uses would keep each further one from being made."""
+    loaded = []
+    engines = Engines(None, lambda files: loaded.append(files) or engine)
+
+    async def test():
+        backend = EngineBackend(engines)
+        engines.get("other")
+        generate = engine.generate
+
+        def full(*args, **kwargs):
+            if engines.is_open("other"):
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return generate(*args, **kwargs)
+
+        engine.generate = full
+        one = work()
+        await backend.start(one)
+        (state,) = await ended(backend, one)
+        await backend.close()
+        return state
+
+    state = asyncio.run(test())
+    assert state.phase is Phase.DONE and len(loaded) == 2
+
+
+@pytest.mark.parametrize("opened", ["checkpoint", "ControlNet"])
+def test_out_of_memory_while_models_are_loaded_is_known_as_that(monkeypatch, opened):
+    """Else the models of others would stay where they are, and every further try would fail as well."""
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    def fails(*_, **__):
+        raise full
+
+    kind = SimpleNamespace(base="SDXL", require_supported=lambda: None)
+    monkeypatch.setattr(opening, "kind_of", lambda path: kind)
+    monkeypatch.setattr(opening, "_parts", fails)
+    monkeypatch.setattr(controlnet, "controlnet_kind", lambda path: ControlNetKind(1, 2))
+    monkeypatch.setattr(controlnet, "read_tensors", fails)
+    unet = SimpleNamespace(config=SimpleNamespace(cross_attention_dim=1, projection_class_embeddings_input_dim=2))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        if opened == "checkpoint":
+            opening.open_checkpoint(Path("one.safetensors"))
+        else:
+            controlnet.open_controlnet(Path("one.safetensors"), unet, torch.device("cpu"), torch.float32)
 
 
 def test_what_a_flavour_lacks(tmp_path):

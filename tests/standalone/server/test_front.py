@@ -103,6 +103,15 @@ def test_a_line_for_each_request_without_what_is_private(server, caplog, monkeyp
     assert not [one for one in private if one in text]
 
 
+def test_a_log_that_can_t_be_written_keeps_nobody_from_an_answer(server, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert server.get("/healthz") == (200, {"status": "alive"})
+
+
 def test_an_id_that_a_log_can_t_hold_is_replaced():
     assert new_request_id("a-b_c.7") == "a-b_c.7"
     for given in (None, "", "a b", "x" * 65, "a\n", '"'):

@@ -210,6 +210,21 @@ def test_a_port_that_is_taken(serve, tmp_path):
     assert done.returncode == 2 and f"port {serve.port} can't be used" in done.stderr and "--port" in done.stderr
 
 
+def test_a_port_that_there_is_none_of(tmp_path, capsys):
+    assert main(["serve", "--data", str(tmp_path), "--port", "70000"]) == 2
+    assert "port 70000 can't be used" in capsys.readouterr().err
+
+
+def test_a_file_that_can_t_be_read_is_not_the_port_s_fault(tmp_path, capsys, monkeypatch):
+    async def fails(*_):
+        raise PermissionError(13, "Permission denied", "one.safetensors")
+
+    monkeypatch.setattr("facegen.standalone.server.backend.EngineBackend.load", fails)
+    assert main(["serve", "--data", str(tmp_path), "--port", str(free_port())]) == 2
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("facegen:"))
+    assert "Permission denied: 'one.safetensors'" in said and "port" not in said
+
+
 def test_a_data_folder_that_is_in_use(serve):
     """A second server must not take the first one's work for its own."""
     command = [sys.executable, str(ROOT), "serve", "--data", str(serve.base), "--port", str(free_port())]
