@@ -93,7 +93,7 @@ LISTED = {
     "try_without_models",
     "judge_any_model",
 }
-BLUEPRINTS = sorted(workflows.BLUEPRINTS.glob("*.json"))
+BLUEPRINTS = [workflows.BLUEPRINTS / f"{name}.json" for name in workflows.BLUEPRINT_NAMES]
 TWINS = sorted((workflows.WORKFLOWS / "api").glob("*.json"))
 PATHS = [workflows.WORKFLOWS / f"{name}.json" for name in workflows.NAMES]
 
@@ -104,10 +104,10 @@ def graphs():
         workflow = workflows.load(f"{name}.json")
         yield pytest.param(workflow["nodes"], workflow["links"], workflow["groups"], id=name)
     order = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-    for path in BLUEPRINTS:
-        (inside,) = workflows.blueprint(path)["definitions"]["subgraphs"]
+    for name in workflows.BLUEPRINT_NAMES:
+        (inside,) = workflows.blueprint(name)["definitions"]["subgraphs"]
         links = [[link[k] for k in order] for link in inside["links"]]
-        yield pytest.param(inside["nodes"], links, inside["groups"], id=path.stem)
+        yield pytest.param(inside["nodes"], links, inside["groups"], id=name)
 
 
 def box(node):
@@ -289,19 +289,20 @@ def test_written_as_the_front_end_writes_it(path):
 
 
 def test_the_blueprints_are_there():
-    assert [path.stem for path in BLUEPRINTS] == [
+    assert workflows.BLUEPRINT_NAMES == [
         "Embed a face",
         "Headshot with InstantID",
         "Keep the best likeness",
         "Portrait from a face",
+        "Portrait with FLUX",
     ]
 
 
-@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
-def test_a_blueprint_is_one_node_with_its_subgraph(path):
-    whole = workflows.blueprint(path)
+@pytest.mark.parametrize("name", workflows.BLUEPRINT_NAMES)
+def test_a_blueprint_is_one_node_with_its_subgraph(name):
+    whole = workflows.blueprint(name)
     (node,), (inside,) = whole["nodes"], whole["definitions"]["subgraphs"]
-    assert node["type"] == inside["id"] and node["title"] == inside["name"] == path.stem
+    assert node["type"] == inside["id"] and node["title"] == inside["name"] == name
     sockets = [i["name"] for i in node["inputs"]]
     assert sockets + [name for _, name in node["properties"]["proxyWidgets"]] == [i["name"] for i in inside["inputs"]]
     assert [o["name"] for o in node["outputs"]] == [o["name"] for o in inside["outputs"]]

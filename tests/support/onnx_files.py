@@ -160,6 +160,12 @@ def save_pack(folder: Path, faces: list[tuple], seed: int = 0) -> Path:
     return folder
 
 
+def save_antelope(models: Path, faces: list[tuple]) -> list[Path]:
+    """antelopev2, with which InstantID and PuLID were trained, in a folder of packs; its files."""
+    pack = save_pack(models / "antelopev2", faces)
+    return [pack / "det_10g.onnx", (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")]
+
+
 def save_heavy_pack(folder: Path, faces: list[tuple]) -> Path:
     """A pack that costs about as much as buffalo_l: 10 GFLOP for the detector at 640x640, 6 for the recogniser."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from faceid_files import faceid_state, save
 from host_models import FACES, XL_TOPOLOGY, clip_text, randomize
-from onnx_files import save_pack
+from onnx_files import save_antelope
 from pulid_files import sdxl_state
-from structure_files import parsing_state, tower_state
+from structure_files import save_structure
 
 UNET = {
     **XL_TOPOLOGY,
@@ -75,14 +75,10 @@ def sdxl_faceid(path: Path) -> Path:
 
 def sdxl_pulid(folder: Path) -> list[Path]:
     """PuLID's file, and those of what sees the structure of a face, in a models folder; all that was made."""
-    for name in ("pulid", "facexlib"):
-        (folder / name).mkdir(exist_ok=True)
+    (folder / "pulid").mkdir(exist_ok=True)
     adapter = folder / "pulid" / "pulid_v1.1.safetensors"
     save_file(sdxl_state([320] * ATTENTION_BLOCKS, 2048, depth=5, states=64), adapter)
-    tower, parsing = folder / "clip_vision" / "EVA02_CLIP_L_336_psz14_s6B.pt", folder / "facexlib" / "parsing_bisenet.pth"
-    torch.save(tower_state(), tower)
-    torch.save(parsing_state(), parsing)
-    return [adapter, tower, parsing]
+    return [adapter, *save_structure(folder)]
 
 
 def sdxl_instantid(folder: Path) -> list[Path]:
@@ -99,6 +95,4 @@ def sdxl_instantid(folder: Path) -> list[Path]:
         net = cldm.ControlNet(**config)
     controlnet = folder / "controlnet" / "instantid-controlnet.safetensors"
     save_file({name: tensor.half().contiguous() for name, tensor in randomize(net, 9).items()}, controlnet)
-    pack = save_pack(folder / "insightface" / "models" / "antelopev2", FACES)
-    recogniser = (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
-    return [adapter, controlnet, pack / "det_10g.onnx", recogniser]
+    return [adapter, controlnet, *save_antelope(folder / "insightface" / "models", FACES)]

@@ -2,6 +2,8 @@
 
 Widths are small."""
 
+from pathlib import Path
+
 import torch
 
 LAYERS = (8, 8, 8, 16)  # widths of ResNet-18's stages; published: 64, 128, 256, 512
@@ -93,3 +95,12 @@ def tower_state(seed=0, width=64, blocks=24, side=336, patch=14, pooled=40, pref
     linear("head", pooled, width)
     state[f"{prefix}rope.freqs_cos"] = torch.zeros(grid**2, 64)  # not read: computed
     return state | {"text.positional_embedding": torch.zeros(77, 8), "logit_scale": torch.ones(())}
+
+
+def save_structure(models: Path) -> list[Path]:
+    """Both under their published names, in a models folder."""
+    tower, parsing = models / "clip_vision" / "EVA02_CLIP_L_336_psz14_s6B.pt", models / "facexlib" / "parsing_bisenet.pth"
+    parsing.parent.mkdir(exist_ok=True)
+    torch.save(tower_state(), tower)
+    torch.save(parsing_state(), parsing)
+    return [tower, parsing]

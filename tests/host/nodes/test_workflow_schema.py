@@ -67,11 +67,11 @@ def object_info(server):
     return server.get("/object_info")
 
 
-@pytest.fixture(params=[*workflows.NAMES, "blueprint"])
+@pytest.fixture(params=[*workflows.NAMES, *workflows.BLUEPRINT_NAMES])
 def nodes(request):
-    """The saved nodes of one workflow, without notes."""
-    if request.param == "blueprint":
-        saved = workflows.blueprint()["definitions"]["subgraphs"][0]["nodes"]
+    """The saved nodes of one workflow or blueprint, without notes."""
+    if request.param in workflows.BLUEPRINT_NAMES:
+        saved = workflows.blueprint(request.param)["definitions"]["subgraphs"][0]["nodes"]
     else:
         saved = workflows.load(f"{request.param}.json")["nodes"]
     return [node for node in saved if node["type"] not in workflows.NOT_QUEUED]
@@ -189,12 +189,12 @@ def test_the_template_browser_lists_the_workflows(server):
     assert sorted(server.get("/workflow_templates")["my-faces"]) == workflows.NAMES
 
 
-def test_the_blueprint_is_offered_where_comfyui_can(server):
+def test_the_blueprints_are_offered_where_comfyui_can(server):
     try:
         offered = server.get("/global_subgraphs")
     except RuntimeError as error:
         assert "404" in str(error)  # an older ComfyUI has no blueprints
         return
     ours = [(number, entry) for number, entry in offered.items() if entry["info"]["node_pack"] == "custom_nodes.my-faces"]
-    files = {path.stem: path.read_text(encoding="utf-8") for path in workflows.BLUEPRINTS.glob("*.json")}
+    files = {name: (workflows.BLUEPRINTS / f"{name}.json").read_text(encoding="utf-8") for name in workflows.BLUEPRINT_NAMES}
     assert {entry["name"]: server.get(f"/global_subgraphs/{number}")["data"] for number, entry in ours} == files

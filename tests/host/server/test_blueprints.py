@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import workflows
-from small_runs import Done, apart, of_type, placed, put_photos, small
+from small_runs import Done, apart, asked, of_type, placed, put_photos, small
 
 pytestmark = pytest.mark.newest
 
@@ -27,12 +27,10 @@ def object_info(server):
 def test_portrait_from_a_face_draws_what_its_widgets_say(server, object_info):
     """The subgraph in a graph of its own: photo in, portrait out."""
     graph = placed("Portrait from a face", [(0, "SaveImage", "images", ["blueprint"])])
-    node, pictures = graph["nodes"][0], []
-    names = [name for _, name in node["properties"]["proxyWidgets"]]
+    pictures = []
     for samples, prompt in ((1, "a woman"), (2, "a woman"), (1, "a man with a hat")):
-        given = dict(zip(names, node["widgets_values"], strict=True)) | {"samples": samples, "prompt": prompt}
-        node["widgets_values"] = [given[name] for name in names]
-        pictures.append(list(Done(server, small(workflows.to_api(graph, object_info))).pictures()))
+        given = asked(graph, samples=samples, prompt=prompt)
+        pictures.append(list(Done(server, small(workflows.to_api(given, object_info))).pictures()))
     assert [len(p) for p in pictures] == [1, 2, 1]
     assert pictures[0][0].shape == (64, 64, 3) and pictures[0][0].std() > 5
     assert apart(pictures[0][0], pictures[2][0]) > 0.3

@@ -10,6 +10,7 @@ from front_end import draws_nodes_2, open_front_end, open_help, shot
 from modelslab_server import KEY, ModelsLabServer
 from node_source import leaves, locale
 from pack import ROOT
+from small_runs import by_place
 
 pytestmark = pytest.mark.usefixtures("alone")
 TEXTS = json.loads((ROOT / "web" / "templates.json").read_text(encoding="utf-8"))
@@ -187,8 +188,27 @@ def test_the_blueprints_are_in_a_category_of_their_own(page, server):
     listed = (
         f"{store}.subgraphBlueprints.filter(one => one.category === 'Subgraph Blueprints/FaceGen').map(one => one.display_name)"
     )
-    page.wait_for_function(f"() => {listed}.length === 4", timeout=20_000)
-    assert set(page.evaluate(f"() => {listed}")) == {file.stem for file in (ROOT / "subgraphs").glob("*.json")}
+    page.wait_for_function(f"() => {listed}.length === {len(workflows.BLUEPRINT_NAMES)}", timeout=20_000)
+    assert sorted(page.evaluate(f"() => {listed}")) == workflows.BLUEPRINT_NAMES
+
+
+@pytest.mark.parametrize("name", workflows.BLUEPRINT_NAMES)
+def test_the_front_end_queues_what_a_blueprint_s_widgets_say(page, server, name):
+    """The graph is the one that the tests of blueprints run: each widget reaches the same input of the same node."""
+    if not draws_nodes_2(server):
+        pytest.skip("this front end's subgraphs are a first draft")
+    workflow = workflows.blueprint(name)
+    (node,) = workflow["nodes"]
+    node["widgets_values"] = [changed(value, place) for place, value in enumerate(node["widgets_values"])]
+    queue = "async workflow => { await app.loadGraphData(workflow); return (await app.graphToPrompt()).output; }"
+    assert by_place(page.evaluate(queue, workflow)) == by_place(workflows.to_api(workflow, server.get("/object_info")))
+
+
+def changed(value, place):
+    """Another value for a widget, its own for each place; what is chosen from a list stays as it is."""
+    if isinstance(value, str):
+        return value or f"text {place}"
+    return value * 2 if isinstance(value, float) else value + 8 * (1 + place)
 
 
 @pytest.fixture

@@ -15,6 +15,13 @@ FILES = {
     "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": "vit_l.safetensors",
     "RealVisXL_V4.0.safetensors": "sdxl.ckpt",
 }
+# What stands at a socket of a blueprint, by its type: node type and widget values.
+LOADERS = {
+    "IMAGE": ("LoadImage", ["face.jpg", "image"]),
+    "MODEL": ("UNETLoader", ["flux1-dev.safetensors", "default"]),
+    "CLIP": ("DualCLIPLoader", ["clip_l.safetensors", "t5xxl_fp16.safetensors", "flux", "default"]),
+    "VAE": ("VAELoader", ["ae.safetensors"]),
+}
 
 
 def put_photos(folder):
@@ -55,23 +62,46 @@ def of_type(graph, node_type):
 
 
 def placed(name, ends):
-    """A workflow of the blueprint alone: a Load Image at each of its sockets, `ends` at its outputs.
+    """A workflow of the blueprint alone: at each of its sockets what loads such a thing, `ends` at its outputs.
 
-    ends: (number of the output, node type, socket, widget values). Load Image is 11, 12 …; the ends are 21, 22 …
+    ends: (number of the output, node type, socket, widget values). The loaders are 11, 12 …; the ends are 21, 22 …
     """
-    workflow = workflows.blueprint(workflows.BLUEPRINTS / f"{name}.json")
+    workflow = workflows.blueprint(name)
     (node,) = workflow["nodes"]
     nodes, links = [node], []
     for place, socket in enumerate(node["inputs"]):
         socket["link"] = 11 + place
-        links.append([11 + place, 11 + place, 0, node["id"], place, "IMAGE"])
-        nodes.append({"id": 11 + place, "type": "LoadImage", "mode": 0, "inputs": [], "widgets_values": ["face.jpg", "image"]})
+        links.append([11 + place, 11 + place, 0, node["id"], place, socket["type"]])
+        loader, values = LOADERS[socket["type"]]
+        nodes.append({"id": 11 + place, "type": loader, "mode": 0, "inputs": [], "widgets_values": values})
     for number, (output, kind, socket, values) in enumerate(ends, 21):
         node["outputs"][output]["links"].append(number)
         links.append([number, node["id"], output, number, 0, "*"])
         sockets = [{"name": socket, "link": number}]
         nodes.append({"id": number, "type": kind, "mode": 0, "inputs": sockets, "widgets_values": values})
     return workflow | {"nodes": nodes, "links": links}
+
+
+def asked(workflow, **values):
+    """The workflow of a placed blueprint with other values in its widgets."""
+    workflow = copy.deepcopy(workflow)
+    node = workflow["nodes"][0]
+    names = [name for _, name in node["properties"]["proxyWidgets"]]
+    assert set(values) <= set(names)
+    given = dict(zip(names, node["widgets_values"], strict=True)) | values
+    node["widgets_values"] = [given[name] for name in names]
+    return workflow
+
+
+def by_place(graph):
+    """ "<node type>.<input>" -> its value, or where its link begins, for a graph with at most one node of each type."""
+    kinds = {number: node["class_type"] for number, node in graph.items()}
+    assert len(set(kinds.values())) == len(kinds)
+    return {
+        f"{node['class_type']}.{name}": [kinds[value[0]], *value[1:]] if isinstance(value, list) else value
+        for node in graph.values()
+        for name, value in node["inputs"].items()
+    }
 
 
 class Done:

@@ -6,8 +6,8 @@ from pack import ROOT
 
 WORKFLOWS = ROOT / "workflows"
 BLUEPRINTS = ROOT / "subgraphs"
-BLUEPRINT = BLUEPRINTS / "Portrait from a face.json"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+BLUEPRINT_NAMES = sorted(path.stem for path in BLUEPRINTS.glob("*.json"))
 FACE = "facegen_drawn_face.png"  # Load Image's picture in every template; web/js/templates.js puts it into the input folder
 NOT_QUEUED = {"MarkdownNote", "Note"}
 ALWAYS, NEVER = 0, 2  # modes of a node
@@ -28,8 +28,8 @@ def load(name):
     return json.loads((WORKFLOWS / name).read_text(encoding="utf-8"))
 
 
-def blueprint(path=BLUEPRINT):
-    return json.loads(path.read_text(encoding="utf-8"))
+def blueprint(name):
+    return json.loads((BLUEPRINTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def with_photos(graph):
