@@ -1,5 +1,6 @@
 """Which engine makes a flavour's pictures: found in the models folder, loaded when it is needed first, few kept at once."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from ...api.local.backend import BackendError, Files
 from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
-from ...errors import FaceGenError
+from ...errors import FaceGenError, UnreadableFileError
 from ...models.checkpoint_kind import SD15, SDXL, kind_of
 from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED
 from ...models.tiny_files import require_tiny_files
@@ -94,12 +95,21 @@ class Engines:
 def _only(models: Path, base: str) -> str | None:
     """The name of the one checkpoint of that base; None where there are no checkpoints at all. Raises BackendError."""
     found = checkpoints(models / FOLDERS["checkpoint"])
-    fitting = [name for name, path in found.items() if kind_of(path).base == base]
+    fitting = [name for name, path in found.items() if _is(path, base)]
     if len(fitting) == 1 or not found:
         return next(iter(fitting), None)
     if not fitting:
         raise BackendError(f"There is no {base} checkpoint among {', '.join(found)}.")
     raise BackendError(f"There are several {base} checkpoints: {', '.join(fitting)}. Set checkpoint of the flavour.")
+
+
+def _is(path: Path, base: str) -> bool:
+    """One that can't be read, such as a download that was cut short, is none of any base."""
+    try:
+        return kind_of(path).base == base
+    except UnreadableFileError as error:
+        logging.warning("FaceGen: %s", error)
+        return False
 
 
 def told(files: ModelFiles) -> dict[str, str]:
