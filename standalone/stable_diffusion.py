@@ -13,6 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from tqdm import tqdm
 
+from ..errors import FaceGenError
 from ..models.checkpoint_kind import SDXL, CheckpointKind
 from ..models.pictures import Watch, unwatched
 from .prompts import Text, encode
@@ -98,5 +99,10 @@ class StableDiffusion:
 
     def _decode(self, latents: Tensor) -> Tensor:
         decoded = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor, return_dict=False)[0]
+        if not decoded.isfinite().all():
+            raise FaceGenError(
+                f"{self.kind.path} gave pictures that hold NaN or infinite values: it is damaged, or its networks overflow in "
+                f"{str(decoded.dtype).removeprefix('torch.')}. Nothing is delivered of them; use another checkpoint."
+            )
         pictures: Tensor = (decoded * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
         return pictures
