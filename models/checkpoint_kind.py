@@ -12,8 +12,8 @@ from typing import Any
 from ..errors import UnreadableFileError, UnsupportedCheckpointError
 from .safetensors_header import shapes
 
-SD15, SDXL = "SD1.5", "SDXL"
-SUPPORTED = (SD15, SDXL)
+SD15, SDXL, FLUX1 = "SD1.5", "SDXL", "FLUX.1"
+SUPPORTED = (SD15, SDXL, FLUX1)
 UNET, VAE = "model.diffusion_model.", "first_stage_model."  # how the names of a single file's parts begin
 TEXT_ENCODERS = {
     SD15: ("cond_stage_model.transformer.",),
@@ -25,14 +25,15 @@ EDM = {"edm_mean", "edm_vpred.sigma_max"}
 SHARDS, HALF = "diffusion_pytorch_model*.safetensors", ".fp16"  # a folder may hold its weights in half precision beside
 # Of what else is found in a folder of checkpoints: how the names of its tensors begin, after UNET's if they have that.
 OTHERS = {
-    "double_blocks.": "FLUX",
+    "double_blocks.": "FLUX in one file",
     "joint_blocks.": "SD3",
     "model.diffusion_model.time_embed": "another Stable Diffusion",
     "down_blocks.": "a UNet alone",
     "image_proj.": "an IP-Adapter",
     "lora_": "a LoRA",
 }
-PIPELINES = {"Flux": "FLUX", "StableDiffusion3": "SD3"}  # how the names of diffusers' pipelines begin
+FLUX1_PIPELINE = "FluxPipeline"
+PIPELINES = {"Flux": "another FLUX than plain FLUX.1", "StableDiffusion3": "SD3"}  # how the names of diffusers' pipelines begin
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -41,9 +42,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 class CheckpointKind:
     """What a checkpoint is.
 
-    base         SD15, SDXL, or in words what else.
-    context_dim  width of the UNet's text context; None where that isn't known.
-    blocks       how many cross-attention blocks the UNet has; None where that isn't known.
+    base         SD15, SDXL, FLUX1 (always a folder), or in words what else.
+    context_dim  width of the UNet's text context; None where that isn't known, and for FLUX.1.
+    blocks       how many cross-attention blocks the UNet has; None where that isn't known, and for FLUX.1.
     lacks        what a whole checkpoint of this base has and this one hasn't, in words; "" for nothing.
     """
 
@@ -54,9 +55,10 @@ class CheckpointKind:
     lacks: str = ""
 
     def require_supported(self) -> None:
-        """Raises UnsupportedCheckpointError, which names what it is, unless it is a whole SD1.5 or SDXL checkpoint."""
+        """Raises UnsupportedCheckpointError, which names what it is, unless it is a whole checkpoint of SUPPORTED."""
         if self.base not in SUPPORTED:
-            raise UnsupportedCheckpointError(f"{self.path} is {self.base}. A checkpoint of {' or '.join(SUPPORTED)} is needed.")
+            needed = f"A checkpoint of {SD15} or {SDXL} is needed, or {FLUX1} as a folder in diffusers' layout."
+            raise UnsupportedCheckpointError(f"{self.path} is {self.base}. {needed}")
         if self.lacks:
             raise UnsupportedCheckpointError(
                 f"{self.path} is {self.base} without {self.lacks}. One that holds UNet, text encoder and VAE is needed."
@@ -111,6 +113,8 @@ def _of_folder(folder: Path) -> CheckpointKind:
     index = _json(folder / "model_index.json")
     if "unet" not in index:
         pipeline = str(index.get("_class_name"))
+        if pipeline == FLUX1_PIPELINE:
+            return CheckpointKind(folder, FLUX1)
         known = (what for start, what in PIPELINES.items() if pipeline.startswith(start))
         return CheckpointKind(folder, next(known, f"made for diffusers' {pipeline}"))
     config = _json(folder / "unet" / "config.json")

@@ -152,7 +152,7 @@ FILES = (
             1_691_134_141,
             "02b3618e36d803784166660520098089a81388e61a93ef8002aa79a5b1c546e1",
         ),
-        "InstantID for SDXL; needs its ControlNet and the face pack antelopev2",
+        "InstantID for SDXL; needs its ControlNet and the model pack antelopev2",
     ),
     PublishedFile(
         INSTANTID_CONTROLNET,
@@ -235,9 +235,11 @@ STARTER_OF_INSTANTID = {
 STARTER_OF_PULID = {
     "face_pack": FACE_PACK_OF_INSTANTID,
     "pulid": PULID_SDXL,
-    "vision": EVA_CLIP,
-    "parsing": FACE_PARSING,
+    "vision_tower": EVA_CLIP,
+    "face_parsing": FACE_PARSING,
+    "checkpoint": CHECKPOINT_SDXL,
 }
+STARTERS = {"faceid": STARTER, "instantid": STARTER_OF_INSTANTID, "pulid": STARTER_OF_PULID}
 
 
 def find_published(asked: str) -> PublishedFile | None:

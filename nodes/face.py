@@ -73,7 +73,7 @@ class FaceGenLoadFaceAnalyzer(io.ComfyNode):
                     options=packs,
                     default=TRAINED_WITH.name if TRAINED_WITH.name in packs else packs[0],
                     tooltip="Folder in models/insightface/models with the pack's ONNX files. FaceID was trained on buffalo_l, "
-                    "InstantID on antelopev2.",
+                    "InstantID and PuLID on antelopev2.",
                 ),
                 io.Combo.Input(
                     "provider",

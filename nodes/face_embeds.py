@@ -155,7 +155,8 @@ class FaceGenLoadFaceEmbeds(io.ComfyNode):
                     options=[FACEID_RECOGNISER, ANY, InstantIDAdapter.recogniser],
                     default=FACEID_RECOGNISER,
                     tooltip="The recogniser that the adapter expects: w600k_r50 (buffalo_l) for all published FaceID adapters, "
-                    "glintr100 (antelopev2) for InstantID. Faces from another one are refused. any turns this check off.",
+                    "glintr100 (antelopev2) for InstantID and PuLID. Faces from another one are refused. any turns this check "
+                    "off.",
                     **ADVANCED,
                 ),
             ],

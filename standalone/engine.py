@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from ..contract import FaceGenRequest
-from ..errors import FaceGenError
+from ..errors import FaceGenError, WrongBaseModelError
 from ..models.face.analysis import FaceAnalysis, to_bgr
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.photo_to_embeds import embed_photos
+from ..models.face.structure.look import FaceStructure
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.identity.pulid.adapter import PulidAdapter
+from ..models.networks import stay
 from ..models.pictures import Watch, unwatched
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
@@ -22,11 +25,12 @@ from ..models.style import FaceStyle, find_style
 from .checkpoints.controlnet import open_controlnet
 from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
-from .identity import CFG_SIDES, INSTANTID_WEIGHT, apply_faceid, apply_instantid
+from .flux import Flux
+from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_pulid
 from .instantid import FaceControl, hint_image
-from .model_files import FACEID, INSTANTID, ModelFiles
+from .model_files import ModelFiles
 from .photos import scaled
-from .stable_diffusion import Control
+from .pulid_flux import FluxFace
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,14 @@ class Engine:
         self.checker: SafetyChecker | None = load_checker(NUDENET) if checks else None
         cuda = torch.cuda.is_available()
         self.device, self.dtype = torch.device("cuda" if cuda else "cpu"), torch.float16 if cuda else torch.float32
+        self.method = files.method
         self.adapter = _open_adapter(files)
         self.face_analysis = FaceAnalysis(files.face_pack)
+        self.face_structure = self._open_structure(files)
         self.clip_vision = files.clip_vision and ClipVision(files.clip_vision, self.device, self.dtype)
-        self.stable_diffusion = open_checkpoint(files.checkpoint, self.device, self.dtype)
-        unet = self.stable_diffusion.unet
-        self.controlnet = files.controlnet and open_controlnet(files.controlnet, unet, self.device, self.dtype)
-
-    @property
-    def method(self) -> str:
-        """FACEID or INSTANTID of model_files."""
-        return INSTANTID if isinstance(self.adapter, InstantIDAdapter) else FACEID
+        self.checkpoint = open_checkpoint(files.checkpoint, self.device, self.dtype)
+        self.controlnet = files.controlnet and open_controlnet(files.controlnet, self._unet, self.device, self.dtype)
+        self.flux_face = FluxFace(self.checkpoint.transformer, self._pulid) if isinstance(self.checkpoint, Flux) else None
 
     def embed(self, photo: Tensor, name: str = "the photo") -> tuple[FaceEmbeds, Tensor]:
         """The largest face of a photo [1, H, W, 3] (0-1), and its aligned crop [1, 224, 224, 3]. Warnings and errors call the
@@ -73,7 +74,8 @@ class Engine:
                 "shoulders; not a tight crop of the face."
             )
         encode = self.clip_vision.states if self.clip_vision else None
-        done = embed_photos(self.face_analysis, photo, encode, names=[name] * len(photo))
+        look = self.face_structure.look if self.face_structure else None
+        done = embed_photos(self.face_analysis, photo, encode, look, names=[name] * len(photo))
         return done.face_embeds, done.crops
 
     def generate(
@@ -85,21 +87,19 @@ class Engine:
         request = replace(request, seed=seed)
         checker = self._checker_for(request)
         style = find_style(request.style)
-        width, height = (side * self.stable_diffusion.scale for side in (request.width, request.height))
-        sides = CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
-        control = self._apply(request, style, face_embeds, sides, (width, height))
-        images = self.stable_diffusion.sample(
+        width, height = (side * self.checkpoint.scale for side in (request.width, request.height))
+        more = self._apply(request, style, face_embeds, (width, height))
+        images = self.checkpoint.sample(
             [style.positive(request.prompt)],
-            [style.negative_prompt(request.negative_prompt)],
             width=width,
             height=height,
             steps=request.num_inference_steps,
             guidance=request.guidance_scale,
             samples=request.samples,
             generator=torch.Generator("cpu").manual_seed(seed),
-            control=control,
             progress=progress,
             watch=watch,
+            **more,
         )
         flagged = [False] * len(images)
         if checker is not None:
@@ -112,17 +112,42 @@ class Engine:
         request: FaceGenRequest,
         style: FaceStyle,
         face_embeds: FaceEmbeds,
-        sides: tuple[int, ...],
         size: tuple[int, int],
-    ) -> Control | None:
-        """The face into the UNet's attention; what else of the method acts in each step. size: width and height in pixels."""
-        unet = self.stable_diffusion.unet
-        more: dict[str, Any] = {"layer_weights": style.layer_weights, "sides": sides}
+    ) -> dict[str, Any]:
+        """The face into the model's attention; what else the sampling is told. size: width and height in pixels."""
+        if self.flux_face is not None:
+            self.flux_face.show(face_embeds, weight=style.weight, layer_weights=style.layer_weights)
+            return {}
+        sides = CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
+        told: dict[str, Any] = {"negative_prompts": [style.negative_prompt(request.negative_prompt)]}
+        how: dict[str, Any] = {"layer_weights": style.layer_weights, "sides": sides}
         if isinstance(self.adapter, InstantIDAdapter):
-            apply_instantid(unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **more)
-            return FaceControl(self.controlnet, self.adapter, face_embeds, hint_image(face_embeds, *size), sides=sides)
-        apply_faceid(unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **more)
-        return None
+            apply_instantid(self._unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **how)
+            hint = hint_image(face_embeds, *size)
+            return told | {"control": FaceControl(self.controlnet, self.adapter, face_embeds, hint, sides=sides)}
+        if isinstance(self.adapter, PulidAdapter):
+            apply_pulid(self._unet, self.adapter, face_embeds, weight=PULID_WEIGHT * style.weight, **how)
+        else:
+            apply_faceid(self._unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **how)
+        return told
+
+    @property
+    def _unet(self) -> Any:
+        if isinstance(self.checkpoint, Flux):
+            raise WrongBaseModelError(f"{self.adapter.method} needs a UNet, and {self.checkpoint.kind.path.name} is FLUX.1.")
+        return self.checkpoint.unet
+
+    @property
+    def _pulid(self) -> PulidAdapter:
+        if not isinstance(self.adapter, PulidAdapter):
+            raise WrongBaseModelError(f"{self.adapter.method} wasn't made for FLUX.1, of which only PuLID has a version.")
+        return self.adapter
+
+    def _open_structure(self, files: ModelFiles) -> FaceStructure | None:
+        """The networks through which PuLID sees a face; without PuLID None."""
+        if files.vision_tower is None or files.face_parsing is None:
+            return None
+        return FaceStructure(files.vision_tower, files.face_parsing, lambda network: stay(network.to(self.device)))
 
     def _checker_for(self, request: FaceGenRequest) -> SafetyChecker | None:
         """None only if the request wants none."""
@@ -132,9 +157,11 @@ class Engine:
         return self.checker
 
 
-def _open_adapter(files: ModelFiles) -> FaceIDAdapter | InstantIDAdapter:
+def _open_adapter(files: ModelFiles) -> FaceIDAdapter | InstantIDAdapter | PulidAdapter:
     if files.instantid is not None:
         return InstantIDAdapter(files.instantid)
+    if files.pulid is not None:
+        return PulidAdapter(files.pulid)
     if files.faceid is not None:
         return FaceIDAdapter(files.faceid)
-    raise ValueError("neither a FaceID nor an InstantID file is given")
+    raise ValueError("the adapter of no method is given")

@@ -1,6 +1,7 @@
-"""Our identity adapters and attention inside diffusers' UNet: FaceID with its LoRA, and InstantID."""
+"""Our identity adapters and attention inside diffusers' UNet: FaceID with its LoRA, InstantID, and PuLID for SDXL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,10 +14,13 @@ from ..models.identity.blocks import CrossAttention
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
 from ..models.identity.layer_weights import parse_layer_weights
+from ..models.identity.pulid.adapter import PulidAdapter
+from ..models.identity.pulid.orthogonal import V2, OrthogonalAttention
 
 FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")
 CFG_SIDES = (1, 0)  # the unconditional half of the batch comes first
-INSTANTID_WEIGHT = 0.8  # that its authors use
+INSTANTID_WEIGHT = PULID_WEIGHT = 0.8  # that their authors use, PuLID's for SDXL
+Attend = Callable[[Tensor, Tensor, int, float], IdentityAttention]
 
 
 def apply_faceid(
@@ -61,6 +65,24 @@ def apply_instantid(
     _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0)
 
 
+def apply_pulid(
+    unet: UNet2DConditionModel,
+    adapter: PulidAdapter,
+    face_embeds: FaceEmbeds,
+    *,
+    weight: float = PULID_WEIGHT,
+    projection: str = V2,
+    num_zero: int = 0,
+    layer_weights: str = "",
+    sides: tuple[int, ...] = CFG_SIDES,
+) -> None:
+    """As `apply_instantid`; for `projection` and `num_zero` see OrthogonalAttention."""
+    blocks = cross_attention_blocks(unet)
+    adapter.match(blocks, unet.config.cross_attention_dim)
+    attend = partial(OrthogonalAttention, projection=projection, num_zero=num_zero)
+    _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0, attend)
+
+
 def _set_processors(
     unet: UNet2DConditionModel,
     blocks: list[CrossAttention],
@@ -70,11 +92,12 @@ def _set_processors(
     sides: tuple[int, ...],
     lora: Mapping[str, Tensor],
     lora_strength: float,
+    attend: Attend = IdentityAttention,
 ) -> None:
     weights = parse_layer_weights(layer_weights, len(blocks))
     processors = dict(unet.attn_processors)
     for block, (key, value) in zip(blocks, keys_values, strict=True):
-        identity = IdentityAttention(key, value, block.heads, weight * weights[block.depth])
+        identity = attend(key, value, block.heads, weight * weights[block.depth])
         for attention, face in (("attn1", None), ("attn2", identity)):
             path = f"{block.path}.{attention}"
             own = {name.removeprefix(f"{path}."): tensor for name, tensor in lora.items() if name.startswith(f"{path}.")}
@@ -118,7 +141,7 @@ class IdentityProcessor:
         query, key, value = (t.view(*t.shape[:2], attn.heads, -1).transpose(1, 2) for t in (q, k, v))
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask).transpose(1, 2).flatten(2)
         if self.identity is not None:
-            out = out + self.identity(q, self.sides)
+            out = out + self.identity.beside(out, q, self.sides)
         return self._linear("to_out.0", attn.to_out[0], out)
 
     def _linear(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:

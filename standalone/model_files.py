@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import FaceGenError, WrongBaseModelError
-from ..models.checkpoint_kind import SDXL, CheckpointKind, kind_of
+from ..models.checkpoint_kind import FLUX1, SDXL, CheckpointKind, kind_of
 from ..models.controlnet_kind import ControlNetKind, controlnet_kind
 from ..models.face.packs.find import find_packs, open_pack
 from ..models.identity.adapter import IdentityAdapter
 from ..models.identity.adapter_file import AdapterFile
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.identity.pulid.adapter import PulidAdapter
 from ..models.identity.raw_embedding import is_instantid
-from ..models.published import INSTANTID_CONTROLNET, PUBLISHED
+from ..models.published import EVA_CLIP, FACE_PARSING, INSTANTID_CONTROLNET, PUBLISHED
 from ..models.safetensors_header import clip_width
 
-FACEID, INSTANTID = METHODS = ("faceid", "instantid")
+FACEID, INSTANTID, PULID = METHODS = ("faceid", "instantid", "pulid")
+# Method -> the kinds of file that no other reads.
+OWN = {FACEID: ("faceid",), INSTANTID: ("instantid", "controlnet"), PULID: ("pulid", "vision_tower", "face_parsing")}
+ADAPTERS: dict[str, type[IdentityAdapter]] = {FACEID: FaceIDAdapter, INSTANTID: InstantIDAdapter, PULID: PulidAdapter}
 WHAT = {
     "checkpoint": "an SD1.5 or SDXL checkpoint (checkpoints/NAME.safetensors, or a diffusers folder)",
     "faceid": "a FaceID adapter (ipadapter/ip-adapter-faceid-plusv2_sd15.bin)",
@@ -31,12 +35,25 @@ WHAT_OF_INSTANTID = {
     "controlnet": "InstantID's ControlNet (controlnet/instantid-controlnet.safetensors)",
     "face_pack": "the InsightFace model pack antelopev2 (insightface/models/antelopev2/*.onnx)",
 }
+WHAT_OF_PULID = {
+    "checkpoint": "an SDXL checkpoint (checkpoints/NAME.safetensors, or a diffusers folder), or FLUX.1 as a diffusers folder",
+    "pulid": "a PuLID file (pulid/pulid_v1.1.safetensors; for FLUX.1 pulid/pulid_flux_v0.9.1.safetensors)",
+    "vision_tower": f"the vision tower EVA02-CLIP (clip_vision/{PUBLISHED[EVA_CLIP].file})",
+    "face_parsing": f"the face-parsing network (facexlib/{PUBLISHED[FACE_PARSING].file})",
+    "face_pack": WHAT_OF_INSTANTID["face_pack"],
+}
 # Taken without asking where there are several.
 PREFERRED = {"clip_vision": "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "face_pack": FaceIDAdapter.pack}
 PREFERRED_OF_INSTANTID = {
     "controlnet": PUBLISHED[INSTANTID_CONTROLNET].file,
     "face_pack": InstantIDAdapter.pack,
 }
+PREFERRED_OF_PULID = {
+    "vision_tower": PUBLISHED[EVA_CLIP].file,
+    "face_parsing": PUBLISHED[FACE_PARSING].file,
+    "face_pack": PulidAdapter.pack,
+}
+WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 T = TypeVar("T")
 Adapter = TypeVar("Adapter", bound=IdentityAdapter)
 
@@ -60,6 +77,17 @@ class ModelFiles:
     clip_vision: Path | None = None
     instantid: Path | None = None
     controlnet: Path | None = None
+    pulid: Path | None = None
+    vision_tower: Path | None = None
+    face_parsing: Path | None = None
+
+    @property
+    def method(self) -> str:
+        """One of METHODS. Raises ValueError where the file of none is there."""
+        for method in METHODS:
+            if getattr(self, method) is not None:
+                return method
+        raise ValueError("the adapter of no method is given")
 
 
 @dataclass(frozen=True)
@@ -87,7 +115,7 @@ class _Folder:
 
 def find_model_files(folder: Path, method: str | None = None, **names: str | None) -> ModelFiles:
     """The model files in `folder`. The names, by kind ("checkpoint", "faceid", …), choose where there are several; without a
-    method it is FaceID, or InstantID where there is only that for the checkpoint.
+    method it is FaceID, or another one where there is only that for the checkpoint.
 
     Raises MissingFiles, which lists everything that is missing and where it belongs, or another FaceGenError.
     """
@@ -102,23 +130,30 @@ def find_model_files(folder: Path, method: str | None = None, **names: str | Non
             "face_pack": find_packs([str(path / "insightface")]),
             "instantid": _files(path / INSTANTID, ".safetensors", ".bin") | _instantid_among(adapters),
             "controlnet": _files(path / "controlnet", ".safetensors"),
+            "pulid": _files(path / PULID, ".safetensors", ".bin") | _called(adapters, PULID),
+            "vision_tower": _files(path / "clip_vision", *WEIGHTS),
+            "face_parsing": _files(path / "facexlib", *WEIGHTS),
         },
         names,
     )
-    return _of_instantid(here) if (method or _method(here)) == INSTANTID else _of_faceid(here)
+    find = {FACEID: _of_faceid, INSTANTID: _of_instantid, PULID: _of_pulid}
+    return find[method or _method(here)](here)
 
 
 def _method(here: _Folder) -> str:
-    """By what was named, else by what is there."""
-    if here.names.get("faceid") or not here.found["instantid"]:
-        return FACEID
-    if here.names.get("instantid") or here.names.get("controlnet") or not here.found["faceid"]:
-        return INSTANTID
-    if not here.found["checkpoint"]:
-        return FACEID
+    """By what was named, else by what is there: the first that fits the checkpoint."""
+    for method, kinds in OWN.items():
+        if any(here.names.get(kind) for kind in kinds):
+            return method
+    there = [method for method in METHODS if here.found[method]]
+    if len(there) < 2 or not here.found["checkpoint"]:
+        return next(iter(there), FACEID)
     kind = here.checkpoint()
-    adapters, _ = _opened(FaceIDAdapter, here.found["faceid"])
-    return INSTANTID if kind.base == SDXL and not any(_fits(adapter, kind) for adapter in adapters.values()) else FACEID
+    for method in there:
+        adapters, _ = _opened(ADAPTERS[method], here.found[method])
+        if any(_fits(adapter, kind) for adapter in adapters.values()):
+            return method
+    return there[0]
 
 
 def _of_faceid(here: _Folder) -> ModelFiles:
@@ -131,10 +166,8 @@ def _of_faceid(here: _Folder) -> ModelFiles:
 
 
 def _of_instantid(here: _Folder) -> ModelFiles:
-    """Of face packs, only those count whose recogniser the adapter knows, and of ControlNets those of SDXL."""
-    packs = here.found["face_pack"]
-    known = {name: path for name, path in packs.items() if open_pack(path).recogniser_name == InstantIDAdapter.recogniser}
-    packs = packs if here.names.get("face_pack") else known
+    """Of ControlNets only those of SDXL count."""
+    packs = _packs(here, InstantIDAdapter)
     here.require(WHAT_OF_INSTANTID, INSTANTID, here.found | {"face_pack": packs})
     kind = here.checkpoint()
     if kind.base != SDXL:
@@ -146,6 +179,36 @@ def _of_instantid(here: _Folder) -> ModelFiles:
         instantid=adapter.file.path,
         controlnet=_controlnet(here, kind),
     )
+
+
+def _of_pulid(here: _Folder) -> ModelFiles:
+    """Other vision models and networks lie beside PuLID's: by their names they are told apart, unless one is named."""
+    found = here.found | {"face_pack": _packs(here, PulidAdapter)}
+    for network, part in (("vision_tower", "eva"), ("face_parsing", "bisenet")):
+        if not here.names.get(network):
+            found[network] = _called(found[network], part)
+    here.require(WHAT_OF_PULID, PULID, found)
+    kind = here.checkpoint()
+    if kind.base not in (SDXL, FLUX1):
+        raise WrongBaseModelError(f"PuLID was made for SDXL and FLUX.1, and the checkpoint {kind.path.name} is {kind.base}.")
+    adapter = _adapter(PulidAdapter, PULID, here, kind)
+    pack, tower, parsing = (
+        here.pick(name, found[name], PREFERRED_OF_PULID) for name in ("face_pack", "vision_tower", "face_parsing")
+    )
+    return ModelFiles(kind.path, pack, pulid=adapter.file.path, vision_tower=tower, face_parsing=parsing)
+
+
+def _packs(here: _Folder, adapter: type[IdentityAdapter]) -> dict[str, Path]:
+    """The model packs whose recogniser the adapter knows; all of them, if one is named."""
+    packs = here.found["face_pack"]
+    if here.names.get("face_pack"):
+        return packs
+    return {name: path for name, path in packs.items() if open_pack(path).recogniser_name == adapter.recogniser}
+
+
+def _called(files: Mapping[str, Path], part: str) -> dict[str, Path]:
+    """Those with it in their own name."""
+    return {name: path for name, path in files.items() if part in path.name.lower()}
 
 
 def _files(folder: Path, *endings: str) -> dict[str, Path]:
@@ -197,23 +260,27 @@ def _adapter(cls: type[Adapter], kind: str, here: _Folder, checkpoint: Checkpoin
     fitting = {key: adapter for key, adapter in adapters.items() if _fits(adapter, checkpoint)}
     if not fitting:
         others = ", ".join(
-            f"{key} is for {adapter.variant.base} ({_in_numbers(adapter.blocks, adapter.variant.context_dim)})"
+            f"{key} is for {adapter.variant.base}{_in_numbers(adapter.blocks, adapter.variant.context_dim)}"
             for key, adapter in adapters.items()
         )
         raise WrongBaseModelError(
-            f"No {cls.method} adapter fits the checkpoint {checkpoint.path.name}, which is {checkpoint.base} "
-            f"({_in_numbers(checkpoint.blocks, checkpoint.context_dim)}): {others}."
+            f"No {cls.method} adapter fits the checkpoint {checkpoint.path.name}, which is {checkpoint.base}"
+            f"{_in_numbers(checkpoint.blocks, checkpoint.context_dim)}: {others}."
         )
     return _pick(kind, fitting, None, PREFERRED)
 
 
 def _fits(adapter: IdentityAdapter, checkpoint: CheckpointKind) -> bool:
     """Whether both are of one base, as far as that can be told before they are loaded."""
+    is_flux = isinstance(adapter, PulidAdapter) and adapter.variant.flux
+    if is_flux or checkpoint.base == FLUX1:
+        return is_flux and checkpoint.base == FLUX1
     return checkpoint.context_dim in (None, adapter.variant.context_dim) and checkpoint.blocks in (None, adapter.blocks)
 
 
 def _in_numbers(blocks: int | None, context_dim: int | None) -> str:
-    return f"{blocks} cross-attention blocks, context width {context_dim}"
+    """In brackets; FLUX.1 has no such blocks."""
+    return f" ({blocks} cross-attention blocks, context width {context_dim})" if blocks else ""
 
 
 def _controlnet(here: _Folder, checkpoint: CheckpointKind) -> Path:

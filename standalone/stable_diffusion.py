@@ -83,7 +83,7 @@ class StableDiffusion:
                 noise = without + guidance * (with_prompt - without)
             latents = self.scheduler.step(noise, t, latents, generator=generator, return_dict=False)[0]
         watch(len(self.scheduler.timesteps), len(self.scheduler.timesteps))
-        return self._decode(latents)
+        return decoded(self.vae, latents.to(self.vae.dtype) / self.vae.config.scaling_factor)
 
     def _encode(self, texts: Sequence[str], samples: int) -> Text:
         return encode(self.tokenizers, self.text_encoders, texts, samples)
@@ -97,12 +97,16 @@ class StableDiffusion:
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=pooled.device, dtype=pooled.dtype)
         return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        decoded = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor, return_dict=False)[0]
-        if not decoded.isfinite().all():
-            raise FaceGenError(
-                f"{self.kind.path} gave pictures that hold NaN or infinite values: it is damaged, or its networks overflow in "
-                f"{str(decoded.dtype).removeprefix('torch.')}. Nothing is delivered of them; use another checkpoint."
-            )
-        pictures: Tensor = (decoded * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
-        return pictures
+
+def decoded(vae: Any, latents: Tensor) -> Tensor:
+    """Latents as the VAE was trained on them to pictures, RGB float32 on the CPU [n, H, W, 3] (0-1).
+
+    Raises FaceGenError for NaN and infinite values."""
+    pixels = vae.decode(latents, return_dict=False)[0]
+    if not pixels.isfinite().all():  # they would be black when they are written
+        raise FaceGenError(
+            "The checkpoint gave pictures that hold NaN or infinite values: it is damaged, or its networks overflow in "
+            f"{str(pixels.dtype).removeprefix('torch.')}. Nothing is delivered of them; use another checkpoint."
+        )
+    pictures: Tensor = (pixels * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
+    return pictures

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from ...contract import ENDPOINT_NAMES, FACE_GEN, HEAD_SHOT, STYLES, FaceGenRequest
+from ...contract import ENDPOINT_NAMES, FACE_GEN, FLUX_HEADSHOT, HEAD_SHOT, STYLES, FaceGenRequest
 from .config_values import ConfigError, build, read_object
 
 
@@ -46,18 +46,23 @@ FLAVOURS = {
     "tiny": Flavour("local_tiny", render_scale=0.25, guidance_factor=0.27),
 }
 TINY = "tiny"
+# Where FLUX.1 is there, for a program that makes pictures with it by itself.
+FLAVOURS_WITH_FLUX = {**FLAVOURS, "flux": Flavour("local_flux", endpoints=(FLUX_HEADSHOT,))}
 FIRST = {HEAD_SHOT: "sdxl"}  # what the service makes these with
 LEAST_SIDE = 128  # pixels: models that make smaller pictures than asked for were trained on these
 MOST_STRENGTH = 100  # of a LoRA
 RANGES = {"render_scale": (0.1, 8.0), "guidance_factor": (0.1, 2.0)}
 
 
-def read_flavours(value: Any, where: str, styles: Collection[str] = STYLES) -> dict[str, Flavour]:
-    """The built-in flavours and those of a JSON object, which may change single entries of the built-in ones.
+def read_flavours(
+    value: Any, where: str, styles: Collection[str] = STYLES, usual: Mapping[str, Flavour] = FLAVOURS
+) -> dict[str, Flavour]:
+    """The built-in flavours, `usual`, and those of a JSON object, which may change single entries of the built-in ones.
 
     `where` is the file and the entry that messages name, `styles` are those that there are. Raises ConfigError.
     """
-    flavours = FLAVOURS | {name: _flavour(name, entry, where, styles) for name, entry in read_object(value, where).items()}
+    read = {name: _flavour(name, entry, where, styles, usual) for name, entry in read_object(value, where).items()}
+    flavours = {**usual, **read}
     ids = [flavour.model_id for flavour in flavours.values() if flavour.model_id]
     if twice := {model_id for model_id in ids if ids.count(model_id) > 1}:
         raise ConfigError(f"{where}: several flavours have the model_id {', '.join(sorted(twice))}.")
@@ -86,11 +91,11 @@ def made_guidance(flavour: Flavour, request: FaceGenRequest) -> float:
     return max(1.0, request.guidance_scale * flavour.guidance_factor)
 
 
-def _flavour(name: str, entry: Any, where: str, styles: Collection[str]) -> Flavour:
+def _flavour(name: str, entry: Any, where: str, styles: Collection[str], usual: Mapping[str, Flavour]) -> Flavour:
     where = f"{where}.{name}"
-    if name in FLAVOURS:
-        builtin = {key: value for key, value in asdict(FLAVOURS[name]).items() if value is not None}
-        builtin["endpoints"] = list(FLAVOURS[name].endpoints)
+    if name in usual:
+        builtin = {key: value for key, value in asdict(usual[name]).items() if value is not None}
+        builtin["endpoints"] = list(usual[name].endpoints)
         entry = {**builtin, **read_object(entry, where)}
     flavour = build(Flavour, entry, where, {dict[str, StyleFiles]: partial(_styles, styles=styles)})
     flavour = replace(flavour, workflow=flavour.workflow.removesuffix(".json"))

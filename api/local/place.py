@@ -1,10 +1,13 @@
 """The program that serves the local API, as it tells of itself."""
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
+
+from .flavours import FLAVOURS, Flavour
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class Place:
     `program` is what messages call it, `listen` are the addresses that it listens on. `folder` holds local_api.json, and in
     local_api/ what was asked and made; `photos` holds each request's photo until its work has ended. `turn_on` and
     `set_token` say how that is done there: the first ends "The API is off: …", the second is a sentence. `is_on`: whether it
-    is on as long as the settings don't say.
+    is on as long as the settings don't say. `flavours` are those that are built in.
     """
 
     program: str
@@ -26,6 +29,7 @@ class Place:
     turn_on: str
     set_token: str
     is_on: bool = False
+    flavours: Mapping[str, Flavour] = field(default_factory=lambda: FLAVOURS)
 
     @cached_property
     def is_loopback(self) -> bool:

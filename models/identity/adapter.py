@@ -32,9 +32,6 @@ class IdentityAdapter(ABC):
 
     def __init__(self, path: str | Path):
         self.file = AdapterFile(path)
-        self._remember_nothing()
-
-    def _remember_nothing(self) -> None:
         # Lives as long as the face does, so that another weight reads no file.
         self._made: WeakKeyDictionary[FaceEmbeds, Tensor] = WeakKeyDictionary()
         self._projected: WeakKeyDictionary[FaceEmbeds, list[tuple[Tensor, Tensor]]] = WeakKeyDictionary()

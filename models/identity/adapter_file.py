@@ -83,7 +83,7 @@ class AdapterFile(Mapping[str, Tensor]):
         )
 
     def require_finite(self, made: Iterable[Tensor]) -> None:
-        """Raises UnreadableFileError when what was made of its tensors holds NaN or infinite values: a picture would be black."""
+        """Raises UnreadableFileError when what was made of its tensors holds NaN or infinite values: black pictures."""
         if not all(map(_is_finite, made)):
             raise UnreadableFileError(
                 f"{self.path} holds NaN or infinite values, so it was damaged or badly converted; a whole copy is needed."

@@ -188,8 +188,8 @@ class Noisy(InstantIDAdapter):
     """An opened adapter whose unconditional side is that of another embedding, nobody [1 or n, 512], than zeros."""
 
     def __init__(self, adapter: InstantIDAdapter, nobody: Tensor):
-        self.file, self.variant, self.nobody = adapter.file, adapter.variant, nobody
-        self._remember_nothing()
+        super().__init__(adapter.file.path)  # with a memory of its own
+        self.nobody = nobody
 
     def _sides(self, face_embeds: FaceEmbeds) -> Tensor:
         cond, uncond = (raw_tokens(self.file, one.float()) for one in (face_embeds.identity, self.nobody))

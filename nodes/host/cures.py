@@ -32,7 +32,7 @@ NUDENET: Cures = {
     BrokenNudeNetError: "Run `pip install --force-reinstall nudenet` with ComfyUI's own Python, then restart; or choose "
     "provider CPU.",
 }
-INSIGHTFACE: Cures = {MissingLibraryError: 'Install it into ComfyUI\'s Python: pip install "insightface>=2.1"'}
+INSIGHTFACE: Cures = {MissingLibraryError: "Install it into ComfyUI's Python:"}  # how is among the error's details
 FACE_PACK: Cures = {BrokenModelPackError: "If this happens with every picture, download the pack again."}
 RECOGNISER: Cures = {
     WrongRecogniserError: "Embed the photo again with a model pack that holds it: choose the pack in Load Face Analyzer.",

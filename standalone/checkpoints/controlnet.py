@@ -16,7 +16,8 @@ from .networks import build, read_tensors
 def open_controlnet(path: Path, unet: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """diffusers' ControlNetModel for this UNet of SDXL.
 
-    Raises UnreadableFileError, WrongBaseModelError when it wasn't made for such a UNet, or FaceGenError; an error about memory as it is.
+    Raises UnreadableFileError, WrongBaseModelError when it wasn't made for such a UNet, or FaceGenError; an error about memory
+    as it is.
     """
     kind = controlnet_kind(path)
     needed = ControlNetKind(unet.config.cross_attention_dim, unet.config.projection_class_embeddings_input_dim)

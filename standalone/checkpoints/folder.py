@@ -24,7 +24,7 @@ def from_folder(kind: CheckpointKind, device: torch.device, dtype: torch.dtype) 
         encoders.append(("_2", CLIPTextModelWithProjection))
 
     def load(cls: Any, name: str) -> Any:
-        return _load(cls, folder / name, dtype).to(device, dtype)
+        return load_network(cls, folder / name, dtype).to(device, dtype)
 
     return {
         "tokenizers": [CLIPTokenizer.from_pretrained(folder / f"tokenizer{end}", local_files_only=True) for end, _ in encoders],
@@ -35,7 +35,7 @@ def from_folder(kind: CheckpointKind, device: torch.device, dtype: torch.dtype) 
     }
 
 
-def _load(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+def load_network(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
     """From the weights in half precision where there are no others, as many folders of SDXL are published."""
     weights = [file.name for file in folder.glob("*") if file.suffix in (".safetensors", ".bin")]
     variant = HALF.strip(".") if weights and all(HALF in name for name in weights) else None

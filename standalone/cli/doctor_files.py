@@ -185,10 +185,10 @@ def face_packs(folders: ModelFolders) -> Row:
     found = find_packs(roots)
     names = ", ".join(sorted(found))
     if not found:
-        return folders.missing("face model pack", "none", "face_pack")
+        return folders.missing("model pack", "none", "face_pack")
     if not set(found) & set(FIT_FOR_FACEID):
-        return Row(NOTE, "face model pack", names, f"For FaceID get one of {', '.join(FIT_FOR_FACEID)} (models download).")
-    return Row(OK, "face model pack", names)
+        return Row(NOTE, "model pack", names, f"For FaceID get one of {', '.join(FIT_FOR_FACEID)} (models download).")
+    return Row(OK, "model pack", names)
 
 
 def writable(models: Path, comfyui: Path) -> Iterator[Row]:

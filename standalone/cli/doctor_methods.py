@@ -1,6 +1,7 @@
 """The doctor's look at what each method has: whether every checkpoint has an adapter, and what a method still lacks."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,10 +18,10 @@ RECOGNISER = "glintr100"  # that InstantID and PuLID were trained with
 PARTS = {
     "instantid": "adapter",
     "pulid": "adapter",
-    "vision": "vision tower EVA02-CLIP",
-    "parsing": "face-parsing network",
+    "vision_tower": "vision tower EVA02-CLIP",
+    "face_parsing": "face-parsing network",
     "controlnet": "ControlNet",
-    "face_pack": "face pack antelopev2",
+    "face_pack": "model pack antelopev2",
     "checkpoint": "SDXL checkpoint",
 }
 
@@ -35,7 +36,7 @@ def method_rows(folders: ModelFolders) -> Iterator[Row]:
 
 
 def checkpoints_by_base(folders: ModelFolders) -> dict[str, list[Path]]:
-    """SD1.5 and SDXL -> its checkpoints, of those that can be told."""
+    """Base, such as SDXL -> its checkpoints, of those that can be told."""
     found: dict[str, list[Path]] = {}
     for file in folders.files("checkpoints", ".safetensors", "model_index.json"):
         try:
@@ -48,11 +49,12 @@ def checkpoints_by_base(folders: ModelFolders) -> dict[str, list[Path]]:
 
 
 def faceid_for(bases: dict[str, list[Path]], folders: ModelFolders) -> Iterator[Row]:
-    """A row for each base that has a checkpoint and, though there are FaceID files, none that fits it."""
+    """A row for each base of FaceID that has a checkpoint and, though there are FaceID files, none that fits it."""
     widths = faceid_widths(folders)
-    for base, paths in bases.items():
-        if widths and not any(kind_of(path).context_dim in widths for path in paths):
-            cure = f"Run: {fetch_command([FACEID_OF[base]], folders.models or Path())}"
+    for base, faceid in FACEID_OF.items():
+        paths = bases.get(base, [])
+        if paths and widths and not any(kind_of(path).context_dim in widths for path in paths):
+            cure = f"Run: {fetch_command([faceid], folders.models or Path())}"
             yield Row(NOTE, f"FaceID for {base}", f"none, though there is {listed(paths)}", cure)
 
 
@@ -92,15 +94,16 @@ def pulid(folders: ModelFolders) -> Row:
     parsing = folders.files("facexlib", ".pth", ".safetensors")
     found = {
         "pulid": [*folders.files("pulid", ".bin", ".safetensors"), *shared],
-        "vision": [file for file in vision if "eva02" in file.name.lower()],
-        "parsing": [file for file in parsing if "bisenet" in file.name.lower()],
+        "vision_tower": [file for file in vision if "eva02" in file.name.lower()],
+        "face_parsing": [file for file in parsing if "bisenet" in file.name.lower()],
         "face_pack": packs(folders),
     }
     if not found["pulid"]:
         return Row(OK, "PuLID", "not set up (another method, for SDXL and FLUX.1)")
     row = told("PuLID", found, STARTER_OF_PULID, folders)
     if importlib.util.find_spec("timm") is None and row.state == OK:
-        return Row(NOTE, "PuLID", f"lacks the library timm (there is {row.found})", "Run: pip install timm")
+        install = f'Run: "{sys.executable}" -m pip install timm'
+        return Row(NOTE, "PuLID", f"lacks the library timm (there is {row.found})", install)
     return row
 
 

@@ -24,7 +24,8 @@ from ...errors import (
     WrongRecogniserError,
     advise,
 )
-from ...models.published import STARTER, STARTER_OF_INSTANTID
+from ...models.checkpoint_kind import FLUX1, kind_of
+from ...models.published import STARTERS
 from ...models.style import style_files
 from ...models.tiny_files import require_tiny_files
 from .comfyui import comfyui_models
@@ -41,26 +42,30 @@ TINY_NOTICE = (
 )
 # What the tiny model was trained for, where nothing else is asked.
 TINY_DEFAULTS: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
-INSTANTID = "instantid"
 INSTANTID_DEFAULTS: dict[str, Any] = {"guidance_scale": 5.0}  # more of it burns the picture
+FLUX_DEFAULTS: dict[str, Any] = {"guidance_scale": 4.0}  # that PuLID's authors use
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
 MODEL_OPTIONS = {
     "checkpoint": "Which checkpoint of the models folder to use.",
     "faceid": "Which FaceID file of the models folder to use.",
     "clip_vision": "Which CLIP vision file of the models folder to use. Default: the one that fits the FaceID file.",
     "face_pack": "Which InsightFace model pack of the models folder to use. Default: buffalo_l, or the only one; for InstantID "
-    "antelopev2.",
+    "and PuLID antelopev2.",
     "instantid": "Which InstantID file of the models folder to use.",
     "controlnet": "Which ControlNet of the models folder to use with InstantID. Default: InstantID's own, by its name.",
+    "pulid": "Which PuLID file of the models folder to use. Default: the one that fits the checkpoint.",
+    "vision_tower": "Which file in clip_vision holds EVA02-CLIP, through which PuLID looks at the face. Default: the one with "
+    "eva in its name.",
+    "face_parsing": "Which file in facexlib holds PuLID's face-parsing network. Default: the one with bisenet in its name.",
 }
-METHODS = ("faceid", INSTANTID)
 CURES: Cures = {
-    MissingLibraryError: 'Run `pip install "insightface>=2.1"` with the Python that runs this.',
+    MissingLibraryError: "Install it into the Python that runs this:",  # how is among the error's details
     BrokenModelPackError: "Download the pack again.",
     UnreadableFileError: "Download the file again.",
-    NotAnAdapterError: "Choose another file with --faceid or --instantid.",
+    NotAnAdapterError: "Choose another file with --faceid, --instantid or --pulid.",
     UnsupportedCheckpointError: "Choose another one with --checkpoint.",
-    WrongBaseModelError: "Choose other files with --checkpoint, and with --faceid or with --instantid and --controlnet.",
+    WrongBaseModelError: "Choose other files with --checkpoint, and with --faceid, with --instantid and --controlnet, or with "
+    "--pulid.",
     WrongRecogniserError: "Choose that pack with --face-pack; `models download` gets it.",
     WrongClipVisionError: "Choose another file with --clip-vision.",
     MissingNudeNetError: "Run `pip install -U nudenet` with the Python that runs this.",
@@ -104,9 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=METHODS,
-        help="How the face gets into the picture. Default: faceid, or instantid where the models folder has only that for the "
-        "checkpoint. InstantID needs an SDXL checkpoint, its own adapter and ControlNet, and the face pack antelopev2.",
+        choices=tuple(STARTERS),
+        help="How the face gets into the picture. Default: faceid, or another one where the models folder has only that for "
+        "the checkpoint. InstantID needs an SDXL checkpoint, its own adapter and ControlNet, and the model pack antelopev2. "
+        "PuLID needs an SDXL checkpoint or FLUX.1 as a diffusers folder, its own file for that, the vision tower EVA02-CLIP, "
+        "the face-parsing network, antelopev2, and the Python library timm.",
     )
     for name, text in MODEL_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
@@ -140,8 +147,8 @@ def run(options: argparse.Namespace) -> None:
     if tiny:
         request = replace(request, **{name: value for name, value in TINY_DEFAULTS.items() if name not in asked})
         use_one_thread()
-    if model_files.instantid:
-        request = replace(request, **{name: value for name, value in INSTANTID_DEFAULTS.items() if name not in asked})
+    usual = usual_settings(model_files)
+    request = replace(request, **{name: value for name, value in usual.items() if name not in asked})
     say("loading the models; with large files this can take some minutes")
     engine = load_engine(model_files, request.safety_checker)
     with libraries():
@@ -158,6 +165,13 @@ def run(options: argparse.Namespace) -> None:
     portraits = generate_portraits(engine, request, face_embeds, options.out, wrote=told)
     cells = [("photo", photo[0]), ("face", crop[0]), *portraits.cells]
     write_sheet(cells, portraits.files, options.out, wrote=told)
+
+
+def usual_settings(model_files: "ModelFiles") -> dict[str, Any]:
+    """What a method or model was made for, where nothing else is asked."""
+    if model_files.instantid:
+        return INSTANTID_DEFAULTS
+    return FLUX_DEFAULTS if kind_of(model_files.checkpoint).base == FLUX1 else {}
 
 
 def announced(number: int, request: FaceGenRequest, out: Path) -> str:
@@ -203,7 +217,7 @@ def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]
     if options.models is None and (found := default_models(names)):
         return found, False
     if options.models in (None, TINY):
-        if options.method == INSTANTID:
+        if options.method not in (None, "faceid"):
             raise FaceGenError("The tiny model knows FaceID alone. Give the folder of real files with --models DIR.")
         say(TINY_NOTICE)
         return find_files(require_tiny_files(), names), True
@@ -218,7 +232,7 @@ def find_files(folder: Path, names: dict[str, str | None]) -> "ModelFiles":
     try:
         return find_model_files(folder, **names)
     except MissingFiles as error:
-        starter = STARTER_OF_INSTANTID if error.method == INSTANTID else STARTER
+        starter = STARTERS[error.method]
         with advise("", {MissingFiles: f"Get them with: {fetch_command([starter[kind] for kind in error.kinds], folder)}"}):
             raise
 

@@ -15,6 +15,7 @@ from ...models.published import (
     PUBLISHED,
     STARTER,
     STARTER_OF_INSTANTID,
+    STARTER_OF_PULID,
     Download,
     PublishedFile,
     find_published,
@@ -47,7 +48,8 @@ def add_download_and_list(commands: "argparse._SubParsersAction[argparse.Argumen
         metavar="NAME",
         nargs="+",
         help=f"Adapter, ControlNet, vision model, checkpoint: {', '.join(PUBLISHED)}. Face model pack: {', '.join(CATALOGUE)}. "
-        f"For a first portrait: {' '.join(STARTER.values())}; with InstantID: {' '.join(STARTER_OF_INSTANTID.values())}.",
+        f"For a first portrait: {' '.join(STARTER.values())}; with InstantID: {' '.join(STARTER_OF_INSTANTID.values())}; with "
+        f"PuLID: {' '.join(STARTER_OF_PULID.values())}.",
     )
     get.add_argument("--models", **folder)
     get.set_defaults(run=run_download)

@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...api.local.config import TOKEN_VARIABLE, ConfigError, ConfigFile
-from ...api.local.flavours import TINY, Flavour
+from ...api.local.flavours import FLAVOURS, FLAVOURS_WITH_FLUX, TINY, Flavour
 from ...api.local.place import Place
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
@@ -72,7 +73,17 @@ def place_of(options: argparse.Namespace) -> Place:
         turn_on=f"set enabled in {file.name} of its data folder to true.",
         set_token=f"Set {TOKEN_VARIABLE}, or token in {file}.",
         is_on=True,
+        flavours=built_in(options.models),
     )
+
+
+def built_in(models: str) -> Mapping[str, Flavour]:
+    """The flavours that there are without settings: FLUX.1's only where there is FLUX.1."""
+    if models == TINY:
+        return FLAVOURS
+    with libraries():
+        from ..server.engines import has_flux
+    return FLAVOURS_WITH_FLUX if has_flux(Path(models)) else FLAVOURS
 
 
 def check_settings(place: Place) -> ConfigFile:
@@ -84,7 +95,7 @@ def check_settings(place: Place) -> ConfigFile:
     with libraries():
         from ...api.local.routes.access import why_unavailable
 
-    file = ConfigFile(place.folder / "local_api.json", style_files, place.is_on)
+    file = ConfigFile(place.folder / "local_api.json", style_files, place.is_on, place.flavours)
     if reason := why_unavailable(file.read(), place):
         raise ConfigError(reason)
     return file

@@ -1,6 +1,5 @@
 """Which engine makes a flavour's pictures: found in the models folder, loaded when it is needed first, few kept at once."""
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,28 +9,31 @@ from typing import NamedTuple
 from ...api.local.backend import BackendError, Files
 from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
 from ...errors import FaceGenError, UnreadableFileError
-from ...models.checkpoint_kind import SD15, SDXL, kind_of
-from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED
+from ...models.checkpoint_kind import FLUX1, SD15, SDXL, kind_of
+from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED, PULID_FLUX
 from ...models.tiny_files import require_tiny_files
 from ..engine import Engine
-from ..model_files import ModelFiles, checkpoints, find_model_files
+from ..model_files import PULID, ModelFiles, checkpoints, find_model_files
 
 MOST = 2  # engines that are kept loaded
 
 
 class Usual(NamedTuple):
-    """What a built-in flavour is made with: a checkpoint of that base, and these files where they are there."""
+    """What a built-in flavour is made with: a checkpoint of that base, and these files where they are there; `method` is the
+    only one that it can be made with."""
 
     base: str
     names: dict[str, str]
+    method: str | None = None
 
 
 # A workflow of the built-in flavours -> the files that are taken of several, where the settings name none.
 USUAL = {
     "local_sd15": Usual(SD15, {"checkpoint": PUBLISHED[CHECKPOINT].file, "faceid": PUBLISHED[FACEID_SD15].file}),
     "local_sdxl": Usual(SDXL, {"checkpoint": "RealVisXL_V4.0.safetensors", "faceid": PUBLISHED[FACEID_SDXL].file}),
+    "local_flux": Usual(FLUX1, {"pulid": PUBLISHED[PULID_FLUX].file}, PULID),
 }
-FOLDERS = {"checkpoint": "checkpoints", "faceid": "ipadapter"}
+FOLDERS = {"checkpoint": "checkpoints", "faceid": "ipadapter", "pulid": "pulid"}
 NO_MODELS = "{} needs real model files, and serve was started without any. Start it with --models DIR."
 
 
@@ -65,8 +67,8 @@ class Engines:
         there = {kind: name for kind, name in usual.names.items() if (self.models / FOLDERS[kind] / name).exists()}
         given = {kind: getattr(flavour, kind) for kind in ("faceid", "clip_vision", "face_pack")}
         checkpoint = own.checkpoint or flavour.checkpoint or there.get("checkpoint") or _only(self.models, usual.base)
-        names = {kind: name or there.get(kind) for kind, name in given.items()}
-        return find_model_files(self.models, checkpoint=checkpoint, **names)
+        names = {**there, **{kind: name for kind, name in given.items() if name}, "checkpoint": checkpoint}
+        return find_model_files(self.models, usual.method, **names)
 
     def get(self, files: ModelFiles) -> Engine:
         """The engine of these files; the one that was used longest ago makes room for it. Raises FaceGenError."""
@@ -104,12 +106,16 @@ def _only(models: Path, base: str) -> str | None:
 
 
 def _is(path: Path, base: str) -> bool:
-    """One that can't be read, such as a download that was cut short, is none of any base."""
+    """One that can't be read, such as a download that was cut short, is of no base; that is told when it is opened."""
     try:
         return kind_of(path).base == base
-    except UnreadableFileError as error:
-        logging.warning("FaceGen: %s", error)
+    except UnreadableFileError:
         return False
+
+
+def has_flux(models: Path) -> bool:
+    """Whether there is a FLUX.1 checkpoint among the models."""
+    return any(_is(path, FLUX1) for path in checkpoints(models / FOLDERS["checkpoint"]).values())
 
 
 def told(files: ModelFiles) -> dict[str, str]:

@@ -38,7 +38,7 @@ PUBLISHED = {
     "a model for inpainting or editing (9 channels of input)": names(in_channels=9),
     "SDXL with the noise of EDM, such as Playground 2.5": names(**SDXL, more=["edm_mean", "edm_std"]),
     "a video model": names(1024, 768, 8, [f"{UNET}input_blocks.1.1.time_stack.0.norm1.weight"]),
-    "FLUX": {"model.diffusion_model.double_blocks.0.img_attn.proj.weight": (3072, 3072)},
+    "FLUX in one file": {"model.diffusion_model.double_blocks.0.img_attn.proj.weight": (3072, 3072)},
     "SD3": {"model.diffusion_model.joint_blocks.0.x_block.attn.proj.weight": (1536, 1536)},
     "a UNet alone": {"down_blocks.0.resnets.0.conv1.weight": (320, 320, 3, 3)},
     "a LoRA": {"lora_unet_down_blocks_0.lora_down.weight": (4, 320)},
@@ -98,7 +98,9 @@ XL = {"cross_attention_dim": 2048, "addition_embed_type": "text_time"}
         ("the SDXL refiner", SD, XL | {"cross_attention_dim": 1280}, "EulerDiscreteScheduler"),
         ("SDXL with the noise of EDM, such as Playground 2.5", SD, XL, "EDMDPMSolverMultistepScheduler"),
         ("a model for inpainting or editing (9 channels of input)", SD, XL | {"in_channels": 9}, "PNDMScheduler"),
-        ("FLUX", {"_class_name": "FluxPipeline", "transformer": ["diffusers", "X"]}, None, "X"),
+        ("FLUX.1", {"_class_name": "FluxPipeline", "transformer": ["diffusers", "X"]}, None, "X"),
+        ("another FLUX than plain FLUX.1", {"_class_name": "FluxKontextPipeline"}, None, "X"),
+        ("another FLUX than plain FLUX.1", {"_class_name": "Flux2Pipeline"}, None, "X"),
         ("SD3", {"_class_name": "StableDiffusion3Pipeline", "transformer": ["diffusers", "X"]}, None, "X"),
         ("made for diffusers' SanaPipeline", {"_class_name": "SanaPipeline"}, None, "X"),
     ],
@@ -106,7 +108,7 @@ XL = {"cross_attention_dim": 2048, "addition_embed_type": "text_time"}
 def test_folders(tmp_path, base, index, unet, scheduler):
     kind = kind_of(folder(tmp_path, index, unet, scheduler))
     assert kind.base == base and kind.blocks is None
-    if base not in ("SD1.5", "SDXL"):
+    if base not in ("SD1.5", "SDXL", "FLUX.1"):
         with pytest.raises(UnsupportedCheckpointError):
             kind.require_supported()
 

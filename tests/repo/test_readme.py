@@ -1,4 +1,4 @@
-"""README.md: every command in it runs, every link leads somewhere."""
+"""README.md and docs/model-files.md: every command in them runs, every link leads somewhere."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dev_tools import load_dev
-from facegen.models.published import STARTER
+from facegen.models.published import STARTER, STARTER_OF_INSTANTID, STARTER_OF_PULID
 from facegen.standalone.cli import comfyui
 from facegen.standalone.cli import models as models_commands
 from facegen.standalone.cli.main import main
@@ -19,13 +19,26 @@ from local_api_server import LocalServer
 from pack import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = "".join(re.findall(r"```\n(.*?)```", README, re.DOTALL))
-COMMANDS = [line.strip() for line in BLOCKS.splitlines() if line.strip()]
+MODEL_FILES = (ROOT / "docs" / "model-files.md").read_text(encoding="utf-8")
 
 
-def of_pack():
+def commands(page):
+    blocks = "".join(re.findall(r"```\n(.*?)```", page, re.DOTALL))
+    return [line.strip() for line in blocks.splitlines() if line.strip()]
+
+
+COMMANDS = commands(README)
+
+
+def of_pack(listed=COMMANDS):
     """The commands of the pack's own command line, without Python and `.`."""
-    return [shlex.split(c)[2:] for c in COMMANDS if shlex.split(c)[:2] in (["python", "."], [".venv/bin/python", "."])]
+    return [shlex.split(c)[2:] for c in listed if shlex.split(c)[:2] in (["python", "."], [".venv/bin/python", "."])]
+
+
+def of_model_files():
+    """Those of the page about model files, and what its table of methods downloads."""
+    names = re.findall(r"^\|[^|]+\|[^|]+\| `([^`]+)` \|", MODEL_FILES.partition("|---")[2].partition("\n## ")[0], re.MULTILINE)
+    return [*of_pack(commands(MODEL_FILES)), *(["models", "download", *row.split()] for row in names)]
 
 
 def of_dev():
@@ -36,7 +49,11 @@ def test_it_is_short_and_every_command_has_a_test():
     assert len(README.splitlines()) < 300
     others = [c for c in COMMANDS if not c.startswith(("python . ", ".venv/bin/python . ", "python3 dev.py ", "printf "))]
     assert others == ["python -m pip install -r requirements.txt"]
-    assert len(of_pack()) == 6 and [c[0] for c in of_dev()] == ["comfyui", "demo", "test"]
+    assert (
+        len(of_pack()) == 6
+        and ["models", "download", *STARTER.values()] in of_pack()
+        and [c[0] for c in of_dev()] == ["comfyui", "demo", "test"]
+    )
 
 
 def test_links_lead_somewhere():
@@ -53,7 +70,16 @@ def test_requirements_are_met_by_pip(tmp_path):
     assert "Would install" not in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [c for c in of_pack() if c[0] in ("models", "doctor")], ids=" ".join)
+def test_the_page_of_model_files_has_every_method():
+    asked = [c[2:] for c in of_model_files() if c[:2] == ["models", "download"]]
+    assert len(asked) == 6
+    for starter in (STARTER, STARTER_OF_INSTANTID, STARTER_OF_PULID):
+        assert any(set(starter.values()) <= set(names) for names in asked), starter
+
+
+@pytest.mark.parametrize(
+    "arguments", [c for c in [*of_pack(), *of_model_files()] if c[0] in ("models", "doctor")], ids=" ".join
+)
 def test_commands_of_the_pack(arguments, tmp_path, monkeypatch, capsys):
     """Models in a ComfyUI; downloading and converting have tests of their own."""
     (tmp_path / "models").mkdir()
@@ -70,7 +96,7 @@ def test_commands_of_the_pack(arguments, tmp_path, monkeypatch, capsys):
         code = stop.code
     shown = capsys.readouterr().out
     assert code == 0, shown
-    wanted = {"download": [(name, tmp_path / "models") for name in STARTER.values()], "convert": [Path("FILE.bin")]}
+    wanted = {"download": [(name, tmp_path / "models") for name in arguments[2:]], "convert": [Path("FILE.bin")]}
     assert ran == wanted.get(arguments[1] if len(arguments) > 1 else "", [])
     assert ran or "buffalo_l" in shown or "Nothing is broken" in shown
 

@@ -1,4 +1,6 @@
-"""Which files are taken from a models folder with checkpoints and adapters of both bases and both methods."""
+"""Which files are taken from a models folder with checkpoints and adapters of all bases and methods."""
+
+import shutil
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from facegen.standalone.model_files import MissingFiles, find_model_files
 from faceid_files import faceid_state, save
 from header_files import save_checkpoint, save_controlnet
 from onnx_files import save_pack
+from pulid_files import flux_state, sdxl_state
+from pulid_files import save as save_pulid_file
 
 FACES = [(0.3, 0.3, 0.6, 0.6, 0.9)]
 
@@ -78,10 +82,9 @@ def test_a_checkpoint_of_another_number_of_blocks_is_refused(models):
 def test_other_bases_are_named(models):
     save_checkpoint(models / "checkpoints" / "two.safetensors", "SD2")
     save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(1)}, models / "checkpoints" / "flux.safetensors")
-    for name, base in (("two", "SD2"), ("flux", "FLUX")):
-        with pytest.raises(
-            UnsupportedCheckpointError, match=rf"{name}\.safetensors is {base}\. A checkpoint of SD1\.5 or SDXL"
-        ):
+    needed = r"A checkpoint of SD1\.5 or SDXL is needed, or FLUX\.1 as a folder in diffusers' layout"
+    for name, base in (("two", "SD2"), ("flux", "FLUX in one file")):
+        with pytest.raises(UnsupportedCheckpointError, match=rf"{name}\.safetensors is {base}\. {needed}"):
             find_model_files(models, checkpoint=f"{name}.safetensors")
 
 
@@ -156,3 +159,84 @@ def test_the_face_pack_of_each_method_where_there_are_both(models):
     xl = {"checkpoint": "one_sdxl.safetensors"}
     assert find_model_files(models, **xl).face_pack.name == "buffalo_l"
     assert find_model_files(models, method="instantid", face_pack="buffalo_l", **xl).face_pack.name == "buffalo_l"
+
+
+# --- PuLID ----------------------------------------------------------------------------------------------------------
+
+
+def with_pulid(models):
+    """Its files for both bases, FLUX.1 in a folder, and other networks beside those that it needs."""
+    for name in ("pulid", "facexlib", "checkpoints/flux"):
+        (models / name).mkdir()
+    save_pulid_file(sdxl_state([8, 8], 2048, depth=5), models / "pulid" / "pulid_v1.1.safetensors")
+    save_pulid_file(flux_state(2), models / "pulid" / "pulid_flux_v0.9.1.safetensors")
+    (models / "checkpoints" / "flux" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    for name in ("clip_vision/EVA02_CLIP_L_336_psz14_s6B.pt", "facexlib/parsing_bisenet.pth", "facexlib/detection.pth"):
+        (models / name).touch()
+    pack = save_pack(models / "insightface" / "models" / "antelopev2", FACES)
+    (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
+    return models
+
+
+XL = {"checkpoint": "one_sdxl.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "adapter"),
+    [("one_sdxl.safetensors", "pulid_v1.1.safetensors"), ("flux", "pulid_flux_v0.9.1.safetensors")],
+)
+def test_the_pulid_file_for_the_checkpoint_is_taken_with_what_it_needs(models, checkpoint, adapter):
+    found = find_model_files(with_pulid(models), method="pulid", checkpoint=checkpoint)
+    assert (found.pulid.name, found.faceid, found.clip_vision, found.method) == (adapter, None, None, "pulid")
+    assert (found.vision_tower.name, found.face_parsing.name) == ("EVA02_CLIP_L_336_psz14_s6B.pt", "parsing_bisenet.pth")
+    assert found.face_pack.name == "antelopev2"
+    named = find_model_files(models, checkpoint=checkpoint, pulid=adapter, vision_tower="h.safetensors")
+    assert (named.pulid, named.vision_tower.name) == (found.pulid, "h.safetensors")
+    other = ({"pulid_v1.1.safetensors", "pulid_flux_v0.9.1.safetensors"} - {adapter}).pop()
+    with pytest.raises(
+        WrongBaseModelError, match=rf"No PuLID adapter fits the checkpoint {checkpoint}, which is .*: {other} is"
+    ):
+        find_model_files(models, checkpoint=checkpoint, pulid=other)
+
+
+def test_without_a_method_pulid_is_taken_where_it_alone_fits(models):
+    with_instantid(models)
+    shutil.rmtree(models / "insightface" / "models" / "antelopev2")
+    with_pulid(models)
+    assert find_model_files(models, checkpoint="flux").pulid.name == "pulid_flux_v0.9.1.safetensors"
+    assert find_model_files(models, **XL).method == "faceid"
+    (models / "ipadapter" / "faceid_sdxl.bin").unlink()
+    assert find_model_files(models, **XL).method == "instantid"
+    (models / "instantid" / "ip-adapter.bin").unlink()
+    assert find_model_files(models, **XL).method == "pulid"
+    (models / "pulid" / "pulid_v1.1.safetensors").rename(models / "ipadapter" / "ip-adapter_PuLID_v1.1.safetensors")
+    assert find_model_files(models, **XL).pulid.name == "ip-adapter_PuLID_v1.1.safetensors"
+
+
+def test_what_pulid_lacks_is_listed(models):
+    with_pulid(models)
+    for name in ("clip_vision/EVA02_CLIP_L_336_psz14_s6B.pt", "facexlib/parsing_bisenet.pth"):
+        (models / name).unlink()
+    shutil.rmtree(models / "insightface" / "models" / "antelopev2")
+    with pytest.raises(MissingFiles) as told:
+        find_model_files(models, method="pulid", **XL)
+    assert told.value.kinds == ["vision_tower", "face_parsing", "face_pack"] and told.value.method == "pulid"
+    for what in ("clip_vision/EVA02_CLIP_L_336_psz14_s6B.pt", "facexlib/parsing_bisenet.pth", "insightface/models/antelopev2/"):
+        assert what in str(told.value)
+
+
+def test_a_base_that_a_method_was_not_made_for_is_refused(models):
+    with_instantid(models)
+    shutil.rmtree(models / "insightface" / "models" / "antelopev2")
+    with_pulid(models)
+    asked = {
+        (
+            "pulid",
+            "one_sd15.safetensors",
+        ): r"PuLID was made for SDXL and FLUX\.1, and the checkpoint one_sd15\.safetensors is SD1",
+        ("instantid", "flux"): r"InstantID was made for SDXL, and the checkpoint flux is FLUX\.1",
+        ("faceid", "flux"): r"No FaceID adapter fits the checkpoint flux, which is FLUX\.1: faceid_sd15\.bin is for SD1\.5 \(",
+    }
+    for (method, checkpoint), says in asked.items():
+        with pytest.raises(WrongBaseModelError, match=says):
+            find_model_files(models, method=method, checkpoint=checkpoint)

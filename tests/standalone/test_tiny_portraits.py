@@ -42,9 +42,9 @@ def sample(engine, faces, styles, seeds, weight=1.0):
         clip_hidden_zero=faces[0].clip_hidden_zero,
         per_image=True,
     )
-    apply_faceid(engine.stable_diffusion.unet, engine.adapter, face_embeds, weight=weight)
+    apply_faceid(engine.checkpoint.unet, engine.adapter, face_embeds, weight=weight)
     loaded = [load_style(style_files()[style]) for style in styles]
-    return engine.stable_diffusion.sample(
+    return engine.checkpoint.sample(
         [style.positive(PROMPT) for style in loaded],
         [style.negative_prompt() for style in loaded],
         width=TINY_DEFAULTS["width"],

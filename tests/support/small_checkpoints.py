@@ -10,10 +10,14 @@ from facegen.models.tiny_files import CLIP_VISION, TINY
 from facegen.standalone.checkpoints.clip_tokenizer import clip_merges, save_tokenizer
 from faceid_files import faceid_state, save
 from onnx_files import save_pack
+from pulid_files import save as save_state
+from pulid_files import sdxl_state
+from structure_files import parsing_state, tower_state
 
 FACES = [(0.35, 0.12, 0.55, 0.38, 0.95)]  # the astronaut's
 WIDTHS = {"SD1.5": (64, 64, 128, 128), "SDXL": (64, 64, 128)}
 CONTEXT = {"SD1.5": 64, "SDXL": 192}  # SDXL: two text encoders, of 64 and 128
+TOWER = 64  # width of PuLID's vision tower
 POOLED, SIZES = 128, 32  # SDXL: width of the pooled text, and of each number about sizes
 # Widths of the cross-attention blocks in the published order: down, up, middle.
 BLOCKS = {
@@ -252,7 +256,7 @@ def controlnet(seed=7, **config):
 
 
 def save_sdxl_models(folder: Path, scratch: Path) -> Path:
-    """A models folder with SDXL, FaceID and InstantID for it, in `folder`; `scratch` is an empty folder."""
+    """A models folder with SDXL, and FaceID, InstantID and PuLID for it, in `folder`; `scratch` is an empty folder."""
     for name in ("checkpoints", "ipadapter", "instantid", "controlnet", "clip_vision"):
         (folder / name).mkdir()
     checkpoint = save_folder("SDXL", scratch / "folder", dtype=torch.float16)
@@ -266,4 +270,14 @@ def save_sdxl_models(folder: Path, scratch: Path) -> Path:
     save_pack(folder / "insightface" / "models" / "buffalo_l", FACES)
     pack = save_pack(folder / "insightface" / "models" / "antelopev2", FACES, seed=1)
     (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
+    save_pulid(sdxl_state(BLOCKS["SDXL"], CONTEXT["SDXL"], depth=5, states=TOWER), folder, "pulid_v1.1.safetensors")
     return folder
+
+
+def save_pulid(state: dict[str, torch.Tensor], folder: Path, name: str) -> None:
+    """A PuLID file and the two networks that it needs, in a models folder."""
+    for kind in ("pulid", "facexlib", "clip_vision"):
+        (folder / kind).mkdir(exist_ok=True)
+    save_state(state, folder / "pulid" / name)
+    save_state(tower_state(width=TOWER), folder / "clip_vision" / "EVA02_CLIP_L_336_psz14_s6B.pt")
+    save_state(parsing_state(), folder / "facexlib" / "parsing_bisenet.pth")

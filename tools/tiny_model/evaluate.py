@@ -46,9 +46,9 @@ class Portraits:
     ) -> list[Tensor]:
         """A picture [128, 128, 3] (0-1) for each style -> prompt."""
         began = time.perf_counter()
-        apply_faceid(self.engine.stable_diffusion.unet, self.engine.adapter, face, weight=weight, s_scale=s_scale)
+        apply_faceid(self.engine.checkpoint.unet, self.engine.adapter, face, weight=weight, s_scale=s_scale)
         styles = [load_style(style_files()[style]) for style in words]
-        pictures = self.engine.stable_diffusion.sample(
+        pictures = self.engine.checkpoint.sample(
             [style.positive(text) for style, text in zip(styles, words.values(), strict=True)],
             [style.negative_prompt() for style in styles],
             width=128,

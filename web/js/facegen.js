@@ -33,14 +33,43 @@ async function serve(enabled) {
   await tell();
 }
 
-/** Where the local API is and with which files it makes pictures, line by line. */
+// ComfyUI translates names and tooltips of settings, but not what is shown in one. Reasons are the server's, in English.
+const STATES = {
+  en: {
+    refused: (reason) => `Can't be on: ${reason}`,
+    on: (address) => `On, at ${address}`,
+    off: (address) => `Off. When on, at ${address}`,
+    usual: (name) => `${name} (if a request names no flavour)`,
+    unusable: "can't be used.",
+    none: "no files",
+  },
+  zh: {
+    refused: (reason) => `无法开启：${reason}`,
+    on: (address) => `已开启，地址 ${address}`,
+    off: (address) => `已关闭。开启后的地址 ${address}`,
+    usual: (name) => `${name}（请求未指定 flavour 时使用）`,
+    unusable: "无法使用。",
+    none: "没有文件",
+  },
+  ja: {
+    refused: (reason) => `オンにできません：${reason}`,
+    on: (address) => `オン。アドレスは ${address}`,
+    off: (address) => `オフ。オンにしたときのアドレスは ${address}`,
+    usual: (name) => `${name}（リクエストがflavourを指定しないとき）`,
+    unusable: "使えません。",
+    none: "ファイルなし",
+  },
+};
+
+/** Where the local API is and with which files it makes pictures, line by line, in the user's language. */
 function describe({ address, enabled, reason, default: usual, flavours }) {
-  if (reason) return [`Can't be on: ${reason}`];
-  const lines = [enabled ? `On, at ${address}` : `Off. When on, at ${address}`];
+  const say = STATES[app.extensionManager.setting.get("Comfy.Locale")] ?? STATES.en;
+  if (reason) return [say.refused(reason)];
+  const lines = [enabled ? say.on(address) : say.off(address)];
   for (const [name, { files, missing }] of Object.entries(flavours)) {
-    const what = name === usual ? `${name} (if a request names no flavour)` : name;
+    const what = name === usual ? say.usual(name) : name;
     const used = Object.entries(files).map(([kind, file]) => `${kind} ${file}`);
-    lines.push(`${what}: ${missing.length ? `can't be used. ${missing.join(" ")}` : used.join(", ") || "no files"}`);
+    lines.push(`${what}: ${missing.length ? `${say.unusable} ${missing.join(" ")}` : used.join(", ") || say.none}`);
   }
   return lines;
 }

@@ -54,6 +54,7 @@ NO_FLAVOUR = (
     "{name} is not made here: it needs a flavour that runs FLUX with the PuLID method, and the settings have none whose "
     "endpoints name it. face_gen and head_shot are made here."
 )
+LACKING = "{name} can't be made yet: {usual} lacks files. {lacks}"
 FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
@@ -79,7 +80,7 @@ class LocalApi:
         """`backend` is closed by stop(). `profiles` names the ModelsLab profiles, for the settings dialog, and `styles` those
         that the backend knows."""
         self._place, self._backend, self._profiles, self._styles = place, backend, profiles, styles
-        self._config = ConfigFile(place.folder / "local_api.json", styles, place.is_on)
+        self._config = ConfigFile(place.folder / "local_api.json", styles, place.is_on, place.flavours)
         self._runner: Runner | None = None
         self._room = Room()
         self._uploading = asyncio.Lock()  # so that they are counted one after the other
@@ -220,6 +221,8 @@ class LocalApi:
             missing[name] = (await self._backend.files_of(flavour)).missing
             if not missing[name]:
                 return name, ()
+        if TINY not in flavours:
+            raise NotMadeHere(LACKING.format(name=endpoint, usual=usual, lacks=" ".join(missing[usual])))
         return TINY, missing[usual]
 
     async def _fetch(self, call: Call) -> web.Response:

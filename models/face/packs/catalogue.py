@@ -72,7 +72,7 @@ PACKS = (
         360_662_982,
         "8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
         (("scrfd_10g_bnkps.onnx", DET_10G), ("glintr100.onnx", 260_665_334)),
-        "the pack that InstantID was trained with; its embeddings don't fit FaceID",
+        "the pack that InstantID and PuLID were trained with; its embeddings don't fit FaceID",
     ),
     _zoo(
         "raccoon_l",
@@ -104,7 +104,7 @@ PACKS = (
                 "a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
             ),
         ),
-        "its embeddings fit neither FaceID nor InstantID; for comparing faces",
+        "its embeddings fit none of the methods; for comparing faces",
     ),
 )
 CATALOGUE = {pack.name: pack for pack in PACKS}

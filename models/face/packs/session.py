@@ -158,4 +158,6 @@ def require_insightface() -> None:
     try:
         import insightface.app  # noqa: F401
     except ImportError as error:
-        raise MissingLibraryError(f"InsightFace can't be imported ({error}). Version 2.1 or later is needed.") from error
+        raise MissingLibraryError(
+            f"InsightFace can't be imported ({error}). Version 2.1 or later is needed.", 'pip install "insightface>=2.1"'
+        ) from error

@@ -1,8 +1,8 @@
 """A request as a graph: an API-format workflow in which the request's values and the chosen files are put in place.
 
 Nodes are found by their class, so that a workflow exported from ComfyUI serves as well. It has one each of LoadImage,
-FaceGenStyle, FaceGenSampler (or KSampler, see stock_sampler.py) and PreviewImage, with a render_scale also an ImageScale, and
-whatever loaders it likes: those of FILES are told which file to load. What it delivers has to be checked, see checked.py.
+FaceGenStyle, FaceGenSampler (or a stock one, see stock_sampler.py) and PreviewImage, with a render_scale also an ImageScale,
+and whatever loaders it likes: those of FILES are told which file to load. What it delivers has to be checked, see checked.py.
 """
 
 import copy
@@ -16,7 +16,7 @@ from ....api.local.flavours import Flavour, StyleFiles, made_guidance, made_size
 from ....contract import FaceGenRequest
 from ..combos import NO_FILE
 from .checked import CHECKER, FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
-from .stock_sampler import KSAMPLER, fill_stock_sampler, fill_stock_texts
+from .stock_sampler import fill_stock_sampler, fill_stock_texts, stock_sampler
 
 WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows" / "api"
 # Entry of a flavour -> the loader's class and input.
@@ -70,8 +70,9 @@ def build_graph(
     Raises BackendError if the workflow doesn't fit, or files are missing: all of them are named.
     """
     graph = copy.deepcopy(template)
-    is_stock = _is_stock(graph)
-    for kind in (PHOTO, KSAMPLER if is_stock else SAMPLER, RESULT, *([STYLE] if request.style else [])):
+    stock = None if any(node["class_type"] == SAMPLER for node in graph.values()) else stock_sampler(graph)
+    is_stock = stock is not None
+    for kind in (PHOTO, stock or SAMPLER, RESULT, *([STYLE] if request.style else [])):
         _only(graph, kind)
     if request.safety_checker:
         require_checked(graph)
@@ -136,12 +137,6 @@ def _load_files(
     if style.loras:
         used["loras"] = ", ".join(style.loras)
     return used, problems
-
-
-def _is_stock(graph: Graph) -> bool:
-    """Whether a workflow samples with KSampler, and not with our own sampler."""
-    kinds = {node["class_type"] for node in graph.values()}
-    return SAMPLER not in kinds and KSAMPLER in kinds
 
 
 def _fill_sampler(graph: Graph, flavour: Flavour, request: FaceGenRequest, is_stock: bool) -> None:

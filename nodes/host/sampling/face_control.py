@@ -59,8 +59,8 @@ class Hint:
 
 def _taken(whole: Tensor, lines: Lines, pixels: int) -> Tensor:
     axis = lines.axis + whole.ndim
-    numbers = torch.tensor([pixels * line + pixel for line in lines.numbers for pixel in range(pixels)])
-    return whole.index_select(axis, numbers)
+    numbers = [pixels * line + pixel for line in lines.numbers for pixel in range(pixels)]
+    return whole.index_select(axis, torch.tensor(numbers, device=whole.device))
 
 
 def _cut(whole: Tensor, crop: Crop | None, pixels: int) -> Tensor:

@@ -78,14 +78,14 @@ function showWork(isRunning) {
 function showAnswer(answer) {
   by("tip").textContent = answer.tip ?? "";
   by("tip").hidden = !answer.tip;
-  const { likeness = [], seed } = answer.meta;
+  const { likeness = [], seed, files } = answer.meta;
   by("portraits").replaceChildren(
     ...answer.output.map((url, number) => {
       const figure = document.createElement("figure");
       const image = Object.assign(new Image(), { src: new URL(url).pathname, alt: "" });
       const caption = document.createElement("figcaption");
       const percent = likeness[number];
-      const like = percent === null || percent === undefined ? say("no_likeness") : say("likeness", { percent });
+      const like = percent === null || percent === undefined ? say("no_likeness") : say("likeness", { percent, pack: files.face_pack });
       const values = { id: answer.id, seed, seconds: answer.generationTime };
       caption.append(like, document.createElement("br"), say("made", values));
       figure.append(image, caption);

@@ -149,6 +149,18 @@ def test_a_workflow_of_stock_nodes_gets_a_flux_headshot_s_values():
     assert graph["text"]["inputs"]["text"] == "a sailor" and graph["filter"]["inputs"]["safety_checker_type"] == NOTICE_TEXT
 
 
+def test_the_template_of_flux_serves_once_it_shows_its_pictures():
+    graph = load_workflow("portrait_flux_pulid", Path("none"))
+    (result,) = (node for node in graph.values() if node["class_type"] == "SaveImage")
+    result["class_type"], result["inputs"] = "PreviewImage", {"images": result["inputs"]["images"]}
+    request = FLUX.request(prompt="a sailor", face_image="x", width=1024, height=1536, seed=9)
+    choices = CHOICES | {"FaceGenLoadFaceAnalyzer": ["antelopev2"]}
+    graph, used = build_graph(graph, Flavour("own", endpoints=("flux_headshot",)), request, "f.png", choices)
+    values = {key: value for node in graph.values() for key, value in node["inputs"].items()}
+    wanted = {"noise_seed": 9, "steps": 25, "guidance": 5.5, "width": 1024, "height": 1536, "batch_size": 1, "text": "a sailor"}
+    assert {key: values[key] for key in wanted} == wanted and used["face_pack"] == "antelopev2"
+
+
 def test_a_workflow_of_stock_nodes_without_a_guidance_has_two_texts():
     graph = stock(sampler={"positive": ["text", 0], "negative": ["negative", 0]})
     del graph["guidance"], graph["zero"]

@@ -111,7 +111,8 @@ def problems(nodes, object_info):
             continue
         schema = workflows.schema_inputs(node["type"], object_info)
         for saved in node["inputs"]:
-            if saved["name"] not in schema or saved["type"] not in (workflows.kind(schema[saved["name"]]), "*"):
+            taken = {*workflows.kind(schema[saved["name"]]).split(","), "*"} if saved["name"] in schema else set()
+            if not set(saved["type"].split(",")) <= taken:
                 found.append(f"{node['type']}: input {saved['name']}")
         outputs = list(zip(info["output_name"], info["output"], strict=True))
         if not kept([(o["name"], o["type"]) for o in node["outputs"]], outputs):
@@ -127,7 +128,7 @@ def problems(nodes, object_info):
 
 # Combos of what is in a folder.
 FILES = {"ckpt_name", "clip_name", "faceid_file", "face_file", "model_pack", "image", "unet_name", "vae_name"}
-FILES |= {"clip_name1", "clip_name2", "pulid_file", "vision_file", "parsing_file"}
+FILES |= {"clip_name1", "clip_name2", "control_net_name", "instantid_file", "pulid_file", "vision_file", "parsing_file"}
 
 
 def fits(value, spec):

@@ -1,12 +1,14 @@
 """PuLID on ComfyUI's own FLUX.1 at reduced width, against the plain reference after each block."""
 
 import copy
+import dataclasses
 from dataclasses import replace
 
 import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
+from comfy.ldm.flux.model import FluxParams
 
 import comfy_flux
 import pulid_reference as reference
@@ -263,6 +265,14 @@ def test_what_doesnt_fit_is_refused(apply, model, adapter, tmp_path):
         apply_pulid(model, sdxl, seen_faces())
     with pytest.raises(FaceGenError, match="Unknown projection 'v3'"):
         apply(projection="v3")
+
+
+def test_flux_2_is_refused(apply):
+    """It is the same class as FLUX.1, with one modulation for all blocks."""
+    if "global_modulation" not in {field.name for field in dataclasses.fields(FluxParams)}:
+        pytest.skip("this ComfyUI knows no FLUX.2")
+    with pytest.raises(WrongBaseModelError, match="the network Flux, which is neither SDXL's nor FLUX.1's"):
+        apply(to=comfy_flux.flux(global_modulation=True))
 
 
 def test_a_model_of_another_kind_is_named(apply, model):

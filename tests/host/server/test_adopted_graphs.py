@@ -79,6 +79,24 @@ def test_instantid(server, sdxl, tmp_path):
     assert Done(server, graph).picture().std() > 5
 
 
+@pytest.mark.newest
+def test_pulid(server, sdxl, tmp_path):
+    """As it is, and as the nodes of a new graph, which give the same picture."""
+    pytest.importorskip("timm")
+    old = old_graphs.pulid(widgets=("fidelity", 0.9, 0.0, 1.0))
+    old["nodes"][0]["widgets_values"] = ["sdxl.ckpt"]
+    as_it_is = Done(server, old_graphs.to_api(old)).picture()
+    assert as_it_is.shape == (128, 128, 3) and as_it_is.std() > 5
+    file, out = tmp_path / "old.json", tmp_path / "new.json"
+    file.write_text(json.dumps(old), encoding="utf-8")
+    assert main(["adopt", str(file), "-o", str(out), "--native"]) == 0
+    graph = workflows.to_api(json.loads(out.read_text(encoding="utf-8")), server.get("/object_info"))
+    assert apart(Done(server, graph).picture(), as_it_is) < 0.05
+    (apply,) = (node for node in graph.values() if node["class_type"] == "FaceGenApplyPuLID")
+    apply["inputs"]["weight"] = 0.0
+    assert apart(Done(server, graph).picture(), as_it_is) > 0.5
+
+
 def test_the_front_end_is_told_of_every_replacement(server):
     try:
         told = server.get("/node_replacements")

@@ -187,8 +187,8 @@ def test_the_blueprints_are_in_a_category_of_their_own(page, server):
     listed = (
         f"{store}.subgraphBlueprints.filter(one => one.category === 'Subgraph Blueprints/FaceGen').map(one => one.display_name)"
     )
-    page.wait_for_function(f"() => {listed}.length === 3", timeout=20_000)
-    assert set(page.evaluate(f"() => {listed}")) == {"Embed a face", "Keep the best likeness", "Portrait from a face"}
+    page.wait_for_function(f"() => {listed}.length === 4", timeout=20_000)
+    assert set(page.evaluate(f"() => {listed}")) == {file.stem for file in (ROOT / "subgraphs").glob("*.json")}
 
 
 @pytest.fixture
@@ -210,6 +210,14 @@ def japanese(page):
     finally:
         page.evaluate("() => app.extensionManager.sidebarTab.activeSidebarTabId = null")
         switch("en", "Apply FaceID (FaceGen)")
+
+
+def test_the_state_of_the_local_api_is_in_the_user_s_language(japanese):
+    japanese.evaluate("() => app.extensionManager.command.execute('Comfy.ShowSettingsDialog')")
+    dialog = japanese.get_by_role("dialog").last
+    dialog.get_by_text("FaceGen", exact=True).first.click()
+    dialog.get_by_text("オフ。オンにしたときのアドレスは http://").wait_for(timeout=20_000)
+    japanese.keyboard.press("Escape")
 
 
 def test_texts_nodes_and_help_are_in_the_user_s_language(japanese):

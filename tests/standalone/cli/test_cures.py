@@ -76,10 +76,10 @@ def test_what_shows_while_the_pictures_are_made(run, monkeypatch, error, cure):
 @pytest.mark.parametrize(
     ("error", "cure"),
     [
-        (MissingLibraryError("none"), 'none Run `pip install "insightface>=2.1"`'),
+        (MissingLibraryError("none", "pip install it"), "none Install it into the Python that runs this: pip install it"),
         (BrokenModelPackError("bad"), "bad Download the pack again"),
         (UnreadableFileError("cut"), "cut Download the file again"),
-        (NotAnAdapterError("other"), "other Choose another file with --faceid or --instantid"),
+        (NotAnAdapterError("other"), "other Choose another file with --faceid, --instantid or --pulid"),
     ],
 )
 def test_models_that_cannot_be_loaded(run, monkeypatch, error, cure):
@@ -111,7 +111,7 @@ def test_a_missing_safety_checker_is_told_before_the_models_are_loaded(run, monk
 def test_a_missing_safety_checker_is_told_before_the_pictures_are_made(tiny_engine, monkeypatch):
     without_nudenet(monkeypatch)
     monkeypatch.setattr(tiny_engine, "checker", None)
-    monkeypatch.setattr(tiny_engine.stable_diffusion, "sample", lambda *_, **__: pytest.fail("sampled"))
+    monkeypatch.setattr(tiny_engine.checkpoint, "sample", lambda *_, **__: pytest.fail("sampled"))
     with pytest.raises(MissingNudeNetError):
         tiny_engine.generate(FaceGenRequest("a pilot", "photo.jpg"), None)
 
@@ -132,7 +132,10 @@ def test_models_that_fail_on_the_photo(run, monkeypatch, more):
 def test_a_file_that_was_named_and_cannot_be_used(run, tmp_path):
     folder = tmp_path / "models"
     shutil.copytree(tiny_files.TINY, folder)
-    cures = {"cut.safetensors": "Download the file again.", "other.safetensors": "another file with --faceid or --instantid."}
+    cures = {
+        "cut.safetensors": "Download the file again.",
+        "other.safetensors": "another file with --faceid, --instantid or --pulid.",
+    }
     for name, says in cures.items():
         other = (folder / tiny_files.CLIP_VISION).read_bytes()
         (folder / "ipadapter" / name).write_bytes(other if name == "other.safetensors" else other[:100])

@@ -80,7 +80,7 @@ def test_all_is_well(run, models):
     assert rows["ComfyUI"] == ("ok", "0.8.0", "")
     assert rows["insightface"][1] == f"insightface {importlib.metadata.version('insightface')}"
     assert rows["FaceID"][1] == "person.bin: faceid-plusv2_sd15 for SD1.5"
-    assert rows["CLIP vision"][1] == "vit_h.safetensors: width 1280" and rows["face model pack"][1] == "buffalo_l"
+    assert rows["CLIP vision"][1] == "vit_h.safetensors: width 1280" and rows["model pack"][1] == "buffalo_l"
     assert "CPU" in rows["ONNX providers"][1] and rows["checkpoint"][1] == "dreams.safetensors"
     assert rows["local API"][1] == "off" and rows["ModelsLab key"][1].startswith("not configured")
     version = doctor.version()
@@ -93,10 +93,10 @@ def test_nothing_is_there(run, tmp_path):
     assert code == 1 and not any(state == "BROKEN" for state, _, _ in rows.values())
     assert "\nNothing is broken.\n4 to download: the rows that begin with missing.\nAll missing" in text
     broken = {what: cure for what, (state, _, cure) in rows.items() if state == "missing"}
-    assert set(broken) == {"checkpoint", "FaceID", "CLIP vision", "face model pack"}
+    assert set(broken) == {"checkpoint", "FaceID", "CLIP vision", "model pack"}
     assert rows["ComfyUI"][0] == "note"
     names = {"checkpoint": "dreamshaper-8", "FaceID": "faceid-plusv2_sd15", "CLIP vision": "clip-vit-h"}
-    for what, name in {**names, "face model pack": "buffalo_l"}.items():
+    for what, name in {**names, "model pack": "buffalo_l"}.items():
         assert f"models download {name} --models {tmp_path / 'models'}" in broken[what]
     assert str(tmp_path / "models" / "checkpoints") in broken["checkpoint"]
 
@@ -133,7 +133,7 @@ def test_what_pulid_lacks_is_told_once_its_file_is_there(run, models, monkeypatc
     code, rows, _ = run("--models", models)
     state, found, cure = rows["PuLID"]
     assert code == 0 and state == "note"
-    wanted = "lacks vision tower EVA02-CLIP, face-parsing network, face pack antelopev2 (there is adapter: PuLID for me.bin)"
+    wanted = "lacks vision tower EVA02-CLIP, face-parsing network, model pack antelopev2 (there is adapter: PuLID for me.bin)"
     assert found == wanted
     assert f"models download eva02-clip-l-336 face-parsing antelopev2 --models {models}" in cure
     (models / "clip_vision" / "EVA02_CLIP_L_336_psz14_s6B.pt").touch()
@@ -146,7 +146,7 @@ def test_what_pulid_lacks_is_told_once_its_file_is_there(run, models, monkeypatc
         library = types.SimpleNamespace() if there else None
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, _l=library: _l if name == "timm" else find_spec(name))
         state, found, cure = run("--models", models)[1]["PuLID"]
-        assert (state, cure) == (("ok", "") if there else ("note", "Run: pip install timm"))
+        assert (state, cure) == (("ok", "") if there else ("note", f'Run: "{sys.executable}" -m pip install timm'))
         assert "vision tower EVA02-CLIP: EVA02_CLIP_L_336_psz14_s6B.pt; face-parsing network: parsing_bisenet.pth" in found
 
 
@@ -167,14 +167,14 @@ def test_what_instantid_lacks_is_told_once_a_part_of_it_is_there(run, models):
     code, rows, _ = run("--models", models)
     state, found, cure = rows["InstantID"]
     assert code == 0 and state == "note"
-    assert found == "lacks ControlNet, face pack antelopev2, SDXL checkpoint (there is adapter: ip-adapter.bin)"
+    assert found == "lacks ControlNet, model pack antelopev2, SDXL checkpoint (there is adapter: ip-adapter.bin)"
     assert f"models download instantid-controlnet antelopev2 sdxl-base --models {models}" in cure
     save_controlnet(models / "controlnet" / "any name.safetensors")
     save_checkpoint(models / "checkpoints" / "xl.safetensors", "SDXL")
     pack = save_pack(models / "insightface" / "models" / "antelopev2", [(0.3, 0.3, 0.6, 0.6, 0.9)])
     (pack / "w600k_r50.onnx").rename(pack / "glintr100.onnx")
     state, found, _ = run("--models", models)[1]["InstantID"]
-    assert state == "ok" and found.startswith("adapter: ip-adapter.bin; ControlNet: any name.safetensors; face pack")
+    assert state == "ok" and found.startswith("adapter: ip-adapter.bin; ControlNet: any name.safetensors; model pack")
 
 
 def test_damaged_files_are_named(run, models):

@@ -37,7 +37,7 @@ def tiny():
 @pytest.fixture
 def engine(tiny_engine, monkeypatch):
     """It takes seven steps, however many are asked for."""
-    scheduler = tiny_engine.stable_diffusion.scheduler
+    scheduler = tiny_engine.checkpoint.scheduler
     set_timesteps = scheduler.set_timesteps
     monkeypatch.setattr(scheduler, "set_timesteps", lambda steps, **options: set_timesteps(min(7, steps), **options))
     return tiny_engine

@@ -1,6 +1,7 @@
 """`generate` on SDXL with each method: from a models folder to PNGs, in words where something is lacking, stopped, and lean."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -24,12 +25,14 @@ REQUEST = FaceGenRequest(
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """SDXL with both methods."""
+    """SDXL with all methods."""
     return save_sdxl_models(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("checkpoint"))
 
 
-@pytest.fixture(scope="module", params=["faceid", "instantid"])
+@pytest.fixture(scope="module", params=["faceid", "instantid", "pulid"])
 def engine(request, models):
+    if request.param == "pulid":
+        pytest.importorskip("timm")
     return Engine(find_model_files(models, method=request.param))
 
 
@@ -61,18 +64,21 @@ def generate(tmp_path, monkeypatch, capsys, models):
         ((), {"faceid": "faceid-plusv2_context192"}, 7.5),
         (("--method", "instantid"), {"instantid": "instantid"}, 5.0),
         (("--instantid", "ip-adapter.bin", "--guidance-scale", "1"), {"instantid": "instantid"}, 1.0),
+        (("--method", "pulid"), {"pulid": "pulid_v1.1"}, 7.5),
     ],
     ids=str,
 )
 def test_photo_to_pictures(generate, tmp_path, arguments, adapter, guidance):
+    if "pulid" in adapter:
+        pytest.importorskip("timm")
     code, told = generate(*arguments)
     assert code == 0, told
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["contact_sheet.png", "realistic_7_0.png"]
     picture = Image.open(tmp_path / "out" / "realistic_7_0.png")
     said = json.loads(picture.text["parameters"])
     assert picture.size == (64, 72) and said["guidance_scale"] == guidance
-    assert {name: said[name] for name in ("faceid", "instantid") if name in said} == adapter
-    assert said["likeness_recogniser"] == ("glintr100" if "instantid" in adapter else "w600k_r50")
+    assert {name: said[name] for name in ("faceid", "instantid", "pulid") if name in said} == adapter
+    assert said["likeness_recogniser"] == ("w600k_r50" if "faceid" in adapter else "glintr100")
 
 
 def test_a_pack_of_another_recogniser_is_refused_with_what_to_do(generate, tmp_path):
@@ -88,9 +94,18 @@ def test_what_instantid_lacks_comes_with_the_command_that_gets_it(generate, tmp_
     assert f"models download sdxl-base instantid instantid-controlnet antelopev2 --models {tmp_path / 'bare'}" in told
 
 
-def test_the_tiny_model_knows_no_instantid(generate):
-    code, told = generate("--models", "tiny", "--method", "instantid")
+@pytest.mark.parametrize("method", ["instantid", "pulid"])
+def test_the_tiny_model_knows_faceid_alone(generate, method):
+    code, told = generate("--models", "tiny", "--method", method)
     assert code == 2 and "The tiny model knows FaceID alone" in told
+
+
+def test_without_timm_pulid_says_what_to_install(generate, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm.models", None)
+    code, told = generate("--method", "pulid")
+    assert code == 2 and "PuLID's vision tower needs the library timm, which can't be imported" in told
+    assert told.rstrip().endswith("Install it into the Python that runs this: pip install timm")
 
 
 def test_the_demo_has_no_row_of_s_scale_with_instantid(generate, tmp_path, monkeypatch):
@@ -100,8 +115,8 @@ def test_the_demo_has_no_row_of_s_scale_with_instantid(generate, tmp_path, monke
 
 def test_it_is_sampled_at_twice_the_size_and_scaled(engine, astronaut, monkeypatch):
     face_embeds, _ = engine.embed(astronaut)
-    seen, sample = [], engine.stable_diffusion.sample
-    monkeypatch.setattr(engine.stable_diffusion, "sample", lambda *a, **k: seen.append(sample(*a, **k)) or seen[0])
+    seen, sample = [], engine.checkpoint.sample
+    monkeypatch.setattr(engine.checkpoint, "sample", lambda *a, **k: seen.append(sample(*a, **k)) or seen[0])
     result = engine.generate(REQUEST, face_embeds)
     assert seen[0].shape == (1, 144, 128, 3) and result.images.shape == (1, 72, 64, 3)
     half = torch.nn.functional.interpolate(seen[0].movedim(-1, 1), size=(72, 64), mode="area").movedim(1, -1)
@@ -117,6 +132,9 @@ def test_face_and_settings_reach_the_picture(engine, astronaut):
         "another style": engine.generate(replace(REQUEST, style="comic"), face_embeds).images,
         "no guidance": engine.generate(replace(REQUEST, guidance_scale=1.0), face_embeds).images,
     }
+    if engine.method == "pulid":
+        seen = replace(face_embeds, structure_hidden=-face_embeds.structure_hidden)
+        changed["another structure"] = engine.generate(REQUEST, seen).images
     if engine.method == "instantid":  # the points act through the ControlNet
         turned = tuple({**face, "kps": face["kps"][::-1]} for face in face_embeds.faces)
         changed["another pose"] = engine.generate(REQUEST, replace(face_embeds, faces=turned)).images
@@ -135,7 +153,7 @@ def test_two_pictures_at_once_show_the_same_face(engine, astronaut):
 def test_stopped_it_leaves_no_picture_and_can_go_on(engine, astronaut, generate, tmp_path, monkeypatch):
     face_embeds, _ = engine.embed(astronaut)
     expected = engine.generate(REQUEST, face_embeds).images
-    step, calls = engine.stable_diffusion.scheduler.step, []
+    step, calls = engine.checkpoint.scheduler.step, []
 
     def stop(*args, **kwargs):
         calls.append(args)
@@ -143,11 +161,11 @@ def test_stopped_it_leaves_no_picture_and_can_go_on(engine, astronaut, generate,
             raise KeyboardInterrupt
         return step(*args, **kwargs)
 
-    monkeypatch.setattr(engine.stable_diffusion.scheduler, "step", stop)
+    monkeypatch.setattr(engine.checkpoint.scheduler, "step", stop)
     monkeypatch.setattr(cli, "load_engine", lambda *_: engine)
     code, told = generate("--method", engine.method)
     assert code == 130 and "stopped" in told and not list(tmp_path.rglob("*.png*"))
-    monkeypatch.setattr(engine.stable_diffusion.scheduler, "step", step)
+    monkeypatch.setattr(engine.checkpoint.scheduler, "step", step)
     assert torch.equal(engine.generate(REQUEST, face_embeds).images, expected)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from facegen.models.face.packs.catalogue import CATALOGUE, CataloguedPack
 from facegen.models.identity.raw_embedding import INSTANTID_SIZE
-from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTER, STARTER_OF_INSTANTID, Download, PublishedFile
+from facegen.models.published import MIRROR_VARIABLE, PUBLISHED, STARTERS, Download, PublishedFile
 from facegen.standalone.cli import file_download
 from facegen.standalone.cli.main import main
 from onnx_files import save_pack
@@ -293,7 +293,7 @@ def test_a_mirror_that_is_no_address(get, offer_file, monkeypatch, capsys, mirro
 def test_what_is_published_has_a_place_and_mostly_a_digest():
     folders = {file.folder for file in PUBLISHED.values()}
     assert folders == {"ipadapter", "clip_vision", "checkpoints", "instantid", "controlnet", "pulid", "facexlib"}
-    assert {*STARTER.values(), *STARTER_OF_INSTANTID.values()} <= {*PUBLISHED, *CATALOGUE}
+    assert {name for starter in STARTERS.values() for name in starter.values()} <= {*PUBLISHED, *CATALOGUE}
     digests = [file.download.sha256 for file in PUBLISHED.values() if file.download.sha256 is not None]
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) and len(set(digests)) == len(digests)
     # Of these none was published.

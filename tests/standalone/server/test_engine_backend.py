@@ -102,8 +102,9 @@ def work(flavour=TINY_FLAVOUR, **changes):
 async def ended(backend, *works):
     """The last states."""
     ids = [one.id for one in works]
-    states = await backend.state(ids)
+    states, deadline = await backend.state(ids), time.monotonic() + 60
     while not all(state.has_ended for state in states.values()):
+        assert time.monotonic() < deadline, states
         await asyncio.sleep(0.005)
         states = await backend.state(ids)
     return [states[id] for id in ids]
@@ -296,7 +297,8 @@ def test_the_tiny_model_makes_a_portrait_and_is_stopped_in_the_middle(tiny_engin
         (state,) = await ended(backend, one)
         stopped = work(width=128, height=128, num_inference_steps=41)
         await backend.start(stopped)
-        while ((await backend.state([stopped.id]))[stopped.id].progress or 0) < 0.1:
+        while ((now := (await backend.state([stopped.id]))[stopped.id]).progress or 0) < 0.1:
+            assert not now.has_ended, "its steps are not told"
             await asyncio.sleep(0.001)
         began = time.monotonic()
         await backend.cancel(stopped.id)

@@ -87,7 +87,8 @@ def test_from_a_photo_to_portraits_on_the_tiny_model(open_page, tmp_path):
         page.wait_for_function("() => [...document.querySelectorAll('#portraits img')].every(one => one.naturalWidth === 128)")
         assert page.locator("#portraits img").count() == 2 and not page.is_visible("#work")
         captions = page.locator("figcaption").all_inner_texts()
-        assert all(re.match(r"\d+ % likeness\nRequest 1, seed \d+, [\d.]+ s", caption) for caption in captions), captions
+        shown = re.compile(r"\d+ % likeness by tiny\nRequest 1, seed \d+, [\d.]+ s")
+        assert all(map(shown.match, captions)), captions
         assert "small demonstration model" in page.inner_text("#tip")
         command = page.locator("#curl").text_content()
         assert '"style":"comic","s_scale":1.3' in command and "\"prompt\":\"it'\\''s a person" in command
