@@ -69,7 +69,7 @@ def kind_of(path: Path) -> CheckpointKind:
     """Of a .safetensors file or a diffusers folder. Raises UnreadableFileError when it can't be read as either."""
     try:
         return _of_folder(path) if path.is_dir() else of_names(path, shapes(path))
-    except (OSError, ValueError) as error:  # a JSON error is a ValueError
+    except (OSError, ValueError, LookupError) as error:  # a JSON error is a ValueError; a tensor may have no dimensions
         raise UnreadableFileError(f"{path} can't be read as a checkpoint: {error}") from error
 
 

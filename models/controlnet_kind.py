@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UnreadableFileError
+from .checkpoint_kind import Shapes
 from .safetensors_header import shapes
 
 HINT = "controlnet_cond_embedding."  # what reads the hint image, in diffusers' names
@@ -35,11 +36,14 @@ class ControlNetKind:
 def controlnet_kind(path: Path, default: ControlNetKind | None = None) -> ControlNetKind:
     """Raises UnreadableFileError when it is no .safetensors file, unless there is a default for that."""
     try:
-        names = shapes(path)
-    except (OSError, ValueError) as error:
+        return _of_names(shapes(path))
+    except (OSError, ValueError, LookupError) as error:
         if default is not None:
             return default
         raise UnreadableFileError(f"{path} can't be read as a ControlNet: {error}") from error
+
+
+def _of_names(names: Shapes) -> ControlNetKind:
     context = next((shape[-1] for name, shape in names.items() if name.endswith(ATTENTION)), None)
     if context is None or f"{HINT}conv_in.weight" not in names:
         return ControlNetKind()

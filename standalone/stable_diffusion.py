@@ -13,6 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from tqdm import tqdm
 
+from ..errors import FaceGenError
 from ..models.checkpoint_kind import SDXL, CheckpointKind
 from ..models.pictures import Watch, unwatched
 from .prompts import Text, encode
@@ -98,7 +99,14 @@ class StableDiffusion:
 
 
 def decoded(vae: Any, latents: Tensor) -> Tensor:
-    """Latents as the VAE was trained on them to pictures, RGB float32 on the CPU [n, H, W, 3] (0-1)."""
+    """Latents as the VAE was trained on them to pictures, RGB float32 on the CPU [n, H, W, 3] (0-1).
+
+    Raises FaceGenError for NaN and infinite values."""
     pixels = vae.decode(latents, return_dict=False)[0]
+    if not pixels.isfinite().all():  # they would be black when they are written
+        raise FaceGenError(
+            "The checkpoint gave pictures that hold NaN or infinite values: it is damaged, or its networks overflow in "
+            f"{str(pixels.dtype).removeprefix('torch.')}. Nothing is delivered of them; use another checkpoint."
+        )
     pictures: Tensor = (pixels * 0.5 + 0.5).clamp(0, 1).movedim(1, -1).float().cpu()
     return pictures

@@ -20,6 +20,7 @@ from .networks import Tensors, build, read_tensors
 from .open_clip import from_open_clip
 
 PADS = (EOS, "!")  # what short texts are filled up with: for CLIP-L, and for SDXL's second text encoder
+EMBEDDING, VOCABULARY = "token_embedding.weight", 49408  # tokens of OpenAI's CLIP
 WRAPPER = "text_model."  # before the names of transformers' text encoders; published files have it or not
 
 
@@ -54,6 +55,9 @@ def _prediction(base: str, tensors: Tensors) -> dict[str, Any]:
 def _text_encoder(tensors: Tensors, start: str, dtype: torch.dtype) -> Any:
     part = {name.removeprefix(start).removeprefix(WRAPPER): tensor for name, tensor in _part(tensors, start).items()}
     open_clip = "positional_embedding" in part
+    known = len(part[EMBEDDING if open_clip else f"embeddings.{EMBEDDING}"])
+    if known != VOCABULARY:  # the number of the mark at a text's end would be another, too
+        raise ValueError(f"its text encoder knows {known} tokens, needed {VOCABULARY}")
     config = CLIPTextConfig(**clip_config({name: tuple(t.shape) for name, t in part.items()}, open_clip))
     state = from_open_clip(part) if open_clip else part
     cls = CLIPTextModelWithProjection if open_clip else CLIPTextModel

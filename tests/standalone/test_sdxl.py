@@ -2,6 +2,7 @@
 
 import functools
 import json
+import operator
 import shutil
 import socket
 
@@ -215,3 +216,38 @@ def test_prompt_and_size_are_read(folders):
     ours = sampled(opened(folders["SDXL"]))
     for other in ({"prompt": "a dog"}, {"negative": ""}):
         assert (sampled(opened(folders["SDXL"]), **other) - ours).abs().max() > 1e-4, other
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "says"),
+    [
+        ("model.diffusion_model.input_blocks.0.0.weight", lambda t: torch.tensor(1.0), "can't be read as a checkpoint"),
+        (
+            "conditioner.embedders.1.model.token_embedding.weight",
+            lambda t: torch.cat([t, t[:1]]),
+            "its text encoder knows 49409 tokens, needed 49408",
+        ),
+        (
+            "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight",
+            lambda t: t[:100],
+            "its text encoder knows 100 tokens, needed 49408",
+        ),
+    ],
+)
+def test_tensors_of_other_shapes_are_refused(singles, tmp_path, name, changed, says):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(singles["SDXL"])
+    tensors[name] = changed(tensors[name])
+    save_file(tensors, tmp_path / "odd.safetensors")
+    with pytest.raises(FaceGenError, match=says):
+        open_checkpoint(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("layer", ["unet.conv_out", "vae.decoder.conv_out"])
+def test_nan_is_no_picture(singles, layer):
+    """It would be black when it is written."""
+    opened = open_checkpoint(singles["SDXL"])
+    operator.attrgetter(layer)(opened).weight.data.fill_(float("nan"))
+    with pytest.raises(FaceGenError, match="pictures that hold NaN or infinite values"):
+        sampled(opened)

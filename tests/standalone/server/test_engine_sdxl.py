@@ -74,6 +74,13 @@ def test_the_checkpoint_of_each_base_is_found_among_several(models):
     assert lacks.startswith("No FaceID adapter fits the checkpoint another.safetensors, which is SD1.5")
 
 
+def test_a_checkpoint_that_was_cut_short_is_no_hindrance_to_the_others(models, tmp_path):
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    (folder / "checkpoints" / "cut short.safetensors").write_bytes(b"\xff" * 100)
+    assert Engines(folder).files_of(FLAVOURS["sdxl"]).used["checkpoint"] == "small sdxl.safetensors"
+
+
 def test_a_head_shot_is_made_with_sdxl(models, photo):
     files, state, (picture,) = made(models, photo)
     assert state.phase is Phase.DONE, state.message
