@@ -29,7 +29,7 @@ class Front:
     """What the server's app answers with. `api` is started and stopped with it."""
 
     def __init__(self, api: LocalApi, metrics: Metrics):
-        self.api, self._metrics, self._log = api, metrics, AccessLog()
+        self.api, self._metrics, self._answers, self._log = api, metrics, metrics.answers, AccessLog()
         self.is_ready, self.why_not, self.is_stopping = False, "the models are being loaded", False
 
     def app(self) -> web.Application:
@@ -44,6 +44,7 @@ class Front:
         app.router.add_routes(page_routes(self.api))
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
+        app.on_cleanup.append(self._end)
         return app
 
     async def _start(self, _: web.Application) -> None:
@@ -53,6 +54,9 @@ class Front:
     async def _stop(self, _: web.Application) -> None:
         await self.api.stop()
 
+    async def _end(self, _: web.Application) -> None:
+        self._log.flush()  # after the last answer
+
     @web.middleware
     async def _watched(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Counts and logs a request: its route, never its body or its query."""
@@ -60,9 +64,12 @@ class Front:
         token = REQUEST_ID.set(request_id)
         began, outcome = time.monotonic(), "aborted"
         route = _route(request)
-        self._metrics.begun()
+        self._answers.begun()
         try:
-            response = await self._answer(request, route, handler)
+            if self.is_stopping and route.removeprefix(PREFIX) in BUSY:
+                response: web.StreamResponse = Refused(503, "The server is stopping and takes nothing more.", RETRY).answer()
+            else:
+                response = await handler(request)
             outcome = _outcome(response)
             if not response.prepared:
                 response.headers["X-Request-Id"] = request_id
@@ -72,14 +79,9 @@ class Front:
             raise
         finally:
             seconds = time.monotonic() - began
-            self._metrics.answered(route, outcome, seconds)
+            self._answers.answered(route, outcome, seconds)
             self._log.write(request.method, route, outcome, seconds)
             REQUEST_ID.reset(token)
-
-    async def _answer(self, request: web.Request, route: str, handler: Handler) -> web.StreamResponse:
-        if self.is_stopping and route.removeprefix(PREFIX) in BUSY:
-            return Refused(503, "The server is stopping and takes nothing more.", RETRY).answer()
-        return await handler(request)
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})

@@ -2,27 +2,25 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ..memory import devices
+from .answers import Answers
+from .memory import devices
 
 STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PICTURE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600)
-ANSWER_SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 25, 60)
 
 
 class Metrics:
-    """An Observer of the backend's, and of the front's answers."""
+    """An Observer of the backend's; `answers` counts the front's."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._counted = Counter("facegen_requests", "HTTP requests", ("route", "outcome"), registry=self._registry)
-        self._counts: dict[tuple[str, str], Counter] = {}  # looked up faster than by labels()
-        self._answers = self._histogram("facegen_answer_seconds", "From a request's arrival to its answer.", ANSWER_SECONDS)
-        self._open = Gauge("facegen_open_requests", "HTTP requests in work", registry=self._registry)
+        self.answers = Answers()
+        self._registry.register(self.answers)
         self._steps = self._histogram("facegen_step_seconds", "One sampling step.", STEP_SECONDS)
         self._pictures = self._histogram("facegen_picture_seconds", "A picture, all that it takes.", PICTURE_SECONDS)
         self._queue = Gauge("facegen_queue_length", "Requests in work.", ("state",), registry=self._registry)
@@ -30,16 +28,6 @@ class Metrics:
 
     def _histogram(self, name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, what, buckets=buckets, registry=self._registry)
-
-    def begun(self) -> None:
-        self._open.inc()
-
-    def answered(self, route: str, outcome: str, seconds: float) -> None:
-        self._open.dec()
-        if (count := self._counts.get((route, outcome))) is None:
-            count = self._counts[route, outcome] = self._counted.labels(route, outcome)
-        count.inc()
-        self._answers.observe(seconds)
 
     def step(self, seconds: float) -> None:
         self._steps.observe(seconds)

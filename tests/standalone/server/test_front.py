@@ -3,12 +3,15 @@
 import io
 import json
 import logging
+import random
 import re
 import sys
 import urllib.request
 
 import pytest
 
+from facegen.standalone.server import access_log
+from facegen.standalone.server.answers import Answers
 from facegen.standalone.server.logs import JsonLines, new_request_id
 from local_api_server import BODY, KEY, data_uri
 from memory_backend import MemoryBackend
@@ -69,7 +72,8 @@ def test_metrics(server, backend):
     assert told['facegen_requests_total{outcome="error",route="/v6/image_editing/fetch/{id}"}'] == 1
     assert told['facegen_queue_length{state="waiting"}'] == 1 and told['facegen_queue_length{state="running"}'] == 0
     assert told["facegen_open_requests"] == 1, "the one that asks"
-    assert told["facegen_answer_seconds_count"] == 4
+    assert told["facegen_answer_seconds_count"] == told['facegen_answer_seconds_bucket{le="+Inf"}'] == 4
+    assert 0 < told["facegen_answer_seconds_sum"] < 4 * 60 and told['facegen_answer_seconds_bucket{le="60.0"}'] == 4
 
 
 def test_metrics_are_not_for_everybody(server):
@@ -103,19 +107,39 @@ def test_a_line_for_each_request_without_what_is_private(server, caplog, monkeyp
     assert not [one for one in private if one in text]
 
 
-def test_a_log_that_can_t_be_written_keeps_nobody_from_an_answer(server, monkeypatch):
-    class Full(io.StringIO):
-        def write(self, text):
-            raise OSError(28, "No space left on device")
+def test_lines_that_wait_for_others_are_written_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(access_log, "DELAY", 600)
+    monkeypatch.setattr(sys, "stderr", written := io.StringIO())
+    with ServeServer(tmp_path) as server:
+        for _ in range(3):
+            server.get("/healthz")
+        assert not written.getvalue()
+    assert [json.loads(line)["route"] for line in written.getvalue().splitlines()] == ["/healthz"] * 3
 
-    monkeypatch.setattr(sys, "stderr", Full())
-    assert server.get("/healthz") == (200, {"status": "alive"})
+
+def test_how_long_answers_took():
+    answers = Answers()
+    for seconds in (0.001, 0.005, 0.02, 61):
+        answers.begun()
+        answers.answered("/a", "200", seconds)
+    answers.begun()
+    found = {(s.name, s.labels.get("le")): s.value for metric in answers.collect() for s in metric.samples}
+    buckets = [found["facegen_answer_seconds_bucket", bound] for bound in ("0.005", "0.01", "0.05", "60.0", "+Inf")]
+    assert buckets == [2, 2, 3, 3, 4] and found["facegen_answer_seconds_sum", None] == pytest.approx(61.026)
+    assert found["facegen_open_requests", None] == 1 and found["facegen_requests_total", None] == 4
 
 
 def test_an_id_that_a_log_can_t_hold_is_replaced():
     assert new_request_id("a-b_c.7") == "a-b_c.7"
     for given in (None, "", "a b", "x" * 65, "a\n", '"'):
         assert re.fullmatch(r"[0-9a-f]{16}", new_request_id(given))
+
+
+def test_an_id_comes_once_though_a_library_seeds_chance():
+    random.seed(1)
+    first = new_request_id(None)
+    random.seed(1)
+    assert new_request_id(None) != first
 
 
 def test_a_failure_s_line_has_its_traceback():

@@ -7,13 +7,11 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from dataclasses import replace
 
 from aiohttp import web
 from PIL import Image
 
 from comfyui_double import FakeComfy
-from facegen.api.local.flavours import FLAVOURS
 from facegen.api.local.place import Place
 from facegen.api.local.routes.add_routes import add_routes
 from facegen.api.local.routes.local_api import LocalApi
@@ -45,8 +43,6 @@ BODY = {"key": KEY, "prompt": "a sailor", "face_image": data_uri(), "width": 64,
 class ApiServer:
     """Serves the API in a thread, on a free loopback port, with a backend of the caller's. Its files are in `base`."""
 
-    flavours = FLAVOURS  # that are built in
-
     def __init__(self, base, backend, **settings):
         self.base, self.backend = base, backend
         self.config, self.photos = base / "user" / "facegen" / "local_api.json", base / "photos"
@@ -74,7 +70,6 @@ class ApiServer:
     def make_api(self):
         words = {"turn_on": "turn it on with the switch.", "set_token": "Set a token."}
         place = Place("The program", ("127.0.0.1",), self.port, False, self.config.parent, self.photos, **words)
-        place = replace(place, flavours=self.flavours)
         return LocalApi(place, self.backend)
 
     def make_app(self):
@@ -99,7 +94,7 @@ class ApiServer:
 
     async def _serve(self, ready):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.AppRunner(self.make_app(), shutdown_timeout=0.1)
+        runner = web.AppRunner(self.make_app(), shutdown_timeout=0.1, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         work = asyncio.create_task(self.work())
