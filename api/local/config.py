@@ -28,7 +28,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from ...contract import STYLES
 from ..hosts import Hosts
 from .config_values import ConfigError as ConfigError
 from .config_values import Readers, build
-from .flavours import FLAVOURS, FLAVOURS_WITH_FLUX, Flavour, read_flavours
+from .flavours import FLAVOURS, Flavour, read_flavours
 from .tokens import MIN_TOKEN, Token, read_tokens
 
 TOKEN_VARIABLE = "FACEGEN_API_TOKEN"
@@ -51,6 +52,7 @@ RANGES = {
     "poll_seconds": (0, 3600),
 }
 HOST_LISTS = ("allowed_hosts", "served_as", "proxies")
+LOOK = 0.001  # seconds within which a busy server doesn't look for the file again
 SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -85,7 +87,7 @@ class LocalConfig:
     @property
     def chooses_flavour(self) -> bool:
         """Whether nothing is set of which files a request is made with."""
-        return self.default is None and self.flavours in (FLAVOURS, FLAVOURS_WITH_FLUX)
+        return self.default is None and self.flavours == FLAVOURS
 
     def flavour_of(self, model_id: Any) -> str | None:
         """The name of the flavour that a request's model_id means: by the flavour's own model_id, or by its name."""
@@ -98,18 +100,13 @@ class LocalConfig:
 class ConfigFile:
     """The file, read anew whenever it has changed. `last` is what could be read last; `styles` names those that there are."""
 
-    def __init__(
-        self,
-        path: Path,
-        styles: Callable[[], Collection[str]] = lambda: STYLES,
-        is_on: bool = False,
-        flavours: Mapping[str, Flavour] = FLAVOURS,
-    ):
-        """`is_on`: whether the API is on where the file doesn't say. `flavours`: those that are built in."""
+    def __init__(self, path: Path, styles: Callable[[], Collection[str]] = lambda: STYLES, is_on: bool = False):
+        """`is_on`: whether the API is on where the file doesn't say."""
         self._name = str(path)  # looked at with each call
-        self.path, self._styles, self._usual = path, styles, LocalConfig(enabled=is_on, flavours=dict(flavours))
+        self.path, self._styles, self._usual = path, styles, LocalConfig(enabled=is_on)
         self.last = self._usual
         self._seen: tuple[int, int, str | None] | None = None
+        self._again = 0.0  # when recent() reads next
 
     def read(self) -> LocalConfig:
         """Raises ConfigError if the file can't be used. No file is the same as an empty one."""
@@ -126,6 +123,13 @@ class ConfigFile:
             self.last, self._seen = _with_token(config, self.path), seen
         return self.last
 
+    def recent(self) -> LocalConfig:
+        """What read() gives, or gave within the last LOOK: to look costs as much as all other checks of a call together."""
+        if (now := time.monotonic()) >= self._again:
+            self.read()
+            self._again = now + LOOK
+        return self.last
+
     def enable(self, enabled: bool) -> LocalConfig:
         """Turn the API on or off; the file's other entries are kept."""
         content = self._load() if self.path.exists() else {}
@@ -137,8 +141,7 @@ class ConfigFile:
         return self.read()
 
     def _parse(self, content: dict[str, Any]) -> LocalConfig:
-        content = {"enabled": self._usual.enabled, "flavours": {}, **content}
-        return _parse(content, self.path, partial(read_flavours, styles=self._styles(), usual=self._usual.flavours))
+        return _parse({"enabled": self._usual.enabled, **content}, self.path, self._styles())
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -171,8 +174,8 @@ def _with_token(config: LocalConfig, path: Path) -> LocalConfig:
     return config
 
 
-def _parse(content: dict[str, Any], path: Path, flavours: Callable[[Any, str], dict[str, Flavour]]) -> LocalConfig:
-    readers: Readers = {dict[str, Flavour]: flavours, dict[str, Token]: read_tokens}
+def _parse(content: dict[str, Any], path: Path, styles: Collection[str]) -> LocalConfig:
+    readers: Readers = {dict[str, Flavour]: partial(read_flavours, styles=styles), dict[str, Token]: read_tokens}
     config = build(LocalConfig, content, str(path), readers)
     if config.default is not None and config.default not in config.flavours:
         raise ConfigError(f"{path}: default is {config.default!r}; flavours has {', '.join(config.flavours)}.")

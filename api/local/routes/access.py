@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from aiohttp import web
+from multidict import istr
 from yarl import URL
 
 from ....errors import FaceGenError, printable
@@ -21,7 +22,7 @@ from ..config import ConfigError, ConfigFile, LocalConfig
 from ..place import Place
 
 # Whoever passes a request on says so with one of these.
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+FORWARDED = tuple(map(istr, ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")))
 MOST_OF_A_NAME = 300  # characters of a Host header; names have at most 253
 UNPROVEN_BODY = 64 << 10  # bytes up to which a body is decoded to look for its key
 WRONG_KEY = "The key is not a token of this machine."
@@ -63,24 +64,27 @@ def check_host(request: web.Request, config: LocalConfig) -> Caller:
     A proxy of the settings may say by which name and scheme it was called itself. That name, too, has to be ours, and not in
     place of the Host header: the script of a rebound page may send any header.
     """
-    called = _called(request.scheme, request.headers.get("Host", ""), config)
-    is_direct = not any(name in request.headers for name in FORWARDED)
-    if not is_direct and _is_in(request.remote, Hosts(config.proxies)):
-        scheme = _first(request, "X-Forwarded-Proto").lower()
-        scheme = scheme if scheme in ("http", "https") else called.scheme
-        name = _first(request, "X-Forwarded-Host")
-        called = _called(scheme, name or request.headers.get("Host", ""), config)
-    is_local = is_direct and _is_here(request, request.remote) and _is_here(request, called.host)
-    return Caller(_origin(called), is_local)
+    headers, remote = request.headers, request.remote
+    scheme, name = request.scheme, headers.get("Host", "")[:MOST_OF_A_NAME]
+    for passed_on in FORWARDED:
+        if passed_on in headers:
+            break
+    else:
+        called_at = request.get_extra_info("sockname") or ("",)
+        return _direct_caller(scheme, name, remote, called_at[0], config.served_as)
+    called = _known_name(scheme, name, config.served_as)
+    if _is_in(remote, Hosts(config.proxies)):
+        told = _first(request, "X-Forwarded-Proto").lower()
+        name = _first(request, "X-Forwarded-Host")[:MOST_OF_A_NAME] or name
+        called = _known_name(told if told in ("http", "https") else scheme, name, config.served_as)
+    return Caller(str(called.origin()), False)
 
 
-@lru_cache(256)
-def _origin(called: URL) -> str:
-    return str(called.origin())
-
-
-def _called(scheme: str, name: str, config: LocalConfig) -> URL:
-    return _known_name(scheme, name[:MOST_OF_A_NAME], config.served_as)
+@lru_cache(1024)  # clients call from the same few addresses
+def _direct_caller(scheme: str, name: str, remote: str | None, called_at: str, served_as: tuple[str, ...]) -> Caller:
+    """Who calls without a proxy between, at the address `called_at`. Refused as check_host says."""
+    called = _known_name(scheme, name, served_as)
+    return Caller(str(called.origin()), _is_here(remote, called_at) and _is_here(called.host, called_at))
 
 
 @lru_cache(256)  # clients call by the same few names
@@ -116,16 +120,14 @@ def _is_in(address: str | None, hosts: Hosts) -> bool:
     return _is_address(bare) and hosts.has_address(ip_address(bare))
 
 
-@lru_cache(1024)
 def _is_loopback(host: str | None) -> bool:
     bare = (host or "").partition("%")[0].rstrip(".").lower()
     return bare == "localhost" or (_is_address(bare) and ip_address(bare).is_loopback)
 
 
-def _is_here(request: web.Request, host: str | None) -> bool:
+def _is_here(host: str | None, called_at: str) -> bool:
     """Whether a host is this machine: by loopback, or by the very address at which it was called."""
-    called_at = request.get_extra_info("sockname") or ("",)
-    return _is_loopback(host) or (bool(host) and host == called_at[0])
+    return _is_loopback(host) or (bool(host) and host == called_at)
 
 
 def _own_names() -> set[str]:
@@ -198,7 +200,7 @@ def is_trusted(request: web.Request, body: Any, config: LocalConfig, caller: Cal
 def usable_config(request: web.Request, file: ConfigFile, place: Place) -> tuple[LocalConfig, Caller]:
     """The settings, if the API is on and may be, and who calls. Raises Refused."""
     try:
-        config, problem = file.read(), ""
+        config, problem = file.recent(), ""
     except ConfigError as error:
         config, problem = file.last, str(error)
     caller = check_host(request, config)

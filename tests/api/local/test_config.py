@@ -10,7 +10,8 @@ import pytest
 
 from facegen.api.download import Guard, RefusedURL
 from facegen.api.hosts import Hosts
-from facegen.api.local.config import ConfigFile, LocalConfig
+from facegen.api.local import config as config_module
+from facegen.api.local.config import LOOK, ConfigFile, LocalConfig
 from facegen.api.local.config_values import ConfigError
 from facegen.api.local.flavours import Flavour, StyleFiles
 
@@ -192,3 +193,24 @@ def test_an_edit_is_seen_and_a_mistake_keeps_the_last(tmp_path):
     with pytest.raises(ConfigError):
         file.enable(False)
     assert path.read_text() == "{"
+
+
+def test_a_busy_server_looks_once_in_a_while(tmp_path, monkeypatch):
+    now = 50.0
+    monkeypatch.setattr(config_module.time, "monotonic", lambda: now)
+    path = tmp_path / "local_api.json"
+    path.write_text(json.dumps({"enabled": True}))
+    file = ConfigFile(path)
+    assert file.recent().enabled
+    path.write_text(json.dumps({"enabled": False}))
+    now += LOOK / 2
+    assert file.recent().enabled, "it hasn't looked again"
+    now += LOOK
+    assert not file.recent().enabled and LOOK <= 0.001
+    path.write_text("{")
+    now += LOOK
+    for _ in range(2):  # what can't be read is looked for each time
+        with pytest.raises(ConfigError):
+            file.recent()
+    path.write_text(json.dumps({"enabled": True, "max_queued": 7}))
+    assert file.recent().max_queued == 7
