@@ -29,7 +29,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -40,7 +40,7 @@ from ...contract import STYLES
 from ..hosts import Hosts
 from .config_values import ConfigError as ConfigError
 from .config_values import Readers, build
-from .flavours import FLAVOURS, Flavour, read_flavours
+from .flavours import FLAVOURS, FLAVOURS_WITH_FLUX, Flavour, read_flavours
 from .tokens import MIN_TOKEN, Token, read_tokens
 
 TOKEN_VARIABLE = "FACEGEN_API_TOKEN"
@@ -87,7 +87,7 @@ class LocalConfig:
     @property
     def chooses_flavour(self) -> bool:
         """Whether nothing is set of which files a request is made with."""
-        return self.default is None and self.flavours == FLAVOURS
+        return self.default is None and self.flavours in (FLAVOURS, FLAVOURS_WITH_FLUX)
 
     def flavour_of(self, model_id: Any) -> str | None:
         """The name of the flavour that a request's model_id means: by the flavour's own model_id, or by its name."""
@@ -100,10 +100,16 @@ class LocalConfig:
 class ConfigFile:
     """The file, read anew whenever it has changed. `last` is what could be read last; `styles` names those that there are."""
 
-    def __init__(self, path: Path, styles: Callable[[], Collection[str]] = lambda: STYLES, is_on: bool = False):
-        """`is_on`: whether the API is on where the file doesn't say."""
+    def __init__(
+        self,
+        path: Path,
+        styles: Callable[[], Collection[str]] = lambda: STYLES,
+        is_on: bool = False,
+        flavours: Mapping[str, Flavour] = FLAVOURS,
+    ):
+        """`is_on`: whether the API is on where the file doesn't say. `flavours`: those that are built in."""
         self._name = str(path)  # looked at with each call
-        self.path, self._styles, self._usual = path, styles, LocalConfig(enabled=is_on)
+        self.path, self._styles, self._usual = path, styles, LocalConfig(enabled=is_on, flavours=dict(flavours))
         self.last = self._usual
         self._seen: tuple[int, int, str | None] | None = None
         self._again = 0.0  # when recent() reads next
@@ -141,7 +147,8 @@ class ConfigFile:
         return self.read()
 
     def _parse(self, content: dict[str, Any]) -> LocalConfig:
-        return _parse({"enabled": self._usual.enabled, **content}, self.path, self._styles())
+        content = {"enabled": self._usual.enabled, "flavours": {}, **content}
+        return _parse(content, self.path, partial(read_flavours, styles=self._styles(), usual=self._usual.flavours))
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -174,8 +181,8 @@ def _with_token(config: LocalConfig, path: Path) -> LocalConfig:
     return config
 
 
-def _parse(content: dict[str, Any], path: Path, styles: Collection[str]) -> LocalConfig:
-    readers: Readers = {dict[str, Flavour]: partial(read_flavours, styles=styles), dict[str, Token]: read_tokens}
+def _parse(content: dict[str, Any], path: Path, flavours: Callable[[Any, str], dict[str, Flavour]]) -> LocalConfig:
+    readers: Readers = {dict[str, Flavour]: flavours, dict[str, Token]: read_tokens}
     config = build(LocalConfig, content, str(path), readers)
     if config.default is not None and config.default not in config.flavours:
         raise ConfigError(f"{path}: default is {config.default!r}; flavours has {', '.join(config.flavours)}.")

@@ -49,8 +49,8 @@ class Results:
                 image.save(part, "PNG")
 
     def are_there(self, job: Job) -> bool:
-        folder = str(self.folder)  # as text: this is asked with each fetch
-        return all(os.path.isfile(f"{folder}/{job.secret}-{number}.png") for number in range(job.samples))
+        start = f"{self.folder}/{job.secret}-"  # as text, and access(): this is asked with each fetch
+        return all(os.access(f"{start}{number}.png", os.F_OK) for number in range(job.samples))
 
     def read_base64(self, job: Job) -> list[str]:
         return [base64.b64encode(self.path(job.secret, n).read_bytes()).decode() for n in range(job.samples)]

@@ -70,7 +70,7 @@ class Runner:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Future[State]] = {}  # work id -> its last state; of the works that were started
         self._states: dict[str, State] = {}  # work id -> how it stood last; of the works that have not ended
-        self._answers: dict[int, tuple[jobs.Job, str]] = {}
+        self._answers: dict[int, tuple[jobs.Job, bytes]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -191,13 +191,13 @@ class Runner:
         """How the work of a request that isn't done stood when it was looked at last."""
         return self._states.get(job.work_id, State(Phase.WAITING))
 
-    def answer(self, job: jobs.Job) -> str:
+    def answer(self, job: jobs.Job) -> bytes:
         """response() as JSON. That of a finished request is written once, as clients ask for the same ones."""
-        known, text = self._answers.get(job.id, (None, ""))
+        known, text = self._answers.get(job.id, (None, b""))
         if known is job and (job.state != jobs.SUCCESS or self.results.are_there(job)):
             return text
         response = self.response(job)
-        text = json.dumps(response.as_dict())
+        text = json.dumps(response.as_dict()).encode()
         if response.status == SUCCESS and not job.as_base64:
             if len(self._answers) >= jobs.MOST_REMEMBERED:
                 self._answers.clear()

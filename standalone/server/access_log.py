@@ -1,6 +1,7 @@
 """A line for each HTTP request. It would cost more than the answer if it went through logging or were written by itself."""
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -28,7 +29,8 @@ class AccessLog:
     def flush(self) -> None:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
-        sys.stderr.write("".join(self._line(*entry) for entry in waiting))
+        with contextlib.suppress(OSError, ValueError):  # the disk is full, or nobody reads any more: answers are worth more
+            sys.stderr.write("".join(self._line(*entry) for entry in waiting))
 
     def _line(self, now: float, request: str, method: str, route: str, outcome: str, seconds: float) -> str:
         if (middle := self._middles.get((method, route, outcome))) is None:

@@ -2,8 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 from aiohttp import web
@@ -34,14 +33,9 @@ class Room:
     def __init__(self, size: int = AT_ONCE):
         self._left = size
 
-    @contextmanager
-    def share(self) -> Iterator["Share"]:
-        """What one request takes of it, given back at the end."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            share.give_back()
+    def share(self) -> "Share":
+        """For what one request takes of it; given back at the end of a `with`."""
+        return Share(self)
 
     def take(self, size: int) -> None:
         if size > self._left:
@@ -57,6 +51,12 @@ class Share:
 
     def __init__(self, room: Room):
         self._room, self._size = room, 0
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.give_back()
 
     def take(self, size: int) -> None:
         """Raises Refused when there is no room for so many bytes more."""
@@ -77,27 +77,35 @@ async def read_body(request: web.Request, limit: int, share: Share, may_be_empty
         return b""
     if request.content_type != "application/json":
         raise Refused(415, "The Content-Type has to be application/json.")
-    too_large = Refused(413, f"The body is larger than {_shown(limit)}.")
     if (request.content_length or 0) > limit:
-        raise too_large
-    body = bytearray()
+        raise _too_large(limit)
+    chunks, size, content = [], 0, request.content
     try:
-        async for chunk in request.content.iter_chunked(CHUNK):
+        while chunk := await content.read(CHUNK):
             share.take(len(chunk))
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            if content.at_eof():  # mostly so after the first one
+                break
     except (web.RequestPayloadError, OSError):
         raise Refused(400, "The body broke off, or is not encoded as its headers say.") from None
-    return bytes(body)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(413, f"The body is larger than {_shown(limit)}.")
 
 
 def decode_body(body: bytes, charset: str | None) -> Any:
     """The JSON in a body, in the charset that its Content-Type declares, else in UTF-8 (or 16 or 32). Raises Refused."""
-    if sum(map(body.count, (b",", b"[", b"{", b":"))) > MOST_SIGNS:
+    if len(body) > MOST_SIGNS and sum(map(body.count, (b",", b"[", b"{", b":"))) > MOST_SIGNS:
         raise Refused(400, f"The body has more than {MOST_SIGNS} commas, colons and brackets; no request needs so many.")
     text = _text(body, charset) if charset else body
     try:
+        if isinstance(text, bytes) and text.startswith(b'{"'):  # surely UTF-8: json would look for that with each body
+            text = text.decode("utf-8", "surrogatepass")  # as json decodes it
         return json.loads(text or "{}")
     except UnicodeDecodeError:
         raise Refused(400, "The body is not UTF-8. Send it as UTF-8, or declare its charset in the Content-Type.") from None

@@ -14,7 +14,7 @@ from .bodies import Share
 WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # frozen, it would take longer to make than most checks
 class Call:
     """The settings that hold for it, the origin that was called, the decoded body with the room that it takes, and whose token
     it came with."""
@@ -34,7 +34,9 @@ class Call:
 
     def patience(self, seconds: float) -> float:
         """How long the answer may be held: as the settings say, or less where the caller says so (RFC 7240, Prefer: wait)."""
-        preferred = WAIT.search(self.request.headers.get("Prefer", ""))
+        if (given := self.request.headers.get("Prefer")) is None:
+            return seconds
+        preferred = WAIT.search(given)
         return min(seconds, int(preferred[1])) if preferred else seconds
 
 

@@ -154,14 +154,14 @@ class LocalApi:
 
     def _guarded(self, path: str, handler: Handler) -> Answering:
         """The handler behind the checks that all of them share."""
-        limit = LARGE if path in (*SUBMIT, *UPLOADS) else SMALL
+        limit, may_be_empty = LARGE if path in (*SUBMIT, *UPLOADS) else SMALL, path in (*FETCH, COUNT)
 
         @_answering
         async def handle(request: web.Request) -> web.Response:
             config, caller = usable_config(request, self._config, self._place)
             # Without a body no page needs to ask before it sends: fine for a question, and not for what changes something.
             with self._room.share() as share:
-                raw = await read_body(request, limit, share, may_be_empty=path in (*FETCH, COUNT))
+                raw = await read_body(request, limit, share, may_be_empty)
                 check_begun(request, raw, config)
                 body = decode_body(raw, request.charset)
                 del raw
@@ -369,7 +369,7 @@ def _asked(call: Call) -> Job | None:
 def _state(call: Call, job: Job | None) -> web.Response:
     if job is None:
         return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=call.config.keep_hours)))
-    return web.Response(text=call.runner.answer(job), content_type="application/json")
+    return web.Response(body=call.runner.answer(job), content_type="application/json", charset="utf-8")
 
 
 def _answering(handler: Answering) -> Answering:

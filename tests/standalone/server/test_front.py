@@ -107,6 +107,17 @@ def test_a_line_for_each_request_without_what_is_private(server, caplog, monkeyp
     assert not [one for one in private if one in text]
 
 
+def test_a_log_that_can_t_be_written_keeps_nobody_from_an_answer(server, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(access_log, "DELAY", 0)
+    monkeypatch.setattr(sys, "stderr", Full())
+    for _ in range(3):
+        assert server.get("/healthz") == (200, {"status": "alive"})
+
+
 def test_lines_that_wait_for_others_are_written_at_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(access_log, "DELAY", 600)
     monkeypatch.setattr(sys, "stderr", written := io.StringIO())

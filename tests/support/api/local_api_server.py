@@ -5,13 +5,17 @@ import base64
 import io
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 from aiohttp import web
 from PIL import Image
 
 from comfyui_double import FakeComfy
+from facegen.api.local.config import LOOK
+from facegen.api.local.flavours import FLAVOURS
 from facegen.api.local.place import Place
 from facegen.api.local.routes.add_routes import add_routes
 from facegen.api.local.routes.local_api import LocalApi
@@ -43,6 +47,8 @@ BODY = {"key": KEY, "prompt": "a sailor", "face_image": data_uri(), "width": 64,
 class ApiServer:
     """Serves the API in a thread, on a free loopback port, with a backend of the caller's. Its files are in `base`."""
 
+    flavours = FLAVOURS  # that are built in
+
     def __init__(self, base, backend, **settings):
         self.base, self.backend = base, backend
         self.config, self.photos = base / "user" / "facegen" / "local_api.json", base / "photos"
@@ -53,6 +59,7 @@ class ApiServer:
     def configure(self, **settings):
         self.config.write_text(json.dumps(settings))
         self.config.chmod(0o600)
+        time.sleep(2 * LOOK)  # until it is seen
 
     def __enter__(self):
         self.port = free_port()
@@ -70,6 +77,7 @@ class ApiServer:
     def make_api(self):
         words = {"turn_on": "turn it on with the switch.", "set_token": "Set a token."}
         place = Place("The program", ("127.0.0.1",), self.port, False, self.config.parent, self.photos, **words)
+        place = replace(place, flavours=self.flavours)
         return LocalApi(place, self.backend)
 
     def make_app(self):
