@@ -13,6 +13,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..reports import warn
 from .conditionings import call_of
 from .mask_region import Region
 from .rows import Chunks, Crop, Options
@@ -84,6 +85,7 @@ class FaceControl(comfy.controlnet.ControlBase):
         self.net, self.tokens, self.hint, self.region = net, tokens, hint, region
         self.compression_ratio, self.extra_hooks = net.compression_ratio, net.extra_hooks
         self._kept: dict[tuple[object, ...], Tensor] = {}
+        self._warned = False
 
     def get_control(
         self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, transformer_options: Options
@@ -93,6 +95,9 @@ class FaceControl(comfy.controlnet.ControlBase):
         if self.previous_controlnet is not None:
             earlier = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
         call, picture = call_of(transformer_options, tuple(x_noisy.shape))
+        if call.tiled and not self._warned:
+            self._warned = True
+            warn("each tile gets the key points of the whole face, as the tiled sampler doesn't tell where a tile lies.")
         self.net.cond_hint = self._hint(call, picture, x_noisy)
         cond = {**cond, "crossattn_controlnet": self._context(call, x_noisy)}
         own = self.net.get_control(x_noisy, t, cond, batched_number, transformer_options)

@@ -263,6 +263,24 @@ def test_samplers_that_work_in_tiles(apply, model):
     assert generated.isfinite().all() and relative_error(generated, generate(tiles(model), *conds, size=(8, 16))) > 0.01
 
 
+def test_a_sampler_that_asks_the_controlnet_for_each_tile_is_said_to_give_each_the_whole_face(apply, caplog):
+    patched, *conds = apply()
+    control = conds[0][0][1]["control"]
+
+    def wrapper(apply_model, args):
+        c = args["c"]
+        for half in args["input"].chunk(2, -1):
+            context = {"c_crossattn": c["c_crossattn"], "y": c["y"]}
+            control.get_control(half, args["timestep"], context, len(args["cond_or_uncond"]), c["transformer_options"])
+        return apply_model(args["input"], args["timestep"], **c)
+
+    tiled = patched.clone()
+    tiled.set_model_unet_function_wrapper(wrapper)
+    generate(tiled, *conds, size=(8, 16))
+    said = [r for r in caplog.records if "each tile gets the key points of the whole face" in r.getMessage()]
+    assert len(said) == 1
+
+
 def test_every_sampler_of_this_host(apply):
     patched = apply()
     for name in comfy.samplers.SAMPLER_NAMES:
