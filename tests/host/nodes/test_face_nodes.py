@@ -62,7 +62,7 @@ def test_no_face_is_an_error_or_skipped(run, face_analysis, astronaut):
     ):
         run("FaceGenEmbedFace", face_analysis=face_analysis, image=black)
     both = torch.cat([black, astronaut])
-    face_embeds, _, annotated, faces, report, mask = run(
+    face_embeds, _, annotated, faces, report, mask, _ = run(
         "FaceGenEmbedFace", face_analysis=face_analysis, image=both, on_no_face="skip"
     )
     assert faces == len(face_embeds) == 1 and len(annotated) == 2

@@ -66,7 +66,7 @@ def test_what_few_need_is_folded_away(ours):
             assert all("default" in inputs[one][1] for one in away)
     assert folded == (FOLDED if FOLDS else {})
     shown = [name for name in workflows.widget_order("FaceGenSampler", ours) if name not in folded.get("FaceGenSampler", ())]
-    assert len(shown) == (11 if FOLDS else 16)
+    assert len(shown) == (11 if FOLDS else 17)
 
 
 def test_the_hosted_node_says_who_bills_and_gets_no_account(ours):
