@@ -1,6 +1,5 @@
 """Nodes that stand in for PuLID_ComfyUI's and the PuLID-Flux packs': what they give, by our own node."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -135,9 +134,9 @@ def models(folder_paths):
     torch.save(parsing_state(), root / "facexlib" / "bisenet.pth")
     folder_paths.filename_list_cache.clear()
     yield root
-    for name in ("pulid", "facexlib"):
-        shutil.rmtree(root / name)
-    (root / "clip_vision" / "EVA.pt").unlink()
+    # The folders stay: ComfyUI looks into one that it has listed once.
+    for name in ("pulid/flux.safetensors", "facexlib/bisenet.pth", "clip_vision/EVA.pt"):
+        (root / name).unlink()
     folder_paths.filename_list_cache.clear()
 
 
