@@ -26,8 +26,10 @@ SEARCHED = {
     "reactor": "FaceGenSaveFaceEmbeds",
 }
 FOLDED = {
-    "FaceGenSampler": {"sampler_name", "scheduler", "denoise", "candidates", "safety_checker_type"},
+    "FaceGenSampler": {"sampler_name", "scheduler", "denoise", "candidates", "safety_checker_type", "control_strength"},
     "FaceGenApplyFaceID": {"lora_strength", "start_percent", "end_percent", "layer_weights"},
+    "FaceGenApplyInstantID": {"start_percent", "end_percent", "layer_weights"},
+    "FaceGenApplyPuLID": {"projection", "num_zero", "end_percent", "layer_weights"},  # its start matters most
     "FaceGenLoadFaceAnalyzer": {"provider"},
     "FaceGenLoadFaceEmbeds": {"recogniser"},
     "FaceGenLoadSafetyChecker": {"provider", "unsafe_labels"},
