@@ -14,6 +14,7 @@ from typing import Any
 from ....api.local.backend import BackendError, Files
 from ....api.local.flavours import Flavour, StyleFiles, made_guidance, made_size
 from ....contract import FaceGenRequest
+from ....models.published import EVA_CLIP, PUBLISHED
 from ..combos import NO_FILE
 from .checked import CHECKER, FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
 from .stock_sampler import fill_stock_sampler, fill_stock_texts, stock_sampler
@@ -28,6 +29,7 @@ FILES = {
     "safety_checker": (CHECKER, "checker"),
 }
 LORA = ("LoraLoader", "lora_name")
+TOWER = PUBLISHED[EVA_CLIP].file  # PuLID's lies among the CLIP vision models, and is none that a FaceID adapter reads
 SETTINGS = "user/facegen/local_api.json"
 AND_NO_OTHER = " is missing, and ComfyUI has no other."
 GET_FILES = "`python <pack folder> doctor` shows how to get what is missing."
@@ -199,7 +201,7 @@ def _insert_lora(graph: Graph, lora: str, strength: float) -> None:
 
 def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str], may_be_other: bool) -> str:
     """The file that is configured, else the workflow's own, else the only one there is, if it may be another one."""
-    offered = [entry for entry in offered if not entry.startswith(NO_FILE)]
+    offered = [file for file in offered if not file.startswith(NO_FILE) and file != TOWER]
     if wanted is None and usual in offered:
         return usual
     if wanted is None and len(offered) == 1 and may_be_other:

@@ -71,6 +71,8 @@ def test_which_file_is_taken():
     assert build(set_by_user, choices=several)[1]["CheckpointLoaderSimple"]["ckpt_name"] == "a.safetensors"
     with pytest.raises(BackendError, match=r"8_pruned.safetensors is missing; ComfyUI has a, b\. Set checkpoint"):
         build(choices=CHOICES | {"CheckpointLoaderSimple": ["a", "b"]})
+    beside = CHOICES | {"CLIPVisionLoader": ["EVA02_CLIP_L_336_psz14_s6B.pt", "mine.safetensors"]}
+    assert build(choices=beside)[1]["CLIPVisionLoader"]["clip_name"] == "mine.safetensors"  # the other is PuLID's
     for none in ([], ["missing: plusv2.bin -> models/ipadapter"]):  # how the loader puts it
         with pytest.raises(BackendError, match=r"^faceid: \S+ is missing, and ComfyUI has no other\. .*doctor"):
             build(choices=CHOICES | {"FaceGenLoadFaceID": none})
