@@ -204,8 +204,6 @@ class FaceGenApplyInstantID(io.ComfyNode):
         keypoints: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        if start_percent > end_percent:
-            raise FaceGenError(f"start_percent {start_percent:g} lies after end_percent {end_percent:g}.")
         return io.NodeOutput(
             *apply_instantid(
                 model,

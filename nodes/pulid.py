@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ..errors import (
     Cures,
-    FaceGenError,
     MissingLibraryError,
     MissingStructureError,
     NotAnAdapterError,
@@ -263,8 +262,6 @@ class FaceGenApplyPuLID(io.ComfyNode):
         layer_weights: str,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        if start_percent > end_percent:
-            raise FaceGenError(f"start_percent {start_percent:g} lies after end_percent {end_percent:g}.")
         return io.NodeOutput(
             apply_pulid(
                 model,

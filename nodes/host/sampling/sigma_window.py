@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....errors import FaceGenError
 from .rows import Chunks
 
 
@@ -17,7 +18,9 @@ class SigmaWindow:
 
     @classmethod
     def between(cls, model: Any, start_percent: float, end_percent: float) -> "SigmaWindow | None":
-        """None for the whole sampling, which then costs nothing."""
+        """None for the whole sampling, which then costs nothing. Raises FaceGenError when the end comes before the start."""
+        if start_percent > end_percent:
+            raise FaceGenError(f"start_percent {start_percent:g} lies after end_percent {end_percent:g}.")
         if start_percent <= 0 and end_percent >= 1:
             return None
         sampling = model.get_model_object("model_sampling")
