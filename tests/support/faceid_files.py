@@ -9,13 +9,13 @@ CLIP = 80  # width of the CLIP vision states of random faces
 SD15_WIDTHS = [320, 320, 640, 640, 1280, 1280, 1280, 1280, 1280, 640, 640, 640, 320, 320, 320, 1280]  # down, up, middle
 
 
-def _linear(g, state, name, d_in, d_out, bias=True):
+def linear(g, state, name, d_in, d_out, bias=True):
     state[f"{name}.weight"] = torch.randn(d_out, d_in, generator=g) / d_in**0.5
     if bias:
         state[f"{name}.bias"] = torch.randn(d_out, generator=g) * 0.1
 
 
-def _norm(g, state, name, dim):
+def norm(g, state, name, dim):
     state[f"{name}.weight"] = 1 + 0.1 * torch.randn(dim, generator=g)
     state[f"{name}.bias"] = 0.1 * torch.randn(dim, generator=g)
 
@@ -23,9 +23,9 @@ def _norm(g, state, name, dim):
 def image_proj(context_dim=768, clip_dim=1280, tokens=4, depth=4, seed=0, inner=1024):
     """`image_proj` of FaceID-Plus (clip_dim given) or of plain FaceID (clip_dim None)."""
     g, state = torch.Generator().manual_seed(seed), {}
-    _linear(g, state, "proj.0", 512, inner)
-    _linear(g, state, "proj.2", inner, context_dim * tokens)
-    _norm(g, state, "norm", context_dim)
+    linear(g, state, "proj.0", 512, inner)
+    linear(g, state, "proj.2", inner, context_dim * tokens)
+    norm(g, state, "norm", context_dim)
     if clip_dim is None:
         return state
     return state | _resampler(g, "perceiver_resampler.", context_dim, clip_dim, context_dim, depth)
@@ -40,20 +40,24 @@ def unnorm_proj(context_dim=2048, tokens=16, depth=4, seed=0, inner=1280):
 
 def _resampler(g, root, dim, d_in, d_out, depth):
     state = {}
-    _linear(g, state, f"{root}proj_in", d_in, dim)
-    _linear(g, state, f"{root}proj_out", dim, d_out)
-    _norm(g, state, f"{root}norm_out", d_out)
+    linear(g, state, f"{root}proj_in", d_in, dim)
+    linear(g, state, f"{root}proj_out", dim, d_out)
+    norm(g, state, f"{root}norm_out", d_out)
     for i in range(depth):
-        layer = f"{root}layers.{i}"
-        _norm(g, state, f"{layer}.0.norm1", dim)
-        _norm(g, state, f"{layer}.0.norm2", dim)
-        _linear(g, state, f"{layer}.0.to_q", dim, dim, bias=False)
-        _linear(g, state, f"{layer}.0.to_kv", dim, 2 * dim, bias=False)
-        _linear(g, state, f"{layer}.0.to_out", dim, dim, bias=False)
-        _norm(g, state, f"{layer}.1.0", dim)
-        _linear(g, state, f"{layer}.1.1", dim, 4 * dim, bias=False)
-        _linear(g, state, f"{layer}.1.3", 4 * dim, dim, bias=False)
+        resampler_layer(g, state, f"{root}layers.{i}", dim)
     return state
+
+
+def resampler_layer(g, state, name, dim):
+    """Attention and feed-forward of a perceiver resampler."""
+    norm(g, state, f"{name}.0.norm1", dim)
+    norm(g, state, f"{name}.0.norm2", dim)
+    linear(g, state, f"{name}.0.to_q", dim, dim, bias=False)
+    linear(g, state, f"{name}.0.to_kv", dim, 2 * dim, bias=False)
+    linear(g, state, f"{name}.0.to_out", dim, dim, bias=False)
+    norm(g, state, f"{name}.1.0", dim)
+    linear(g, state, f"{name}.1.1", dim, 4 * dim, bias=False)
+    linear(g, state, f"{name}.1.3", 4 * dim, dim, bias=False)
 
 
 def ip_adapter(widths, context_dim=768, rank=8, seed=1, lora_scale=0.3):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from safetensors.torch import save_file
 
-from faceid_files import _linear, _norm, random_faces
+from faceid_files import linear, norm, random_faces, resampler_layer
 
 STATES, POOLED, LENGTH, SCALES = 48, 40, 17, 5  # of the vision tower; published: 1024, 768, 577, 5
 CONTEXT = 96  # published: 2048
@@ -16,9 +16,9 @@ FLUX_WIDTH, FLUX_INNER = 64, 256  # two heads of 128; published: 3072, 2048
 
 def _mapping(g, state, name, d_in, hidden, out):
     for place, into, to in ((0, d_in, hidden), (3, hidden, hidden), (6, hidden, out)):
-        _linear(g, state, f"{name}.{place}", into, to)
+        linear(g, state, f"{name}.{place}", into, to)
     for place in (1, 4):
-        _norm(g, state, f"{name}.{place}", hidden)
+        norm(g, state, f"{name}.{place}", hidden)
 
 
 def idformer(root, seed=0, context_dim=CONTEXT, dim=DIM, depth=10, states=STATES, pooled=POOLED):
@@ -30,15 +30,7 @@ def idformer(root, seed=0, context_dim=CONTEXT, dim=DIM, depth=10, states=STATES
         _mapping(g, state, f"{root}.mapping_{i}", states, states, dim)
     _mapping(g, state, f"{root}.id_embedding_mapping", 512 + pooled, 64, dim * 5)
     for i in range(depth):
-        layer = f"{root}.layers.{i}"
-        _norm(g, state, f"{layer}.0.norm1", dim)
-        _norm(g, state, f"{layer}.0.norm2", dim)
-        _linear(g, state, f"{layer}.0.to_q", dim, dim, bias=False)
-        _linear(g, state, f"{layer}.0.to_kv", dim, 2 * dim, bias=False)
-        _linear(g, state, f"{layer}.0.to_out", dim, dim, bias=False)
-        _norm(g, state, f"{layer}.1.0", dim)
-        _linear(g, state, f"{layer}.1.1", dim, 4 * dim, bias=False)
-        _linear(g, state, f"{layer}.1.3", 4 * dim, dim, bias=False)
+        resampler_layer(g, state, f"{root}.layers.{i}", dim)
     return state
 
 
@@ -69,11 +61,11 @@ def flux_state(layers, width=FLUX_WIDTH, inner=FLUX_INNER, context_dim=CONTEXT, 
     state = idformer("pulid_encoder", seed, context_dim, **encoder)
     g = torch.Generator().manual_seed(seed + 1)
     for i in range(layers):
-        _norm(g, state, f"pulid_ca.{i}.norm1", context_dim)
-        _norm(g, state, f"pulid_ca.{i}.norm2", width)
-        _linear(g, state, f"pulid_ca.{i}.to_q", width, inner, bias=False)
-        _linear(g, state, f"pulid_ca.{i}.to_kv", context_dim, 2 * inner, bias=False)
-        _linear(g, state, f"pulid_ca.{i}.to_out", inner, width, bias=False)
+        norm(g, state, f"pulid_ca.{i}.norm1", context_dim)
+        norm(g, state, f"pulid_ca.{i}.norm2", width)
+        linear(g, state, f"pulid_ca.{i}.to_q", width, inner, bias=False)
+        linear(g, state, f"pulid_ca.{i}.to_kv", context_dim, 2 * inner, bias=False)
+        linear(g, state, f"pulid_ca.{i}.to_out", inner, width, bias=False)
     return state
 
 
