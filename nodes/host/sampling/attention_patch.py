@@ -68,7 +68,31 @@ def give_own_patches(model: Any, clone: Any) -> None:
 Added = tuple[Callable[..., Tensor], dict[str, Any], SigmaWindow]  # another pack's callback, its arguments, when it acts
 
 
-class FacePatch:
+class Moving:
+    """A patch with a face that follows the model, as does what it stands on: attributes `identity`, `region`, `previous`."""
+
+    identity: IdentityAttention
+    region: Region | None
+    previous: Any
+
+    def to(self, device_or_dtype: torch.device | torch.dtype) -> "Moving":
+        """Called by the host when it moves the model, or works on several devices at once, one thread for each.
+
+        Keys and values have a copy on each device, so the patch stays; one is made anew around a neighbour that moves.
+        """
+        if isinstance(device_or_dtype, torch.device):
+            self.identity.to(device_or_dtype)
+            if self.region is not None:
+                self.region.forget(device_or_dtype)
+        previous = self.previous.to(device_or_dtype) if hasattr(self.previous, "to") else self.previous
+        if previous is self.previous:
+            return self
+        moved = copy(self)
+        moved.previous = previous
+        return moved
+
+
+class FacePatch(Moving):
     """An attn2 replacement: the block's own attention (or whatever replaced it before us) plus the face.
 
     previous  what replaced this layer's attention before us.
@@ -122,22 +146,6 @@ class FacePatch:
         """IP-Adapter packs stack onto a slot that is taken by calling this; the callback returns what to add."""
         window = SigmaWindow(kwargs.get("sigma_start", float("inf")), kwargs.get("sigma_end", 0.0))
         self.added.append((callback, kwargs, window))
-
-    def to(self, device_or_dtype: torch.device | torch.dtype) -> "FacePatch":
-        """Called by the host when it moves the model, or works on several devices at once, one thread for each.
-
-        Keys and values have a copy on each device, so the patch stays; one is made anew around a neighbour that moves.
-        """
-        if isinstance(device_or_dtype, torch.device):
-            self.identity.to(device_or_dtype)
-            if self.region is not None:
-                self.region.forget(device_or_dtype)
-        previous = self.previous.to(device_or_dtype) if hasattr(self.previous, "to") else self.previous
-        if previous is self.previous:
-            return self
-        moved = copy(self)
-        moved.previous = previous
-        return moved
 
     def __copy__(self) -> "FacePatch":
         """Keys and values never change and are shared; what is added is not."""

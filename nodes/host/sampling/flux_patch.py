@@ -1,7 +1,6 @@
 """A face in a FLUX.1 model of ComfyUI: layers of a method's own after some blocks, through the host's own hooks for blocks."""
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any
 
 import comfy.model_management
@@ -13,6 +12,7 @@ from torch import Tensor
 from ....errors import FaceGenError
 from ....models.identity.attention import IdentityAttention
 from ....models.identity.pulid.cross_attention import HEAD_DIM, PictureLayer, PictureLayers
+from .attention_patch import Moving
 from .conditionings import SIZES, WINDOWS, watch
 from .mask_region import Region
 from .rows import Options, chunks
@@ -81,7 +81,7 @@ def _hold(patched: Any, layers: Any) -> None:
         patched.set_additional_models(HELD, [*held, layers.clone()])
 
 
-class FluxFacePatch:
+class FluxFacePatch(Moving):
     """A block's replacement: the block itself (or whatever replaced it before us), plus what the face adds to the picture.
 
     Only tokens of the picture that is made get the face, neither text nor reference pictures.
@@ -133,20 +133,6 @@ class FluxFacePatch:
                 "in its place. Another node on this model changes them: take it off, or sample without a face."
             )
         return 0
-
-    def to(self, device_or_dtype: torch.device | torch.dtype) -> "FluxFacePatch":
-        """Called by the host when it moves the model. Keys and values have a copy on each device, so the patch stays; one is
-        made anew around a neighbour that moves. The layer is the host's to move."""
-        if isinstance(device_or_dtype, torch.device):
-            self.identity.to(device_or_dtype)
-            if self.region is not None:
-                self.region.forget(device_or_dtype)
-        previous = self.previous.to(device_or_dtype) if hasattr(self.previous, "to") else self.previous
-        if previous is self.previous:
-            return self
-        moved = copy(self)
-        moved.previous = previous
-        return moved
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FluxFacePatch":
         return self  # hosts up to 0.8 copy a model's options deeply; what is in here never changes
