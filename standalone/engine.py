@@ -82,8 +82,8 @@ class Engine:
     def generate(
         self, request: FaceGenRequest, face_embeds: FaceEmbeds | None, progress: str | None = None, watch: Watch = unwatched
     ) -> Result:
-        """Sample `request.samples` pictures of the face; with None what the model makes of the words alone. `progress` labels a progress bar; None shows none. `watch` is told of
-        the steps; what it raises ends the work."""
+        """Sample `request.samples` pictures of the face; without one, what the model makes of the words alone. `progress`
+        labels a progress bar; None shows none. `watch` is told of the steps; what it raises ends the work."""
         seed = secrets.randbits(32) if request.seed is None else request.seed
         request = replace(request, seed=seed)
         checker = self._checker_for(request)

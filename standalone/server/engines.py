@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ...api.local.backend import BackendError, Files
 from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
-from ...errors import FaceGenError, UnreadableFileError
-from ...models.checkpoint_kind import FLUX1, SD15, SDXL, kind_of
+from ...errors import FaceGenError
+from ...models.checkpoint_kind import FLUX1, SD15, SDXL
 from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED, PULID_FLUX
 from ...models.tiny_files import require_tiny_files
 from ..engine import Engine
@@ -96,8 +96,8 @@ class Engines:
 
 def _only(models: Path, base: str) -> str | None:
     """The name of the one checkpoint of that base; None where there are no checkpoints at all. Raises BackendError."""
-    found = checkpoints(models / FOLDERS["checkpoint"])
-    fitting = [name for name, path in found.items() if _is(path, base)]
+    folder = models / FOLDERS["checkpoint"]
+    found, fitting = checkpoints(folder), checkpoints(folder, base)
     if len(fitting) == 1 or not found:
         return next(iter(fitting), None)
     if not fitting:
@@ -105,17 +105,9 @@ def _only(models: Path, base: str) -> str | None:
     raise BackendError(f"There are several {base} checkpoints: {', '.join(fitting)}. Set checkpoint of the flavour.")
 
 
-def _is(path: Path, base: str) -> bool:
-    """One that can't be read, such as a download that was cut short, is of no base; that is told when it is opened."""
-    try:
-        return kind_of(path).base == base
-    except UnreadableFileError:
-        return False
-
-
 def has_flux(models: Path) -> bool:
     """Whether there is a FLUX.1 checkpoint among the models."""
-    return any(_is(path, FLUX1) for path in checkpoints(models / FOLDERS["checkpoint"]).values())
+    return bool(checkpoints(models / FOLDERS["checkpoint"], FLUX1))
 
 
 def told(files: ModelFiles) -> dict[str, str]:
