@@ -28,6 +28,7 @@ from .clip_vision import ClipVision
 from .flux import Flux
 from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_nobody, apply_pulid
 from .instantid import FaceControl, hint_image
+from .memory import usual_device
 from .model_files import ModelFiles
 from .photos import scaled
 from .pulid_flux import FluxFace
@@ -53,7 +54,7 @@ class Engine:
 
     def __init__(self, files: ModelFiles, checks: bool = False, device: torch.device | None = None):
         self.checker: SafetyChecker | None = load_checker(NUDENET) if checks else None
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or usual_device()
         self.dtype = torch.float32 if self.device.type == "cpu" else torch.float16
         self.method = files.method
         self.adapter = _open_adapter(files)
