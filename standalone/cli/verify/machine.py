@@ -17,7 +17,7 @@ from ..common import PACK
 from ..doctor import version
 
 LIBRARIES = ("diffusers", "transformers", "insightface", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "timm")
-NVIDIA = Path("/proc/driver/nvidia/version")
+NVIDIA, PROCESSORS = Path("/proc/driver/nvidia/version"), Path("/proc/cpuinfo")
 # An absolute path up to its last part; no URL, and no "and/or".
 FOLDERS = re.compile(r"""(?<![\w.:~/\\-])(?:[A-Za-z]:)?[\\/](?:[^\\/\s'",;:()]+[\\/])+""")
 
@@ -30,7 +30,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "Python": platform.python_version(),
         "torch": torch.__version__,
         **{name: number for name in LIBRARIES if (number := _version(name))},
-        "CPU cores": os.cpu_count(),
+        "CPU": f"{_processor()} ({os.cpu_count()} cores)".strip(),
         "memory": _memory(),
         "device": "CPU",
     }
@@ -48,6 +48,14 @@ def without_paths(text: str, *folders: Path) -> str:
         if len(folder) > 2:
             text = text.replace(folder + os.sep, "").replace(folder, "…")
     return printable(" ".join(FOLDERS.sub("", text).split()))
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", PROCESSORS.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor()
 
 
 def _version(name: str) -> str:

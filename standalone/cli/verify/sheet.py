@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...photos import to_image, to_tensor
 from .drawing import Drawing, Picture
-from .report import FAILED, LACKS, NOT_REACHED, Outcome, Report, alike, failing, memory, spread
+from .report import FAILED, LACKS, NOT_REACHED, Outcome, Report, alike, costs, failing, spread
 
 CELL, GAP, MARGIN, SIDE = 232, 12, 28, 128  # pixels: of a picture, between two, around all, of the column of rows' names
 TITLE, HEADING, TEXT, SMALL = 30, 22, 17, 14  # heights of letters
@@ -40,11 +40,11 @@ def contact_sheet(report: Report, photo: Tensor) -> Tensor:
 
 def _head(report: Report, photo: Tensor, width: int) -> Image.Image:
     """What was asked of which machine, and the photo with the face that was found in it."""
-    shown = [photo[0], *(drawing.face for _, drawing in report.drawn[:1])]
+    shown = [("the photo", photo[0]), *(("its face", drawing.face) for _, drawing in report.drawn[:1])]
     lines = [
         Line("ComfyUI-FaceGen: verify", TITLE),
         Line(" · ".join(f"{name} {value}" for name, value in report.machine.items()), SMALL, GREY),
-        Line(f"{report.photo}. Asked for: {report.settings}."),
+        Line(f"The photo: {report.photo}. Asked for: {report.settings}."),
         Line(
             "Under each picture: its likeness to the photo by the method's recogniser, then the score of the portrait check "
             "(0 to 1) and the marks that it misses.",
@@ -55,10 +55,12 @@ def _head(report: Report, photo: Tensor, width: int) -> Image.Image:
     side = CELL * 3 // 4
     left = width - MARGIN - len(shown) * (side + GAP)
     text = _band(lines, left)
-    head = Image.new("RGB", (width, max(text.height + MARGIN, side + 2 * MARGIN)), GROUND)
-    head.paste(text, (0, 0))
-    for number, picture in enumerate(shown):
-        head.paste(_cell(picture, side), (left + number * (side + GAP), MARGIN))
+    head = Image.new("RGB", (width, max(text.height + MARGIN, side + 2 * MARGIN + TEXT)), GROUND)
+    head.paste(text, (0, MARGIN - GAP))
+    for number, (name, picture) in enumerate(shown):
+        x = left + number * (side + GAP)
+        head.paste(_cell(picture, side), (x, MARGIN))
+        _write(ImageDraw.Draw(head), [Line(name, SMALL, GREY)], x, MARGIN + side + 4, side)
     return head
 
 
