@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         print(table(rows(report, findings, models)))
         raise FaceGenError(f"{models} has the files of no method, so there is nothing to verify. Get those of one, as above.")
     prepare_folder(options.out)
-    trial = Trial(report, photo, models, device, options.quick, options.out)
+    trial = Trial(report, photo, models, device, options.quick, options.out.absolute())
     for found, outcome in zip(findings, report.outcomes, strict=True):
         trial.run(found, outcome)
     print(table(rows(report, findings, models)))
@@ -105,14 +105,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def models_of(options: argparse.Namespace) -> tuple[bool, Path]:
-    """Whether it is the tiny model, and the folder. Raises FaceGenError."""
+    """Whether it is the tiny model, and the folder, from the root. Raises FaceGenError."""
     found = comfyui_models() if options.models is None else None
     folder = options.models or (str(found) if found and found.is_dir() else TINY)
     if folder != TINY:
         if not Path(folder).is_dir():
             raise FaceGenError(f"{folder} is no folder. Give ComfyUI's models folder with --models DIR.")
         say(f"models from {folder}")
-        return False, Path(folder)
+        return False, Path(folder).absolute()
     if options.methods not in (None, [FACEID_SD15]):
         raise FaceGenError(TINY_METHOD)
     say(TINY_NOTICE)

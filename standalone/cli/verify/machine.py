@@ -41,9 +41,9 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def without_paths(text: str, *folders: Path) -> str:
-    """A text with file names in place of paths: those below `folders`, below the home folder and wherever else."""
+    """A text with file names in place of absolute paths: what is left of those below `folders` tells where in them."""
     known = (*folders, PACK, Path(sys.prefix), Path(tempfile.gettempdir()), Path.cwd(), Path.home())
-    spelled = {str(spelling) for folder in known for spelling in (folder, folder.absolute(), folder.resolve())}
+    spelled = {str(spelling) for folder in known for spelling in (folder.absolute(), folder.resolve())}
     for folder in sorted(spelled, key=len, reverse=True):
         if len(folder) > 2:
             text = text.replace(folder + os.sep, "").replace(folder, "…")

@@ -110,8 +110,15 @@ def in_short(outcome: Outcome) -> str:
 
 def costs(drawing: Drawing) -> str:
     """Time and memory, in words."""
-    step = f"{drawing.step:.3g} s a step, to which the face adds {100 * drawing.overhead:.1f} %"
-    return f"{step}; memory at most {memory(drawing)}"
+    return f"{drawing.step:.3g} s a step, to which the face adds {overhead(drawing)}; memory at most {memory(drawing)}"
+
+
+def overhead(drawing: Drawing) -> str:
+    """The median and, of several pairs, from which to which."""
+    median, *all_of_them = (
+        f"{100 * share:.1f}" for share in (drawing.overhead, min(drawing.overheads), max(drawing.overheads))
+    )
+    return f"{median} %" + (f" ({' to '.join(all_of_them)})" if len(drawing.overheads) > 1 else "")
 
 
 HEAD = (
@@ -134,7 +141,7 @@ def figures(outcome: Outcome, drawing: Drawing) -> tuple[str, ...]:
         spread(drawing.styles),
         spread(drawing.plain),
         f"{drawing.step:.3g}",
-        f"{100 * drawing.overhead:.1f} %",
+        overhead(drawing),
         memory(drawing),
         portrait_check(drawing.styles),
         f"{drawing.loaded:.1f} s",
@@ -185,7 +192,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
-    told: dict[str, Any] = {"method": outcome.way.method, "base": outcome.way.base, "state": outcome.state}
+    way = outcome.way
+    told: dict[str, Any] = {"name": way.words, "method": way.method, "base": way.base, "state": outcome.state}
     if outcome.words:
         told["words"] = outcome.words
     drawing = outcome.drawing
@@ -199,7 +207,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
         "precision": drawing.precision,
         "seconds_to_load": round(drawing.loaded, 2),
         "seconds_per_step": round(drawing.step, 5),
-        "overhead": round(drawing.overhead, 4),
+        "overhead": {"median": round(drawing.overhead, 4), "of_pairs": [round(share, 4) for share in drawing.overheads]},
         "memory": {"of": "device" if drawing.is_device else "process", "held": drawing.held, "highest": drawing.highest},
         "pictures": [picture.as_dict() for picture in drawing.pictures],
     }

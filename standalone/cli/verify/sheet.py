@@ -26,7 +26,7 @@ class Line(NamedTuple):
 def contact_sheet(report: Report, photo: Tensor) -> Tensor:
     """RGB [H, W, 3] (0-1). photo: [1, H, W, 3] (0-1)."""
     most = max((len(row) for _, drawing in report.drawn for row in (drawing.styles, drawing.s_scales)), default=5)
-    width = 2 * MARGIN + SIDE + max(most, 3) * (CELL + GAP)
+    width = 2 * MARGIN + SIDE + max(most, 5) * (CELL + GAP)
     bands = [_head(report, photo, width)]
     for outcome, drawing in report.drawn:
         bands += _of_way(outcome, drawing, width)
