@@ -21,9 +21,9 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROO
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools" / "benchmarks")]
 
 import numpy as np  # noqa: E402
+import results  # noqa: E402
 import torch  # noqa: E402
 
-import results  # noqa: E402
 from pack import load_pack  # noqa: E402
 
 warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--pack", type=Path, help="folder with a real model pack; default: made up, of the same cost")
     parser.add_argument("--size", type=int, default=1024, help="side of the photos in pixels")
     parser.add_argument("--repeat", type=int, default=10, help="rounds; the ratio is the median over them")
-    parser.add_argument("--provider", default="CPU", help="ONNX Runtime's: CPU, CUDA, …; where it isn't there, nothing is measured")
+    parser.add_argument("--provider", default="CPU", help="ONNX Runtime's, such as CUDA; without it nothing is measured")
     parser.add_argument("--json", type=Path, help="file that gets a line with all figures")
     options = parser.parse_args()
 

@@ -1,6 +1,7 @@
 """How near FaceID in half precision comes to float32, beside diffusers' own FaceID in the same half precision, in one run.
 
-    COMFYUI_PATH=… <python with the tests' packages> tools/benchmarks/half_precision.py [--base sdxl] [--channels 320] [--size 8]
+    COMFYUI_PATH=… <python with the tests' packages> tools/benchmarks/half_precision.py [--base sdxl] [--channels 320]
+        [--size 32] [--json FILE]
 
 A random UNet and adapter, two faces, the adapter's LoRA and all; on a GPU, where there is one. The reference is diffusers in
 float32 with the same weights. Errors are those of the whole prediction, |given - reference| / |reference|.
@@ -18,9 +19,9 @@ SUPPORT = [str(ROOT / "tests" / "support" / folder) for folder in ("", "comfyui"
 sys.path[:0] = [os.environ["COMFYUI_PATH"], *SUPPORT, str(ROOT / "tools" / "benchmarks")]
 
 import comfy.cli_args  # noqa: E402
+import results  # noqa: E402
 import torch  # noqa: E402
 
-import results  # noqa: E402
 from pack import load_pack  # noqa: E402
 
 comfy.cli_args.args.cpu = not torch.cuda.is_available()

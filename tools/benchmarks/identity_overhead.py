@@ -24,16 +24,17 @@ SUPPORT = [str(ROOT / "tests" / "support" / folder) for folder in ("", "comfyui"
 sys.path[:0] = [os.environ["COMFYUI_PATH"], *SUPPORT, str(ROOT / "tools" / "benchmarks")]
 
 import comfy.cli_args  # noqa: E402
-import torch  # noqa: E402
-
 import identity_ways  # noqa: E402
 import results  # noqa: E402
+import torch  # noqa: E402
+
 from counting import Count, live  # noqa: E402
 from pack import load_pack  # noqa: E402
 
 CUDA = torch.cuda.is_available()
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 RUNS = 20  # after which no more memory may be taken than after the first
+COLUMNS = {"operations": 12, "syncs": 8, "MB held": 10, "MB peak": 10, "seconds": 10, "ratio": 8, "applied in": 12}
 PATIENCE = 120.0  # seconds that --after waits at most
 comfy.cli_args.args.cpu = not CUDA
 
@@ -129,8 +130,7 @@ def report(options, rows, again):
     shape = f"{options.channels} channels, latent {options.size}x{options.size}, {options.tokens} text tokens"
     shape += f", batch {options.batch}, {options.repeat} rounds{', compiled' if options.compile else ''}"
     lines = [f"{options.base} topology, {shape}, torch {torch.__version__}, {device}, {options.precision}"]
-    heads = zip(("operations", "syncs", "MB held", "MB peak", "seconds", "ratio", "applied in"), (12, 8, 10, 10, 10, 8, 12), strict=True)
-    lines.append(" " * 26 + "".join(f"{head:>{width}}" for head, width in heads))
+    lines.append(" " * 26 + "".join(f"{head:>{width}}" for head, width in COLUMNS.items()))
     plain = rows["plain"]
     for name, row in rows.items():
         sign, base = ("", dict.fromkeys(row, 0)) if name == "plain" else ("+", plain)

@@ -193,9 +193,7 @@ def _flux(options, published):
     x, positive = comfy_flux.latents(size=(options.size, options.size)), comfy_flux.prompt(1, options.tokens, config)
 
     def ways(models):
-        return {
-            name: Measured(comfy_flux.caller(each, x, positive), partial(held, each)) for name, each in models.items()
-        }
+        return {name: Measured(comfy_flux.caller(each, x, positive), partial(held, each)) for name, each in models.items()}
 
     return model, ways
 

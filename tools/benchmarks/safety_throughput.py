@@ -1,6 +1,7 @@
 """Pictures per second of each safety checker and of the loop that its own library documents, in one run.
 
-    <python with the tests' packages> tools/benchmarks/safety_throughput.py [--side 512] [--batches 1 16] [--rounds 5] [--json FILE]
+    <python with the tests' packages> tools/benchmarks/safety_throughput.py [--side 512] [--batches 1 16]
+        [--rounds 5] [--small] [--json FILE]
 
 Both get the same batch of float pictures as ComfyUI has it, and both give verdicts. NudeNet runs with its real model; the
 Stable Diffusion safety checker (CLIP ViT-L/14) and the classifier (ViT-B/16) in their real sizes with random weights. The
@@ -24,6 +25,7 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROO
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools" / "benchmarks")]
 
 import results  # noqa: E402
+
 from pack import load_pack  # noqa: E402
 
 CHECKERS = ("nudenet", "concepts", "classifier")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-import torch  # noqa: E402
-
-import results  # noqa: E402
+import results
+import torch
 
 PACKAGES = ("torch", "triton", "numpy", "transformers", "diffusers", "onnxruntime", "insightface", "comfy-aimdo")
 
@@ -36,8 +35,8 @@ def gpu() -> dict[str, object]:
     if not torch.cuda.is_available():
         return {"gpu": "none"}
     made = torch.cuda.get_device_properties(0)
-    memory = f"{made.total_memory / 2**30:.1f} GiB"
-    return {"gpu": made.name, "gpus": torch.cuda.device_count(), "gpu memory": memory, "driver": driver(), "CUDA": torch.version.cuda}
+    found = {"gpu": made.name, "gpus": torch.cuda.device_count(), "gpu memory": f"{made.total_memory / 2**30:.1f} GiB"}
+    return {**found, "driver": driver(), "CUDA": torch.version.cuda}
 
 
 def main() -> None:

@@ -3,21 +3,22 @@
 #
 #   COMFYUI_PATH=… [PYTHON=python3] [OUT=folder] [LIMIT=270] bash tools/gpu/measure.sh [--small]
 #
-# --small: small networks, on the CPU too. Each part has a limit of its own, and a part that fails or hangs leaves the others
-# alone. In $OUT: measure.md (the table), measure.jsonl (all figures), measure.log (what each part said), tests.xml.
+# --small: small networks, on a CPU too. Each part has a limit of its own, and one that fails or hangs leaves the others alone.
+# PARTS names those that are wanted, default: all. In $OUT: measure.md (the table), measure.jsonl (all figures), measure.log (what
+# each part said), tests.xml.
 set -u
 cd "$(dirname "$0")/../.." || exit
 : "${COMFYUI_PATH:?the folder of a ComfyUI}"
 export COMFYUI_PATH PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1
 python=${PYTHON:-python3} limit=${LIMIT:-270} out=${OUT:-$(mktemp -d)}
-log=$out/measure.log figures=$out/measure.jsonl bench=tools/benchmarks
+reserve=0 slow=1 log=$out/measure.log figures=$out/measure.jsonl bench=tools/benchmarks
 mkdir -p "$out"
 rm -f "$out/quiet" "$figures"
 
 part() { # part NAME SECONDS COMMAND…: says in the figures how it ended
     local name=$1 most=$2 began=$SECONDS rc
     shift 2
-    ((most = most < limit - SECONDS ? most : limit - SECONDS))
+    ((most *= slow, most = most < limit - reserve - SECONDS ? most : limit - reserve - SECONDS))
     if ((most < 5)); then
         rc=124
         echo "== $name: no time left" | tee -a "$log"
@@ -38,6 +39,7 @@ overhead() { # overhead NAME SECONDS OPTIONS…
 }
 
 if [[ ${1:-} == --small ]]; then
+    slow=5
     unet=(--channels 32 --size 8 --tokens 7 --repeat 2) flux=(--channels 128 --size 8 --tokens 7 --repeat 2)
     exact15=(--channels 32 --size 8 --tokens 7) exactxl=("${exact15[@]}") safety=(--small --batches 1 2 --rounds 1 --side 64)
 else
@@ -48,7 +50,7 @@ wanted=${PARTS:-machine faceid_sd15 faceid_sdxl instantid pulid_sdxl pulid_flux 
 has() { [[ " $wanted " == *" $1 "* ]]; }
 
 # One after the other: these are timed.
-has machine && part machine 20 "$python" tools/gpu/machine.py "$figures" && tail -n 12 "$log"
+has machine && part machine 60 "$python" tools/gpu/machine.py "$figures" && tail -n 12 "$log"
 has faceid_sd15 && overhead faceid_sd15 45 "${unet[@]}"
 has faceid_sdxl && overhead faceid_sdxl 60 --base sdxl "${unet[@]}"
 has instantid && overhead instantid 60 --method instantid "${unet[@]}"
@@ -58,12 +60,13 @@ has safety && part safety 45 "$python" $bench/safety_throughput.py --checkers co
 
 # At once: compiling takes long, and its clock starts when the others are done.
 has compiled && overhead compiled 150 --compile --after "$out/quiet" "${unet[@]}" &
+reserve=15 # for those figures
 if has embedding; then
     part embedding 40 "$python" $bench/face_embedding.py --provider CUDA --json "$figures"
 fi
 has exactness && part exactness_sd15 60 "$python" $bench/half_precision.py --json "$figures" "${exact15[@]}" &
 exact=$!
-has tests && part tests 90 "$python" -m pytest -q -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
+has tests && part tests 120 "$python" -m pytest -q -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
     tests/host/server/test_gpu.py tests/host/sampling/test_devices.py
 wait $exact
 has exactness && part exactness_sdxl 60 "$python" $bench/half_precision.py --base sdxl --json "$figures" "${exactxl[@]}"

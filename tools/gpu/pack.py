@@ -8,7 +8,6 @@ instead, as on cards that those don't know), the front end, and PyAV, without wh
 """
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -81,16 +80,15 @@ def download(comfyui: Path, folder: Path, python: str) -> None:
 
 def without_kernels(wheel: Path) -> None:
     """The wheel again, less its compiled files, which its own code does without."""
-    with tempfile.NamedTemporaryFile(dir=wheel.parent, delete=False) as made:
-        with zipfile.ZipFile(wheel) as given, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as kept:
-            for entry in given.infolist():
-                if entry.filename.endswith("RECORD"):
-                    lines = given.read(entry).decode().splitlines(keepends=True)
-                    kept.writestr(entry, "".join(line for line in lines if ".so," not in line))
-                elif not entry.filename.endswith(".so"):
-                    kept.writestr(entry, given.read(entry))
-    shutil.move(made.name, wheel)
-    wheel.chmod(0o644)
+    made = wheel.with_suffix(".made")
+    with zipfile.ZipFile(wheel) as given, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as kept:
+        for entry in given.infolist():
+            if entry.filename.endswith("RECORD"):
+                lines = given.read(entry).decode().splitlines(keepends=True)
+                kept.writestr(entry, "".join(line for line in lines if ".so," not in line))
+            elif not entry.filename.endswith(".so"):
+                kept.writestr(entry, given.read(entry))
+    made.replace(wheel)
 
 
 def pack_comfyui(comfyui: Path, archive: Path) -> None:

@@ -21,8 +21,8 @@ def head(*cells: str) -> list[str]:
 def overhead(lines: list[dict[str, Any]]) -> list[str]:
     made = head(*OVERHEAD) if lines else []
     for line in lines:
-        side, compiled = 8 * line["size"], ", compiled" if line["compile"] else ""
-        network = f"{NAMES[line['base']]}, {line['channels']} wide, {side}², {line['precision']}, batch {line['batch']}{compiled}"
+        network = f"{NAMES[line['base']]}, {line['channels']} wide, {8 * line['size']}², {line['precision']}"
+        network += f", batch {line['batch']}{', compiled' if line['compile'] else ''}"
         plain = line["rows"]["plain"]
         for name, way in line["rows"].items():
             extra = [_difference(way[key], plain[key], name == "plain") for key in ("operations", "syncs")]
@@ -73,7 +73,8 @@ def embedding(lines: list[dict[str, Any]]) -> list[str]:
         if "skipped" in line:
             made.append(row(f"skipped: {line['skipped']}", "", ""))
         for name, took in line.get("rows", {}).items():
-            made.append(row(f"{name}, {line['size']}×{line['size']}, {line['provider']}", f"{took['ms']:.1f}", f"{took['ratio']:.2f}"))
+            way = f"{name}, {line['size']}×{line['size']}, {line['provider']}"
+            made.append(row(way, f"{took['ms']:.1f}", f"{took['ratio']:.2f}"))
     return made
 
 

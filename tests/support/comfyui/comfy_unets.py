@@ -106,9 +106,7 @@ def caller(patcher, x, context, sides=(1, 0), sigma=5.0, y=None, through=lambda 
     timestep, options = torch.full((len(x),), 500.0, device=device), _options(patcher, sides, sigma)
     sigmas, network = options["sigmas"].to(device), through(patcher.model.diffusion_model)
     # The sampler hands over a new sigma tensor in every step.
-    return lambda: network(
-        x, timestep, context, transformer_options={**options, "sigmas": sigmas.clone()}, **extra
-    )
+    return lambda: network(x, timestep, context, transformer_options={**options, "sigmas": sigmas.clone()}, **extra)
 
 
 def predict(patcher, x, context, sides=(1, 0), sigma=5.0, y=None):
