@@ -128,7 +128,7 @@ def wait_for(file):
 def report(options, rows, again):
     device = torch.cuda.get_device_name() if CUDA else "CPU"
     shape = f"{options.channels} channels, latent {options.size}x{options.size}, {options.tokens} text tokens"
-    shape += f", batch {options.batch}, {options.repeat} rounds{', compiled' if options.compile else ''}"
+    shape += f", batch {options.batch}, {options.repeat} rounds{f', compiled by {options.compile}' if options.compile else ''}"
     lines = [f"{options.base} topology, {shape}, torch {torch.__version__}, {device}, {options.precision}"]
     lines.append(" " * 26 + "".join(f"{head:>{width}}" for head, width in COLUMNS.items()))
     plain = rows["plain"]
@@ -155,7 +155,7 @@ def parse():
     parser.add_argument("--tokens", type=int, help="of the text; default: 7 on a CPU, 77 or 512 on a GPU")
     parser.add_argument("--precision", choices=tuple(DTYPES), help="default: fp32 on a CPU, fp16 or bf16 (FLUX.1) on a GPU")
     parser.add_argument("--repeat", type=int, default=10, help="rounds; the ratio is the median over them")
-    parser.add_argument("--compile", action="store_true", help="by torch.compile; of FaceID, without and with a face")
+    parser.add_argument("--compile", nargs="?", const="inductor", help="by torch.compile and this backend; for FaceID")
     parser.add_argument("--after", type=Path, help="start the clock only once this file is there")
     parser.add_argument("--peer", type=Path, help="checkout of another pack, measured in the same run")
     parser.add_argument("--json", type=Path, help="file that gets a line with all figures")

@@ -78,7 +78,7 @@ def _network(options):
 def _unet_ways(options, models, given):
     import comfy_unets
 
-    through = torch.compile if options.compile else lambda network: network
+    through = partial(torch.compile, backend=options.compile) if options.compile else lambda network: network
     return {
         name: Measured(
             comfy_unets.caller(each, given.x, given.context, y=given.y, through=through),

@@ -39,10 +39,11 @@ overhead() { # overhead NAME SECONDS OPTIONS…
 }
 
 if [[ ${1:-} == --small ]]; then
-    slow=5
+    slow=5 by=eager
     unet=(--channels 32 --size 8 --tokens 7 --repeat 2) flux=(--channels 128 --size 8 --tokens 7 --repeat 2)
     exact15=(--channels 32 --size 8 --tokens 7) exactxl=("${exact15[@]}") safety=(--small --batches 1 2 --rounds 1 --side 64)
 else
+    by=inductor
     unet=(--repeat 20) flux=(--channels 3072 --repeat 8)
     exact15=(--size 64) exactxl=(--channels 128 --size 64) safety=(--rounds 5)
 fi
@@ -59,7 +60,7 @@ has pulid_flux && overhead pulid_flux 70 --method pulid "${flux[@]}"
 has safety && part safety 45 "$python" $bench/safety_throughput.py --checkers concepts classifier --json "$figures" "${safety[@]}"
 
 # At once: compiling takes long, and its clock starts when the others are done.
-has compiled && overhead compiled 150 --compile --after "$out/quiet" "${unet[@]}" &
+has compiled && overhead compiled 150 --compile "$by" --after "$out/quiet" "${unet[@]}" &
 reserve=15 # for those figures
 if has embedding; then
     part embedding 40 "$python" $bench/face_embedding.py --provider CUDA --json "$figures"

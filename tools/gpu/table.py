@@ -22,7 +22,7 @@ def overhead(lines: list[dict[str, Any]]) -> list[str]:
     made = head(*OVERHEAD) if lines else []
     for line in lines:
         network = f"{NAMES[line['base']]}, {line['channels']} wide, {8 * line['size']}², {line['precision']}"
-        network += f", batch {line['batch']}{', compiled' if line['compile'] else ''}"
+        network += f", batch {line['batch']}{_compiled(line)}"
         plain = line["rows"]["plain"]
         for name, way in line["rows"].items():
             extra = [_difference(way[key], plain[key], name == "plain") for key in ("operations", "syncs")]
@@ -32,6 +32,10 @@ def overhead(lines: list[dict[str, Any]]) -> list[str]:
             speed = (f"{1000 * way['seconds']:.1f}", f"{way['ratio']:.3f}")
             made.append(row(network, shown, *speed, *extra, f"{way['held'] / 1e6:.2f}", peak, took))
     return made
+
+
+def _compiled(line: dict[str, Any]) -> str:
+    return f", compiled by {line['compile']}" if line["compile"] else ""
 
 
 def _difference(own: int | None, plain: int | None, is_plain: bool) -> str:
@@ -44,8 +48,7 @@ def growth(lines: list[dict[str, Any]]) -> list[str]:
     made = head("memory in tensors", "MB after 1 run", "MB after 20 runs") if lines else []
     for line in lines:
         name, way = next((name, way) for name, way in line["rows"].items() if "grown" in way)
-        compiled = ", compiled" if line["compile"] else ""
-        made.append(row(f"{name}, {NAMES[line['base']]}{compiled}", *(f"{taken / 1e6:.3f}" for taken in way["grown"])))
+        made.append(row(f"{name}, {NAMES[line['base']]}{_compiled(line)}", *(f"{taken / 1e6:.3f}" for taken in way["grown"])))
     return made
 
 
