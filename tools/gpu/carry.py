@@ -1,6 +1,6 @@
 """What `measure.sh` needs on a machine that reaches no network: one small folder with ComfyUI and wheels for it.
 
-    python tools/gpu/pack.py COMFYUI FOLDER [--python 3.12]
+    python tools/gpu/carry.py COMFYUI FOLDER [--python 3.12]
 
 PyTorch, numpy, transformers, ONNX Runtime and the like have to be on the machine already. Three things are left out because
 they make most of the size and no measurement needs them: comfy-kitchen's compiled kernels (PyTorch's and Triton's are used
