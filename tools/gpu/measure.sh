@@ -58,13 +58,11 @@ has instantid && overhead instantid 60 --method instantid "${unet[@]}"
 has pulid_sdxl && overhead pulid_sdxl 60 --method pulid --base sdxl "${unet[@]}"
 has pulid_flux && overhead pulid_flux 70 --method pulid "${flux[@]}"
 has safety && part safety 45 "$python" $bench/safety_throughput.py --checkers concepts classifier --json "$figures" "${safety[@]}"
+has embedding && part embedding 40 "$python" $bench/face_embedding.py --provider CUDA --json "$figures"
 
 # At once: compiling takes long, and its clock starts when the others are done.
 has compiled && overhead compiled 150 --compile "$by" --after "$out/quiet" "${unet[@]}" &
 reserve=15 # for those figures
-if has embedding; then
-    part embedding 40 "$python" $bench/face_embedding.py --provider CUDA --json "$figures"
-fi
 has exactness && part exactness_sd15 60 "$python" $bench/half_precision.py --json "$figures" "${exact15[@]}" &
 exact=$!
 has tests && part tests 120 "$python" -m pytest -q -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
