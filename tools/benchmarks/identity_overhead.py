@@ -180,6 +180,10 @@ BASES = {"faceid": ("sd15", "sdxl"), "instantid": ("sdxl",), "pulid": ("flux", "
 def main():
     options = parse()
     load_pack()
+    if options.compile:
+        import torch._dynamo.config as dynamo
+
+        dynamo.recompile_limit = 64  # where the host's attention can't be compiled in one piece, each block is by itself
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch.inference_mode():
         ways, applied = getattr(identity_ways, options.method)(options, Path(folder))
         rows = measure(options, ways, applied)
