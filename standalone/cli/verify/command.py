@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
 
     device = device_of(options.device)
     photo = read_photo(models / DRAWN_FACE if tiny else demo_photo())
-    names = [FACEID_SD15] if tiny else options.methods or list(WAYS)
+    names = [FACEID_SD15] if tiny else dict.fromkeys(options.methods or WAYS)
     chosen = choose_checkpoints(models, options.checkpoint)
     findings = [find(WAYS[name], models, chosen) for name in names]
     report = Report(machine(device), DRAWING if tiny else PHOTO, request, [outcome_of(found, models) for found in findings])

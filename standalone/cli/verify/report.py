@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any
 
 from ....contract import FaceGenRequest
+from ....models.checkpoint_kind import SDXL
 from ...portraits import in_few_words
 from .checking import CheckedFile
 from .drawing import Drawing, Picture
@@ -54,10 +55,10 @@ class Report:
     def settings(self) -> str:
         """In words."""
         asked = self.request
-        return (
-            f"“{asked.prompt}”, seed {asked.seed}, {asked.num_inference_steps} steps, {asked.width}x{asked.height} pixels "
-            "(SDXL is sampled at twice that)"
-        )
+        size = f"{asked.width}x{asked.height} pixels"
+        if any(outcome.way.base == SDXL for outcome, _ in self.drawn):
+            size += f" ({SDXL} is sampled at twice that)"
+        return f"“{asked.prompt}”, seed {asked.seed}, {asked.num_inference_steps} steps, {size}"
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, rounded."""

@@ -6,6 +6,7 @@ import re
 import shutil
 import weakref
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_the_tiny_model_shows_the_face_it_was_given(verify):
     alike = {(p["with_face"], p["style"], p["s_scale"]): p["likeness"]["cosine"] for p in made["pictures"]}
     assert len(alike) == 2 + 2 + 2  # two styles, each with the face and without, and two more values of s_scale
     shown, nobody = ([c for (face, *_), c in alike.items() if face is is_face] for is_face in (True, False))
-    assert max(nobody) < TINY_RECOGNISER.same_person < min(shown)
+    assert max(nobody) + 0.2 < min(shown) and max(nobody) < TINY_RECOGNISER.same_person < mean(shown)
     checks = made["pictures"][0]["portrait_check"]["checks"]
     assert {"size", "sharpness", "turn", "inside", "shoulders", "exposure"} == checks.keys()
     assert made["seconds_per_step"] > 0 and len(made["overhead"]["of_pairs"]) == 2
