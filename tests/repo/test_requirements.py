@@ -18,7 +18,7 @@ DISTRIBUTIONS = {
     "onnxruntime": "nudenet",
 }
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-OPTIONAL = {"yaml"}  # the doctor does without it, and says so
+OPTIONAL = {"yaml", "psutil"}  # doctor and verify do without them, and say so
 
 
 def required(*files):
