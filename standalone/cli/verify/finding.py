@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ....errors import BrokenModelPackError, FaceGenError, UnreadableFileError
 from ....models.checkpoint_kind import kind_of
-from ....models.face.packs.catalogue import CATALOGUE
+from ....models.face.packs.catalogue import CATALOGUE, RECOGNISERS
+from ....models.face.packs.find import find_packs, open_pack
 from ....models.published import PUBLISHED
-from ...model_files import MissingFiles, ModelFiles, SeveralFiles, checkpoints, find_model_files
+from ...model_files import ADAPTERS, MissingFiles, ModelFiles, SeveralFiles, checkpoints, find_model_files
 from ...server.engines import USUAL
 from ..doctor_files import damage
 from .ways import Way
@@ -35,17 +36,20 @@ def find(way: Way, models: Path, chosen: Mapping[str, str]) -> Finding:
     taken: list[str] = []
     while True:
         try:
-            return Finding(way, find_model_files(models, way.method, way.base, **names), taken=tuple(taken))
+            files = find_model_files(models, way.method, way.base, **names)
         except SeveralFiles as error:
-            names[error.kind] = error.names[0]
-            taken.append(f"{error.names[0]} of {len(error.names)} files that would do")
+            name = names[error.kind] = _first(way, models, error)
+            taken.append(f"{name} of {len(error.names)} files that would do")
         except MissingFiles as error:
-            fetch = tuple(way.starter[kind] for kind in error.kinds if kind in way.starter)
-            return Finding(way, broken=_damaged(way, models, error.kinds), lacks=_lacking(way, error.kinds), fetch=fetch)
+            return _lacking(way, error.kinds, broken=_damaged(way, models, error.kinds))
         except (UnreadableFileError, BrokenModelPackError) as error:
             return Finding(way, broken=str(error))
         except FaceGenError as error:  # for another base, or of another kind than its folder says
             return Finding(way, broken=_damaged(way, models, way.starter), lacks=str(error))
+        else:
+            if not _knows(way, files.face_pack):
+                return _lacking(way, ["face_pack"])
+            return Finding(way, files, taken=tuple(taken))
 
 
 def choose_checkpoints(models: Path, given: Sequence[str]) -> dict[str, str]:
@@ -62,22 +66,35 @@ def choose_checkpoints(models: Path, given: Sequence[str]) -> dict[str, str]:
 
 
 def _usual(way: Way, models: Path, chosen: Mapping[str, str]) -> dict[str, str | None]:
-    """Kind -> name, of the usual files that are there: as published, or as `models convert` writes them."""
-    names: dict[str, str | None] = {}
-    for kind, name in way.starter.items():
-        if name in PUBLISHED and kind != "checkpoint":
-            file, folder = PUBLISHED[name].file, models / PUBLISHED[name].folder
-            twins = (file, Path(file).with_suffix(".safetensors").name)
-            names[kind] = next((twin for twin in twins if (folder / twin).is_file()), None)
+    """Kind -> name, of the usual adapter and checkpoint where they are there: the adapter as published, or as `models convert`
+    writes it."""
+    published = PUBLISHED[way.starter[way.method]]
+    twins = (published.file, Path(published.file).with_suffix(".safetensors").name)
     there = checkpoints(models / CHECKPOINTS, way.base)
     served = [usual.names.get("checkpoint") for usual in USUAL.values() if usual.base == way.base]
-    published = PUBLISHED.get(way.starter.get("checkpoint", ""))
-    wanted = [chosen.get(way.base), *served, published and published.file]
-    names["checkpoint"] = next((name for name in wanted if name in there), None)
-    return names
+    fetched = PUBLISHED.get(way.starter.get("checkpoint", ""))
+    wanted = [chosen.get(way.base), *served, fetched and fetched.file]
+    return {
+        way.method: next((twin for twin in twins if (models / published.folder / twin).is_file()), None),
+        "checkpoint": next((name for name in wanted if name in there), None),
+    }
 
 
-def _lacking(way: Way, kinds: Sequence[str]) -> str:
+def _first(way: Way, models: Path, several: SeveralFiles) -> str:
+    """Of model packs the first that the method knows."""
+    if several.kind != "face_pack":
+        return several.names[0]
+    packs = find_packs([str(models / "insightface")])
+    return next((name for name in several.names if _knows(way, packs[name])), several.names[0])
+
+
+def _knows(way: Way, pack: Path) -> bool:
+    """Whether the method may read a pack's embeddings: of those that are known, the one that it was trained with."""
+    name = open_pack(pack).recogniser_name
+    return name not in RECOGNISERS or name == ADAPTERS[way.method].recogniser
+
+
+def _lacking(way: Way, kinds: Sequence[str], broken: str = "") -> Finding:
     words = []
     for kind in kinds:
         name = way.starter.get(kind, "")
@@ -87,7 +104,8 @@ def _lacking(way: Way, kinds: Sequence[str]) -> str:
             words.append(f"the model pack {name}")
         else:
             words.append(f"{PUBLISHED[name].file} (or another file of its kind) in {PUBLISHED[name].folder}")
-    return f"lacks {', '.join(words)}"
+    fetch = tuple(way.starter[kind] for kind in kinds if kind in way.starter)
+    return Finding(way, lacks=f"lacks {', '.join(words)}", fetch=fetch, broken=broken)
 
 
 def _damaged(way: Way, models: Path, kinds: Sequence[str] | Mapping[str, str]) -> str:

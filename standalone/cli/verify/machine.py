@@ -46,7 +46,7 @@ def without_paths(text: str, *folders: Path) -> str:
     spelled = {str(spelling) for folder in known for spelling in (folder.absolute(), folder.resolve())}
     for folder in sorted(spelled, key=len, reverse=True):
         if len(folder) > 2:
-            text = text.replace(folder + os.sep, "").replace(folder, "…")
+            text = text.replace(f"{folder}/", "").replace(f"{folder}\\", "").replace(folder, "…")
     return printable(" ".join(FOLDERS.sub("", text).split()))
 
 

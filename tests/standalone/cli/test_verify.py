@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import weakref
@@ -17,6 +18,7 @@ from facegen.standalone.checkpoints import opening
 from facegen.standalone.cli import generate as generate_command
 from facegen.standalone.cli.main import main
 from facegen.standalone.cli.verify import command, trial
+from facegen.standalone.cli.verify.ways import WAYS
 from facegen.standalone.engine import Engine
 from facegen.standalone.flux import Flux
 from real_format_models import save_all_models
@@ -127,12 +129,12 @@ def test_nothing_tells_whose_machine_it_is(small, models, tmp_path, monkeypatch)
     monkeypatch.setattr(opening, "kind_of", lambda path: (_ for _ in ()).throw(OSError(f"can't open {path}, {tmp_path}/x")))
     code, _, _ = small("--models", models, "--methods", "faceid-sd15", "--out", tmp_path / "secret out")
     found = report(tmp_path / "secret out")
-    assert code == 1 and found["methods"][0]["words"] == "OSError: can't open checkpoints/small sd15.safetensors, x"
+    assert code == 1 and found["methods"][0]["words"] == f"OSError: can't open checkpoints{os.sep}small sd15.safetensors, x"
     picture = Image.open(tmp_path / "secret out" / "verify.png")
     text = "".join((tmp_path / "secret out" / name).read_text(encoding="utf-8") for name in FILES[:2]) + str(picture.info)
-    for hint in ("secret", str(tmp_path), str(Path.home()), os.uname().nodename):
+    for hint in ("secret", str(tmp_path), str(Path.home()), platform.node()):
         assert hint not in text, hint
-    assert re.findall(r"(?<![\w:.)])[/\\]\w+", text) == []
+    assert re.findall(r"(?<![\w:.)])[/\\]\w+", text.replace("\\\\", "/")) == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,9 @@ def test_paths_are_taken_out_of_words(home, text, left):
     assert without_paths(text.format(home=home), Path("out")) == left
 
 
-def test_what_lacks_is_listed_with_the_command_that_gets_it(small, models, tmp_path):
+def test_what_lacks_is_listed_with_the_command_that_gets_it(small, models, tmp_path, monkeypatch):
+    drawn, draw = [], trial.draw
+    monkeypatch.setattr(trial, "draw", lambda *given: drawn[0] if drawn else drawn.append(draw(*given)) or drawn[0])
     folder = tmp_path / "some models"
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("pulid", "instantid", "small sdxl*"))
     code, printed, said = small("--models", folder)
@@ -187,7 +191,7 @@ def test_without_the_files_of_any_method_nothing_is_written(small, tmp_path):
         (
             "controlnet/instantid-controlnet.safetensors",
             "InstantID, SDXL",
-            "instantid-controlnet.safetensors can't be read as a ControlNet: it is truncated",
+            "instantid-controlnet.safetensors: it is truncated",
         ),
         ("checkpoints/small sd15.safetensors", "FaceID, SD1.5", "small sd15.safetensors: it is truncated"),
     ],
@@ -197,12 +201,13 @@ def test_a_damaged_file_is_told_and_the_others_still_run(small, models, tmp_path
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("pulid"))
     whole = (folder / file).read_bytes()
     (folder / file).write_bytes(whole[: len(whole) // 2])
-    code, printed, _ = small("--models", folder)
+    methods = [name for name, way in WAYS.items() if way.words == method]
+    other = "faceid-sdxl" if methods == ["faceid-sd15"] else "faceid-sd15"
+    code, printed, _ = small("--models", folder, "--methods", *methods, other)
     found = by_name(report())
     assert code == 1 and found[method]["state"] == "failed" and says in found[method]["words"]
     assert re.search(rf"^BROKEN +{method} ", printed, re.MULTILINE)
-    others = {"FaceID, SD1.5", "FaceID, SDXL", "InstantID, SDXL"} - {method}
-    assert {found[name]["state"] for name in others} == {"ran"}
+    assert found[WAYS[other].words]["state"] == "ran"
     assert f"**{method}**: failed" in Path("out/verify.md").read_text(encoding="utf-8")
 
 
@@ -271,6 +276,20 @@ def test_of_several_checkpoints_one_is_taken_and_may_be_named(small, models, tmp
     assert taken[1:] == ["z.safetensors"]
     code, _, said = small("--models", folder, "--checkpoint", "none.safetensors")
     assert code == 2 and "There is no checkpoint 'none.safetensors'. There are: " in said
+
+
+def test_a_model_pack_that_the_method_doesn_t_know_is_no_pack(small, models, tmp_path, monkeypatch):
+    """Another pack's numbers would be a stranger's; of several the one that it knows is taken, whatever it is called."""
+    folder, packs = tmp_path / "models", tmp_path / "models" / "insightface" / "models"
+    shutil.copytree(models, folder, ignore=shutil.ignore_patterns("pulid", "instantid", "buffalo_l"))
+    code, printed, _ = small("--models", folder, "--methods", "faceid-sd15")
+    assert code == 2 and "lacks the model pack buffalo_l" in printed and "models download buffalo_l" in printed
+    shutil.copytree(models / "insightface" / "models" / "buffalo_l", packs / "my own")
+    used = []
+    monkeypatch.setattr(trial, "draw", lambda *_: (_ for _ in ()).throw(RuntimeError("seen")))
+    monkeypatch.setattr(trial.Checker, "check", lambda self, files: used.append(files.face_pack.name))
+    small("--models", folder, "--methods", "faceid-sd15")
+    assert used == ["my own"]
 
 
 @pytest.mark.parametrize(
