@@ -91,18 +91,20 @@ class LoadInsightFace(Adopted):
 
 class ApplyFaceID(Adopted):
     OLD = old.FACEID
-    PER_IMAGE = False
 
     @classmethod
     @advise(OLD.title, APPLY_CURES)
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        patched, crops = apply(per_image=cls.PER_IMAGE, **inputs)
-        return io.NodeOutput(patched, crops)
+        return io.NodeOutput(*apply(**inputs))
 
 
-class ApplyFaceIDBatch(ApplyFaceID):
+class ApplyFaceIDBatch(Adopted):
     OLD = old.FACEID_BATCH
-    PER_IMAGE = True
+
+    @classmethod
+    @advise(OLD.title, APPLY_CURES)
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(*apply(per_image=True, **inputs))
 
 
 class ApplyAdvanced(Adopted):

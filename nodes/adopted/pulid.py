@@ -51,8 +51,9 @@ APPLY_CURES: Cures = {
 }
 
 
-class LoadPuLID(Adopted):
-    OLD = old.MODEL_LOADER
+# ComfyUI keeps a node's outputs on its class, so no node is made from another one.
+class PuLIDLoader(Adopted):
+    """What the loaders of PuLID's file have in common."""
 
     @classmethod
     def validate_inputs(cls, pulid_file: str | None = None) -> bool | str:
@@ -64,12 +65,16 @@ class LoadPuLID(Adopted):
             return io.NodeOutput(PulidAdapter(file_path(cls.OLD, pulid_file)))
 
 
-class LoadPuLIDFlux(LoadPuLID):
+class LoadPuLID(PuLIDLoader):
+    OLD = old.MODEL_LOADER
+
+
+class LoadPuLIDFlux(PuLIDLoader):
     OLD = old.FLUX_MODEL_LOADER
 
 
-class LoadAnalysis(Adopted):
-    OLD = old.ANALYSIS_LOADER
+class AnalysisLoader(Adopted):
+    """What the loaders of the face analysis have in common."""
 
     @classmethod
     def execute(cls, provider: str) -> io.NodeOutput:
@@ -77,12 +82,16 @@ class LoadAnalysis(Adopted):
             return io.NodeOutput(face_analysis(FACE_PACK, provider))
 
 
-class LoadAnalysisFlux(LoadAnalysis):
+class LoadAnalysis(AnalysisLoader):
+    OLD = old.ANALYSIS_LOADER
+
+
+class LoadAnalysisFlux(AnalysisLoader):
     OLD = old.FLUX_ANALYSIS_LOADER
 
 
-class LoadStructure(Adopted):
-    OLD = old.EVA_LOADER
+class StructureLoader(Adopted):
+    """What the loaders of the networks that see a face have in common."""
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
@@ -91,7 +100,11 @@ class LoadStructure(Adopted):
             return io.NodeOutput(FaceStructure(tower, parsing, place))
 
 
-class LoadStructureFlux(LoadStructure):
+class LoadStructure(StructureLoader):
+    OLD = old.EVA_LOADER
+
+
+class LoadStructureFlux(StructureLoader):
     OLD = old.FLUX_EVA_LOADER
 
 

@@ -51,8 +51,8 @@ MAKE = {
     "instantid advanced": lambda: old_graphs.instantid(kind="ApplyInstantIDAdvanced", widgets=ADVANCED, pose=(13, 0)),
     "pulid": old_graphs.pulid,
     "pulid advanced": lambda: old_graphs.pulid(kind="ApplyPulidAdvanced", widgets=[0.9, "ortho", 5, 0.0, 0.1, 1.0]),
-    "pulid flux": lambda: old_graphs.pulid(True, "ApplyPulidFlux", [0.9, 0.2, 1.0]),
-    "pulid flux, enhanced": lambda: old_graphs.pulid(True, "ApplyPulidFlux", [0.9, 0.2, 1.0, "concat", 1.0, 0.0, 1000, True]),
+    "pulid flux": lambda: old_graphs.pulid_flux([0.9, 0.2, 1.0]),
+    "pulid flux, enhanced": lambda: old_graphs.pulid_flux([0.9, 0.2, 1.0, "concat", 1.0, 0.0, 1000, True]),
 }
 EVERY = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 
@@ -270,7 +270,7 @@ def test_native_pulid():
     assert source(graph, embed, "face_structure") == ("FaceGenLoadFaceStructure", 0)
     assert source(graph, apply, "pulid") == ("FaceGenLoadPuLID", 0)
     assert of_type(graph, "FaceGenLoadFaceAnalyzer")[0]["widgets_values"][:2] == ["antelopev2", "auto"]
-    flux = old_graphs.pulid(True, "ApplyPulidFlux", [0.9, 0.2, 1.0, "max", 1.0, 0.0, 1000, False])
+    flux = old_graphs.pulid_flux([0.9, 0.2, 1.0, "max", 1.0, 0.0, 1000, False])
     notes = " ".join(adopt_graph(flux, native=True).notes)
     assert "fusion 'max' is now 'mean'" in notes and "use_gray off is left out" in notes
     assert of_type(flux, "FaceGenApplyPuLID")[0]["widgets_values"][:2] == [0.9, 0.2]

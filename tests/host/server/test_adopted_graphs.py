@@ -81,10 +81,18 @@ def test_instantid(server, sdxl, tmp_path):
 
 @pytest.mark.newest
 def test_pulid(server, sdxl, tmp_path):
-    """As it is, and as the nodes of a new graph, which give the same picture."""
     pytest.importorskip("timm")
-    old = old_graphs.pulid(widgets=("fidelity", 0.9, 0.0, 1.0))
-    old["nodes"][0]["widgets_values"] = ["sdxl.ckpt"]
+    check_pulid(server, old_graphs.pulid(widgets=("fidelity", 0.9, 0.0, 1.0)), tmp_path)
+
+
+@pytest.mark.newest
+def test_pulid_flux(server, flux, tmp_path):
+    pytest.importorskip("timm")
+    check_pulid(server, old_graphs.pulid_flux([0.9, 0.0, 1.0, "concat", 1.0, 0.0, 1000, True]), tmp_path)
+
+
+def check_pulid(server, old, tmp_path):
+    """As it is; as the nodes of a new graph, which give the same picture; and with the face taken away, another."""
     as_it_is = Done(server, old_graphs.to_api(old)).picture()
     assert as_it_is.shape == (128, 128, 3) and as_it_is.std() > 5
     file, out = tmp_path / "old.json", tmp_path / "new.json"
