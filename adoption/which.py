@@ -12,10 +12,12 @@ TIES = {name for node in OLD.values() for name in node.ties}
 
 @dataclass
 class Found:
-    """adopted: number -> the old node that it is; left: number -> why an old node stays as it is."""
+    """adopted: number -> the old node that it is; left: number -> why an old node stays as it is; families: the adopted ones,
+    those together that hang together."""
 
     adopted: dict[Node, OldNode] = field(default_factory=dict)
     left: dict[Node, str] = field(default_factory=dict)
+    families: list[dict[Node, OldNode]] = field(default_factory=list)
 
 
 def find_old(graph: SavedGraph) -> Found:
@@ -35,6 +37,8 @@ def find_old(graph: SavedGraph) -> Found:
             found.left[node] = f"its IP-Adapter doesn't seem to be FaceID, so that it needs {old.pack}"
         else:
             found.adopted[node] = old
+            if not any(node in known for known in found.families):
+                found.families.append({one: OLD[graph.type(one)] for one in graph.nodes() if one in relatives})
     return found
 
 

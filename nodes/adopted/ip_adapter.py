@@ -1,5 +1,6 @@
 """The nodes of ComfyUI_IPAdapter_plus that carry FaceID."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,41 +81,69 @@ class LoadFile(Adopted):
         return io.NodeOutput(Pipeline(FaceIDAdapter(file_path(cls.OLD, ipadapter_file))))
 
 
-class LoadInsightFace(Adopted):
+# ComfyUI keeps a node's outputs on its class, so no node is made from another one.
+class InsightFaceLoader(Adopted):
+    """What the loaders of the face analysis have in common."""
+
+    @classmethod
+    def execute(cls, provider: str, model_name: str = FACE_PACK) -> io.NodeOutput:
+        with advise(cls.OLD.title, LOAD_CURES):
+            return io.NodeOutput(face_analysis(model_name, provider))
+
+
+class LoadInsightFace(InsightFaceLoader):
     OLD = old.INSIGHTFACE_LOADER
 
+
+class FirstLoadInsightFace(InsightFaceLoader):
+    OLD = old.FIRST_INSIGHTFACE_LOADER
+
+
+class Applier(Adopted):
+    """What the nodes that apply FaceID have in common."""
+
+    PER_IMAGE = False
+
     @classmethod
-    @advise(OLD.title, LOAD_CURES)
-    def execute(cls, provider: str, model_name: str) -> io.NodeOutput:
-        return io.NodeOutput(face_analysis(model_name, provider))
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        with advise(cls.OLD.title, APPLY_CURES):
+            one_number(inputs["weight"])
+            made = apply(per_image=cls.PER_IMAGE, **old.as_faceid(cls.OLD, inputs))
+            return io.NodeOutput(*made[: len(cls.OLD.outputs)])
 
 
-class ApplyFaceID(Adopted):
+class ApplyFaceID(Applier):
     OLD = old.FACEID
 
-    @classmethod
-    @advise(OLD.title, APPLY_CURES)
-    def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return io.NodeOutput(*apply(**inputs))
 
-
-class ApplyFaceIDBatch(Adopted):
+class ApplyFaceIDBatch(Applier):
     OLD = old.FACEID_BATCH
-
-    @classmethod
-    @advise(OLD.title, APPLY_CURES)
-    def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return io.NodeOutput(*apply(per_image=True, **inputs))
+    PER_IMAGE = True
 
 
-class ApplyAdvanced(Adopted):
+class ApplyAdvanced(Applier):
     OLD = old.ADVANCED
 
+
+class ApplySimple(Applier):
+    OLD = old.SIMPLE
+
+
+class FirstApply(Adopted):
+    OLD = old.FIRST_FACEID
+
     @classmethod
     @advise(OLD.title, APPLY_CURES)
-    def execute(cls, weight: float, **inputs: Any) -> io.NodeOutput:
-        # Where a node doesn't ask for PlusV2's second weight, the old pack takes twice the first.
-        return io.NodeOutput(apply(weight=weight, weight_faceidv2=2 * one_number(weight), **inputs)[0])
+    def execute(cls, noise: float, faceid_v2: bool, weight_v2: float, unfold_batch: bool, **inputs: Any) -> io.NodeOutput:
+        values = old.as_faceid(cls.OLD, {"weight_v2": weight_v2, **inputs})
+        del values["weight_v2"]
+        variant = values["ipadapter"].adapter.variant
+        said = []
+        if noise != 0:
+            said.append(f"noise {noise:g} is not used: the unconditional side sees no face, as in the published method.")
+        if variant.clip_dim and variant.shortcut != faceid_v2:
+            said.append(f"faceid_v2 is not used: the file is {variant.name}.")
+        return io.NodeOutput(apply(per_image=unfold_batch, said=said, **values)[0])
 
 
 def apply(
@@ -133,8 +162,9 @@ def apply(
     clip_vision: Any = None,
     insightface: FaceAnalysis | None = None,
     per_image: bool = False,
+    said: Sequence[str] = (),
 ) -> tuple[Any, Tensor]:
-    """A clone of `model` that generates the person, and the aligned faces [n, 224, 224, 3]."""
+    """A clone of `model` that generates the person, and the aligned faces [n, 224, 224, 3]. said: what else is to be told."""
     adapter = ipadapter.adapter
     blocks = matching_blocks(model, adapter)
     analysis = insightface or ipadapter.face_analysis
@@ -144,7 +174,8 @@ def apply(
     encode = None if vision is None else lambda crops: encode_clip_vision(vision, crops)
     how = "one per image" if per_image else "concat"
     photos = embed_photos(analysis, image, encode, combine=how, watch=reports.progress())
-    faces, said = one_person(photos, "concat" if per_image else combine_embeds)
+    faces, more = one_person(photos, "concat" if per_image else combine_embeds)
+    said = [*said, *more]
     if image_negative is not None:
         faces, more = with_negative(faces, vision, image_negative)
         said += more
@@ -199,4 +230,7 @@ def with_negative(faces: FaceEmbeds, vision: Any, image: Tensor) -> tuple[FaceEm
     return replace(faces, clip_hidden_zero=encode_clip_vision(vision, image[:1].cpu())[0]), said
 
 
-NODES = [LoadByPreset, LoadInsightFace, LoadFile, ApplyFaceID, ApplyFaceIDBatch, ApplyAdvanced]
+NODES = [
+    *(LoadByPreset, LoadFile, LoadInsightFace, FirstLoadInsightFace),
+    *(ApplyFaceID, ApplyFaceIDBatch, ApplyAdvanced, ApplySimple, FirstApply),
+]

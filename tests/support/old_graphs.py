@@ -20,6 +20,7 @@ STOCK = {
     "PreviewImage": ({"images": "IMAGE"}, [], []),
     "Reroute": ({"": "*"}, ["*"], []),
     "Note": ({}, [], []),
+    "IPAdapterUnifiedLoader": ({}, ["MODEL", "IPADAPTER"], []),
     "UNETLoader": ({}, ["MODEL"], ["unet_name", "weight_dtype"]),
     "DualCLIPLoader": ({}, ["CLIP"], ["clip_name1", "clip_name2", "type"]),
     "VAELoader": ({}, ["VAE"], ["vae_name"]),
@@ -120,6 +121,20 @@ def by_parts(file="ip-adapter-faceid-plusv2_sd15.bin", widgets=WEIGHT, **options
     )
 
 
+def first_faceid(weight_type="original", v2=1.0):
+    """As the pack's first releases had it: adapter 3, InsightFace 4, CLIP vision 5; applied by 6."""
+    sources = {"ipadapter": (3, 0), "clip_vision": (5, 0), "insightface": (4, 0), "image": (2, 0), "model": (1, 0)}
+    return portrait(
+        [
+            ("IPAdapterModelLoader", {}, ["ip-adapter-faceid-plusv2_sd15.bin"]),
+            ("InsightFaceLoader", {}, ["CPU"]),
+            ("CLIPVisionLoader", {}, ["vit_l.safetensors"]),
+            ("IPAdapterApplyFaceID", sources, [0.7, 0.25, weight_type, 0.0, 1.0, True, v2, False]),
+        ],
+        (6, 0),
+    )
+
+
 def instantid(
     checkpoint="sdxl.ckpt",
     controlnet="instantid-controlnet.safetensors",
@@ -193,6 +208,51 @@ def pulid_flux(widgets=(0.9, 0.0, 1.0), size=128):
         ("VAEDecode", {"samples": (15, 0), "vae": (16, 0)}, []),
         ("SaveImage", {"images": (17, 0)}, ["adopted"]),
     )
+
+
+def nested(graph, inside):
+    """The same, with the nodes of these numbers in a subgraph, which node 50 stands for."""
+    links = [dict(zip(LINK, link, strict=True)) for link in graph["links"]]
+    inner = {"id": "sub", "name": "Face", "inputs": [], "outputs": [], "links": [], "groups": []}
+    inner |= {"inputNode": {"id": -10}, "outputNode": {"id": -20}, "state": {"lastNodeId": 60, "lastLinkId": len(links)}}
+    inner["nodes"] = [node for node in graph["nodes"] if node["id"] in inside]
+    outer = [node for node in graph["nodes"] if node["id"] not in inside]
+    stands = _instance(50, "sub")
+    kept = []
+    for link in links:
+        if link["origin_id"] in inside or link["target_id"] in inside:
+            inner["links"].append(link)
+        else:
+            kept.append([link[key] for key in LINK])
+        if link["origin_id"] not in inside and link["target_id"] in inside:
+            _through(inner["inputs"], stands["inputs"], link, kept, ("origin_id", "origin_slot"), -10)
+        if link["origin_id"] in inside and link["target_id"] not in inside:
+            _through(inner["outputs"], stands["outputs"], link, kept, ("target_id", "target_slot"), -20)
+    graph |= {"nodes": [*outer, stands], "links": kept, "last_node_id": 50, "definitions": {"subgraphs": [inner]}}
+    return graph
+
+
+LINK = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+
+
+def _instance(number, kind):
+    node = {"id": number, "type": kind, "pos": [0, 0], "size": [200, 100], "flags": {}, "order": 0, "mode": 0}
+    return node | {"inputs": [], "outputs": [], "properties": {"proxyWidgets": []}, "widgets_values": []}
+
+
+def _through(ends, sockets, link, kept, outside, end):
+    """Lead a link through one of the subgraph's ends: inside with its number, outside with the same."""
+    slot = len(ends)
+    ends.append({"id": f"{end}{slot}", "name": f"at{slot}", "type": link["type"], "linkIds": [link["id"]]})
+    whole = dict(link)
+    if end == -10:
+        sockets.append({"name": f"at{slot}", "type": link["type"], "link": link["id"]})
+        whole |= {"target_id": 50, "target_slot": slot}
+    else:
+        sockets.append({"name": f"at{slot}", "type": link["type"], "links": [link["id"]]})
+        whole |= {"origin_id": 50, "origin_slot": slot}
+    link |= {outside[0]: end, outside[1]: slot}
+    kept.append([whole[key] for key in LINK])
 
 
 def to_api(graph):

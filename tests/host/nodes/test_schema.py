@@ -281,7 +281,8 @@ def test_queued_graphs_are_checked_by_each_node_s_own_outputs(pack_nodes):
     """ComfyUI keeps them on the class, where a node that is made from another one would find the other's."""
     schemas = {number: node.GET_SCHEMA() for number, node in pack_nodes.items()}
     for number, node in pack_nodes.items():
-        assert node.RETURN_TYPES == [output.io_type for output in schemas[number].outputs], number
+        told = node.RETURN_TYPES
+        assert told == [output.io_type for output in schemas[number].outputs], number
 
 
 @pytest.mark.parametrize("node_id", NODES)

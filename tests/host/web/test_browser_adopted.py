@@ -58,9 +58,7 @@ GRAPHS = {
         ["model", "ipadapter", "image"],
     ),
     "instantid": (
-        lambda weight: old_graphs.instantid(
-            kind="ApplyInstantIDAdvanced", widgets=[weight, *INSTANTID.values()], pose=(13, 0)
-        ),
+        lambda weight: old_graphs.instantid(kind="ApplyInstantIDAdvanced", widgets=[weight, *INSTANTID.values()], pose=(13, 0)),
         "ip_weight",
         INSTANTID,
         ["instantid", "insightface", "control_net", "image", "model", "positive", "negative", "image_kps"],
