@@ -33,10 +33,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """An output's name and its socket's type."""
+    """An output's name and its socket's type; many: it gives a list, and what follows runs once for each."""
 
     name: str
     kind: str
+    many: bool = False
 
 
 @dataclass(frozen=True)
