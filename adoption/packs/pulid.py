@@ -156,6 +156,7 @@ DETECTOR = OldNode(
     tuple(Output(name, "IMAGE", many=True) for name in ("embed_face", "align_face", "face_bbox_image")),
     ("face_analysis", "options"),
 )
+NOT_ADOPTED = ("PulidFluxFaceNetLoader",)  # of the same pack: another recogniser, for which no PuLID file was trained
 NODES = (
     *(MODEL_LOADER, ANALYSIS_LOADER, EVA_LOADER, APPLY, APPLY_ADVANCED),
     *(FLUX_MODEL_LOADER, FLUX_ANALYSIS_LOADER, FLUX_EVA_LOADER, FLUX_APPLY, FLUX_OPTIONS, FLUX_FIX),

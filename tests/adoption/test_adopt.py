@@ -104,6 +104,18 @@ def test_plain_ip_adapters_stay_with_their_pack():
     assert len(adopt_graph(graph).done) == 2
 
 
+def test_nodes_for_faces_that_are_not_adopted_say_which_pack_they_need():
+    graph = old_graphs.pulid_flux()
+    graph["nodes"][4]["type"] = "PulidFluxFaceNetLoader"
+    left = adopt_graph(graph).left
+    assert "PulidFluxFaceNetLoader 5: left, because no node here stands in for it. It needs lldacing/" in " ".join(left)
+    assert len(left) == 4 and "it works together with PulidFluxFaceNetLoader" in left[0]
+    kolors = old_graphs.by_parts()
+    kolors["nodes"][5]["type"] = "IPAdapterFaceIDKolors"
+    adopted = adopt_graph(kolors)
+    assert not adopted.done and "IPAdapterFaceIDKolors 6: left" in adopted.left[-1]
+
+
 def test_a_node_that_another_pack_still_has_to_serve_keeps_its_family():
     graph = old_graphs.by_preset()
     graph["nodes"][3]["type"] = "IPAdapterEmbedsBatch"
