@@ -16,8 +16,12 @@ TIES = {name for node in OLD.values() for name in node.ties}
 
 @dataclass
 class Found:
-    """adopted: number -> the old node that it is; left: number -> why a node for faces stays as it is; families: the adopted ones,
-    those together that hang together."""
+    """What of a graph is adopted, by the nodes' numbers.
+
+    adopted   the old node that it is.
+    left      why a node for faces stays as it is.
+    families  the adopted ones again, in groups that hang together.
+    """
 
     adopted: dict[Node, OldNode] = field(default_factory=dict)
     left: dict[Node, str] = field(default_factory=dict)

@@ -106,6 +106,13 @@ def by_preset(preset="FACEID PLUS V2", widgets=WEIGHT, **options):
     )
 
 
+def by_preset_older(weight=0.8):
+    """As it was saved before the node gave out the face and asked for embeds_scaling."""
+    graph = by_preset(widgets=[weight, *WEIGHT[1:6]])
+    del graph["nodes"][3]["outputs"][1]
+    return graph
+
+
 def by_parts(file="ip-adapter-faceid-plusv2_sd15.bin", widgets=WEIGHT, **options):
     """Loaded by a node for each part: adapter 3, InsightFace 4, CLIP vision 5; applied by 6."""
     sources = {"model": (1, 0), "ipadapter": (3, 0), "image": (2, 0), "clip_vision": (5, 0), "insightface": (4, 0)}
@@ -121,7 +128,7 @@ def by_parts(file="ip-adapter-faceid-plusv2_sd15.bin", widgets=WEIGHT, **options
     )
 
 
-def first_faceid(weight_type="original", v2=1.0):
+def first_faceid(weight=0.7, weight_type="original", v2=1.0):
     """As the pack's first releases had it: adapter 3, InsightFace 4, CLIP vision 5; applied by 6."""
     sources = {"ipadapter": (3, 0), "clip_vision": (5, 0), "insightface": (4, 0), "image": (2, 0), "model": (1, 0)}
     return portrait(
@@ -129,7 +136,7 @@ def first_faceid(weight_type="original", v2=1.0):
             ("IPAdapterModelLoader", {}, ["ip-adapter-faceid-plusv2_sd15.bin"]),
             ("InsightFaceLoader", {}, ["CPU"]),
             ("CLIPVisionLoader", {}, ["vit_l.safetensors"]),
-            ("IPAdapterApplyFaceID", sources, [0.7, 0.25, weight_type, 0.0, 1.0, True, v2, False]),
+            ("IPAdapterApplyFaceID", sources, [weight, 0.25, weight_type, 0.0, 1.0, True, v2, False]),
         ],
         (6, 0),
     )
@@ -214,7 +221,11 @@ def nested(graph, inside):
     """The same, with the nodes of these numbers in a subgraph, which node 50 stands for."""
     links = [dict(zip(LINK, link, strict=True)) for link in graph["links"]]
     inner = {"id": "sub", "name": "Face", "inputs": [], "outputs": [], "links": [], "groups": []}
-    inner |= {"inputNode": {"id": -10}, "outputNode": {"id": -20}, "state": {"lastNodeId": 60, "lastLinkId": len(links)}}
+    inner |= {
+        "inputNode": {"id": -10, "bounding": [-300, 0, 120, 60]},
+        "outputNode": {"id": -20, "bounding": [2000, 0, 120, 60]},
+    }
+    inner |= {"state": {"lastNodeId": 60, "lastLinkId": len(links), "lastGroupId": 0, "lastRerouteId": 0}, "version": 1}
     inner["nodes"] = [node for node in graph["nodes"] if node["id"] in inside]
     outer = [node for node in graph["nodes"] if node["id"] not in inside]
     stands = _instance(50, "sub")

@@ -37,17 +37,24 @@ def test_an_api_prompt_runs_as_it_is(server, old_picture):
     assert apart(old_picture, Done(server, old_graphs.to_api(without)).picture()) > 0.5
 
 
+def test_a_graph_of_the_pack_s_first_releases_runs_as_it_is(server):
+    portrait, nobody = (Done(server, old_graphs.to_api(old_graphs.first_faceid(weight))).picture() for weight in (0.7, 0.0))
+    assert portrait.std() > 1 and apart(portrait, nobody) > 0.5
+
+
 def test_with_titles_and_by_parts(server):
     prompt = old_graphs.to_api(old_graphs.by_parts())
     assert Done(server, {number: {**node, "_meta": {"title": "x"}} for number, node in prompt.items()}).picture().std() > 1
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_a_saved_graph_adopted_by_the_command(server, tmp_path, native, old_picture):
-    """To the same picture, whichever way."""
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_saved_graph_adopted_by_the_command(server, tmp_path, native, nested, old_picture):
+    """To the same picture, whichever way, also inside a subgraph."""
     object_info = server.get("/object_info")
     file, out = tmp_path / "old.json", tmp_path / "new.json"
-    file.write_text(json.dumps(old_graphs.by_preset()), encoding="utf-8")
+    old = old_graphs.nested(old_graphs.by_preset(), {3, 4}) if nested else old_graphs.by_preset()
+    file.write_text(json.dumps(old), encoding="utf-8")
     assert main(["adopt", str(file), "-o", str(out), *(["--native"] if native else [])]) == 0
     graph = with_vision(workflows.to_api(json.loads(out.read_text(encoding="utf-8")), object_info))
     assert not {node["class_type"] for node in graph.values()} & set(OLD)

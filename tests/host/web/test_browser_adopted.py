@@ -3,6 +3,7 @@
 import pytest
 
 import old_graphs
+from facegen.adoption.adopt import adopt_graph
 from facegen.adoption.which import OLD
 from front_end import shot, wait_for_pictures
 from small_runs import Done, apart, put_photos
@@ -46,8 +47,9 @@ def replace_all(page, name):
 
 APPLY = {"weight_faceidv2": 1.7, "weight_type": "ease out", "combine_embeds": "average", "start_at": 0, "end_at": 0.9}
 APPLY |= {"embeds_scaling": "K+V"}
+V_ONLY = {"embeds_scaling": "V only"}
 INSTANTID = {"cn_strength": 0.5, "start_at": 0, "end_at": 0.9, "noise": 0.2, "combine_embeds": "concat"}
-PULID = {"start_at": 0, "end_at": 1}
+WHOLE = {"start_at": 0, "end_at": 1}
 FLUX_DEFAULTS = {"fusion": "mean", "fusion_weight_max": 1, "fusion_weight_min": 0, "train_step": 1000, "use_gray": True}
 # Name -> the graph for a weight, the name of that weight, other values that the new node has, its inputs that are connected.
 GRAPHS = {
@@ -56,6 +58,18 @@ GRAPHS = {
         "weight",
         APPLY,
         ["model", "ipadapter", "image"],
+    ),
+    "faceid-older": (
+        old_graphs.by_preset_older,
+        "weight",
+        {**APPLY, "weight_faceidv2": 1.3, "weight_type": "linear", "combine_embeds": "concat", "end_at": 1} | V_ONLY,
+        ["model", "ipadapter", "image"],
+    ),
+    "faceid-first": (
+        old_graphs.first_faceid,
+        "weight",
+        {"noise": 0.25, "weight_type": "original", **WHOLE, "faceid_v2": True, "weight_v2": 1, "unfold_batch": False},
+        ["ipadapter", "clip_vision", "insightface", "image", "model"],
     ),
     "instantid": (
         lambda weight: old_graphs.instantid(kind="ApplyInstantIDAdvanced", widgets=[weight, *INSTANTID.values()], pose=(13, 0)),
@@ -66,13 +80,13 @@ GRAPHS = {
     "pulid": (
         lambda weight: old_graphs.pulid(widgets=["style", weight, 0.0, 1.0]),
         "weight",
-        {"method": "style", **PULID},
+        {"method": "style", **WHOLE},
         ["model", "pulid", "eva_clip", "face_analysis", "image"],
     ),
     "pulid-flux": (
         lambda weight: old_graphs.pulid_flux([weight, 0.0, 1.0]),
         "weight",
-        {**PULID, **FLUX_DEFAULTS},
+        {**WHOLE, **FLUX_DEFAULTS},
         ["model", "pulid_flux", "eva_clip", "face_analysis", "image"],
     ),
 }
@@ -101,6 +115,22 @@ def test_old_nodes_are_replaced_and_make_a_portrait(page, server, replacing, fil
     entry = max(server.get("/history").values(), key=lambda one: one["prompt"][0])
     portrait, nobody = Done(server, *entry["prompt"][2:0:-1]), Done(server, old_graphs.to_api(make(0.0)))
     assert portrait.picture().std() > 5 and apart(portrait.picture(), nobody.picture()) > 0.3
+
+
+@pytest.mark.newest
+def test_a_subgraph_that_adopt_rewrote_makes_the_same_portrait(page, server, files):
+    graph = old_graphs.nested(old_graphs.by_preset(), {3, 4})
+    assert not adopt_graph(graph, native=True).left
+    inner = graph["definitions"]["subgraphs"][0]
+    (vision,) = (node for node in inner["nodes"] if node["type"] == "CLIPVisionLoader")
+    vision["widgets_values"] = ["vit_l.safetensors"]
+    page.evaluate(OPEN, graph)
+    page.evaluate("() => app.queuePrompt(0, 1)")
+    wait_for_pictures(page, "SaveImage", [128, 128])
+    entry = max(server.get("/history").values(), key=lambda one: one["prompt"][0])
+    portrait, old = Done(server, *entry["prompt"][2:0:-1]), Done(server, old_graphs.to_api(old_graphs.by_preset()))
+    assert "FaceGenApplyFaceID" in {node["class_type"] for node in portrait.graph.values()}
+    assert portrait.picture().std() > 5 and apart(portrait.picture(), old.picture()) < 0.05
 
 
 def test_nobody_is_offered_them_for_a_new_graph(page, replacing):
