@@ -48,6 +48,8 @@ def adopt_prompt(prompt: dict[str, Any], installed: Callable[[str], bool]) -> li
         old = OLD.get(str(node.get("class_type"))) if isinstance(node, dict) else None
         if old is not None and not installed(old.id):
             node["class_type"] = old.new_id
+            if isinstance(node.get("inputs"), dict):
+                old.complete(node["inputs"])
             done.append(f"{old.id} {number}: now {old.new_id}")
     return done
 
@@ -69,5 +71,6 @@ def _rename(graph: SavedGraph) -> Adopted:
     found = find_old(graph)
     for node, old in found.adopted.items():
         graph.rename(node, old.new_id)
+        graph.complete(node, old)
     done = [f"{old.id} {node}: now {old.new_id}" for node, old in found.adopted.items()]
     return Adopted(done, [f"{graph.type(node)} {node}: left, because {why}" for node, why in found.left.items()])

@@ -56,6 +56,9 @@ class ApiGraph(SavedGraph):
     def rename(self, node: Node, new_type: str) -> None:
         self.prompt[str(node)]["class_type"] = new_type
 
+    def complete(self, node: Node, old: OldNode) -> None:
+        old.complete(self._inputs(node))
+
     def add(self, new_type: str, near: Node) -> Node:
         numbers = [int(one) for one in self.prompt if one.isdecimal()]
         number = str(max(numbers, default=0) + 1)

@@ -45,6 +45,10 @@ class SavedGraph(ABC):
     def rename(self, node: Node, new_type: str) -> None:
         """Give a node another class that has the same inputs and outputs."""
 
+    @abstractmethod
+    def complete(self, node: Node, old: OldNode) -> None:
+        """Set what the graph lacks because it is older than an input of the node."""
+
     # What follows makes several nodes of one.
 
     @abstractmethod

@@ -93,6 +93,9 @@ class UiGraph(SavedGraph):
                 properties.pop(name, None)
             properties[NAME] = new_type
 
+    def complete(self, node: Node, old: OldNode) -> None:
+        """The front end does it, as values are listed in the order of the inputs."""
+
     def add(self, new_type: str, near: Node) -> Node:
         number = self._new_node_number()
         size = [NATIVE[new_type].width, NATIVE[new_type].height]

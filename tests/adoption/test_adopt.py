@@ -81,6 +81,14 @@ def test_api_format(make, wrapped):
     assert changed(before, prompt) == {f"/{number}/class_type" for number in old} and len(adopted.done) == len(old)
 
 
+def test_a_prompt_that_is_older_than_an_input_gets_its_default():
+    for adopt in (adopt_graph, lambda prompt: adopt_prompt(prompt, lambda _: False)):
+        prompt = old_graphs.to_api(old_graphs.by_preset_older())
+        assert "embeds_scaling" not in prompt["4"]["inputs"]
+        adopt(prompt)
+        assert prompt["4"]["inputs"]["embeds_scaling"] == "V only" and prompt["4"]["inputs"]["weight"] == 0.8
+
+
 def test_a_graph_without_such_nodes_is_left_alone():
     graph = decorated(old_graphs.portrait([], (1, 0)))
     before = copy.deepcopy(graph)
