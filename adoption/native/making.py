@@ -83,6 +83,8 @@ def _unknown_values(graph: SavedGraph, node: Node, old: OldNode) -> list[str]:
                 reasons.append(f"{one.name} comes from another node")
             continue
         value = graph.value(node, old, one.name)
+        if isinstance(value, str):
+            value = ip_adapter.EARLIER_NAMES.get(value, value)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if (one.kind in NUMBERS and not is_number) or (one.options and value not in one.options):
             reasons.append(f"{one.name} is set to {value!r}, which isn't known here")

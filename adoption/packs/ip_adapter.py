@@ -33,6 +33,13 @@ SCALINGS = (V_ONLY, K_V, K_V_PENALTY, K_MEAN_V)
 # the first releases' node as its embeds_scaling.
 SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
 FIRST_SCALINGS = {"original": V_ONLY, "linear": K_V, "channel penalty": K_MEAN_V}
+# Weight types that earlier versions of the pack called otherwise -> as they are called now.
+EARLIER_NAMES = {
+    "style transfer (SDXL)": "style transfer",
+    "style transfer (SDXL only)": "style transfer",
+    "composition (SDXL)": "composition",
+    "style transfer and composition": "style and composition",
+}
 # Preset -> kind of adapter, as FaceIDVariant.name begins, without the base model.
 PRESETS = {
     "FACEID": "faceid",
@@ -200,7 +207,8 @@ NODES = (UNIFIED_LOADER, MODEL_LOADER, *INSIGHTFACE_LOADERS, *APPLIERS)
 
 def as_faceid(old: OldNode, values: dict[str, Any]) -> dict[str, Any]:
     """The values of one of APPLIERS as IPAdapterFaceID would have them, others of its own left beside them."""
-    found = {"weight_type": "linear", "combine_embeds": "concat", "embeds_scaling": V_ONLY, **values}
+    values = {**values, "weight_type": EARLIER_NAMES.get(values["weight_type"], values["weight_type"])}
+    found = {"combine_embeds": "concat", "embeds_scaling": V_ONLY, **values}
     if old is FIRST_FACEID:
         found |= {"weight_type": "linear", "embeds_scaling": FIRST_SCALINGS[values["weight_type"]]}
         return found | {"weight_faceidv2": values["weight_v2"]}

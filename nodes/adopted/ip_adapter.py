@@ -105,6 +105,13 @@ class Applier(Adopted):
     PER_IMAGE = False
 
     @classmethod
+    def validate_inputs(cls, weight_type: str | None = None) -> bool | str:
+        known = next(one.options for one in cls.OLD.inputs if one.name == "weight_type")
+        if weight_type is None or old.EARLIER_NAMES.get(weight_type, weight_type) in known:
+            return True
+        return f"{cls.OLD.title}: weight_type {weight_type!r} isn't known. Choose one of: {', '.join(known)}."
+
+    @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         with advise(cls.OLD.title, APPLY_CURES):
             one_number(inputs["weight"])

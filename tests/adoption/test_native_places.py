@@ -158,6 +158,14 @@ def test_a_choice_that_the_pack_no_longer_has_keeps_the_shape():
     assert "weight_type is set to 'original', which isn't known here" in adopted.notes[0]
 
 
+def test_earlier_names_of_a_choice_are_known():
+    now, before = (
+        old_graphs.by_preset(widgets=[0.8, 1.0, kind, *old_graphs.WEIGHT[3:]])
+        for kind in ("style transfer", "style transfer (SDXL)")
+    )
+    assert adopt_graph(now, native=True) == adopt_graph(before, native=True) and now == before
+
+
 def test_a_loader_that_only_puts_its_lora_on_the_model_stays():
     graph = old_graphs.portrait([("IPAdapterUnifiedLoaderFaceID", {"model": (1, 0)}, ["FACEID", 0.6, "CPU"])], (3, 0))
     adopted = adopt_graph(graph, native=True)

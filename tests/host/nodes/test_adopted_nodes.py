@@ -201,6 +201,16 @@ def test_the_simple_node(run, adopted, model, pipeline, photos, kind, means):
     assert same(simple, adopted("IPAdapterAdvanced", weight_type=means)) < 1e-6
 
 
+@pytest.mark.newest
+@pytest.mark.parametrize(("earlier", "now"), ip_adapter.EARLIER_NAMES.items())
+def test_earlier_names_of_weight_types(adopted, photos, pack_nodes, earlier, now):
+    photos(random_faces())
+    assert same(adopted(weight_type=earlier), adopted(weight_type=now)) < 1e-6
+    check = pack_nodes["FaceGenAdoptedIPAdapterFaceID"].validate_inputs
+    assert check(earlier) is True and check(None) is True
+    assert check("original").startswith("IPAdapter FaceID: weight_type 'original' isn't known. Choose one of: linear, ")
+
+
 FIRST = {"noise": 0.0, "faceid_v2": True, "weight_v2": 1.3, "unfold_batch": False, "start_at": 0.0, "end_at": 1.0}
 
 

@@ -42,6 +42,17 @@ def test_a_graph_of_the_pack_s_first_releases_runs_as_it_is(server):
     assert portrait.std() > 1 and apart(portrait, nobody) > 0.5
 
 
+def test_a_choice_by_its_earlier_name(server):
+    """Of which the list that one chooses from has nothing."""
+    now, before = (
+        old_graphs.by_preset(widgets=[0.8, 1.3, f"composition{more}", *old_graphs.WEIGHT[3:]]) for more in ("", " (SDXL)")
+    )
+    assert apart(*(Done(server, old_graphs.to_api(one)).picture() for one in (now, before))) < 0.05
+    now["nodes"][3]["widgets_values"][2] = "original"
+    with pytest.raises(RuntimeError, match="weight_type 'original' isn't known"):
+        server.queue(old_graphs.to_api(now))
+
+
 def test_with_titles_and_by_parts(server):
     prompt = old_graphs.to_api(old_graphs.by_parts())
     assert Done(server, {number: {**node, "_meta": {"title": "x"}} for number, node in prompt.items()}).picture().std() > 1
