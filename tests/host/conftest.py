@@ -39,8 +39,9 @@ def inference_mode():
 
 @pytest.fixture(scope="session")
 def base_directory(tmp_path_factory):
-    """A ComfyUI base folder with small models in the real formats, and in custom_nodes, under another name, the pack
-    as the registry ships it: without the rest of the repository. Beside it, what keeps encoders low."""
+    """A ComfyUI base folder with small models in the real formats. In custom_nodes are, under another name, the pack as the
+    registry ships it, without the rest of the repository; and what keeps encoders low and lets ComfyUI load a small T5."""
+    from flux_files import SMALL_T5
     from host_models import build_models_folder
 
     base = tmp_path_factory.mktemp("comfyui")
@@ -49,7 +50,30 @@ def base_directory(tmp_path_factory):
         (base / name).mkdir()
     unpack(base / "custom_nodes" / "my-faces")
     shutil.copy(SUPPORT / "few_layers.py", base / "custom_nodes")
+    (base / "custom_nodes" / "small_t5.py").write_text(SMALL_T5, encoding="utf-8")
     return base
+
+
+@pytest.fixture(scope="module")
+def sdxl(base_directory):
+    """Files of the SDXL family; half a gigabyte, gone after these tests."""
+    from sdxl_files import sdxl_files
+
+    yield from _while_needed(sdxl_files(base_directory / "models"))
+
+
+@pytest.fixture(scope="module")
+def flux(base_directory):
+    """Files of FLUX.1, gone after these tests."""
+    from flux_files import flux_files
+
+    yield from _while_needed(flux_files(base_directory / "models"))
+
+
+def _while_needed(files):
+    yield
+    for file in files:
+        file.unlink(missing_ok=True)  # the two families share what sees a face
 
 
 @pytest.fixture(scope="session")

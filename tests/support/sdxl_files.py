@@ -27,6 +27,16 @@ UNET = {
 ATTENTION_BLOCKS = 6 + 9
 
 
+def sdxl_files(models: Path) -> list[Path]:
+    """A checkpoint, and all that FaceID, InstantID and PuLID need for it, in a models folder; what was made."""
+    return [
+        sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
+        sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin"),
+        *sdxl_instantid(models),
+        *sdxl_pulid(models),
+    ]
+
+
 def sdxl_checkpoint(path: Path, seed=0) -> Path:
     import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
     import comfy.taesd.taesd as taesd
