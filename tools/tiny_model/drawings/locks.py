@@ -1,0 +1,264 @@
+"""The outlines of hair: what of a hair style lies behind the head, on the skull, and over the shoulders."""
+
+from __future__ import annotations
+
+import math
+
+import skia
+
+from .canvas import bend, curve, oval
+from .geometry import Head, face_path
+
+LONG = ("long", "wavy")
+TIED = ("bun", "ponytails", "braid")
+POINTED = ("anime", "comic", "chibi")  # styles whose fringes end in clumps
+
+
+def swell(head: Head) -> float:
+    """How far the hair stands off the skull."""
+    style, volume = head.person.hair_style, head.person.hair_volume
+    if style == "buzz":
+        return 1.2
+    return {"bob": 6.5, "long": 6.0, "wavy": 8.0, "short": 5.5, "quiff": 4.5}.get(style, 4.0) + 2.8 * volume
+
+
+def low_end(head: Head) -> float:
+    """How far down long hair and bobs reach."""
+    length = head.person.hair_length
+    if head.person.hair_style == "bob":
+        return head.down(head.p.mouth_y) + 6.0 + 10.0 * length
+    return 142.0 + 14.0 * length
+
+
+def back_mass(head: Head) -> skia.Path | None:
+    """The hair behind the head and shoulders."""
+    style, cx, half, top = head.person.hair_style, head.cx - 2.0 * head.view.yaw, head.half, head.crown
+    if style == "curly":
+        return cloud(head)
+    if style not in (*LONG, "bob"):
+        return None
+    bottom, off = low_end(head), swell(head)
+    wide = half + off + (6.0 if style == "bob" else 4.0) + 2.5 * head.person.hair_volume
+    path = skia.Path()
+    path.moveTo(cx, top - off)
+    for side in (1.0, -1.0):
+        path.moveTo(cx, top - off)
+        path.cubicTo(
+            cx + side * 0.75 * half, top - off, cx + side * (half + off), top + 8, cx + side * (half + off), head.p.eye_y
+        )
+        if style == "wavy":
+            _waves(path, cx, wide, head.p.eye_y, bottom, side)
+        else:
+            tip = wide - (5.0 if style == "bob" else 2.0)
+            path.cubicTo(cx + side * wide, head.p.eye_y + 20, cx + side * (wide + 2), bottom - 12, cx + side * tip, bottom)
+        path.lineTo(cx, bottom + (2 if style == "bob" else 0))
+        path.close()
+    return skia.Simplify(path)
+
+
+def _waves(path: skia.Path, cx: float, wide: float, top: float, bottom: float, side: float) -> None:
+    """A side that swings in and out on its way down."""
+    count = 3
+    step = (bottom - top) / count
+    for i in range(count):
+        y = top + i * step
+        path.quadTo(cx + side * (wide + 13), y + 0.4 * step, cx + side * (wide + 1), y + step)
+
+
+def cloud(head: Head) -> skia.Path:
+    """The afro's whole silhouette: a scalloped ellipse."""
+    volume = head.person.hair_volume
+    cx, cy = head.cx - 2.0 * head.view.yaw, head.p.eye_y - 15.0 + 3.0 * head.person.hair_length
+    rx, ry = head.half + 9.0 + 5.5 * volume, 41.0 + 4.0 * volume
+    bumps, path = 15, skia.Path()
+    for i in range(bumps + 1):
+        angle = 2.0 * math.pi * i / bumps + 0.2
+        x, y = cx + rx * math.cos(angle), cy + ry * math.sin(angle)
+        if i == 0:
+            path.moveTo(x, y)
+            continue
+        middle = angle - math.pi / bumps
+        path.quadTo(cx + (rx + 11) * math.cos(middle), cy + (ry + 11) * math.sin(middle), x, y)
+    path.close()
+    return path
+
+
+def cap(head: Head) -> skia.Path:
+    """The hair on the skull with the face's window cut out."""
+    style, p, cx = head.person.hair_style, head.p, head.cx
+    if style == "curly":
+        return skia.Op(cloud(head), _window(head, p.eye_y + 30.0), skia.PathOp.kDifference_PathOp)
+    off = swell(head)
+    half, top = head.half + 0.7 * off, head.crown - off
+    low = p.eye_y + {"short": 6.0 + 5.0 * head.person.hair_length, "buzz": 2.0, "receding": 10.0, "bob": 0.0}.get(style, 2.0)
+    if style in LONG or style == "bob":
+        low = min(low_end(head) - 4.0, head.chin[1] + 12.0 + 14.0 * head.person.hair_length)
+    outer = skia.Path()
+    outer.moveTo(cx - half, low)
+    if style == "spiky":
+        _spikes(outer, head, half, top)
+    elif style == "quiff":
+        _quiff(outer, head, half, top)
+    else:
+        outer.lineTo(cx - half, p.eye_y - 2)
+        outer.cubicTo(cx - half, top + 17, cx - 0.64 * half, top, cx, top)
+        outer.cubicTo(cx + 0.64 * half, top, cx + half, top + 17, cx + half, p.eye_y - 2)
+    if style in LONG or style == "bob":
+        tip = 4.0 if style == "bob" else 0.0
+        outer.quadTo(cx + half + 5, 0.5 * (low + p.eye_y), cx + half - tip, low)
+        outer.lineTo(cx - half + tip, low)
+        outer.quadTo(cx - half - 5, 0.5 * (low + p.eye_y), cx - half, p.eye_y - 2)
+    else:
+        outer.lineTo(cx + half, low)
+    outer.close()
+    return skia.Op(outer, _window(head, low), skia.PathOp.kDifference_PathOp)
+
+
+def _spikes(path: skia.Path, head: Head, half: float, top: float) -> None:
+    """Spikes fanning out over the skull, from left to right."""
+    count, centre_y, cx = 7, top + 40.0, head.cx
+    tall = 14.0 + 5.0 * head.person.hair_volume
+    lean = 0.14 * head.person.parting
+    for i in range(count):
+        angle = math.pi * (1.0 - (i + 0.5) / count) - lean
+        valley = math.pi * (1.0 - (i + 1.0) / count)
+        path.lineTo(cx + (half + tall) * math.cos(angle), centre_y - (39 + tall) * math.sin(angle))
+        if i < count - 1:
+            path.lineTo(cx + (half + 1) * math.cos(valley), centre_y - 38 * math.sin(valley))
+    path.lineTo(cx + half, head.p.eye_y)
+
+
+def _quiff(path: skia.Path, head: Head, half: float, top: float) -> None:
+    """Short sides and a wave that rises over the forehead, to one side."""
+    cx, lean = head.cx, 1.0 if head.person.parting > 0 else -1.0
+    rise = 13.0 + 5.0 * head.person.hair_volume
+    tight = head.half + 1.5
+    path.lineTo(cx - tight, head.p.eye_y - 8)
+    path.cubicTo(
+        cx - tight - 3, top + 22, cx - 0.98 * half, top - 0.2 * rise, cx - 0.55 * half, top - (0.5 + 0.4 * lean) * rise
+    )
+    path.cubicTo(
+        cx - 0.3 * half, top - rise - 3, cx + 0.3 * half, top - rise - 3, cx + 0.55 * half, top - (0.5 - 0.4 * lean) * rise
+    )
+    path.cubicTo(cx + 0.98 * half, top - 0.2 * rise, cx + tight + 3, top + 22, cx + tight, head.p.eye_y - 8)
+
+
+def edge(head: Head) -> list[tuple[float, float]]:
+    """The hair's border over the forehead, from the image's left to its right."""
+    person, style = head.person, head.person.hair_style
+    cx, fx = head.cx, head.cx + 7.0 * head.view.yaw
+    inner = head.half - (5.0 if style in LONG or style == "bob" else 2.5)
+    line, brow, ear = head.hairline, head.brow_y, head.p.eye_y
+    part = 0.42 * (1.0 if person.parting > 0 else -1.0) + 0.16 * person.parting
+    if style == "receding":
+        return [
+            (cx - inner + 2, ear),
+            (cx - 0.86 * inner, line - 4),
+            (cx - 0.66 * inner, head.crown - 2),
+            (fx, head.crown - 12),
+            (cx + 0.66 * inner, head.crown - 2),
+            (cx + 0.86 * inner, line - 4),
+            (cx + inner - 2, ear),
+        ]
+    if person.fringe == "straight":
+        heights = [ear + 1, brow - 1, brow - 2.5, brow - 3, brow - 2.5, brow - 1, ear + 1]
+        places = [-1.0, -0.86, -0.45, 0.0, 0.45, 0.86, 1.0]
+    elif person.fringe == "side":
+        heights = [ear + 4, brow + 3, brow - 3, brow - 7, line - 2, brow - 12, ear]
+        places = [-1.0, -0.82, -0.45, -0.05, 0.5, 0.88, 1.0]
+        if part < 0:
+            heights, places = heights[::-1], [-place for place in places[::-1]]
+        heights[4 if part > 0 else 2] = line - 3
+    elif person.fringe == "curtain":
+        heights = [ear + 10, brow + 4, brow - 7, line - 4, brow - 7, brow + 4, ear + 10]
+        places = [-1.0, -0.78, -0.40, 0.0, 0.40, 0.78, 1.0]
+    else:
+        peak = 2.5 if person.parting > 0.4 else -1.0
+        heights = [ear - 4, line + 11, line + 1, line + peak, line + 1, line + 11, ear - 4]
+        places = [-1.0, -0.90, -0.50, 0.0, 0.50, 0.90, 1.0]
+    shift = 1.0 if person.fringe in ("side", "curtain") else 0.4
+    off = part if person.fringe == "curtain" else 0.0
+    return [
+        (cx + place * inner + (1.0 - abs(place)) * ((fx - cx) + shift * off * 10.0), height)
+        for place, height in zip(places, heights, strict=True)
+    ]
+
+
+def _window(head: Head, low: float) -> skia.Path:
+    """The face as it is free of hair: below the edge, down past the chin."""
+    points = edge(head)
+    person = head.person
+    path = skia.Path()
+    path.moveTo(points[0][0] + (1.0 if low > head.p.eye_y + 20 else 0.0), 190)
+    path.lineTo(*points[0])
+    clumps = head.style in POINTED and person.fringe != "none" and person.hair_style != "curly"
+    if clumps:
+        for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+            notch = 4.5 if head.style != "chibi" else 3.0
+            mx, my = x0 + 0.62 * (x1 - x0), min(y0, y1) + 0.25 * abs(y1 - y0) - notch
+            path.quadTo(x0 + 0.18 * (x1 - x0), 0.5 * (y0 + my), mx, my)
+            path.quadTo(x1 - 0.2 * (x1 - x0), 0.4 * my + 0.6 * y1, x1, y1)
+    else:
+        bend(path, *points[1:])
+    path.lineTo(points[-1][0] - (1.0 if low > head.p.eye_y + 20 else 0.0), 190)
+    path.close()
+    return path
+
+
+def mohawk(head: Head) -> skia.Path:
+    """One tall crest."""
+    top, cx, fx = head.crown, head.cx, head.cx + 6.0 * head.view.yaw
+    wide, tall = 13.0 + 3.0 * head.person.hair_volume, 17.0 + 5.0 * head.person.hair_length
+    path = skia.Path()
+    path.moveTo(fx - 0.7 * wide, top + 20)
+    path.cubicTo(cx - wide - 2, top + 4, cx - wide - 5, top - 6, cx - wide - 5, top - 8)
+    steps = [-1.0, -0.62, -0.3, 0.0, 0.3, 0.62, 1.0]
+    for i, t in enumerate(steps):
+        path.lineTo(cx + t * (wide + 3), top - (tall if i % 2 else tall - 7) + 7 * t * t)
+    path.lineTo(cx + wide + 5, top - 8)
+    path.cubicTo(cx + wide + 5, top - 6, cx + wide + 2, top + 4, fx + 0.7 * wide, top + 20)
+    path.quadTo(fx, top + 27, fx - 0.7 * wide, top + 20)
+    path.close()
+    return path
+
+
+def tail(head: Head, side: float) -> skia.Path:
+    """One ponytail: a drop that swings out and down from the temple."""
+    x, y = head.cx - 2.0 * head.view.yaw + side * (head.half + 1), head.p.eye_y - 20
+    long, fat = 58.0 + 16.0 * head.person.hair_length, 1.0 + 0.22 * head.person.hair_volume
+    path = skia.Path()
+    path.moveTo(x - 4 * side, y)
+    path.cubicTo(x + 14 * side * fat, y - 20, x + 33 * side * fat, y + 10, x + 17 * side, y + long)
+    path.cubicTo(x + 8 * side, y + 0.85 * long, x - 5 * side, y + 0.6 * long, x - 4 * side, y + 14)
+    path.close()
+    return path
+
+
+def braid(head: Head) -> list[skia.Path]:
+    """A plait over one shoulder, from the top down: ovals that overlap, and the loose end."""
+    side = 1.0 if head.person.parting > 0 else -1.0
+    x, y = head.cx + side * (head.half - 1), head.down(head.p.mouth_y) + 2.0
+    parts = []
+    for i in range(5):
+        tilt = 2.2 if i % 2 else -2.2
+        parts.append(oval(x + side * (1.2 * i) + tilt, y + 9.5 * i, 8.2 - 0.4 * i, 7.2))
+    end = curve(
+        (x + 2 * side - 4, y + 42),
+        (x + 6 * side - 9, y + 56),
+        (x + 7 * side, y + 66),
+        (x + 6 * side + 9, y + 56),
+        (x + 2 * side + 6, y + 42),
+    )
+    end.close()
+    return [end, *reversed(parts)]
+
+
+def bun(head: Head) -> skia.Path:
+    """A knot on the crown."""
+    fat = 1.0 + 0.22 * head.person.hair_volume
+    return oval(head.cx + head.view.yaw, head.crown - 9, 15.5 * fat, 13.0 * fat)
+
+
+def skull(head: Head) -> skia.Path:
+    """The shaved part of a head."""
+    return face_path(head, 0.4)
