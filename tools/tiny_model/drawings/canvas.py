@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import skia
 
@@ -21,7 +22,7 @@ def mix(a: RGB, b: RGB, share: float) -> RGB:
 
 def dim(rgb: RGB, amount: float) -> RGB:
     """The colour in shadow: darker, and a little warmer, as light that comes back from skin and cloth."""
-    return tuple(value * (1.0 - amount * loss) for value, loss in zip(rgb, (0.72, 0.82, 0.80), strict=True))
+    return tuple(value * (1.0 - amount * loss) for value, loss in zip(rgb, (0.66, 0.82, 0.86), strict=True))
 
 
 def saturate(rgb: RGB, factor: float) -> RGB:
@@ -47,7 +48,7 @@ class Look:
 
 
 LOOKS = {
-    "realistic": Look(0.0, 0.0, 0.0, 0.86),
+    "realistic": Look(0.0, 0.0, 0.0, 0.96),
     "anime": Look(1.25, 0.72, 0.05, 1.1),
     "3d": Look(0.0, 0.0, 0.0, 1.18),
     "chibi": Look(2.3, 0.58, 0.22, 1.1),
@@ -85,7 +86,7 @@ def curve(*points: tuple[float, float]) -> skia.Path:
 
 def bend(path: skia.Path, *points: tuple[float, float]) -> None:
     """Goes on smoothly from where the path is: towards all points but the last, and to the last."""
-    for (x, y), (next_x, next_y) in zip(points[:-2], points[1:-1], strict=True):
+    for (x, y), (next_x, next_y) in pairwise(points[:-1]):
         path.quadTo(x, y, 0.5 * (x + next_x), 0.5 * (y + next_y))
     if len(points) > 1:
         path.quadTo(*points[-2], *points[-1])
@@ -160,6 +161,14 @@ class Canvas:
         self.skia_canvas.scale(rx, ry)
         self.skia_canvas.drawCircle(0, 0, 1.0, skia.Paint(AntiAlias=True, Shader=shader))
         self.skia_canvas.restore()
+
+    def streak(self, path: skia.Path, rgb: RGB, width: float, alpha: float, reach: tuple[float, float]) -> None:
+        """A line that shows between two heights only and fades towards both: light on a strand."""
+        ends = [skia.Point(0, reach[0]), skia.Point(0, reach[1])]
+        colours = [argb(rgb, 0.0), argb(rgb, alpha), argb(rgb, 0.8 * alpha), argb(rgb, 0.0)]
+        shader = skia.GradientShader.MakeLinear(ends, colours, [0.0, 0.4, 0.6, 1.0])
+        paint = skia.Paint(AntiAlias=True, Style=skia.Paint.kStroke_Style, StrokeWidth=width, Shader=shader)
+        self.skia_canvas.drawPath(path, paint)
 
     def clipped(self, path: skia.Path) -> _Clip:
         """Within `with`, only what lies inside the path is painted."""

@@ -138,9 +138,9 @@ def brows(canvas: Canvas, head: Head) -> None:
     wide, y = head.eye_half[0] * (0.86 if style == "chibi" else 1.08), head.brow_y
     edge = BLACK if style == "comic" else canvas.ink(person.skin_rgb)
     for side in (-1.0, 1.0):
-        inner = head.at(side * (head.eye_u - 0.95 * wide), y + 2.3 + 2.2 * person.brow_angle, 2.0)
+        inner = head.at(side * (head.eye_u - 0.95 * wide), y + 2.3 + 1.8 * person.brow_angle, 2.0)
         middle = head.at(side * (head.eye_u + 0.25 * wide), y - 3.2 - 1.7 * person.brow_arch, 2.0)
-        outer = head.at(side * (head.eye_u + 1.08 * wide), y + 2.2 - 2.0 * person.brow_angle + 0.8 * person.brow_arch, 0.0)
+        outer = head.at(side * (head.eye_u + 1.08 * wide), y + 2.2 - 1.7 * person.brow_angle + 0.8 * person.brow_arch, 0.0)
         path = ribbon([inner, middle, outer], thick, 0.5)
         if style == "comic" or (not canvas.soft and _light(person.hair_rgb, person.skin_rgb)):
             canvas.stroke(path, edge, 1.6 if style == "comic" else 0.9)

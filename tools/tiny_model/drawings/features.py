@@ -30,7 +30,7 @@ def planes(canvas: Canvas, head: Head, face: skia.Path) -> None:
             x, y = head.at(flank * (head.eye_u + 15.0), p.eye_y - 10.0)
             canvas.glow(x, y, 7.0, 14.0, deep, 0.22 * away)
             x, y = head.at(flank * (head.eye_u + 6.0), head.down(p.nose_y - 2.0))
-            canvas.glow(x, y, 13.0, 10.0, mix(skin, RED, 0.5), 0.34 if real else 0.5)
+            canvas.glow(x, y, 13.0, 10.0, mix(skin, RED, 0.42 * max(skin)), 0.34 if real else 0.46)
             canvas.glow(x + 1.5 * side, y - 4.5, 8.0, 5.5, lit, (0.55 if flank == side else 0.18) * (0.4 + 0.6 * power))
         canvas.glow(head.at(0, 0)[0] + 8 * side, head.crown + 25, 20, 15, lit, 0.32 + 0.3 * power)
         canvas.glow(mx, my + 8.0, 0.8 * mouth_half, 3.2, deep, 0.5)
@@ -117,7 +117,7 @@ def mouth(canvas: Canvas, head: Head) -> tuple[tuple[float, float], tuple[float,
     person, view, style = head.person, head.view, canvas.style
     x, y, half = head.mouth
     small = 0.8 if style in ("chibi", "anime") else 1.0
-    corner = y - 3.6 * small * view.smile
+    corner = y - (3.7 if view.smile > 0 else 2.6) * small * view.smile
     gape = 8.5 * view.mouth_open * (0.85 if style == "chibi" else 1.0)
     low, high = y + 2.6 * small * max(view.smile, -0.6) + gape, y + 1.2 * view.smile - 0.12 * gape
     lip = _lip_colour(canvas, head)
@@ -227,7 +227,7 @@ def marks(canvas: Canvas, head: Head) -> None:
     for side in (-1.0, 1.0):
         x, y = head.at(side * (head.eye_u + 5.0), head.down(head.p.nose_y) + (1.5 if not head.small else 3.0))
         if amount > 0.1 and style != "comic":
-            pink = mix(skin, (0.98, 0.30, 0.36), 0.7)
+            pink = mix(skin, (0.98, 0.30, 0.36), 0.62 * max(skin))
             if style == "chibi":
                 canvas.flat(oval(x, y, 7.0, 4.4), pink, 0.6)
             else:

@@ -98,7 +98,7 @@ def _fall(canvas: Canvas, head: Head, path: skia.Path) -> None:
     style = canvas.style
     if head.person.hair_style == "curly":
         return
-    count = {"realistic": 16, "anime": 8, "3d": 7, "chibi": 0, "comic": 8}[style]
+    count = {"realistic": 30, "anime": 8, "3d": 7, "chibi": 0, "comic": 8}[style]
     with canvas.clipped(path):
         for i in range(count):
             t = 2.0 * (i + 0.5) / count - 1.0
@@ -108,7 +108,7 @@ def _fall(canvas: Canvas, head: Head, path: skia.Path) -> None:
             third = (bottom - top) / 3
             line = curve((x * 0.9 + 6.4, top), (x + swing, top + third), (x - swing, top + 2 * third), (x, bottom))
             if style == "realistic":
-                canvas.stroke(line, dim(rgb, 0.55) if i % 2 else mix(rgb, WARM, 0.30), 1.5, 0.38)
+                canvas.stroke(line, dim(rgb, 0.55) if i % 2 else mix(rgb, WARM, 0.24), 1.1, 0.32)
             elif style == "3d":
                 canvas.stroke(line, dim(rgb, 0.6), 2.2, 0.35, 1.0)
             else:
@@ -192,9 +192,19 @@ def _sheen(canvas: Canvas, head: Head) -> None:
         for i, line in enumerate(_strands(head, 7)):
             canvas.stroke(line, BLACK if max(rgb) > 0.3 else light, 1.7 if i % 2 else 1.2)
     else:
-        canvas.glow(cx + 0.35 * half * canvas.side, top + 15, 0.75 * half, 13.0, light, 0.35 + 0.3 * canvas.strength)
-        for i, line in enumerate(_strands(head, 19)):
-            canvas.stroke(line, dim(rgb, 0.62) if i % 2 else light, 1.5 if i % 2 else 1.1, 0.42 if i % 2 else 0.26)
+        canvas.glow(cx + 0.35 * half * canvas.side, top + 15, 0.75 * half, 13.0, light, 0.25 + 0.2 * canvas.strength)
+        for i, line in enumerate(_strands(head, 34)):
+            canvas.stroke(line, dim(rgb, 0.6) if i % 2 else mix(rgb, WARM, 0.22), 1.1 if i % 2 else 0.8, 0.34 if i % 2 else 0.2)
+            if i % 3 == 0:
+                t = 2.0 * i / 33 - 1.0
+                near = 0.5 + 0.5 * t * canvas.side
+                canvas.streak(
+                    line,
+                    light,
+                    1.5,
+                    (0.15 + 0.65 * near) * (0.5 + 0.4 * canvas.strength),
+                    (top + 5 + 9 * t * t, top + 25 + 12 * t * t),
+                )
     if canvas.soft and not curls and person.fringe == "side" and person.hair_style not in TIED:
         x = cx + (0.45 if person.parting > 0 else -0.45) * half
         canvas.stroke(curve((x, top), (x * 0.97 + cx * 0.03, top + 7), (x, top + 14)), dim(rgb, 0.8), 1.6, 0.6, 0.8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import skia
 
@@ -88,9 +89,11 @@ def cap(head: Head) -> skia.Path:
     style, p, cx = head.person.hair_style, head.p, head.cx
     if style == "curly":
         return skia.Op(cloud(head), _window(head, p.eye_y + 30.0), skia.PathOp.kDifference_PathOp)
+    if style == "receding":
+        return _wreath(head)
     off = swell(head)
     half, top = head.half + 0.7 * off, head.crown - off
-    low = p.eye_y + {"short": 6.0 + 5.0 * head.person.hair_length, "buzz": 2.0, "receding": 10.0, "bob": 0.0}.get(style, 2.0)
+    low = p.eye_y + {"short": 6.0 + 5.0 * head.person.hair_length, "buzz": 2.0, "bob": 0.0}.get(style, 2.0)
     if style in LONG or style == "bob":
         low = min(low_end(head) - 4.0, head.chin[1] + 12.0 + 14.0 * head.person.hair_length)
     outer = skia.Path()
@@ -100,9 +103,10 @@ def cap(head: Head) -> skia.Path:
     elif style == "quiff":
         _quiff(outer, head, half, top)
     else:
+        lean = 0.0 if style in ("buzz", *TIED) else (3.0 if head.person.parting > 0 else -3.0) + 2.0 * head.person.parting
         outer.lineTo(cx - half, p.eye_y - 2)
-        outer.cubicTo(cx - half, top + 17, cx - 0.64 * half, top, cx, top)
-        outer.cubicTo(cx + 0.64 * half, top, cx + half, top + 17, cx + half, p.eye_y - 2)
+        outer.cubicTo(cx - half, top + 17 - lean, cx - 0.64 * half, top - lean, cx - lean, top)
+        outer.cubicTo(cx + 0.64 * half, top + lean, cx + half, top + 17 + lean, cx + half, p.eye_y - 2)
     if style in LONG or style == "bob":
         tip = 4.0 if style == "bob" else 0.0
         outer.quadTo(cx + half + 5, 0.5 * (low + p.eye_y), cx + half - tip, low)
@@ -112,6 +116,20 @@ def cap(head: Head) -> skia.Path:
         outer.lineTo(cx + half, low)
     outer.close()
     return skia.Op(outer, _window(head, low), skia.PathOp.kDifference_PathOp)
+
+
+def _wreath(head: Head) -> skia.Path:
+    """Hair about the ears alone."""
+    top, low, off = head.crown + 17.0 - 5.0 * head.person.hairline, head.p.eye_y + 9.0, 2.5 + 1.5 * head.person.hair_volume
+    path = skia.Path()
+    for side in (-1.0, 1.0):
+        x = head.cx + side * head.half
+        path.moveTo(x - side * 3.5, low)
+        path.cubicTo(x - side * 3, low - 14, x - side * 8, top + 16, x - side * 13, top + 3)
+        path.cubicTo(x - side * 10, top - 6, x + side * (off - 2), top + 2, x + side * off, top + 22)
+        path.quadTo(x + side * (off + 1), low - 12, x + side * (off - 1), low)
+        path.close()
+    return path
 
 
 def _spikes(path: skia.Path, head: Head, half: float, top: float) -> None:
@@ -131,16 +149,17 @@ def _spikes(path: skia.Path, head: Head, half: float, top: float) -> None:
 def _quiff(path: skia.Path, head: Head, half: float, top: float) -> None:
     """Short sides and a wave that rises over the forehead, to one side."""
     cx, lean = head.cx, 1.0 if head.person.parting > 0 else -1.0
-    rise = 13.0 + 5.0 * head.person.hair_volume
-    tight = head.half + 1.5
-    path.lineTo(cx - tight, head.p.eye_y - 8)
+    rise = 17.0 + 5.0 * head.person.hair_volume
+    tight = head.half + 1.2
+    ears = head.p.eye_y - 6
+    left, right = (0.35, 1.0) if lean > 0 else (1.0, 0.35)
+    path.lineTo(cx - tight, ears)
+    path.cubicTo(cx - tight - 1, top + 26, cx - 0.98 * half, top + 16, cx - 0.86 * half, top + 6 - left * 10)
+    path.cubicTo(cx - 0.80 * half, top - left * rise, cx - 0.35 * half, top - left * rise - 6, cx, top - 0.72 * rise)
     path.cubicTo(
-        cx - tight - 3, top + 22, cx - 0.98 * half, top - 0.2 * rise, cx - 0.55 * half, top - (0.5 + 0.4 * lean) * rise
+        cx + 0.35 * half, top - right * rise - 6, cx + 0.80 * half, top - right * rise, cx + 0.86 * half, top + 6 - right * 10
     )
-    path.cubicTo(
-        cx - 0.3 * half, top - rise - 3, cx + 0.3 * half, top - rise - 3, cx + 0.55 * half, top - (0.5 - 0.4 * lean) * rise
-    )
-    path.cubicTo(cx + 0.98 * half, top - 0.2 * rise, cx + tight + 3, top + 22, cx + tight, head.p.eye_y - 8)
+    path.cubicTo(cx + 0.98 * half, top + 16, cx + tight + 1, top + 26, cx + tight, ears)
 
 
 def edge(head: Head) -> list[tuple[float, float]]:
@@ -150,16 +169,6 @@ def edge(head: Head) -> list[tuple[float, float]]:
     inner = head.half - (5.0 if style in LONG or style == "bob" else 2.5)
     line, brow, ear = head.hairline, head.brow_y, head.p.eye_y
     part = 0.42 * (1.0 if person.parting > 0 else -1.0) + 0.16 * person.parting
-    if style == "receding":
-        return [
-            (cx - inner + 2, ear),
-            (cx - 0.86 * inner, line - 4),
-            (cx - 0.66 * inner, head.crown - 2),
-            (fx, head.crown - 12),
-            (cx + 0.66 * inner, head.crown - 2),
-            (cx + 0.86 * inner, line - 4),
-            (cx + inner - 2, ear),
-        ]
     if person.fringe == "straight":
         heights = [ear + 1, brow - 1, brow - 2.5, brow - 3, brow - 2.5, brow - 1, ear + 1]
         places = [-1.0, -0.86, -0.45, 0.0, 0.45, 0.86, 1.0]
@@ -189,20 +198,41 @@ def _window(head: Head, low: float) -> skia.Path:
     points = edge(head)
     person = head.person
     path = skia.Path()
-    path.moveTo(points[0][0] + (1.0 if low > head.p.eye_y + 20 else 0.0), 190)
-    path.lineTo(*points[0])
+    locks = low > head.p.eye_y + 20 and person.hair_style != "curly"
+    path.moveTo(points[0][0], 190)
+    if locks:  # taper to points outside
+        path.lineTo(head.cx - head.half - 16, 190)
+        path.lineTo(head.cx - head.half - 7, low + 1)
+        path.quadTo(points[0][0] + 2.0, 0.45 * low + 0.55 * points[0][1], *points[0])
+    else:
+        path.lineTo(*points[0])
     clumps = head.style in POINTED and person.fringe != "none" and person.hair_style != "curly"
     if clumps:
-        for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
-            notch = 4.5 if head.style != "chibi" else 3.0
-            mx, my = x0 + 0.62 * (x1 - x0), min(y0, y1) + 0.25 * abs(y1 - y0) - notch
-            path.quadTo(x0 + 0.18 * (x1 - x0), 0.5 * (y0 + my), mx, my)
-            path.quadTo(x1 - 0.2 * (x1 - x0), 0.4 * my + 0.6 * y1, x1, y1)
+        _clumps(path, points, 5.0 if head.style != "chibi" else 3.5)
     else:
         bend(path, *points[1:])
-    path.lineTo(points[-1][0] - (1.0 if low > head.p.eye_y + 20 else 0.0), 190)
+    if locks:
+        path.quadTo(points[-1][0] - 2.0, 0.45 * low + 0.55 * points[-1][1], head.cx + head.half + 7, low + 1)
+        path.lineTo(head.cx + head.half + 16, 190)
+    path.lineTo(points[-1][0], 190)
     path.close()
     return path
+
+
+def _clumps(path: skia.Path, points: list[tuple[float, float]], height: float) -> None:
+    """Goes on along the points in pointed locks, long and short by turns, with clefts of that height between."""
+    count = 7
+    tips = []
+    for i in range(count + 1):
+        place = i * (len(points) - 1) / count
+        k = min(int(place), len(points) - 2)
+        (x0, y0), (x1, y1) = points[k], points[k + 1]
+        rest = place - k
+        tips.append((x0 + rest * (x1 - x0), y0 + rest * (y1 - y0) + (0.0 if i in (0, count) else 2.2 if i % 2 else -0.8)))
+    for (x0, y0), (x1, y1) in pairwise(tips):
+        cleft_x, cleft_y = x0 + 0.5 * (x1 - x0), min(0.5 * (y0 + y1), max(y0, y1) - 2.0) - height
+        path.quadTo(x0 + 0.32 * (x1 - x0), 0.6 * y0 + 0.4 * cleft_y, cleft_x, cleft_y)
+        path.quadTo(x1 - 0.30 * (x1 - x0), 0.45 * y1 + 0.55 * cleft_y, x1, y1)
 
 
 def mohawk(head: Head) -> skia.Path:

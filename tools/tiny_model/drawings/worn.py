@@ -6,7 +6,7 @@ import math
 
 import skia
 
-from .canvas import BLACK, WHITE, Canvas, curve, dim, mix, oval
+from .canvas import BLACK, WARM, WHITE, Canvas, curve, dim, mix, oval
 from .geometry import Head, face_path
 from .person import FRAME_COLOURS
 
@@ -30,8 +30,9 @@ def beard(canvas: Canvas, head: Head) -> None:
         _hairs(canvas, head, path)
     if kind != "goatee":
         path = _moustache(head, kind == "moustache")
-        canvas.shape(path, colour, 3.0 if kind == "moustache" else 0.0, 0.8)
-        _hairs(canvas, head, path)
+        canvas.shape(path, colour if kind == "moustache" else mix(colour, BLACK, 0.14), 2.0, 0.8)
+        if kind == "moustache":
+            _hairs(canvas, head, path)
 
 
 def _stubble(canvas: Canvas, head: Head) -> None:
@@ -92,11 +93,14 @@ def _full_beard(head: Head, long: bool) -> skia.Path:
     cut = skia.Path()
     y = head.p.eye_y + 4.0
     left, right = head.cx - head.half, head.cx + head.half
+    corner = mouth_y - 1.5
     cut.moveTo(left - 8, y)
-    cut.lineTo(left + 4, y)
-    cut.cubicTo(left + 6, mouth_y - 4, x - 1.5 * half, mouth_y - 5, x - 0.9 * half, mouth_y - 5)
-    cut.lineTo(x + 0.9 * half, mouth_y - 5)
-    cut.cubicTo(x + 1.5 * half, mouth_y - 5, right - 6, mouth_y - 4, right - 4, y)
+    cut.lineTo(left + 3.5, y)
+    cut.cubicTo(left + 5.5, y + 14, left + 6, corner - 9, left + 0.30 * head.half, corner - 3)
+    cut.quadTo(x - 1.5 * half, corner + 1, x - 1.05 * half, corner - 5)
+    cut.lineTo(x + 1.05 * half, corner - 5)
+    cut.quadTo(x + 1.5 * half, corner + 1, right - 0.30 * head.half, corner - 3)
+    cut.cubicTo(right - 6, corner - 9, right - 5.5, y + 14, right - 3.5, y)
     cut.lineTo(right + 8, y)
     cut.lineTo(right + 8, 190)
     cut.lineTo(left - 8, 190)
@@ -105,23 +109,24 @@ def _full_beard(head: Head, long: bool) -> skia.Path:
 
 
 def _hairs(canvas: Canvas, head: Head, path: skia.Path) -> None:
-    """Strands in a beard: fine when realistic, a few of ink in comic."""
-    if canvas.style not in ("realistic", "comic"):
-        return
-    rgb, x = canvas.tint(head.person.hair_rgb), head.mouth[0]
+    """Strands in a beard: fine when realistic, soft grooves in 3d, a few lines in the drawn styles."""
+    rgb, x, style = canvas.tint(head.person.hair_rgb), head.mouth[0], canvas.style
     box = path.getBounds()
-    comic = canvas.style == "comic"
-    count = 6 if comic else 13
+    line_rgb = mix(rgb, WHITE, 0.28) if max(rgb) < 0.3 else canvas.ink(head.person.hair_rgb)
+    count = {"realistic": 24, "anime": 5, "3d": 9, "chibi": 3, "comic": 7}[style]
     with canvas.clipped(path):
         for i in range(count):
             t = 2.0 * (i + 0.5) / count - 1.0
-            start = (x + 0.9 * t * 0.5 * box.width(), box.top() + (3 if not comic else 0.35 * box.height()))
-            end = (x + 0.55 * t * 0.5 * box.width(), box.bottom() + 2)
+            rise = 0.04 if style in ("realistic", "3d") else 0.42 if i % 2 else 0.55
+            start = (x + 0.9 * t * 0.5 * box.width(), box.top() + rise * box.height())
+            end = (x + 0.55 * t * 0.5 * box.width(), box.bottom() + (2 if canvas.soft else -0.1 * box.height()))
             line = curve(start, (x + t * 0.5 * box.width(), 0.5 * (start[1] + end[1])), end)
-            if comic:
-                canvas.stroke(line, BLACK if max(rgb) > 0.3 else mix(rgb, WHITE, 0.3), 1.4)
+            if style == "realistic":
+                canvas.stroke(line, dim(rgb, 0.6) if i % 2 else mix(rgb, WARM, 0.28), 0.9, 0.32)
+            elif style == "3d":
+                canvas.stroke(line, dim(rgb, 0.6), 1.8, 0.35, 0.8)
             else:
-                canvas.stroke(line, dim(rgb, 0.6) if i % 2 else mix(rgb, WHITE, 0.4), 1.1, 0.35)
+                canvas.stroke(line, line_rgb, 1.4 if style == "comic" else 0.9, 0.9)
 
 
 def glasses(canvas: Canvas, head: Head) -> None:
@@ -133,15 +138,15 @@ def glasses(canvas: Canvas, head: Head) -> None:
     rims, ends = [], []
     for side in (-1.0, 1.0):
         x, y = head.at(side * head.eye_u, head.p.eye_y + 1.0, 2.0)
-        rx = min(math.fabs(head.eye_u) - 2.2, 17.0) * max(0.93, head.squeeze(side * head.eye_u))
+        rx = min(math.fabs(head.eye_u) - 2.4, 0.42 * head.half) * max(0.93, head.squeeze(side * head.eye_u))
         rims.append(_rim(kind, x, y, rx, max(9.5, 0.5 * head.p.eye_h + 3.5), side))
         ends.append((x, y, rx))
     (left, ly, lr), (right, ry, rr) = ends
     bars = curve((left + lr, ly - 2), (0.5 * (left + right), ly - 5), (right - rr, ry - 2))
-    bars.moveTo(left - lr, ly - 3)
-    bars.lineTo(head.cx - head.half - 1, ly - 4)
-    bars.moveTo(right + rr, ry - 3)
-    bars.lineTo(head.cx + head.half + 1, ry - 4)
+    for edge_x, rim_x, y in ((head.cx - head.half, left - lr, ly - 3), (head.cx + head.half, right + rr, ry - 3)):
+        if abs(edge_x - 64.0) > abs(rim_x - 64.0):  # else the head's turn hides the temple
+            bars.moveTo(rim_x, y)
+            bars.lineTo(edge_x, y - 1)
     for path, (x, y, rx) in zip(rims, ends, strict=True):
         with canvas.clipped(path):
             canvas.flat(path, (0.85, 0.93, 1.0), 0.12)
@@ -171,8 +176,8 @@ def _rim(kind: str, x: float, y: float, rx: float, tall: float, side: float) -> 
         path.addRoundRect(skia.Rect.MakeLTRB(x - rx, y - tall, x + rx, y + tall), 3.0, 3.0)
         return path
     path.moveTo(x - side * rx, y - 0.55 * tall)
-    path.cubicTo(x - side * 0.5 * rx, y - 0.9 * tall, x + side * 0.7 * rx, y - 0.9 * tall, x + side * 1.28 * rx, y - 1.5 * tall)
-    path.cubicTo(x + side * 1.2 * rx, y + 0.2 * tall, x + side * 0.8 * rx, y + tall, x, y + tall)
+    path.cubicTo(x - side * 0.5 * rx, y - 0.9 * tall, x + side * 0.7 * rx, y - 0.9 * tall, x + side * 1.14 * rx, y - 1.3 * tall)
+    path.cubicTo(x + side * 1.08 * rx, y + 0.2 * tall, x + side * 0.8 * rx, y + tall, x, y + tall)
     path.cubicTo(x - side * 0.8 * rx, y + tall, x - side * 1.05 * rx, y + 0.3 * tall, x - side * rx, y - 0.55 * tall)
     path.close()
     return path
