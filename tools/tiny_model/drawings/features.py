@@ -252,8 +252,8 @@ def marks(canvas: Canvas, head: Head) -> None:
 
 def _scar(canvas: Canvas, head: Head, side: float) -> None:
     """A line across one cheek."""
-    start = head.at(side * (head.eye_u + 9.0), head.p.eye_y + 10.0)
-    end = head.at(side * (head.eye_u - 1.0), head.down(head.p.mouth_y) - 5.0)
+    start = head.at(side * (head.eye_u + 9.0), head.p.eye_y + 13.0)
+    end = head.at(side * (head.eye_u + 2.0), head.down(head.p.mouth_y) - 6.0)
     skin = canvas.tint(head.person.skin_rgb)
     path = curve(start, (0.5 * (start[0] + end[0]) + 1.5 * side, 0.5 * (start[1] + end[1])), end)
     canvas.stroke(path, dim(mix(skin, RED, 0.35), 0.35), 2.4, 0.9)

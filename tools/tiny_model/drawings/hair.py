@@ -143,6 +143,8 @@ def _strands(head: Head, count: int) -> list[skia.Path]:
     if person.fringe == "side":
         part = (0.45 if person.parting > 0 else -0.45) * half
     points, lines = edge(head), []
+    if person.hair_style == "quiff":
+        return _combed_up(head, points, count)
     for i in range(count):
         t = 2.0 * (i + 0.5) / count - 1.0
         index = min(len(points) - 1, int((t + 1.0) / 2.0 * len(points)))
@@ -156,6 +158,24 @@ def _strands(head: Head, count: int) -> list[skia.Path]:
                 (cx + 0.5 * part + 0.75 * t * half, top + 5),
                 (cx + t * half, top + 24),
                 end,
+            )
+        )
+    return lines
+
+
+def _combed_up(head: Head, points: list[tuple[float, float]], count: int) -> list[skia.Path]:
+    """Lines from the hairline up and over to one side."""
+    lean = (8.0 if head.person.parting > 0 else -8.0) + 4.0 * head.person.parting
+    top, half, lines = head.crown - 22.0, head.half + 4.0, []
+    for i in range(count):
+        t = 2.0 * (i + 0.5) / count - 1.0
+        foot = (head.cx + 0.96 * t * head.half, points[3][1] + 22.0 * t**4 + 3.0)
+        lines.append(
+            curve(
+                foot,
+                (head.cx + t * half, foot[1] - 16),
+                (head.cx + 0.8 * t * half + lean, top + 10),
+                (head.cx + 0.7 * t * half + 2 * lean, top),
             )
         )
     return lines

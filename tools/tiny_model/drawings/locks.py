@@ -97,7 +97,8 @@ def cap(head: Head) -> skia.Path:
     if style in LONG or style == "bob":
         low = min(low_end(head) - 4.0, head.chin[1] + 12.0 + 14.0 * head.person.hair_length)
     outer = skia.Path()
-    outer.moveTo(cx - half, low)
+    outer.moveTo(cx - half + 3.0, low)
+    outer.quadTo(cx - half, low - 2, cx - half, low - 8)
     if style == "spiky":
         _spikes(outer, head, half, top)
     elif style == "quiff":
@@ -113,7 +114,8 @@ def cap(head: Head) -> skia.Path:
         outer.lineTo(cx - half + tip, low)
         outer.quadTo(cx - half - 5, 0.5 * (low + p.eye_y), cx - half, p.eye_y - 2)
     else:
-        outer.lineTo(cx + half, low)
+        outer.lineTo(cx + half, low - 8)
+        outer.quadTo(cx + half, low - 2, cx + half - 3.0, low)
     outer.close()
     return skia.Op(outer, _window(head, low), skia.PathOp.kDifference_PathOp)
 
@@ -265,19 +267,24 @@ def tail(head: Head, side: float) -> skia.Path:
 
 
 def braid(head: Head) -> list[skia.Path]:
-    """A plait over one shoulder, from the top down: ovals that overlap, and the loose end."""
+    """A plait over one shoulder, the loose end first: leaves that lie left and right by turns."""
     side = 1.0 if head.person.parting > 0 else -1.0
-    x, y = head.cx + side * (head.half - 1), head.down(head.p.mouth_y) + 2.0
+    fat = 1.0 + 0.2 * head.person.hair_volume
+    x, y = head.cx + side * (head.half + 1), head.down(head.p.mouth_y) + 2.0
     parts = []
-    for i in range(5):
-        tilt = 2.2 if i % 2 else -2.2
-        parts.append(oval(x + side * (1.2 * i) + tilt, y + 9.5 * i, 8.2 - 0.4 * i, 7.2))
+    for i in range(7):
+        lies = 1.0 if i % 2 else -1.0
+        leaf, turn = oval(0.0, 0.0, 8.0 * fat, 5.4), skia.Matrix()
+        turn.setRotate(42.0 * lies)
+        turn.postTranslate(x + side * 0.9 * i - 2.8 * lies * fat, y + 6.6 * i)
+        leaf.transform(turn)
+        parts.append(leaf)
     end = curve(
-        (x + 2 * side - 4, y + 42),
-        (x + 6 * side - 9, y + 56),
-        (x + 7 * side, y + 66),
-        (x + 6 * side + 9, y + 56),
-        (x + 2 * side + 6, y + 42),
+        (x + 3 * side, y + 38),
+        (x + 7 * side - 9, y + 56),
+        (x + 7 * side, y + 64),
+        (x + 7 * side + 9, y + 56),
+        (x + 9 * side, y + 38),
     )
     end.close()
     return [end, *reversed(parts)]
