@@ -21,8 +21,10 @@ def mix(a: RGB, b: RGB, share: float) -> RGB:
 
 
 def dim(rgb: RGB, amount: float) -> RGB:
-    """The colour in shadow: darker, and a little warmer, as light that comes back from skin and cloth."""
-    return tuple(value * (1.0 - amount * loss) for value, loss in zip(rgb, (0.66, 0.82, 0.86), strict=True))
+    """The colour in shadow: darker; skin and other warm colours stay warm there."""
+    warmth = min(1.0, max(0.0, 2.5 * (rgb[0] - rgb[2])))
+    losses = mix((0.74, 0.78, 0.76), (0.58, 0.82, 0.92), warmth)
+    return tuple(value * (1.0 - amount * loss) for value, loss in zip(rgb, losses, strict=True))
 
 
 def saturate(rgb: RGB, factor: float) -> RGB:

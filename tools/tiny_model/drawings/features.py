@@ -34,7 +34,7 @@ def planes(canvas: Canvas, head: Head, face: skia.Path) -> None:
             canvas.glow(x + 1.5 * side, y - 4.5, 8.0, 5.5, lit, (0.55 if flank == side else 0.18) * (0.4 + 0.6 * power))
         canvas.glow(head.at(0, 0)[0] + 8 * side, head.crown + 25, 20, 15, lit, 0.32 + 0.3 * power)
         canvas.glow(mx, my + 8.0, 0.8 * mouth_half, 3.2, deep, 0.5)
-        canvas.glow(chin_x + 1.5 * side, chin_y - 7.0, 8.0, 5.5, lit, 0.28 + 0.2 * power)
+        canvas.glow(chin_x + 1.5 * side, chin_y - 7.0, 8.0, 5.5, lit, 0.20 + 0.16 * power)
         canvas.glow(chin_x - 3.0 * side, chin_y + 2.0, 26.0, 8.0, deep, 0.5)
         canvas.stroke(face, deep, 4.0, 0.30 if real else 0.22, 2.2)
         if not real:  # the light that comes round from behind
@@ -265,7 +265,7 @@ def _wrinkles(canvas: Canvas, head: Head) -> None:
     age, soft = head.person.age, 0.55 if canvas.soft else 0.0
     skin = canvas.tint(head.person.skin_rgb)
     shade = dim(skin, 0.62) if canvas.soft else canvas.ink(head.person.skin_rgb)
-    width, alpha = 0.8 + 0.8 * age, (0.4 + 0.5 * age) * (1.0 if canvas.soft else 0.8)
+    width, alpha = 0.8 + 0.8 * age, (0.4 + 0.5 * age) * (0.45 if head.small else 1.0 if canvas.soft else 0.8)
     mouth_y, nose_y, p = head.mouth[1], head.nose[1], head.p
     for side in (-1.0, 1.0):
         reach = head.mouth[2]

@@ -31,8 +31,8 @@ class Proportions:
 PROPORTIONS = {
     "realistic": Proportions(18, 63, 82.5, 95.5, 114, 36.5, 17.2, 18.5, 9.6, 28, 0.0),
     "anime": Proportions(18, 66, 84, 95, 112, 39, 19, 22, 22, 20, -0.6),
-    "3d": Proportions(20, 64, 80, 93, 111, 40, 19, 23, 21, 29, 0.1),
-    "chibi": Proportions(14, 66, 78, 86, 99, 48, 23, 24, 28, 18, 0.5),
+    "3d": Proportions(20, 65, 81, 94, 111, 40, 19, 24, 23.5, 27, 0.15),
+    "chibi": Proportions(14, 66, 79, 87, 99, 48, 23, 25, 30, 16, 0.45),
     "comic": Proportions(18, 62, 81, 96, 115, 37.5, 18, 19.5, 11.5, 32, 0.3),
 }
 TURN = 0.30
@@ -134,16 +134,17 @@ def face_path(head: Head, grow: float = 0.0) -> skia.Path:
     top, cheek = head.crown - grow, p.eye_y + 8.0
     corner_y = head.down(p.mouth_y) + 1.0 + 2.5 * jaw
     jaw_half = half * (0.79 + 0.12 * jaw + 0.07 * person.cheeks)
-    chin_half = half * (0.34 + 0.16 * jaw + 0.13 * person.chin)
-    bulge = half * 0.05 * person.cheeks
+    chin_half = half * (0.32 + 0.15 * jaw + 0.13 * person.chin)
+    full = half * (1.0 + 0.03 * person.cheeks)  # at the cheekbones
+    tuck = half * (0.09 - 0.03 * jaw)  # how far the jaw's corner turns in on 8 units of height
     jaw_x = cx + 3.2 * head.view.yaw
     path = skia.Path()
     path.moveTo(cx, top)
-    path.cubicTo(cx + 0.60 * half, top, cx + half, top + 17, cx + half, cheek)
-    path.cubicTo(cx + half + bulge, cheek + 11, jaw_x + jaw_half + 2, corner_y - 7, jaw_x + jaw_half, corner_y)
-    path.cubicTo(jaw_x + jaw_half * 0.86, corner_y + 8, chin_x + chin_half, chin_y, chin_x, chin_y)
-    path.cubicTo(chin_x - chin_half, chin_y, jaw_x - jaw_half * 0.86, corner_y + 8, jaw_x - jaw_half, corner_y)
-    path.cubicTo(jaw_x - jaw_half - 2, corner_y - 7, cx - half - bulge, cheek + 11, cx - half, cheek)
-    path.cubicTo(cx - half, top + 17, cx - 0.60 * half, top, cx, top)
+    path.cubicTo(cx + 0.60 * half, top, cx + full, top + 17, cx + full, cheek)
+    path.cubicTo(cx + full, cheek + 10, jaw_x + jaw_half + tuck, corner_y - 8, jaw_x + jaw_half, corner_y)
+    path.cubicTo(jaw_x + jaw_half - tuck, corner_y + 8, chin_x + chin_half, chin_y, chin_x, chin_y)
+    path.cubicTo(chin_x - chin_half, chin_y, jaw_x - jaw_half + tuck, corner_y + 8, jaw_x - jaw_half, corner_y)
+    path.cubicTo(jaw_x - jaw_half - tuck, corner_y - 8, cx - full, cheek + 10, cx - full, cheek)
+    path.cubicTo(cx - full, top + 17, cx - 0.60 * half, top, cx, top)
     path.close()
     return path

@@ -6,7 +6,7 @@ import skia
 
 from .canvas import BLACK, WARM, WHITE, Canvas, curve, dim, mix, oval, polyline
 from .geometry import Head, face_path
-from .locks import LONG, TIED, back_mass, braid, bun, cap, edge, mohawk, skull, swell, tail
+from .locks import LONG, back_mass, braid, bun, cap, edge, mohawk, skull, swell, tail, tress
 
 BAND = (0.90, 0.15, 0.25)
 
@@ -23,6 +23,8 @@ def back_hair(canvas: Canvas, head: Head) -> None:
             path = tail(head, side)
             canvas.shape(path, rgb, 6.0)
             _fall(canvas, head, path)
+    elif style == "braid":
+        canvas.shape(tress(head), mix(rgb, BLACK, 0.16), 4.0)
     elif style == "bun":
         path = bun(head)
         canvas.shape(path, rgb, 6.0)
@@ -225,9 +227,6 @@ def _sheen(canvas: Canvas, head: Head) -> None:
                     (0.15 + 0.65 * near) * (0.5 + 0.4 * canvas.strength),
                     (top + 5 + 9 * t * t, top + 25 + 12 * t * t),
                 )
-    if canvas.soft and not curls and person.fringe == "side" and person.hair_style not in TIED:
-        x = cx + (0.45 if person.parting > 0 else -0.45) * half
-        canvas.stroke(curve((x, top), (x * 0.97 + cx * 0.03, top + 7), (x, top + 14)), dim(rgb, 0.8), 1.6, 0.6, 0.8)
 
 
 STEPS = (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)

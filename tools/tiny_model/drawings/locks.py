@@ -40,8 +40,8 @@ def back_mass(head: Head) -> skia.Path | None:
         return None
     bottom, off = low_end(head), swell(head)
     wide = half + off + (6.0 if style == "bob" else 4.0) + 2.5 * head.person.hair_volume
+    tip = wide - (5.0 if style == "bob" else 2.0)
     path = skia.Path()
-    path.moveTo(cx, top - off)
     for side in (1.0, -1.0):
         path.moveTo(cx, top - off)
         path.cubicTo(
@@ -50,9 +50,8 @@ def back_mass(head: Head) -> skia.Path | None:
         if style == "wavy":
             _waves(path, cx, wide, head.p.eye_y, bottom, side)
         else:
-            tip = wide - (5.0 if style == "bob" else 2.0)
             path.cubicTo(cx + side * wide, head.p.eye_y + 20, cx + side * (wide + 2), bottom - 12, cx + side * tip, bottom)
-        path.lineTo(cx, bottom + (2 if style == "bob" else 0))
+        path.quadTo(cx + side * (tip - 9.0 if style == "bob" else wide - 9.0), bottom + 4, cx, bottom + 2)
         path.close()
     return skia.Simplify(path)
 
@@ -266,11 +265,24 @@ def tail(head: Head, side: float) -> skia.Path:
     return path
 
 
+def tress(head: Head) -> skia.Path:
+    """What goes from the nape to the plait."""
+    side = 1.0 if head.person.parting > 0 else -1.0
+    x, y = head.cx + side * (head.half - 1), head.down(head.p.mouth_y)
+    path = skia.Path()
+    path.moveTo(head.cx, head.p.eye_y)
+    path.cubicTo(x + side * 8, head.p.eye_y, x + side * 12, y - 10, x + side * 8, y + 8)
+    path.lineTo(x - side * 9, y + 6)
+    path.lineTo(head.cx, y)
+    path.close()
+    return path
+
+
 def braid(head: Head) -> list[skia.Path]:
     """A plait over one shoulder, the loose end first: leaves that lie left and right by turns."""
     side = 1.0 if head.person.parting > 0 else -1.0
     fat = 1.0 + 0.2 * head.person.hair_volume
-    x, y = head.cx + side * (head.half + 1), head.down(head.p.mouth_y) + 2.0
+    x, y = head.cx + side * (head.half - 1), head.down(head.p.mouth_y) + 2.0
     parts = []
     for i in range(7):
         lies = 1.0 if i % 2 else -1.0

@@ -93,16 +93,25 @@ def body(canvas: Canvas, head: Head) -> None:
     torso = _torso(x, wide, shoulder, base, chibi)
     if chibi:
         for side in (-1.0, 1.0):
-            canvas.shape(oval(x + side * (shoulder - 1), base + 24, 7.0, 15.0), view.clothes_rgb, 3.0)
+            _arm(canvas, head, x + side * (shoulder - 3), base + 6, side)
     canvas.shape(torso, view.clothes_rgb, 8.0)
     _cloth(canvas, head, torso)
     with canvas.clipped(torso):
         _garment(canvas, view, x, wide, base, 0.7 if chibi else 1.0)
 
 
+def _arm(canvas: Canvas, head: Head, x: float, y: float, side: float) -> None:
+    """A chibi's arm, away from the body, with its hand."""
+    turn = skia.Matrix()
+    turn.setRotate(-24.0 * side, x, y)
+    for path, rgb in ((oval(x, y + 25, 5.6, 5.8), head.person.skin_rgb), (oval(x, y + 11, 6.6, 14.0), head.view.clothes_rgb)):
+        path.transform(turn)
+        canvas.shape(path, rgb, 2.5)
+
+
 def _torso(x: float, wide: float, shoulder: float, base: float, chibi: bool) -> skia.Path:
     """The clothes' outline, round at the shoulders."""
-    drop = 12.0 if chibi else 17.0
+    drop = 14.0 if chibi else 17.0
     path = skia.Path()
     path.moveTo(x - shoulder - 2, 190)
     path.cubicTo(x - shoulder - 1, base + drop + 8, x - shoulder * 0.86, base + 0.55 * drop, x - wide - 6, base - 3)

@@ -91,7 +91,7 @@ def _full_beard(head: Head, long: bool) -> skia.Path:
         drop.close()
         lower = skia.Op(lower, drop, skia.PathOp.kUnion_PathOp)
     cut = skia.Path()
-    y = head.p.eye_y + 4.0
+    y = head.p.eye_y + (13.0 if head.small else 4.0)
     left, right = head.cx - head.half, head.cx + head.half
     corner = mouth_y - 1.5
     cut.moveTo(left - 8, y)
