@@ -50,7 +50,7 @@ class Look:
 
 
 LOOKS = {
-    "realistic": Look(0.0, 0.0, 0.0, 0.96),
+    "realistic": Look(0.0, 0.0, 0.0, 0.92),
     "anime": Look(1.25, 0.72, 0.05, 1.1),
     "3d": Look(0.0, 0.0, 0.0, 1.18),
     "chibi": Look(2.3, 0.58, 0.22, 1.1),

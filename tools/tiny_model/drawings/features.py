@@ -52,17 +52,22 @@ def nose(canvas: Canvas, head: Head) -> None:
     if canvas.soft:
         _solid_nose(canvas, head, x, y, half)
     elif style in ("anime", "chibi"):
-        size = 0.75 if style == "chibi" else 1.0
-        tip = x + away * (1.2 + 0.22 * half) * size
-        line = curve(
-            (x + away * 0.3, y - (3.4 + 1.6 * person.nose_length) * size), (tip, y - 0.2), (x - away * 0.22 * half, y + 1.6)
-        )
-        canvas.stroke(line, canvas.ink(person.skin_rgb), 1.3 if style == "anime" else 1.7)
-        if style == "anime":
-            shadow = oval(x + away * 0.5, y + 2.6, 0.42 * half, 1.0)
-            canvas.flat(shadow, canvas.shade(canvas.tint(person.skin_rgb)))
+        _small_nose(canvas, head, x, y, half)
     else:
         _ink_nose(canvas, head, x, y, half)
+
+
+def _small_nose(canvas: Canvas, head: Head, x: float, y: float, half: float) -> None:
+    """A tick on the shadow side, with a spot of shade below it in anime."""
+    person, away, size = head.person, -canvas.side, 0.75 if head.small else 1.0
+    tip = x + away * (1.2 + 0.22 * half) * size
+    inner = x - away * (0.22 + 0.16 * person.nose_tip) * half
+    rise = (3.4 + 1.6 * person.nose_length) * size
+    line = curve((x + away * 0.3, y - rise), (tip, y - 0.2), (inner, y + 1.6 + 0.5 * person.nose_tip))
+    canvas.stroke(line, canvas.ink(person.skin_rgb), 1.7 if head.small else 1.3)
+    if not head.small:
+        shadow = oval(x + away * 0.5, y + 2.6, 0.42 * half, 1.0 + 0.4 * person.nose_tip)
+        canvas.flat(shadow, canvas.shade(canvas.tint(person.skin_rgb)))
 
 
 def _ink_nose(canvas: Canvas, head: Head, x: float, y: float, half: float) -> None:
@@ -136,14 +141,10 @@ def mouth(canvas: Canvas, head: Head) -> tuple[tuple[float, float], tuple[float,
     if canvas.soft:
         for side in (-1.0, 1.0):
             canvas.glow(x + side * (half + 0.6), corner + 0.4, 2.6, 2.6, dim(canvas.tint(person.skin_rgb), 0.8), 0.6)
-    elif style == "comic":
-        canvas.stroke(
-            curve(
-                (x - 0.3 * half, low + 1.6 * full + 2.6), (x, low + 1.6 * full + 3.6), (x + 0.3 * half, low + 1.6 * full + 2.6)
-            ),
-            BLACK,
-            1.5,
-        )
+    else:
+        reach, under = (0.26 + 0.12 * person.lip_fullness) * half, low + 1.6 * full + (2.6 if style == "comic" else 1.6)
+        below = curve((x - reach, under), (x, under + 1.0), (x + reach, under))
+        canvas.stroke(below, BLACK if style == "comic" else canvas.ink(person.skin_rgb), 1.5 if style == "comic" else 0.9)
     return (x - half, corner), (x + half, corner)
 
 

@@ -51,7 +51,12 @@ def back_mass(head: Head) -> skia.Path | None:
             _waves(path, cx, wide, head.p.eye_y, bottom, side)
         else:
             path.cubicTo(cx + side * wide, head.p.eye_y + 20, cx + side * (wide + 2), bottom - 12, cx + side * tip, bottom)
-        path.quadTo(cx + side * (tip - 9.0 if style == "bob" else wide - 9.0), bottom + 4, cx, bottom + 2)
+        if head.style in POINTED:
+            for i, (dx, dy) in enumerate(((5, -7), (12, 3), (19, -5), (27, 4), (33, -4))):
+                path.quadTo(cx + side * (tip - dx + 2), bottom + (0 if i % 2 else dy), cx + side * (tip - dx), bottom + dy)
+            path.lineTo(cx, bottom)
+        else:
+            path.quadTo(cx + side * (tip - 9.0), bottom + 4, cx, bottom + 2)
         path.close()
     return skia.Simplify(path)
 
@@ -209,7 +214,7 @@ def _window(head: Head, low: float) -> skia.Path:
         path.lineTo(*points[0])
     clumps = head.style in POINTED and person.fringe != "none" and person.hair_style != "curly"
     if clumps:
-        _clumps(path, points, 5.0 if head.style != "chibi" else 3.5)
+        _clumps(path, points, {"anime": 8.0, "chibi": 3.5}.get(head.style, 5.5))
     else:
         bend(path, *points[1:])
     if locks:
@@ -222,14 +227,19 @@ def _window(head: Head, low: float) -> skia.Path:
 
 def _clumps(path: skia.Path, points: list[tuple[float, float]], height: float) -> None:
     """Goes on along the points in pointed locks, long and short by turns, with clefts of that height between."""
-    count = 7
+    count = 6
     tips = []
     for i in range(count + 1):
         place = i * (len(points) - 1) / count
         k = min(int(place), len(points) - 2)
         (x0, y0), (x1, y1) = points[k], points[k + 1]
         rest = place - k
-        tips.append((x0 + rest * (x1 - x0), y0 + rest * (y1 - y0) + (0.0 if i in (0, count) else 2.2 if i % 2 else -0.8)))
+        tips.append(
+            (
+                x0 + rest * (x1 - x0),
+                y0 + rest * (y1 - y0) + (0.0 if i in (0, count) else 0.35 * height if i % 2 else -0.15 * height),
+            )
+        )
     for (x0, y0), (x1, y1) in pairwise(tips):
         cleft_x, cleft_y = x0 + 0.5 * (x1 - x0), min(0.5 * (y0 + y1), max(y0, y1) - 2.0) - height
         path.quadTo(x0 + 0.32 * (x1 - x0), 0.6 * y0 + 0.4 * cleft_y, cleft_x, cleft_y)

@@ -91,9 +91,9 @@ def _full_beard(head: Head, long: bool) -> skia.Path:
         drop.close()
         lower = skia.Op(lower, drop, skia.PathOp.kUnion_PathOp)
     cut = skia.Path()
-    y = head.p.eye_y + (13.0 if head.small else 4.0)
+    y = head.p.eye_y + (6.0 if head.small else 4.0)
     left, right = head.cx - head.half, head.cx + head.half
-    corner = mouth_y - 1.5
+    corner = mouth_y + (3.0 if head.small else -1.5)
     cut.moveTo(left - 8, y)
     cut.lineTo(left + 3.5, y)
     cut.cubicTo(left + 5.5, y + 14, left + 6, corner - 9, left + 0.30 * head.half, corner - 3)
@@ -136,10 +136,11 @@ def glasses(canvas: Canvas, head: Head) -> None:
         return
     colour = FRAME_COLOURS[head.person.frame_colour]
     rims, ends = [], []
+    lowest = head.p.mouth_y - head.p.eye_y - 6.0
     for side in (-1.0, 1.0):
         x, y = head.at(side * head.eye_u, head.p.eye_y + 1.0, 2.0)
         rx = min(math.fabs(head.eye_u) - 2.4, 0.42 * head.half) * max(0.93, head.squeeze(side * head.eye_u))
-        rims.append(_rim(kind, x, y, rx, max(9.5, 0.5 * head.p.eye_h + 3.5), side))
+        rims.append(_rim(kind, x, y, rx, min(lowest, max(9.5, 0.5 * head.p.eye_h + 3.5)), lowest, side))
         ends.append((x, y, rx))
     (left, ly, lr), (right, ry, rr) = ends
     bars = curve((left + lr, ly - 2), (0.5 * (left + right), ly - 5), (right - rr, ry - 2))
@@ -167,11 +168,11 @@ def glasses(canvas: Canvas, head: Head) -> None:
         canvas.stroke(path, canvas.tint(colour), 2.3)
 
 
-def _rim(kind: str, x: float, y: float, rx: float, tall: float, side: float) -> skia.Path:
-    """One lens's frame."""
+def _rim(kind: str, x: float, y: float, rx: float, tall: float, lowest: float, side: float) -> skia.Path:
+    """One lens's frame; it reaches no further down than `lowest`."""
     path = skia.Path()
     if kind == "round":
-        return oval(x, y, rx, max(rx, tall))
+        return oval(x, y, rx, min(lowest, max(rx, tall)))
     if kind == "square":
         path.addRoundRect(skia.Rect.MakeLTRB(x - rx, y - tall, x + rx, y + tall), 3.0, 3.0)
         return path
