@@ -48,7 +48,6 @@ def nose(canvas: Canvas, head: Head) -> None:
     person, style = head.person, canvas.style
     x, y = head.nose
     half = 5.6 * (1.0 + 0.38 * person.nose_width)
-    away = -canvas.side
     if canvas.soft:
         _solid_nose(canvas, head, x, y, half)
     elif style in ("anime", "chibi"):

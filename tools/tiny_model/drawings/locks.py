@@ -214,7 +214,7 @@ def _window(head: Head, low: float) -> skia.Path:
         path.lineTo(*points[0])
     clumps = head.style in POINTED and person.fringe != "none" and person.hair_style != "curly"
     if clumps:
-        _clumps(path, points, {"anime": 8.0, "chibi": 3.5}.get(head.style, 5.5))
+        _clumps(path, points, {"anime": 6.5, "chibi": 3.0}.get(head.style, 4.5))
     else:
         bend(path, *points[1:])
     if locks:
@@ -227,23 +227,29 @@ def _window(head: Head, low: float) -> skia.Path:
 
 def _clumps(path: skia.Path, points: list[tuple[float, float]], height: float) -> None:
     """Goes on along the points in pointed locks, long and short by turns, with clefts of that height between."""
-    count = 6
+    count = 8
     tips = []
     for i in range(count + 1):
-        place = i * (len(points) - 1) / count
-        k = min(int(place), len(points) - 2)
+        k = min(int(i * (len(points) - 1) / count), len(points) - 2)
+        rest = i * (len(points) - 1) / count - k
         (x0, y0), (x1, y1) = points[k], points[k + 1]
-        rest = place - k
-        tips.append(
-            (
-                x0 + rest * (x1 - x0),
-                y0 + rest * (y1 - y0) + (0.0 if i in (0, count) else 0.35 * height if i % 2 else -0.15 * height),
-            )
-        )
+        nx, ny = _inward(points[k], points[k + 1])
+        out = 0.0 if i in (0, count) else (0.35 if i % 2 else -0.2) * height
+        tips.append((x0 + rest * (x1 - x0) - out * nx, y0 + rest * (y1 - y0) - out * ny))
     for (x0, y0), (x1, y1) in pairwise(tips):
-        cleft_x, cleft_y = x0 + 0.5 * (x1 - x0), min(0.5 * (y0 + y1), max(y0, y1) - 2.0) - height
-        path.quadTo(x0 + 0.32 * (x1 - x0), 0.6 * y0 + 0.4 * cleft_y, cleft_x, cleft_y)
-        path.quadTo(x1 - 0.30 * (x1 - x0), 0.45 * y1 + 0.55 * cleft_y, x1, y1)
+        nx, ny = _inward((x0, y0), (x1, y1))
+        nx, ny = height * nx, height * ny
+        path.quadTo(
+            0.64 * x0 + 0.36 * x1 + 0.3 * nx, 0.64 * y0 + 0.36 * y1 + 0.3 * ny, 0.5 * (x0 + x1) + nx, 0.5 * (y0 + y1) + ny
+        )
+        path.quadTo(0.36 * x0 + 0.64 * x1 + 0.3 * nx, 0.36 * y0 + 0.64 * y1 + 0.3 * ny, x1, y1)
+
+
+def _inward(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
+    """The direction into the hair, of length 1, at a border that runs from the image's left to its right."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    length = math.hypot(dx, dy) or 1.0
+    return dy / length, -dx / length
 
 
 def mohawk(head: Head) -> skia.Path:
@@ -253,9 +259,8 @@ def mohawk(head: Head) -> skia.Path:
     path = skia.Path()
     path.moveTo(fx - 0.7 * wide, top + 20)
     path.cubicTo(cx - wide - 2, top + 4, cx - wide - 5, top - 6, cx - wide - 5, top - 8)
-    steps = [-1.0, -0.62, -0.3, 0.0, 0.3, 0.62, 1.0]
-    for i, t in enumerate(steps):
-        path.lineTo(cx + t * (wide + 3), top - (tall if i % 2 else tall - 7) + 7 * t * t)
+    for i, t in enumerate((-0.8, -0.56, -0.28, 0.0, 0.28, 0.56, 0.8)):
+        path.lineTo(cx + t * (wide + 4), top - (tall if i % 2 else tall - 7) + 8 * t * t)
     path.lineTo(cx + wide + 5, top - 8)
     path.cubicTo(cx + wide + 5, top - 6, cx + wide + 2, top + 4, fx + 0.7 * wide, top + 20)
     path.quadTo(fx, top + 27, fx - 0.7 * wide, top + 20)

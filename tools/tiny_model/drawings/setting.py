@@ -66,7 +66,7 @@ def _rays(canvas: Canvas, rgb: RGB) -> None:
         canvas.flat(beam, mix(rgb, WHITE, 0.28))
     far = 128 if canvas.side < 0 else 0
     corner = polyline((far, 24), (far, 128), (128 - far, 128), closed=True)
-    canvas.skia_canvas.drawPath(corner, canvas.dots(mix(rgb, BLACK, 0.5)))
+    canvas.skia_canvas.drawPath(corner, canvas.dots(mix(rgb, BLACK, 0.36)))
 
 
 def body(canvas: Canvas, head: Head) -> None:
