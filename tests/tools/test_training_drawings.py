@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facegen.tools.tiny_model.drawings.drawing import SIZE, draw
-from facegen.tools.tiny_model.drawings.person import BEARDS, HAIR_STYLES, KINDS, STYLES, Person, View, words
+from facegen.tools.tiny_model.drawings.person import BEARDS, FRINGES, HAIR_STYLES, KINDS, NO_FRINGE, STYLES, Person, View, words
 from facegen.tools.tiny_model.language import caption
 
 AMOUNTS = {"age", "freckles", "blush", "lipstick", "mole", "scar"}
@@ -93,6 +93,20 @@ def test_every_attribute_shows(style):
     hidden = [vars(other) for other in others if changed_pixels(plain, other, style).sum() < 20]
     shown = {name for other in hidden for name, value in other.items() if value != getattr(plain, name)}
     assert shown <= {"mark_place", "scar", "mole", "freckles", "age"}  # below zero there is none
+
+
+@pytest.mark.parametrize("hair", HAIR_STYLES)
+def test_the_vector_tells_what_shows_and_nothing_else(hair):
+    for fringe in ("none",) if hair in NO_FRINGE else FRINGES:
+        person = somebody(beard="none", glasses="none", age=0.0, mole=0.0, scar=0.0, earrings="none")
+        person = replace(person, hair_style=hair, fringe=fringe)
+        for name in ("ear_size", "hair_length", "hair_volume", "hairline", "parting", "mark_place"):
+            low, high = (replace(person, **{name: value}) for value in (-0.9, 0.9))
+            shows = bool(changed_pixels(low, high, "realistic").any())
+            assert (not np.array_equal(low.vector(), high.vector())) == shows, (fringe, name)
+        ringed = replace(person, earrings="hoops")
+        shows = bool(changed_pixels(person, ringed, "realistic").any())
+        assert (not np.array_equal(person.vector(), ringed.vector())) == shows == ("earrings" in words(ringed, View()))
 
 
 @pytest.mark.parametrize("name", ["mole", "scar"])

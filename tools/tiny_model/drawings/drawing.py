@@ -53,7 +53,7 @@ def _portrait(canvas: Canvas, head: Head) -> list[tuple[float, float]]:
     """Everything of the person from back to front; returns the five points before placement."""
     back_hair(canvas, head)
     body(canvas, head)
-    if head.person.hair_style not in ("long", "bob", "wavy"):
+    if head.person.ears_show:
         features.ears(canvas, head)
         worn.earrings(canvas, head)
     face = face_path(head)

@@ -60,6 +60,7 @@ _HAIR: dict[str, tuple[str, float, float]] = {  # the phrase, how often on a man
 HAIR_STYLES = tuple(_HAIR)
 FRINGES = ("none", "straight", "side", "curtain")
 NO_FRINGE = ("bald", "buzz", "receding", "quiff", "mohawk")  # hair styles that leave the forehead free
+OVER_EARS = ("long", "bob", "wavy")
 BEARDS = ("none", "moustache", "goatee", "full", "stubble", "long")
 EYE_COLOURS: dict[str, RGB] = {
     "brown": (0.38, 0.21, 0.09),
@@ -256,14 +257,36 @@ class Person:
         """The same person with glasses of that kind (one of GLASSES)."""
         return replace(self, glasses=kind)
 
+    @property
+    def ears_show(self) -> bool:
+        """Whether the hair leaves the ears free."""
+        return self.hair_style not in OVER_EARS
+
+    def _hidden(self) -> set[str]:
+        """The scalars that nothing of the picture shows."""
+        style, straight = self.hair_style, self.fringe == "straight"
+        hidden = {
+            "ear_size": not self.ears_show,
+            "hair_length": style in ("bald", "bun", "spiky", "buzz", "receding", "quiff", "braid"),
+            "hair_volume": style in ("bald", "buzz"),
+            "hairline": style == "bald" or straight,
+            "parting": style in ("bald", "receding") or (straight and style in ("bun", "ponytails", "curly")),
+            "mark_place": not (self.mole or self.scar),
+        }
+        return {name for name, yes in hidden.items() if yes}
+
     def vector(self) -> np.ndarray:
-        """All attributes as float32 [P]: colours and amounts scaled to -1..1, scalars as they are, categories one-hot."""
+        """All attributes as float32 [P]: colours and amounts scaled to -1..1, scalars as they are, categories one-hot.
+
+        What doesn't show (the colour of no frame, the parting of a bald head) is 0.
+        """
+        hidden = self._hidden()
         frame = FRAME_COLOURS[self.frame_colour] if self.glasses != "none" else (0.5, 0.5, 0.5)
         amounts = [getattr(self, name) for name in _AMOUNTS]
         scaled = [2.0 * value - 1.0 for value in (*self.hair_rgb, *self.skin_rgb, *frame, *amounts)]
         parts = [
             scaled,
-            [getattr(self, name) for name in _SCALARS],
+            [0.0 if name in hidden else getattr(self, name) for name in _SCALARS],
             [1.0 if self.gender == "woman" else -1.0],
             _one_hot(HAIR_COLOURS, self.hair_colour if self.hair_style != "bald" else ""),
             _one_hot(HAIR_STYLES, self.hair_style),
@@ -272,7 +295,7 @@ class Person:
             _one_hot(EYE_COLOURS, self.eye_colour),
             _one_hot(BEARDS, self.beard),
             _one_hot(GLASSES, self.glasses),
-            _one_hot(EARRINGS, self.earrings),
+            _one_hot(EARRINGS, self.earrings if self.ears_show else "none"),
             _one_hot(LIP_COLOURS, self.lip_colour if self.lipstick > 0 else ""),
         ]
         return np.asarray([value for part in parts for value in part], dtype=np.float32)
@@ -368,7 +391,7 @@ def words(person: Person, view: View) -> dict[str, str]:
         "brows": _size_word(person.brow_thickness, "thin eyebrows", "thick eyebrows"),
         "nose": _size_word(person.nose_length + 0.6 * person.nose_width, "small nose", "big nose", 0.7),
         "fringe": fringes.get(person.fringe),
-        "earrings": None if person.earrings == "none" else "wearing earrings",
+        "earrings": None if person.earrings == "none" or not person.ears_show else "wearing earrings",
         "marks": " and ".join(marks) or None,
         "clothes": f"wearing a {view.garment}",
         "age": "old" if person.age > 0.55 else None,
