@@ -6,7 +6,7 @@ import skia
 
 from .canvas import BLACK, WHITE, Canvas, argb, dim, mix, oval, ribbon, saturate
 from .geometry import Head
-from .person import EYE_COLOURS
+from .palettes import EYE_COLOURS
 
 ROUND = {"realistic": 0.05, "anime": 0.62, "3d": 0.75, "chibi": 1.0, "comic": 0.1}
 IRIS_TALL = {"realistic": 1.12, "anime": 0.92, "3d": 0.74, "chibi": 0.86, "comic": 0.92}

@@ -6,7 +6,7 @@ import skia
 
 from .canvas import BLACK, WARM, WHITE, Canvas, curve, dim, mix, oval
 from .geometry import Head, face_path
-from .person import LIP_COLOURS
+from .palettes import LIP_COLOURS
 
 RED = (0.86, 0.22, 0.20)
 

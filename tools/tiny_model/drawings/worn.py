@@ -8,7 +8,7 @@ import skia
 
 from .canvas import BLACK, WARM, WHITE, Canvas, curve, dim, mix, oval
 from .geometry import Head, face_path
-from .person import FRAME_COLOURS
+from .palettes import FRAME_COLOURS
 
 
 def beard(canvas: Canvas, head: Head) -> None:
