@@ -115,7 +115,7 @@ def train_rank(options: Options, rank: int) -> None:
     if world > 1:
         torch.set_num_threads(1)
     if cuda:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     seconds = 60 * (options.minutes or 0)
     box = Box(began + seconds - min(TAIL[0] * seconds, TAIL[1]), SHARES) if seconds and not options.smoke else None
     device = torch.device("cuda" if cuda else "cpu")
