@@ -151,7 +151,7 @@ def brows(canvas: Canvas, head: Head) -> None:
             canvas.stroke(path, colour, 0.4, 0.5)
         else:
             canvas.flat(path, colour)
-            canvas.stroke(path, colour, 0.5)
+            canvas.stroke(path, colour, 0.32 * thick)
 
 
 def _light(hair: tuple[float, float, float], skin: tuple[float, float, float]) -> bool:

@@ -84,10 +84,12 @@ def _full_beard(head: Head, long: bool) -> skia.Path:
     half = max(half, 9.0)
     chin_x, chin_y = head.chin
     if long:
-        drop = skia.Path()
+        drop, fall = skia.Path(), 15.0 if head.small else 25.0
         drop.moveTo(head.cx - 0.72 * head.half, mouth_y + 2)
-        drop.cubicTo(head.cx - 0.9 * head.half, chin_y + 4, chin_x - 13, chin_y + 22, chin_x, chin_y + 25)
-        drop.cubicTo(chin_x + 13, chin_y + 22, head.cx + 0.9 * head.half, chin_y + 4, head.cx + 0.72 * head.half, mouth_y + 2)
+        drop.cubicTo(head.cx - 0.9 * head.half, chin_y + 4, chin_x - 13, chin_y + fall - 3, chin_x, chin_y + fall)
+        drop.cubicTo(
+            chin_x + 13, chin_y + fall - 3, head.cx + 0.9 * head.half, chin_y + 4, head.cx + 0.72 * head.half, mouth_y + 2
+        )
         drop.close()
         lower = skia.Op(lower, drop, skia.PathOp.kUnion_PathOp)
     cut = skia.Path()
