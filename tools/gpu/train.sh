@@ -29,7 +29,7 @@ free=$(df --output=avail -k /dev/shm 2>/dev/null | tail -1 || echo 0)
 command=(python3 tools/tiny_model --work "$work" --out /tmp/tiny --results "$OUT" --processes "$(nproc)")
 case "${1:?smoke or train}" in
     smoke) shift && command+=(--smoke "$@") ;;
-    train) command+=(--minutes "${2:?minutes}" --people "${3:-4000}") && shift "$(($# < 3 ? $# : 3))" && command+=("$@") ;;
+    train) command+=(--minutes "${2:?minutes}" --people "${3:-6000}") && shift "$(($# < 3 ? $# : 3))" && command+=("$@") ;;
     *) echo "smoke or train, not $1" >&2 && exit 2 ;;
 esac
 say "${command[*]}"

@@ -67,8 +67,9 @@ def _prepare(options: Options) -> None:
     (options.work / "meeting").unlink(missing_ok=True)
     (options.work / "drawings" / shares.ENOUGH).unlink(missing_ok=True)
     save_tokenizer(options.work / "tokenizer")
-    shares.create(options.work / "unseen", UNSEEN)
-    shares.create(options.work / "drawings", options.people or (TRIAL_PEOPLE if options.smoke else Plan().people))
+    people = options.people or (TRIAL_PEOPLE if options.smoke else Plan().people)
+    shares.create(options.work / "unseen", min(UNSEEN, people))
+    shares.create(options.work / "drawings", people)
 
 
 def _start(options: Options, role: str, count: int, env: dict | None) -> list[subprocess.Popen]:

@@ -20,6 +20,7 @@ CROP = 128  # pixels; the network has no notion of place
 NOISE = 0.16  # in the latents, at most, as they come from a diffusion model
 JUDGED_FROM = 0.2  # of the stage: before, decoded pictures are too easily told
 JUDGED = 0.5  # how much the judgement moves a pixel, against everything else
+OWN = 0.02  # of the judge's own loss, whose gradients are large, and are clipped together with the others
 SEEN_ALIKE = 4.0  # against being taken for a drawing
 
 
@@ -48,7 +49,9 @@ class Narrow(nn.Module):
                 nn.init.zeros_(layer.conv[-1].weight)
         with torch.no_grad():  # grey pictures and small latents at first
             for half in (self.encoder, self.decoder):
-                list(half["layers"].values())[-1].weight.mul_(0.1)
+                last = list(half["layers"].values())[-1]
+                last.weight.mul_(0.1)
+            last.bias.fill_(0.5)  # the decoder's
 
     def encode(self, pictures: Tensor) -> Tensor:
         return _through(self.encoder["layers"], (pictures + 1) / 2)
@@ -136,7 +139,7 @@ class AutoencoderTraining(nn.Module):
         alike = off.abs().mean() + 0.5 * edges + 4 * colours
         judged, own = self._judged(worker, pictures, decoded)
         amount = ((far - JUDGED_FROM) / 0.1).clamp(0, 1) * JUDGED * _balance(alike, judged, decoded)
-        return alike + 0.02 * spread + amount * judged + own
+        return alike + 0.02 * spread + amount * judged + OWN * own
 
     def _judged(self, worker: Worker, pictures: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
         """How much decoded pictures are seen as such, and how badly the judge tells both apart (hinge), which alone it learns
