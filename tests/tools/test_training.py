@@ -278,7 +278,7 @@ def test_the_cells_around_a_face_count_more_than_the_others(drawings):
     rows = importance[1, 0]
     others = rows[0, 0]
     assert all(rows[int(y) // 8, int(x) // 8] == pytest.approx(FACE * others) for x, y in points[1].tolist())
-    assert (rows[[0, 0, -1, -1], [0, -1, 0, -1]] == others).all() and (rows > others).mean() < 0.6
+    assert (rows[[0, 0, -1, -1], [0, -1, 0, -1]] == others).all() and (rows > others).float().mean() < 0.6
 
 
 def test_the_loss_is_that_of_each_cell_times_its_importance():

@@ -18,7 +18,7 @@ ENCODER, DECODER = ((0, 32), (1, 48), (2, 64), (3, 64)), ((3, 64), (3, 64), (3, 
 PUBLISHED = (1, 3, 3, 3), (3, 3, 3, 1)  # blocks
 CROP = 128  # pixels; the network has no notion of place
 NOISE = 0.16  # in the latents, at most, as they come from a diffusion model
-JUDGED_FROM = 0.2  # of the stage: before, decoded pictures are too easily told
+JUDGED_FROM = 0.35  # of the stage: before, decoded pictures are too easily told
 JUDGED = 0.5  # how much the judgement moves a pixel, against everything else
 OWN = 0.02  # of the judge's own loss, whose gradients are large, and are clipped together with the others
 SEEN_ALIKE = 4.0  # against being taken for a drawing
@@ -47,11 +47,10 @@ class Narrow(nn.Module):
         for layer in self.modules():
             if isinstance(layer, _Block):  # each returns its input at first, so that colours find their way
                 nn.init.zeros_(layer.conv[-1].weight)
-        with torch.no_grad():  # grey pictures and small latents at first
-            for half in (self.encoder, self.decoder):
-                last = list(half["layers"].values())[-1]
-                last.weight.mul_(0.1)
-            last.bias.fill_(0.5)  # the decoder's
+        with torch.no_grad():  # grey pictures at first
+            last = list(self.decoder["layers"].values())[-1]
+            last.weight.mul_(0.1)
+            last.bias.fill_(0.5)
 
     def encode(self, pictures: Tensor) -> Tensor:
         return _through(self.encoder["layers"], (pictures + 1) / 2)
