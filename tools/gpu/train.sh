@@ -26,7 +26,7 @@ python3 -c "import skia, diffusers, torch; print('torch', torch.__version__, tor
 work=/tmp/tiny-work
 free=$(df --output=avail -k /dev/shm 2>/dev/null | tail -1 || echo 0)
 [ "${free:-0}" -gt 20000000 ] && work=/dev/shm/tiny-work
-command=(python3 tools/tiny_model --work "$work" --out /tmp/tiny --results "$OUT" --processes "$(nproc)")
+command=(python3 tools/tiny_model --work "$work" --out /tmp/tiny --results "$OUT" --processes "$(($(nproc) > 1 ? $(nproc) - 1 : 1))")
 case "${1:?smoke or train}" in
     smoke) shift && command+=(--smoke "$@") ;;
     train) command+=(--minutes "${2:?minutes}" --people "${3:-6000}") && shift "$(($# < 3 ? $# : 3))" && command+=("$@") ;;

@@ -1,6 +1,7 @@
 """`dev.py train-tiny`: the tiny model's files from a seed."""
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -123,6 +124,7 @@ def train_rank(options: Options, rank: int) -> None:
     trial = (TRIAL_STEPS if cuda else 2) if options.smoke else 0
     worker = Worker(options.work, options.seed, rank, world, device, box, options.recorded and cuda, trial)
     worker.join()
+    importlib.import_module("diffusers.pipelines.stable_diffusion")  # takes seconds, while the first people are drawn
     plan = Plan(
         people=people_in(options.work / "drawings"), batches=ON_A_GPU if cuda else SMALLEST if options.smoke else Batches()
     )

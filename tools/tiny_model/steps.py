@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,21 +18,21 @@ BEFORE = 4  # steps that are taken before one is recorded
 AHEAD = 8  # steps that may be asked for before the first of them is done: else the clock would run ahead of the GPU
 
 
-def on_a_stream(device: torch.device) -> AbstractContextManager:
+@cache
+def _stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()
+
+
+@contextmanager
+def on_a_stream(device: torch.device) -> Iterator[None]:
     """On a GPU, a stream of its own: steps on the default one can't be recorded afterwards."""
     if device.type != "cuda":
-        return nullcontext()
+        yield
+        return
     torch.cuda.synchronize()
-    return torch.cuda.stream(_stream())
-
-
-def _stream() -> torch.cuda.Stream:
-    global _own
-    _own = _own or torch.cuda.Stream()
-    return _own
-
-
-_own: torch.cuda.Stream | None = None
+    with torch.cuda.stream(_stream()):
+        yield
+    torch.cuda.synchronize()
 
 
 class Step:
@@ -56,8 +57,8 @@ class Step:
                 group["lr"].fill_(share * self.rate)
             else:
                 group["lr"] = share * self.rate
-        if self.worker.recorded and self.graph is None and self.taken == max(BEFORE, self.worker.trial // 2):
-            self._record()
+        if self.worker.recorded and self.taken == max(BEFORE, self.worker.trial // 2):
+            self._try_to_record()
         if self.graph is None:
             self._step()
         else:
@@ -82,6 +83,15 @@ class Step:
         nn.utils.clip_grad_norm_(self.wanted, 1.0)
         self.optimizer.step()
         self.total.add_(value.detach())
+
+    def _try_to_record(self) -> None:
+        """Whoever tries what a step costs wants to see every stage, also after one that can't be recorded."""
+        try:
+            self._record()
+        except RuntimeError as error:
+            if not self.worker.trial:
+                raise
+            self.worker.say(f"{self.name}: CAN'T BE RECORDED: {error}")
 
     def _record(self) -> None:
         torch.cuda.synchronize()

@@ -47,10 +47,28 @@ class Narrow(nn.Module):
         for layer in self.modules():
             if isinstance(layer, _Block):  # each returns its input at first, so that colours find their way
                 nn.init.zeros_(layer.conv[-1].weight)
-        with torch.no_grad():  # grey pictures at first
-            last = list(self.decoder["layers"].values())[-1]
-            last.weight.mul_(0.1)
-            last.bias.fill_(0.5)
+        self._let_colours_through()
+
+    @torch.no_grad()
+    def _let_colours_through(self) -> None:
+        """At first three latents are the colours of eight by eight pixels, and decoding shows them: from chance alone, training
+        takes long to find the second and third axis of colour."""
+        for half in (self.encoder, self.decoder):
+            convolutions = [layer for layer in half["layers"].values() if isinstance(layer, nn.Conv2d)]
+            for layer in convolutions:
+                taps = torch.tensor([0.25, 0.5, 0.25] if layer.stride[0] == 2 else [0.0, 1.0, 0.0])
+                layer.weight[:3] = 0.02 * layer.weight[:3] if layer is convolutions[-1] else 0
+                for colour in range(3):
+                    layer.weight[colour, :3] = 0
+                    layer.weight[colour, colour] = taps[:, None] * taps
+                if layer.bias is not None:
+                    layer.bias[:3] = 0
+        layers = self.encoder["layers"], self.decoder["layers"]
+        last, first = list(layers[0].values())[-1], next(iter(layers[1].values()))
+        last.weight[:3].mul_(3)
+        last.bias[:3] = -1.5
+        first.weight[:3].div_(3)
+        first.bias[:3] = 0.5
 
     def encode(self, pictures: Tensor) -> Tensor:
         return _through(self.encoder["layers"], (pictures + 1) / 2)

@@ -43,7 +43,7 @@ def make_conditions(
         faces = channels_first(pictures)
         with worker.fast():
             latents = autoencoder.encode(as_pictures(pictures))
-            states = vision.states(vision.pixels(aligned(faces, points, 224)))
+        states = vision.states(vision.pixels(aligned(faces, points, 224)))
         identities = F.normalize(recogniser(as_input(aligned(faces, points, 112).round())).float(), dim=-1)
         return tuple(part.half() for part in (latents, identities, states))
 
