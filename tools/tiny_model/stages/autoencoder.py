@@ -47,6 +47,7 @@ class Narrow(nn.Module):
         for layer in self.modules():
             if isinstance(layer, _Block):  # each returns its input at first, so that colours find their way
                 nn.init.zeros_(layer.conv[-1].weight)
+                nn.init.zeros_(layer.conv[-1].bias)
         self._let_colours_through()
 
     @torch.no_grad()
