@@ -17,8 +17,9 @@ say() { echo "$(($(date +%s) - began)) s: $*"; }
 python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" "$wheels"/*.whl
 export PYTHONPATH=$site PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE
 mkdir -p /tmp/tiny-stubs
+libraries=$(ldconfig -p)
 for stub in "$wheels"/stubs/*; do
-    ldconfig -p | grep -qF "$(basename "$stub") " || cp "$stub" /tmp/tiny-stubs/
+    grep -qF "$(basename "$stub") " <<< "$libraries" || cp "$stub" /tmp/tiny-stubs/
 done
 python3 -c "import skia" 2>/dev/null || export LD_LIBRARY_PATH=/tmp/tiny-stubs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 python3 -c "import skia, diffusers, torch; print('torch', torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU')"
