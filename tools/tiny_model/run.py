@@ -151,9 +151,9 @@ def _finish(options: Options, trained, worker) -> None:
     if not options.results:
         return
     from .data import Drawings
-    from .evaluate import evaluate
-    from .sampling import NetworkPortraits
-    from .sheets import save_sheets
+    from .evaluation.evaluate import evaluate
+    from .evaluation.sampling import NetworkPortraits
+    from .evaluation.sheets import save_sheets
 
     unseen = Drawings(worker, "unseen")
     portraits = NetworkPortraits(worker, trained, unseen)
@@ -168,7 +168,7 @@ def _finish(options: Options, trained, worker) -> None:
 def measure(options: Options) -> dict:
     """The figures of the model in options.out, by the engine. The judge is that of the training in options.work."""
     from .data import Drawings
-    from .evaluate import EnginePortraits, evaluate
+    from .evaluation.evaluate import EnginePortraits, evaluate
     from .judge import train_judge
     from .recipe import Plan
     from .worker import Worker

@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.style import load_style, style_files
-from .crops import aligned, channels_first
-from .data import EACH, REALISTIC, Drawings
-from .language import load_tokenizer, token_ids
-from .networks import SCHEDULE, SIDE
-from .recipe import Trained
-from .stages.faces import as_input
-from .stages.finder import CANVAS, REACH, middles
-from .worker import Worker
+from ....models.style import load_style, style_files
+from ..crops import aligned, channels_first
+from ..data import EACH, REALISTIC, Drawings
+from ..language import load_tokenizer, token_ids
+from ..networks import SCHEDULE, SIDE
+from ..recipe import Trained
+from ..stages.faces import as_input
+from ..stages.finder import CANVAS, REACH, middles
+from ..worker import Worker
 
 GUIDANCE, STEPS = 2.0, 20
 AT_ONCE = 160  # pictures

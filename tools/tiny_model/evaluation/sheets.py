@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .drawings.person import STYLES
+from ..drawings.person import STYLES
 from .evaluate import ASKED, SUBJECT
 from .sampling import Job, NetworkPortraits
 

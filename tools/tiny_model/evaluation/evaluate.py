@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.face.analysis import to_bgr
-from ...models.face.likeness import percentage
-from ...models.face.recognisers import TINY
-from ...standalone.engine import Engine
-from ...standalone.identity import apply_faceid
-from ...standalone.model_files import find_model_files
-from .crops import channels_first, sharpness
-from .data import EACH, REALISTIC, Drawings
-from .drawings.person import STYLES
-from .judge import HELD, Judge
-from .networks import SIDE
+from ....models.face.analysis import to_bgr
+from ....models.face.likeness import percentage
+from ....models.face.recognisers import TINY
+from ....standalone.engine import Engine
+from ....standalone.identity import apply_faceid
+from ....standalone.model_files import find_model_files
+from ..crops import channels_first, sharpness
+from ..data import EACH, REALISTIC, Drawings
+from ..drawings.person import STYLES
+from ..judge import HELD, Judge
+from ..networks import SIDE
 from .sampling import GUIDANCE, STEPS, Job
 
 SUBJECT = "a portrait"
