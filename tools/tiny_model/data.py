@@ -79,11 +79,15 @@ class Drawings:
             self.look()
 
     def settle(self) -> None:
-        """From here on nobody comes: who isn't drawn by now is left out where time is limited, and waited for otherwise."""
+        """From here on nobody comes: who isn't drawn in time is left out where time is limited, and waited for otherwise."""
         self.looked = 0.0
         if self.worker.box is None:
             self.wait(self.people)
         else:
+            while self.ready < self.people and time.monotonic() < self.worker.box.drawn_by:
+                time.sleep(0.1)
+                self.look()
+            self.looked = 0.0
             (self.folder / ENOUGH).touch()
             self.look()
         self.worker.say(f"{self.name}: {self.ready} people, {self.ready * EACH} pictures")

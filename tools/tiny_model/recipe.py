@@ -63,6 +63,12 @@ SHARES = {
 }
 
 
+def stages_until(last: str | None) -> dict[str, float]:
+    """SHARES of the stages up to that one; of all, if it is None."""
+    names = list(SHARES)
+    return {name: SHARES[name] for name in names[: names.index(last) + 1 if last else None]}
+
+
 @dataclass(frozen=True)
 class Trained:
     recogniser: torch.nn.Module
@@ -76,7 +82,7 @@ class Trained:
 
 def train_all(worker: Worker, plan: Plan, often: Callable[[Trained], None] | None = None) -> Trained:
     """Every stage, or what is left of it, of the drawings in worker.folder. `often` sees what there is while the UNet learns.
-    Raises ValueError when the folder belongs to another seed or plan."""
+    Raises ValueError when the folder belongs to another seed or plan, and Reached after the worker's last stage."""
     _same_plan(worker, plan)
     tokenizer, drawings, batches = worker.folder / "tokenizer", Drawings(worker, "drawings"), plan.batches
     autoencoder = train_autoencoder(worker, drawings, plan.autoencoder, batches.autoencoder)

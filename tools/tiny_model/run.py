@@ -16,6 +16,7 @@ from ...errors import FaceGenError
 HERE = Path(__file__).resolve().parent
 UNSEEN = 64  # people who are drawn for the evaluation alone
 TAIL = 0.1, 40.0  # of a limited time what is kept for files, sheets and figures: a share, and at most so many seconds
+DRAWING = 0.25  # of a limited time: so long, drawings are waited for where the stages that go without were done elsewhere
 TRIAL_PEOPLE, TRIAL_STEPS = 320, 32  # on a CPU it is 2 steps
 
 
@@ -32,15 +33,19 @@ class Options:
     results: Path | None = None
     recorded: bool = True
     smoke: bool = False
+    until: str | None = None
+    carried: Path | None = None
 
     def arguments(self) -> list[str]:
         given = [f"--{name}={getattr(self, name)}" for name in ("work", "out", "seed", "processes")]
-        given += [f"--{n}={getattr(self, n)}" for n in ("people", "minutes", "results") if getattr(self, n) is not None]
+        some = ("people", "minutes", "results", "until")
+        given += [f"--{name}={getattr(self, name)}" for name in some if getattr(self, name) is not None]
         return given + ["--step-by-step"] * (not self.recorded) + ["--smoke"] * self.smoke
 
 
 def train_tiny(options: Options) -> None:
-    """Train in options.work (resumed if it was begun), then write the model's folder to options.out.
+    """Train in options.work (resumed if it was begun, there or in options.carried), then write the model's folder to
+    options.out, unless options.until comes before.
 
     Raises FaceGenError when a process fails; what was finished stays in options.work.
     """
@@ -61,13 +66,19 @@ def train_tiny(options: Options) -> None:
 
 def _prepare(options: Options) -> None:
     from . import shares
+    from .checkpoints import unpack
     from .language import save_tokenizer
-    from .recipe import Plan
+    from .recipe import SHARES, Plan
 
+    if options.until not in (None, *SHARES):
+        raise FaceGenError(f"There is no stage {options.until!r} for --until; the stages are {', '.join(SHARES)}.")
     options.work.mkdir(parents=True, exist_ok=True)
     (options.work / "meeting").unlink(missing_ok=True)
     (options.work / "drawings" / shares.ENOUGH).unlink(missing_ok=True)
     save_tokenizer(options.work / "tokenizer")
+    if options.carried:
+        found = unpack(options.carried, options.work)
+        sys.stderr.write(f"carried: {', '.join(found) or f'nothing, as {options.work} holds a training'}\n")
     people = options.people or (TRIAL_PEOPLE if options.smoke else Plan().people)
     shares.create(options.work / "unseen", min(UNSEEN, people))
     shares.create(options.work / "drawings", people)
@@ -105,9 +116,9 @@ def draw_rank(options: Options, rank: int) -> None:
 
 def train_rank(options: Options, rank: int) -> None:
     """What one of the processes trains."""
-    from .recipe import ON_A_GPU, SHARES, SMALLEST, Batches, Plan, train_all
+    from .recipe import ON_A_GPU, SMALLEST, Batches, Plan, train_all
     from .shares import people_in
-    from .worker import Box, Worker
+    from .worker import Reached
 
     began = time.monotonic()
     import torch
@@ -118,20 +129,47 @@ def train_rank(options: Options, rank: int) -> None:
         torch.set_num_threads(1)
     if cuda:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    seconds = 60 * (options.minutes or 0)
-    box = Box(began + seconds - min(TAIL[0] * seconds, TAIL[1]), SHARES) if seconds and not options.smoke else None
-    device = torch.device("cuda" if cuda else "cpu")
-    trial = (TRIAL_STEPS if cuda else 2) if options.smoke else 0
-    worker = Worker(options.work, options.seed, rank, world, device, box, options.recorded and cuda, trial)
+    worker = _worker(options, rank, world, began)
     worker.join()
     importlib.import_module("diffusers.pipelines.stable_diffusion")  # takes seconds, while the first people are drawn
     plan = Plan(
         people=people_in(options.work / "drawings"), batches=ON_A_GPU if cuda else SMALLEST if options.smoke else Batches()
     )
-    trained = train_all(worker, plan, often=lambda now: _deliver(options, now, worker) if rank == 0 else None)
-    if rank == 0:
-        _finish(options, trained, worker)
+    try:
+        trained = train_all(worker, plan, often=lambda now: _deliver(options, now, worker) if rank == 0 else None)
+    except Reached as end:
+        worker.say(f"{end}.")
+    else:
+        if rank == 0:
+            _finish(options, trained, worker)
     worker.wait()
+
+
+def _worker(options: Options, rank: int, world: int, began: float):
+    """began: time.monotonic() when a limited time begins."""
+    import torch
+
+    from .checkpoints import pack
+    from .recipe import stages_until
+    from .worker import Box, Worker
+
+    cuda, results = torch.cuda.is_available(), options.results
+    seconds, box = 60 * (options.minutes or 0), None
+    if seconds and not options.smoke:
+        end = began + seconds - min(TAIL[0] * seconds, TAIL[1])
+        box = Box(end, stages_until(options.until), drawn_by=began + DRAWING * seconds)
+    return Worker(
+        options.work,
+        options.seed,
+        rank,
+        world,
+        torch.device("cuda" if cuda else "cpu"),
+        box,
+        recorded=options.recorded and cuda,
+        trial=(TRIAL_STEPS if cuda else 2) if options.smoke else 0,
+        until=options.until,
+        keep=(lambda: pack(options.work, results)) if results else lambda: None,
+    )
 
 
 def _deliver(options: Options, trained, worker) -> None:
@@ -166,19 +204,40 @@ def _finish(options: Options, trained, worker) -> None:
 
 
 def measure(options: Options) -> dict:
-    """The figures of the model in options.out, by the engine. The judge is that of the training in options.work."""
+    """The figures of the model in options.out, by the engine. The judge is that of the training in options.work.
+
+    Raises FaceGenError when the model is of an earlier edition: it knows people who were drawn in another way.
+    """
     from .data import Drawings
     from .evaluation.evaluate import EnginePortraits, evaluate
     from .judge import train_judge
     from .recipe import Plan
     from .worker import Worker
 
+    _same_edition(options.out)
     worker = Worker(options.work, options.seed)
     judge = train_judge(worker, Drawings(worker, "drawings"), Plan().judge)
     unseen = Drawings(worker, "unseen")
     portraits = EnginePortraits(options.out, unseen)
     figures = evaluate(portraits, unseen, judge, unseen.ready, worker.say)
     return {**figures, "seconds_per_picture": round(portraits.seconds / portraits.drawn, 2)}
+
+
+def _same_edition(models: Path) -> None:
+    """By the size of the pictures, which is one of each edition."""
+    from ...models.tiny_files import UNET_CONFIG
+    from .networks import SIDE
+
+    config = models / UNET_CONFIG
+    if not config.is_file():
+        raise FaceGenError(f"There is no tiny model in {models}: {config} is missing.")
+    size = 8 * json.loads(config.read_text(encoding="utf-8"))["sample_size"]
+    if size != SIDE:
+        raise FaceGenError(
+            f"The model in {models} makes pictures of {size}x{size} pixels, but this trainer's make {SIDE}x{SIDE}: another "
+            "edition of the trainer made it, from other drawings, so people drawn by this one say nothing about it. "
+            "Measure it with the edition that made it; the model's README.md says which that is."
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -194,12 +253,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--people", type=int, help="How many are drawn. Default: the recipe's.")
     parser.add_argument("--minutes", type=float, help="Train so long, all in all. Default: as many steps as the recipe says.")
-    parser.add_argument("--results", type=Path, help="Folder for the model in parts, contact sheets and figures.")
+    parser.add_argument(
+        "--results", type=Path, help="Folder for the model and checkpoints in parts, contact sheets and figures."
+    )
+    parser.add_argument("--until", metavar="STAGE", help="Stop after this stage; a wrong name is answered with all.")
+    parser.add_argument(
+        "--carried",
+        type=Path,
+        metavar="FOLDER",
+        help="Go on with the checkpoints that a run on another machine left in its --results. --seed, --people and the kind of "
+        "device have to be the same; the people are drawn anew.",
+    )
     parser.add_argument(
         "--step-by-step", action="store_false", dest="recorded", help="On a GPU: don't record and replay steps."
     )
     parser.add_argument("--smoke", action="store_true", help="A few steps of every stage, to see what a step costs.")
-    parser.add_argument("--evaluate", action="store_true", help="Train nothing: measure the model in OUT, as JSON.")
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="Train nothing: measure the model in OUT, if this edition of the trainer made it, as JSON.",
+    )
     for role in ("--rank", "--draw"):
         parser.add_argument(role, type=int, help=argparse.SUPPRESS)
     try:

@@ -29,11 +29,13 @@ CPU = torch.device("cpu")
 class Box:
     """A time for the whole training: each stage gets its share of what is left when it begins.
 
-    end: time.monotonic() by which the last one stops; shares: stage -> share, in order.
+    end: time.monotonic() by which the last one stops; shares: stage -> share, in order; drawn_by: when at the latest nobody
+    waits for drawings any more.
     """
 
     end: float
     shares: dict[str, float]
+    drawn_by: float = 0.0
 
     def seconds(self, stage: str) -> float:
         names = list(self.shares)
@@ -41,12 +43,17 @@ class Box:
         return max(0.0, self.end - time.monotonic()) * self.shares[stage] / left
 
 
+class Reached(Exception):
+    """The stage is done that was to be the last one."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """One of `world` processes. `folder` holds what is finished and the checkpoints of what isn't.
 
     box: None trains by steps. recorded: on a GPU, each stage's step is recorded once and replayed (CUDA graphs). trial: the
-    number of steps of every stage, to see what a step costs.
+    number of steps of every stage, to see what a step costs. until: the last stage that is wanted, if not all are. keep: what
+    the first process does after each checkpoint.
     """
 
     folder: Path
@@ -57,6 +64,8 @@ class Worker:
     box: Box | None = None
     recorded: bool = False
     trial: int = 0
+    until: str | None = None
+    keep: Callable[[], None] = lambda: None
 
     def join(self) -> None:
         """Meet the other processes. A call that waits longer than PATIENCE for one of them raises RuntimeError."""
@@ -72,6 +81,11 @@ class Worker:
         if self.rank == 0:
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
+
+    def passed(self, stage: str) -> None:
+        """Raises Reached when no stage is wanted after this one."""
+        if stage == self.until:
+            raise Reached(f"{stage} was to be the last stage of this run")
 
     def chance(self, stage: str, step: int = 0) -> None:
         """Seed torch's chance: of this process alone, and the same whenever the step is done again."""
@@ -164,12 +178,13 @@ def train(
 
     `loss` is told how far the stage is (a tensor, 0 to 1) and uses torch's own chance. AdamW; the rate rises over WARM_UP, then
     falls to 0 as a cosine. keep: above 0, the parameters end as their running mean. between: done between steps. often:
-    (seconds, what is done every so many of them, with the running mean in place).
+    (seconds, what is done every so many of them, with the running mean in place). Raises Reached after the worker's last stage.
     """
     final, unfinished = worker.folder / f"{name}.pt", worker.folder / f"{name}.unfinished.pt"
     if final.is_file():
         module.load_state_dict(torch.load(final, weights_only=True, map_location=worker.device))
         module.eval()
+        worker.passed(name)
         return
     wanted = [p for p in module.parameters() if p.requires_grad]
     module.train()
@@ -186,9 +201,11 @@ def train(
     if worker.rank == 0:
         save(module.state_dict(), final)
         unfinished.unlink(missing_ok=True)
+        worker.keep()
     worker.wait()
     module.eval()
     worker.say(f"{name}: done in {time.monotonic() - clock.began:.0f} s")
+    worker.passed(name)
 
 
 def _run(
@@ -218,6 +235,7 @@ def _run(
         if worker.rank == 0 and now - saved > SAVE_EVERY:
             far = clock.at(number) if worker.world == 1 else far
             save({"step": number, "far": far} | {key: part.state_dict() for key, part in parts.items()}, path)
+            worker.keep()
             saved = time.monotonic()
         if often and now - done > often[0]:
             with_mean(averaged, often[1])
