@@ -41,17 +41,18 @@ def unpack(carried: Path, work: Path) -> list[str]:
     """
     if any(work.glob("*.pt")):
         return []
+    content = read_parts(carried, NAME)
     try:
-        archive = unsealed(read_parts(carried, NAME))
+        archive = unsealed(content)
     except ValueError as error:
         raise FaceGenError(
             f"The checkpoints in {carried} are cut off or mixed: {NAME}.0 and so on have to be all that one run left."
         ) from error
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for name in tar.getnames():
-            content = tar.extractfile(name)
-            assert content is not None
-            save(_each(torch.load(io.BytesIO(content.read()), weights_only=True), _whole), work / Path(name).name)
+            file = tar.extractfile(name)
+            assert file is not None  # pack puts files in, and nothing else
+            save(_each(torch.load(io.BytesIO(file.read()), weights_only=True), _whole), work / Path(name).name)
         return tar.getnames()
 
 

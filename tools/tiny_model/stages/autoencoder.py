@@ -195,7 +195,7 @@ def train_autoencoder(worker: Worker, drawings: Drawings, steps: int, batch: int
 @torch.no_grad()
 def _say_sharpness(worker: Worker, drawings: Drawings, narrow: Narrow) -> None:
     worker.chance("sharpness")
-    pictures = as_pictures(drawings.pictures[drawings.rows(16)])
+    pictures = as_pictures(_crops(drawings, 8))
     decoded = narrow.decode(narrow.encode(pictures))
     ratio = sharpness((decoded + 1) * 127.5).mean() / sharpness((pictures + 1) * 127.5).mean()
     worker.say(f"autoencoder: decoded pictures are {ratio.item():.0%} as sharp as the drawings")
