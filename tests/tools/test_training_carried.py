@@ -53,7 +53,7 @@ def tensors(content):
 
 def test_a_run_goes_until_the_stage_that_was_asked_for(first):
     assert {path.name for path in first[0].glob("*.pt")} == {"plan.pt", "autoencoder.pt", "recogniser.pt"}
-    assert [path.name for path in first[1].iterdir()] == ["checkpoints.tar.0"]
+    assert [path.name for path in first[1].iterdir()] == ["checkpoints.0"]
 
 
 def test_another_machine_goes_on_with_what_was_finished(first, tmp_path, monkeypatch):
@@ -85,6 +85,7 @@ def test_an_unfinished_stage_goes_on_with_its_steps_and_its_optimizer(tmp_path, 
     here.mkdir()
 
     def go_on(folder, stop_at=None):
+        """The module and its `far` at each step."""
         own = Worker(folder, 0, keep=lambda: checkpoints.pack(folder, results))
         module, taken = own.build(lambda: nn.Linear(4, 1)), []
 
@@ -114,6 +115,38 @@ def test_an_unfinished_stage_goes_on_with_its_steps_and_its_optimizer(tmp_path, 
     assert torch.allclose(whole.weight, carried.weight, atol=1e-2) and [path.name for path in there.iterdir()] == ["stage.pt"]
 
 
+def test_what_is_unfinished_goes_without_its_optimizer_where_room_lacks(tmp_path, monkeypatch):
+    """And begins anew with it, and with a mean that begins at the weights."""
+    module = nn.Linear(300, 300)
+    own = Worker(tmp_path / "here", 0)
+    step = worker.Step(own, "stage", list(module.parameters()), lambda _: module(torch.ones(1, 300)).sum(), 1e-2)
+    step.take(0.5, 1.0)
+    parts_of = {"module": module, "optimizer": step.optimizer, "averaged": worker.Averaged(list(module.parameters()), 0.9)}
+    unfinished = {"step": 7, "far": 0.5} | {key: part.state_dict() for key, part in parts_of.items()}
+    (tmp_path / "here").mkdir()
+    worker.save(unfinished, tmp_path / "here" / "stage.unfinished.pt")
+    worker.save(module.state_dict(), tmp_path / "here" / "other.pt")
+    sizes = []
+    for room in (10**7, 1):
+        monkeypatch.setattr(checkpoints, "ROOM", room)
+        checkpoints.pack(tmp_path / "here", tmp_path / "results")
+        sizes.append((tmp_path / "results" / "checkpoints.0").stat().st_size)
+    assert sizes[0] > 2.9 * sizes[1] and sizes[1] < 1.2 * 2 * 300 * 300  # the module is there twice, and packed once
+    checkpoints.unpack(tmp_path / "results", tmp_path / "there")
+    found = torch.load(tmp_path / "there" / "stage.unfinished.pt", weights_only=True)
+    assert found.keys() == {"step", "far", "module"} and found["step"] == 7
+
+    other = nn.Linear(300, 300)
+    fresh_ones = {
+        "module": other,
+        "optimizer": torch.optim.AdamW(other.parameters()),
+        "averaged": worker.Averaged(list(other.parameters()), 0.9),
+    }
+    assert worker._resume(tmp_path / "there" / "stage.unfinished.pt", fresh_ones, own) == (7, 0.5)
+    assert torch.allclose(other.weight, module.weight, atol=1e-3) and not fresh_ones["optimizer"].state
+    assert torch.equal(fresh_ones["averaged"].mean[0], other.weight)
+
+
 def test_a_training_that_was_begun_here_is_left_alone(first, tmp_path):
     (tmp_path / "plan.pt").touch()
     assert checkpoints.unpack(first[1], tmp_path) == [] and [path.name for path in tmp_path.iterdir()] == ["plan.pt"]
@@ -124,7 +157,7 @@ def test_parts_that_are_not_whole_are_refused(first, tmp_path, monkeypatch):
     results = tmp_path / "results"
     checkpoints.pack(first[0], results)
     names = sorted(path.name for path in results.iterdir())
-    assert names == [f"checkpoints.tar.{n}" for n in range(len(names))] and len(names) > 3
+    assert names == [f"checkpoints.{n}" for n in range(len(names))] and len(names) > 3
     last = results / names[-1]
     content = last.read_bytes()
     for spoilt in (content[:-1], b"\0" * len(content)):
@@ -135,26 +168,28 @@ def test_parts_that_are_not_whole_are_refused(first, tmp_path, monkeypatch):
     with pytest.raises(FaceGenError, match="are cut off or mixed"):
         checkpoints.unpack(results, tmp_path / "work")
     (results / names[1]).unlink()
-    with pytest.raises(FaceGenError, match=r"lacks checkpoints\.tar\.1\."):
+    with pytest.raises(FaceGenError, match=r"lacks checkpoints\.1\."):
         checkpoints.unpack(results, tmp_path / "work")
-    with pytest.raises(FaceGenError, match=r"lacks checkpoints\.tar\.0\."):
+    with pytest.raises(FaceGenError, match=r"lacks checkpoints\.0\."):
         checkpoints.unpack(tmp_path, tmp_path / "work")
     checkpoints.pack(first[0], results)
     parts.write_parts(results, checkpoints.NAME, b"short")
-    assert [path.name for path in results.iterdir()] == ["checkpoints.tar.0"]
+    assert [path.name for path in results.iterdir()] == ["checkpoints.0"]
 
 
 def test_a_number_that_half_precision_cannot_hold_stays_as_it_is(tmp_path):
+    tiny = {"optimizer": {"tiny": torch.tensor([1e-12, 1.0])}}
     large = {
         "large": torch.tensor([1e6, 1.0]),
         "count": torch.tensor(2049.0),
         "whole": torch.arange(3),
     }
-    worker.save(large, tmp_path / "large.pt")
+    worker.save(large | tiny, tmp_path / "large.pt")
     checkpoints.pack(tmp_path, tmp_path / "results")
     checkpoints.unpack(tmp_path / "results", tmp_path / "work")
     found = torch.load(tmp_path / "work" / "large.pt", weights_only=True)
     assert all(torch.equal(found[key], tensor) for key, tensor in large.items())
+    assert found["optimizer"]["tiny"][0] == pytest.approx(1e-12, rel=0.01)
 
 
 # --- a limited time ---------------------------------------------------------------------------------------------------

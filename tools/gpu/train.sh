@@ -6,7 +6,7 @@
 #
 # smoke: a few steps of every stage: does it run, and what does a step cost? More options (--until, --step-by-step, --seed) are
 # passed on. CARRIED_SITE: what carry.py made. CARRIED: checkpoints of another run, to go on with. OUT gets log.txt,
-# checkpoints.tar.*, model.tar.* (cat model.tar.* | tar x), contact sheets and figures.json. See README.md.
+# checkpoints.*, model.tar.* (cat model.tar.* | tar x), contact sheets and figures.json. See README.md.
 set -euo pipefail
 : "${OUT:?is the folder for what comes back}"
 cd "$(dirname "$0")/../.."

@@ -4,8 +4,8 @@ Weights are rounded to float16, an optimiser's state to bfloat16, which has its 
 machine draws the same people from the seed.
 """
 
+import hashlib
 import io
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,32 @@ from torch import Tensor
 
 from ...errors import FaceGenError
 from .export.parts import read_parts, sealed, unsealed, write_parts
-from .worker import save
+from .worker import UNFINISHED, save
 
-NAME = "checkpoints.tar"
+NAME = "checkpoints"
+ROOM = 40 * 2**20  # bytes; more is left out of what is unfinished, as the model has to be sent, too
 
 
 def pack(work: Path, results: Path) -> None:
-    """Every checkpoint in `work` to `results`/checkpoints.tar.0, .1 and so on."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path in sorted(work.glob("*.pt")):
-            rounded = io.BytesIO()
-            torch.save(_each(torch.load(path, weights_only=True, map_location="cpu"), _rounded), rounded)
-            entry = tarfile.TarInfo(path.name)
-            entry.size = rounded.tell()
-            rounded.seek(0)
-            tar.addfile(entry, rounded)
-    write_parts(results, NAME, sealed(archive.getvalue()))
+    """Every checkpoint in `work` to `results`/checkpoints.0, .1 and so on.
+
+    If they need more than ROOM, an unfinished stage goes without its optimiser and running mean, which then begin anew.
+    """
+    known: dict[bytes, Tensor] = {}
+
+    def rounded(tensor: Tensor, weights: bool) -> Tensor:
+        small = _rounded(tensor, weights)
+        return known.setdefault(_print_of(small), small)  # stages share what they don't train
+
+    paths = sorted(work.glob("*.pt"))
+    contents = {path.name: _each(torch.load(path, weights_only=True, map_location="cpu"), rounded) for path in paths}
+    packed = _saved(contents)
+    if len(packed) > ROOM:
+        for name, content in contents.items():
+            if name.endswith(UNFINISHED):
+                contents[name] = {key: content[key] for key in ("step", "far", "module")}
+        packed = _saved(contents)
+    write_parts(results, NAME, sealed(packed))
 
 
 def unpack(carried: Path, work: Path) -> list[str]:
@@ -43,17 +52,27 @@ def unpack(carried: Path, work: Path) -> list[str]:
         return []
     content = read_parts(carried, NAME)
     try:
-        archive = unsealed(content)
+        packed = unsealed(content)
     except ValueError as error:
         raise FaceGenError(
             f"The checkpoints in {carried} are cut off or mixed: {NAME}.0 and so on have to be all that one run left."
         ) from error
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for name in tar.getnames():
-            file = tar.extractfile(name)
-            assert file is not None  # pack puts files in, and nothing else
-            save(_each(torch.load(io.BytesIO(file.read()), weights_only=True), _whole), work / Path(name).name)
-        return tar.getnames()
+    contents = torch.load(io.BytesIO(packed), weights_only=True)
+    for name, content in contents.items():
+        save(_each(content, _whole), work / Path(name).name)
+    return list(contents)
+
+
+def _saved(content: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def _print_of(tensor: Tensor) -> bytes:
+    """Equal tensors alone have the same."""
+    values = tensor.contiguous().view(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(f"{tensor.dtype} {tensor.shape} {tensor.stride()}".encode() + values.tobytes()).digest()
 
 
 def _each(content: Any, change: Callable[[Tensor, bool], Tensor], weights: bool = True) -> Any:

@@ -185,9 +185,13 @@ def _deliver(options: Options, trained, worker) -> None:
 
 
 def _finish(options: Options, trained, worker) -> None:
+    from .checkpoints import NAME
+    from .export.parts import write_parts
+
     _deliver(options, trained, worker)
     if not options.results:
         return
+    write_parts(options.results, NAME, b"")  # the checkpoints, which the model makes needless
     from .data import Drawings
     from .evaluation.evaluate import evaluate
     from .evaluation.sampling import NetworkPortraits

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ...atomic_write import atomic_path
 from .steps import Step, on_a_stream
 
+UNFINISHED = ".unfinished.pt"  # how the names of checkpoints of stages end that aren't done
 SAVE_EVERY = 120  # seconds
 SAY_EVERY = 15  # seconds
 PATIENCE = datetime.timedelta(minutes=30)  # for the slowest part that one process does alone
@@ -119,6 +120,9 @@ class Averaged:
     keep: float  # per step
 
     def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
         self.mean = [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
@@ -180,7 +184,7 @@ def train(
     falls to 0 as a cosine. keep: above 0, the parameters end as their running mean. between: done between steps. often:
     (seconds, what is done every so many of them, with the running mean in place). Raises Reached after the worker's last stage.
     """
-    final, unfinished = worker.folder / f"{name}.pt", worker.folder / f"{name}.unfinished.pt"
+    final, unfinished = worker.folder / f"{name}.pt", worker.folder / f"{name}{UNFINISHED}"
     if final.is_file():
         module.load_state_dict(torch.load(final, weights_only=True, map_location=worker.device))
         module.eval()
@@ -260,12 +264,14 @@ def _rate(far: float, clock: Clock) -> float:
 
 
 def _resume(path: Path, parts: dict, worker: Worker) -> tuple[int, float]:
-    """The step to go on with, and how far the stage was."""
+    """The step to go on with, and how far the stage was. From another machine there may be no more than the module."""
     if not path.is_file():
         return 0, 0.0
     state = torch.load(path, weights_only=True, map_location=worker.device)
-    for key, part in parts.items():
-        part.load_state_dict(state[key])
+    for key in parts.keys() & state.keys():
+        parts[key].load_state_dict(state[key])
+    if "averaged" not in state:
+        parts["averaged"].begin()
     worker.wait()  # nobody writes the next one before all have read this one
     return state["step"], state["far"]
 
