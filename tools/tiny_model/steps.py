@@ -6,13 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from .worker import Worker
 
 BEFORE = 4  # steps that are taken before one is recorded
 AHEAD = 8  # steps that may be asked for before the first of them is done: else the clock would run ahead of the GPU
@@ -35,10 +32,27 @@ def on_a_stream(device: torch.device) -> Iterator[None]:
     torch.cuda.synchronize()
 
 
+class Around(Protocol):
+    """What a step needs of its Worker."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def recorded(self) -> bool: ...
+
+    @property
+    def trial(self) -> int: ...
+
+    def say(self, text: str) -> None: ...
+
+    def average(self, tensors: list[Tensor]) -> None: ...
+
+
 class Step:
     """Takes steps of AdamW, gradients clipped to a norm of 1."""
 
-    def __init__(self, worker: Worker, name: str, wanted: list[Tensor], loss: Callable[[Tensor], Tensor], rate: float):
+    def __init__(self, worker: Around, name: str, wanted: list[Tensor], loss: Callable[[Tensor], Tensor], rate: float):
         self.worker, self.name, self.wanted, self.loss, self.rate = worker, name, wanted, loss, rate
         gpu = worker.device.type == "cuda"
         first = torch.tensor(rate, device=worker.device) if gpu else rate  # a recorded step reads the rate from memory
