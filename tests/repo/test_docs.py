@@ -14,7 +14,7 @@ from pages import broken
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("", "docs", "tools/benchmarks", "models/tiny")
+    for folder in ("", "docs", "tools/benchmarks", "tools/gpu", "models/tiny")
     for path in (ROOT / folder).glob("*.md")
 )
 
