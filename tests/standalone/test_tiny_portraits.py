@@ -17,7 +17,7 @@ from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.generate import TINY_DEFAULTS
 from facegen.standalone.identity import apply_faceid
 from facegen.standalone.photos import read_photo
-from facegen.tools.tiny_model.drawings.first.person import STYLES
+from facegen.tools.tiny_model.drawings.person import STYLES
 from tiny_people import PROMPT, StyleClassifier, identity, nearest, photos
 
 PEOPLE = 6
@@ -37,7 +37,7 @@ def gallery(tiny_engine):
 
 
 def sample(engine, faces, styles, seeds, weight=1.0):
-    """One picture for each face with its style and seed, [n, 128, 128, 3]: all in one batch, whose latents have a face each."""
+    """One picture for each face with its style and seed, [n, 256, 256, 3]: all in one batch, whose latents have a face each."""
     face_embeds = FaceEmbeds(
         identity=torch.cat([face.identity for face in faces]),
         clip_hidden=torch.cat([face.clip_hidden for face in faces]),
@@ -133,7 +133,7 @@ def test_the_safety_filter_passes_all_of_it(portraits, without):
 def test_a_request_is_run_with_the_style_s_own_weight(tiny_engine, faces):
     request = FaceGenRequest(prompt=PROMPT, face_image="photo.png", seed=3, safety_checker=False, **TINY_DEFAULTS)
     result = tiny_engine.generate(request, faces[0])
-    assert result.images.shape == (1, 128, 128, 3)
+    assert result.images.shape == (1, 256, 256, 3)
     scores = likenesses(result.images, tiny_engine.face_analysis, faces[0])
     assert scores[0].cosine > likenesses(result.images, tiny_engine.face_analysis, faces[1])[0].cosine
 

@@ -121,8 +121,8 @@ def test_a_work_becomes_pictures_of_the_size_that_was_asked_for(run, engine, cou
     assert state.phase is Phase.DONE and state.seconds > 0 and state.notes == {"likeness": [72, 72]}
     assert [Image.open(io.BytesIO(picture)).size for picture in pictures] == [(256, 256)] * 2
     (asked,) = engine.requests
-    assert (asked.width, asked.height) == (128, 128), "what the tiny model was trained for"
-    assert asked.guidance_scale == pytest.approx(7.5 * 0.27) and engine.seen == [(1, 128, 128, 3)]
+    assert (asked.width, asked.height) == (256, 256), "what the tiny model was trained for"
+    assert asked.guidance_scale == pytest.approx(7.5 * 0.27) and engine.seen == [(1, 256, 256, 3)]
     assert len(counts.steps) == 5 and counts.made == [2]
 
 
