@@ -292,10 +292,10 @@ def test_the_tiny_model_makes_a_portrait_and_is_stopped_in_the_middle(tiny_engin
 
     async def test():
         backend = EngineBackend(Engines(None, lambda files: tiny_engine))
-        one = work(width=128, height=128, num_inference_steps=21)
+        one = work(width=256, height=256, num_inference_steps=21)
         await backend.start(one)
         (state,) = await ended(backend, one)
-        stopped = work(width=128, height=128, num_inference_steps=41)
+        stopped = work(width=256, height=256, num_inference_steps=41)
         await backend.start(stopped)
         while ((now := (await backend.state([stopped.id]))[stopped.id]).progress or 0) < 0.1:
             assert not now.has_ended, "its steps are not told"
