@@ -30,6 +30,7 @@ TOP = {
     "nodes",
     "picture_file.py",
     "pyproject.toml",
+    "requirements-scale.txt",
     "requirements-standalone.txt",
     "requirements.txt",
     "standalone",
@@ -75,7 +76,14 @@ KNOWN = {
             "web/js/templates.js": "the drawn face, from the pack's own folder",
         },
     ),
-    "python_database_connections": (r"sqlite3\s*\.\s*connect|psycopg", {"api/local/jobs.py": "the local API's jobs"}),
+    "python_database_connections": (
+        r"sqlite3\s*\.\s*connect|psycopg",
+        {
+            "api/local/jobs.py": "the local API's jobs",
+            "pyproject.toml": "a library without types",
+            "requirements-scale.txt": "which nobody needs who has one machine",
+        },
+    ),
     "python_environment_manipulation": (
         r"\bos\s*\.\s*(environ|getenv|putenv|unsetenv)\b|from os import",
         {
