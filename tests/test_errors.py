@@ -93,7 +93,6 @@ MADE_OF = {
     "MayBeBilledError": ("Not here.", 5),
     "MissingFiles": ("There is no checkpoint.", ["checkpoint"]),
     "NotFetchedError": ("Not here.", 5),
-    "StoreError": (Path("user", "facegen", "jobs.db"), OSError("disk full")),
 }
 
 
