@@ -4,7 +4,6 @@ import ast
 import copy
 import importlib
 import pickle
-from pathlib import Path
 
 import pytest
 

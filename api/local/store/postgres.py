@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("postgresql://", "postgres://")
 MOST_CONNECTIONS = 8  # of one front
-PATIENCE = 5.0  # seconds that a statement waits for a connection
+PATIENCE, AWAY_PATIENCE = 5.0, 0.5  # seconds that a statement waits for a connection; while the database is known to be away
 RECONNECT = 10.0  # seconds after which an attempt begins anew; its pauses double, and must not outlast the outage
 LISTEN_AGAIN = 1.0  # seconds after which a lost connection is tried again
 ALONE = 0x666163656765  # the number of the lock that transactions ask for
@@ -50,21 +50,21 @@ class _Statements:
     """Runs statements on one connection."""
 
     def __init__(self, connection: "AsyncConnection[Any]"):
-        self._connection = connection
+        self.connection = connection
 
     async def rows(self, statement: str, **values: Any) -> list[Row]:
-        cursor = await self._connection.execute(_in_words(statement), _sent(values))
+        cursor = await self.connection.execute(_in_words(statement), _sent(values))
         return await cursor.fetchall() if cursor.description else []
 
     async def change(self, statement: str, **values: Any) -> int:
-        cursor = await self._connection.execute(_in_words(statement), _sent(values))
+        cursor = await self.connection.execute(_in_words(statement), _sent(values))
         return int(cursor.rowcount)
 
     async def insert(self, statement: str, **values: Any) -> int:
         return int((await self.rows(f"{statement} RETURNING id", **values))[0]["id"])
 
     async def alone(self) -> None:
-        await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (ALONE,))
+        await self.connection.execute("SELECT pg_advisory_xact_lock(%s)", (ALONE,))
 
 
 class PostgresDatabase:
@@ -74,7 +74,7 @@ class PostgresDatabase:
 
     def __init__(self, url: str, pool: "AsyncConnectionPool[Any]"):
         self._url, self._pool = url, pool
-        self._is_told = False  # that it is away
+        self._is_away = False
 
     @classmethod
     async def open(cls, url: str) -> "PostgresDatabase":
@@ -109,10 +109,13 @@ class PostgresDatabase:
         return database
 
     async def rows(self, statement: str, **values: Any) -> list[Row]:
+        was_away = self._is_away
         try:
             async with self._connection() as at:
                 return await at.rows(statement, **values)
         except StoreAway:  # maybe only this connection is lost, as after a restart of the database
+            if was_away:
+                raise
             with self._errors():
                 await self._pool.check()
             async with self._connection() as at:
@@ -128,9 +131,8 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[_Statements]:
-        with self._errors():
-            async with self._pool.connection() as connection, connection.transaction():
-                yield _Statements(connection)
+        async with self._connection() as at, at.connection.transaction():
+            yield at
 
     async def changes(self) -> AsyncIterator[int | None]:
         from psycopg import AsyncConnection, OperationalError
@@ -152,9 +154,9 @@ class PostgresDatabase:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[_Statements]:
         with self._errors():
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(AWAY_PATIENCE if self._is_away else PATIENCE) as connection:
+                self._is_away = False
                 yield _Statements(connection)
-        self._is_told = False
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -165,9 +167,9 @@ class PostgresDatabase:
         try:
             yield
         except (OperationalError, InterfaceError, ReadOnlySqlTransaction) as error:  # a standby only reads
-            if not self._is_told:
+            if not self._is_away:
                 logging.error("FaceGen: the database can't be reached. %s", _first_line(error))
-            self._is_told = True
+            self._is_away = True
             raise StoreAway(AWAY) from error
         except Error as error:
             logging.error("FaceGen: the database refuses a statement. %s", _first_line(error))
