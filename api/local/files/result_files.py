@@ -89,7 +89,7 @@ class Results:
         return f"{origin}{PREFIX}{FILES}{name}"
 
     async def delete(self, jobs: Iterable[Job]) -> None:
-        """The pictures and photos of requests."""
+        """The pictures of these, and their photos."""
         await self._ask(self._storage.delete, [name for job in jobs for name in (*_names(job), _face(job.secret))])
 
     async def delete_older_than(self, moment: float) -> None:

@@ -1,7 +1,6 @@
 """What the routes of the local Face Generator API answer. Described by openapi.json in the folder api."""
 
 import asyncio
-import base64
 import functools
 import logging
 import time
@@ -13,18 +12,16 @@ from ....atomic_write import atomic_write
 from ....contract import FACE_GEN, STYLES, ContractError, Endpoint
 from ....errors import FaceGenError, MissingLibraryError
 from ...download import DownloadError, Guard, RefusedURL
-from ...picture_bytes import TYPES
 from ...response import ERROR, SUCCESS, FaceGenResponse
 from ..backend import Backend, BackendError, Phase, without_folders
 from ..config import ConfigError, ConfigFile, LocalConfig
-from ..files.result_files import BASE64, NAME, UPLOAD, TooManyUploads
+from ..files.result_files import TooManyUploads
 from ..flavours import TINY, fitting
 from ..incoming.face_photos import check_photo
 from ..incoming.lenient_request import read_request, unusable
 from ..place import Place, address_file
 from ..runner import Full, Order, Runner
 from ..store.database import StoreAway, StoreError
-from ..store.jobs import SUCCESS as DONE
 from ..store.jobs import Job
 from .access import Caller, Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
 from .bodies import LARGE, SMALL, Room, decode_body, read_body
@@ -44,9 +41,9 @@ from .paths import (
     SUBMIT,
     UPLOADS,
 )
+from .pictures import picture
 
 DESCRIBED = "docs/local-api.md in the pack's folder has an example, and api/openapi.json describes every field."
-NO_PICTURE = "There is no such picture."
 NOT_TRUSTED = (
     "Only a browser on this machine, at {url}, or a call with a token can turn the local API on or off. Whoever may edit its "
     "settings file can change enabled there."
@@ -56,7 +53,6 @@ NO_FLAVOUR = (
     "endpoints name it. face_gen and head_shot are made here."
 )
 LACKING = "{name} can't be made yet: {usual} lacks files. {lacks}"
-FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
 UNUSABLE = (ConfigError, MissingLibraryError)  # what is set can't be used here
@@ -261,31 +257,9 @@ class LocalApi:
         link = call.runner.results.link(file, call.origin)
         return web.json_response({"status": SUCCESS, "message": "Base64 to URL", "output": [link], "link": link})
 
-    # --- pictures
-
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        """A picture, under a name that can't be guessed. If it isn't done yet, the answer waits for it."""
         usable_config(request, self._config, self._place)
-        runner = await self._running()
-        found = NAME.fullmatch(request.match_info["name"])
-        if not found:
-            raise Refused(404, NO_PICTURE)
-        secret, part, kind = found.groups()
-        if part == UPLOAD and kind == BASE64:
-            raise Refused(404, NO_PICTURE)
-        if part != UPLOAD:
-            await _done(runner, secret)
-        name = f"{secret}-{part}.{'png' if kind == BASE64 else kind}"
-        headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
-        if kind != BASE64 and (path := runner.results.on_disk(name)):
-            return web.FileResponse(path, headers=headers | {"Content-Type": TYPES[kind]})
-        try:
-            content = await runner.results.read(name)
-        except FileNotFoundError:
-            raise Refused(404, NO_PICTURE) from None
-        if kind == BASE64:
-            return web.Response(text=base64.b64encode(content).decode(), headers=headers)
-        return web.Response(body=content, headers=headers | {"Content-Type": TYPES[kind]})
+        return await picture(await self._running(), request.match_info["name"])
 
     # --- settings
 
@@ -362,16 +336,6 @@ async def _webhook_tip(webhook: str | None, guard: Guard) -> str:
     except DownloadError as error:
         return f"The webhook may not be reached. {error}"
     return ""
-
-
-async def _done(runner: Runner, secret: str) -> None:
-    """Wait for the request whose pictures have this name. Refused unless it has succeeded."""
-    job = await runner.store.by_secret(secret)
-    if job and job.is_waiting:
-        job = await runner.wait(job, FILE_WAIT)
-    if job is None or job.state != DONE:
-        waiting = job and job.is_waiting
-        raise Refused(404, "The picture is not ready yet." if waiting else (job and job.message) or NO_PICTURE)
 
 
 async def _asked(call: Call) -> Job | None:
