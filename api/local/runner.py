@@ -115,10 +115,10 @@ class Runner:
         for task in (tasks := [*self._background]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._backend.close()
         if self.store.is_shared:
             with contextlib.suppress(StoreError):
                 await self.store.leave(self._driver.front)
+        await self._backend.close()
         await self.store.close()
 
     @property
