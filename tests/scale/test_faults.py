@@ -50,10 +50,13 @@ def test_what_a_dead_front_was_making_is_made_by_another(pair, receiver):
     assert len(again) == 6 and all(by[-1] == two.process.pid for by in again.values())
 
 
-def test_what_a_front_that_is_stopped_was_making_is_made_by_another_at_once(pair):
+def test_what_a_front_that_is_stopped_was_making_is_made_by_another_at_once(pair, postgres):
     one, two = pair
     identifier = one.submit(prompt="sleep 2")["id"]
+    ask = f"SELECT front FROM jobs WHERE id = {identifier}"
+    ((before,),) = postgres.query(one.jobs, ask)
     one.stop()
+    assert postgres.query(one.jobs, ask) != [(before,)], "no lease has to end first"
     began = time.monotonic()
     assert two.fetch(identifier, wait=20)["status"] == "success"
     assert time.monotonic() - began < 2 + 4 * LEASE
