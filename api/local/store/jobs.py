@@ -123,7 +123,7 @@ class JobStore:
         if (job := self._finished.get(identifier)) is None:
             job = next(iter(await self._all("id = :id", id=identifier)), None)
             if job is not None and not job.is_waiting:
-                self._remember(job)
+                job = self._remember(job)
         return job
 
     async def by_secret(self, secret: str) -> Job | None:
@@ -166,9 +166,7 @@ class JobStore:
                 await at.change(COUNT, owner=job.owner, day=day, samples=job.samples)
         if not changed:
             return await self.get(job.id), False
-        job = replace(job, **done, progress=None)
-        self._remember(job)
-        return job, True
+        return self._remember(replace(job, **done, progress=None)), True
 
     async def set_meta(self, identifier: int, meta: dict[str, Any]) -> None:
         await self._db.change(
@@ -288,10 +286,12 @@ class JobStore:
 
     # ---
 
-    def _remember(self, job: Job) -> None:
-        self._finished[job.id] = job
+    def _remember(self, job: Job) -> Job:
+        """That one, or as it is remembered already: others may have read it before whoever stored it hears that it is."""
+        known = self._finished.setdefault(job.id, job)
         if len(self._finished) > MOST_REMEMBERED:
             self._finished.popitem(last=False)
+        return known
 
     async def _all(self, where: str, **values: Any) -> list[Job]:
         return [_job(row) for row in await self._db.rows(f"{SELECT} WHERE {where}", **values)]

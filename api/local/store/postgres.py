@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 SCHEMES = ("postgresql://", "postgres://")
 MOST_CONNECTIONS = 8  # of one front
 PATIENCE, AWAY_PATIENCE = 5.0, 0.5  # seconds that a statement waits for a connection; while the database is known to be away
-RECONNECT = 10.0  # seconds after which an attempt begins anew; its pauses double, and must not outlast the outage
+# Seconds after which an attempt begins anew, with the next statement: pauses double, and one front must not be back much later
+# than another, which would take it for dead.
+RECONNECT = 1.0
 LISTEN_AGAIN = 1.0  # seconds after which a lost connection is tried again
 ALONE = 0x666163656765  # the number of the lock that transactions ask for
 # A statement that takes longer than this is not coming back; a peer that is silent for as long is gone.
