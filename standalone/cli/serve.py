@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PORT = 8199
 DRAIN = 30.0
+DATA = ".facegen"  # in the home folder
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,8 +38,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path.home() / ".facegen",
-        help="Folder for local_api.json, the settings, and for requests and results. Default: .facegen in your home folder.",
+        default=Path.home() / DATA,
+        help=f"Folder for local_api.json, the settings, and for requests and results. Default: {DATA} in your home folder.",
     )
     parser.add_argument(
         "--drain",

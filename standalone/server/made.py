@@ -30,9 +30,7 @@ class Made:
         ]
 
 
-def make(
-    engine: Engine, flavour: Flavour, request: FaceGenRequest, face_embeds: FaceEmbeds, watch: Watch = unwatched
-) -> Made:
+def make(engine: Engine, flavour: Flavour, request: FaceGenRequest, face_embeds: FaceEmbeds, watch: Watch = unwatched) -> Made:
     """Generate the pictures. `watch` is told of the steps; what it raises ends the work. Raises as Engine.generate."""
     width, height = made_size(flavour, request) if flavour.render_scale < 1 else (request.width, request.height)
     asked = replace(request, width=width, height=height, guidance_scale=made_guidance(flavour, request))
