@@ -24,7 +24,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add `batch` to the commands."""
     parser = commands.add_parser("batch", help="a file of requests to a folder of pictures, without a server")
     parser.add_argument(
-        "requests",
+        "file",
         type=Path,
         metavar="REQUESTS",
         help="JSON Lines (.jsonl), CSV (.csv) or Parquet (.parquet): a row for each request, with the API's fields. "
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     config = settings(options)
     engines = engines_of(options.models)
     with Outputs(options.out) as outputs:
-        batch = Batch(options.requests, pieces_of(options.requests, config, engines), outputs)
+        batch = Batch(options.file, pieces_of(options.file, config, engines), outputs)
         batch.look()
         say(f"{batch.open} to make, {batch.there} made already, {outputs.errors} that can't be made")
         try:
@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> None:
             raise
         outputs.write_parquet()
         if outputs.errors:
-            file = options.out / ERRORS
-            raise FaceGenError(f"{outputs.errors} could not be made; {file} says which and why. {GO_ON}")
+            why = options.out / ERRORS
+            raise FaceGenError(f"{outputs.errors} could not be made; {why} says which and why. {GO_ON}")
     say(f"done: {len(outputs.made)} in {options.out.resolve()}")
 
 
@@ -86,14 +86,14 @@ def engines_of(models: str) -> "Engines":
     return Engines(None if models == TINY else Path(models), lambda files: load_engine(files, checks=True))
 
 
-def pieces_of(requests: Path, config: LocalConfig, engines: "Engines") -> "Callable[[], Pieces]":
+def pieces_of(file: Path, config: LocalConfig, engines: "Engines") -> "Callable[[], Pieces]":
     """How the rows of a file are read."""
     with libraries():
         from ...api.download import Guard
         from ..batch.flavour_choice import FlavourChoice
         from ..batch.pieces import Pieces
     choice, guard = FlavourChoice(config, engines), Guard(config.allowed_hosts)
-    return lambda: Pieces(requests.parent, guard, list(style_files()), choice)
+    return lambda: Pieces(file.parent, guard, list(style_files()), choice)
 
 
 def make(batch: "Batch", config: LocalConfig, engines: "Engines") -> None:

@@ -18,7 +18,7 @@ DISTRIBUTIONS = {
     "onnxruntime": "nudenet",
 }
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-OPTIONAL = {"yaml"}  # the doctor does without it, and says so
+OPTIONAL = {"yaml", "pyarrow"}  # the doctor and `batch` do without it, and say so
 
 
 def required(*files):
