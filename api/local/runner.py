@@ -18,7 +18,7 @@ from ...errors import FaceGenError, printable
 from ...picture_file import PictureError
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
 from . import jobs, webhooks
-from .backend import CANCELLED, Backend, BackendError, Phase, State, Work, without_folders
+from .backend import CANCELLED, Backend, BackendError, Busy, Phase, State, Work, without_folders
 from .config import ConfigFile
 from .days import left_of_day, today
 from .flavours import Flavour
@@ -100,6 +100,10 @@ class Runner:
         Raises Full, StoreError, OSError, and ContractError about the photo.
         """
         config, wanted = self._config.last, order.wanted
+        try:
+            await self._backend.check_room()
+        except Busy as busy:
+            raise Full(str(busy), busy.seconds or self.store.usual_seconds(FIRST_GUESS)) from busy
         self._check_room(order.owner)
         face = self._place.photos / f"{new_name()}.png"  # a name that others may see: it is in the work
         self._arriving[order.owner] += 1

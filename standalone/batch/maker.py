@@ -5,13 +5,13 @@ import io
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image, PngImagePlugin
 
-from ...api.local.config import LocalConfig
 from ...api.local.flavours import Flavour
 from ...contract import OF_THE_ANSWER, ContractError, FaceGenRequest
 from ...errors import FaceGenError
@@ -43,17 +43,17 @@ class _Kept(NamedTuple):
 
 @dataclass
 class Maker:
-    """With the engines of this process. `unforeseen` counts what went wrong in ways that nobody thought of, one after the
-    other."""
+    """With the engines of this process; `flavours` by their names. `unforeseen` counts what went wrong in ways that nobody
+    thought of, one after the other."""
 
-    config: LocalConfig
+    flavours: Mapping[str, Flavour]
     engines: Engines
     faces: Faces
     unforeseen: int = 0
 
     def make(self, piece: Piece) -> Done | BadPiece:
         """The pictures of a piece, or what is wrong with it. Raises FaceGenError where models can't be loaded."""
-        flavour = self.config.flavours[piece.flavour]
+        flavour = self.flavours[piece.flavour]
         files = self.engines.files(flavour, str(piece.values.get("style", "")))
         engine = self.engines.get_with_room(files)
         try:

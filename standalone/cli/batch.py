@@ -10,6 +10,7 @@ from ...errors import FaceGenError, advise
 from ...models.style import style_files
 from .common import libraries, say
 from .generate import CURES, TINY, TINY_NOTICE, load_engine, use_one_thread
+from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 from .serve import DATA, built_in
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="Folder with local_api.json, whose flavours and allowed_hosts hold here, too. "
         f"Default: {DATA} in your home folder.",
     )
+    add_ray_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         batch.look()
         say(f"{batch.open} to make, {batch.there} made already, {outputs.errors} that can't be made")
         try:
-            make(batch, config, engines)
+            make(batch, options, config, engines)
         except KeyboardInterrupt:
             say(GO_ON)
             raise
@@ -96,10 +98,18 @@ def pieces_of(file: Path, config: LocalConfig, engines: "Engines") -> "Callable[
     return lambda: Pieces(file.parent, guard, list(style_files()), choice)
 
 
-def make(batch: "Batch", config: LocalConfig, engines: "Engines") -> None:
-    """All that has to be made, in this process."""
+def make(batch: "Batch", options: argparse.Namespace, config: LocalConfig, engines: "Engines") -> None:
+    """All that has to be made: in this process, or by Ray."""
+    folder, allow = batch.file.parent.absolute(), config.allowed_hosts
+    if options.ray is not None:
+        with libraries(RAY_REQUIREMENTS):
+            from ..cluster.batches import made_by_ray
+            from ..cluster.connection import reach
+        reach(options.ray)
+        batch.keep(made_by_ray(batch, scale_of(options), config.flavours, folder, allow))
+        return
     with libraries():
         from ..batch.faces import Faces
         from ..batch.maker import Maker
         from ..batch.run import made_here
-    batch.keep(made_here(batch, Maker(config, engines, Faces(batch.file.parent, config.allowed_hosts))))
+    batch.keep(made_here(batch, Maker(config.flavours, engines, Faces(folder, allow))))

@@ -73,7 +73,19 @@ class EngineBackend:
         self._thread = threading.Thread(target=self._run, name="facegen-engine", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread goes on."""
+        return self._thread.is_alive()
+
+    def knows(self, id: str) -> bool:
+        """Whether anything of a work is left; cancel deletes it once it has ended."""
+        return id in self._entries
+
     # --- what the API asks
+
+    async def check_room(self) -> None:
+        """As many may wait as the settings allow."""
 
     async def files_of(self, flavour: Flavour) -> Files:
         return await asyncio.to_thread(self._engines.files_of, flavour)

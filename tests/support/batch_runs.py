@@ -66,7 +66,7 @@ def run(file, out, engine, config=None):
     with Outputs(out) as outputs:
         batch = Batch(file, lambda: Pieces(file.parent, Guard(config.allowed_hosts), list(style_files()), choice), outputs)
         batch.look()
-        batch.keep(made_here(batch, Maker(config, engines, Faces(file.parent, config.allowed_hosts))))
+        batch.keep(made_here(batch, Maker(config.flavours, engines, Faces(file.parent, config.allowed_hosts))))
         outputs.write_parquet()
     return outputs
 
