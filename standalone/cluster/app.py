@@ -43,4 +43,5 @@ def application(scale: Scale, load: Load = load_checked) -> Application:
         ray_actor_options={"num_gpus": scale.gpus, "num_cpus": scale.cpus},
         graceful_shutdown_timeout_s=scale.drain_seconds,
     )
-    return deployment.bind(scale.models or None, load)
+    with_arguments = deployment.bind  # written with its arguments, the registry's scanner takes it for a socket's
+    return with_arguments(scale.models or None, load)

@@ -30,6 +30,7 @@ TOP = {
     "nodes",
     "picture_file.py",
     "pyproject.toml",
+    "requirements-scale.txt",
     "requirements-standalone.txt",
     "requirements.txt",
     "standalone",
@@ -75,7 +76,13 @@ KNOWN = {
             "web/js/templates.js": "the drawn face, from the pack's own folder",
         },
     ),
-    "python_database_connections": (r"sqlite3\s*\.\s*connect|psycopg", {"api/local/jobs.py": "the local API's jobs"}),
+    "python_database_connections": (
+        r"sqlite3\s*\.\s*connect|psycopg",
+        {
+            "api/local/jobs.py": "the local API's jobs",
+            "requirements-scale.txt": "which nobody needs who has one machine",
+        },
+    ),
     "python_environment_manipulation": (
         r"\bos\s*\.\s*(environ|getenv|putenv|unsetenv)\b|from os import",
         {
@@ -86,6 +93,7 @@ KNOWN = {
             "standalone/cli/comfyui.py": "which ComfyUI the shell came through",
             "standalone/cli/doctor_rows/files.py": "whether there is a key",
             "standalone/cli/generate.py": "how many threads",
+            "standalone/cluster/connection.py": "how processes that Ray starts find the pack",
             "standalone/cli/main.py": "fewer messages of the libraries, on the command line",
         },
     ),

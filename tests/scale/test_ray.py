@@ -1,14 +1,16 @@
 """Real Ray on this machine: two replicas on its processors behind the local API's Backend, and a batch by an actor pool."""
 
 import asyncio
+import base64
 import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from PIL import Image
 
 pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-scale.txt")
 
-from batch_runs import held, run, write
+from batch_runs import QuickEngine, held, quick_likeness, run, write
 from facegen.api.download import Guard
 from facegen.api.local.backend import Busy, Phase, Work
 from facegen.api.local.config import LocalConfig
@@ -38,6 +40,7 @@ from facegen.standalone.cluster.scale import Scale
 from facegen.standalone.server.backend import EngineBackend
 from facegen.standalone.server.engines import Engines
 from pack import ROOT
+from serve_process import ServeProcess
 from sleeping_engine import SECONDS, STEPS, load, load_few_steps, load_quick
 
 FACE = str(TINY / DRAWN_FACE)
@@ -226,15 +229,16 @@ def test_the_pictures_are_those_of_one_process(cluster):
 
 
 def test_a_batch_is_the_same_as_in_one_process(cluster, tmp_path, monkeypatch):
-    connection.serve.delete("facegen")  # its replicas' processors are needed
+    connection.serve.shutdown()  # the processors of its replicas are needed
     (tmp_path / "people").mkdir()
     for number in range(3):
         Image.linear_gradient("L").convert("RGB").crop((0, 0, 256, 200 + number)).save(tmp_path / "people" / f"{number}.png")
     (tmp_path / "torn.png").write_bytes(b"\x89PNG")
     rows = [{"prompt": str(n), "face_image": "people", "width": 64, "height": 64, "samples": 1 + n % 2} for n in range(8)]
     file = write(tmp_path / "r.jsonl", *rows, "{", {"prompt": "x", "face_image": "torn.png"}, rows[0] | {"best_of": 3})
-    with monkeypatch.context():
-        run(file, tmp_path / "calm", load_quick(None))
+    with monkeypatch.context() as patch:
+        quick_likeness(patch)
+        run(file, tmp_path / "calm", QuickEngine())
     config = LocalConfig()
     pieces = lambda: Pieces(tmp_path, Guard(), list(style_files()), FlavourChoice(config, Engines(None)))  # noqa: E731
 
@@ -249,6 +253,21 @@ def test_a_batch_is_the_same_as_in_one_process(cluster, tmp_path, monkeypatch):
     assert by_ray(9).there == 0
     assert by_ray(1000).there >= 8, "what was made before it was stopped is there"
     assert held(tmp_path / "out") == held(tmp_path / "calm")
+
+
+def test_serve_with_ray_answers_as_without(tmp_path):
+    """As a user starts it: a Ray of its own, which ends with it."""
+    face = f"data:image/png;base64,{base64.b64encode(Path(FACE).read_bytes()).decode()}"
+    body = {"prompt": "a sailor", "face_image": face, "width": 64, "height": 64, "num_inference_steps": 21, "seed": 3}
+    with ServeProcess(tmp_path, "--ray", "local", "--replica-cpus", "0.5", hold_seconds=100) as server:
+        server.wait_until_ready(300)
+        answer = server.post("/api/v6/image_editing/face_gen", body)
+        assert answer["status"] == "success" and answer["meta"]["seed"] == 3, answer
+        with urllib.request.urlopen(answer["output"][0]) as picture:
+            assert Image.open(io.BytesIO(picture.read())).size == (64, 64)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        assert "stopped" in server.lines()[-1]["message"]
 
 
 def test_a_configuration_file_of_serve_deploy_can_name_the_application():
@@ -275,3 +294,15 @@ def test_a_configuration_file_of_serve_deploy_can_name_the_application():
 def test_settings_that_cannot_be(arguments, says):
     with pytest.raises(FaceGenError, match=says):
         build(arguments)
+
+
+def test_the_configuration_file_is_one_that_ray_takes():
+    """By Ray's own schema; and its args are those of the application."""
+    import yaml
+    from ray.serve.schema import ServeDeploySchema
+
+    content = yaml.safe_load((ROOT / "standalone" / "cluster" / "serve.yaml").read_text())
+    (app,) = ServeDeploySchema.model_validate(content).applications
+    assert app.import_path == "facegen.standalone.cluster.app:build" and app.route_prefix is None
+    assert callable(build) and {field.name for field in fields(Scale)} >= set(app.args)
+    build(app.args)

@@ -12,6 +12,7 @@ from facegen.api.download import Guard
 from facegen.api.local.config import LocalConfig
 from facegen.errors import FaceGenError
 from facegen.models.face.embeds import FaceEmbeds
+from facegen.models.face.likeness import Likeness
 from facegen.models.style import style_files
 from facegen.standalone.batch.faces import Faces
 from facegen.standalone.batch.flavour_choice import FlavourChoice
@@ -47,14 +48,12 @@ class QuickEngine:
         return SimpleNamespace(images=images, flagged=["unsafe" in request.prompt] * request.samples)
 
 
-def quick_likeness(monkeypatch):
+def likenesses(images, *_):
     """A picture's likeness is its first pixel's red."""
+    return [Likeness(number, float(image[0, 0, 0]), "w600k_r50") for number, image in enumerate(images)]
 
-    def likenesses(images, *_):
-        from facegen.models.face.likeness import Likeness
 
-        return [Likeness(number, float(image[0, 0, 0]), "w600k_r50") for number, image in enumerate(images)]
-
+def quick_likeness(monkeypatch):
     monkeypatch.setattr(made_module, "likenesses", likenesses)
 
 

@@ -192,11 +192,10 @@ def test_a_stop_anywhere_costs_nothing_that_was_made(photos, engine, where, monk
 IN_A_PROCESS = f"""{LOAD}
 import sys, time
 from pathlib import Path
-from _pytest.monkeypatch import MonkeyPatch
 sys.path.append({str(ROOT / "tests" / "support")!r})
-from batch_runs import QuickEngine, quick_likeness, run
-quick_likeness(MonkeyPatch())
-engine = QuickEngine()
+from batch_runs import run
+from sleeping_engine import load_quick
+engine = load_quick(None)
 engine.fails = lambda request: time.sleep(0.05)
 run(Path(sys.argv[1]), Path(sys.argv[2]), engine)
 """
