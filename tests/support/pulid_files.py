@@ -12,6 +12,10 @@ CONTEXT = 96  # published: 2048
 DIM = 128  # of IDFormer; published: 1024
 QUERIES = 32
 FLUX_WIDTH, FLUX_INNER = 64, 256  # two heads of 128; published: 3072, 2048
+# Of the published sizes, for *_state(**PUBLISHED), flux_state(inner=…) and seen_faces(**PUBLISHED_SEEN).
+PUBLISHED = {"context_dim": 2048, "dim": 1024, "states": 1024, "pooled": 768}
+PUBLISHED_INNER = 2048
+PUBLISHED_SEEN = {"states": 1024, "pooled": 768, "length": 577}
 
 
 def _mapping(g, state, name, d_in, hidden, out):

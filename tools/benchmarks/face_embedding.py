@@ -1,6 +1,7 @@
 """What embedding a photo costs beside InsightFace's own app.get on the same two models, in one run.
 
     <python with the pack's packages> tools/benchmarks/face_embedding.py [--pack FOLDER] [--repeat 10] [--size 1024]
+        [--provider CUDA] [--json FILE]
 
 Without --pack, ONNX files of InsightFace's signatures are made that cost about as much as buffalo_l's (some 10 GFLOP for
 the detector at 640 pixels, 6 for the recogniser) with random weights. Marks: at most 1.10 for a photo, a hundredth of it
@@ -17,9 +18,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools" / "benchmarks")]
-sys.path[:0] = [str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools" / "benchmarks")]
 
 import numpy as np  # noqa: E402
+import results  # noqa: E402
 import torch  # noqa: E402
 
 from pack import load_pack  # noqa: E402
@@ -60,13 +62,24 @@ def main():
     parser.add_argument("--pack", type=Path, help="folder with a real model pack; default: made up, of the same cost")
     parser.add_argument("--size", type=int, default=1024, help="side of the photos in pixels")
     parser.add_argument("--repeat", type=int, default=10, help="rounds; the ratio is the median over them")
+    parser.add_argument("--provider", default="CPU", help="ONNX Runtime's, such as CUDA; without it nothing is measured")
+    parser.add_argument("--json", type=Path, help="file that gets a line with all figures")
     options = parser.parse_args()
 
     load_pack()
     import insightface.app
+    import onnxruntime
 
+    from facegen.models import onnx_providers
     from facegen.models.face import analysis
     from facegen.models.face.photo_to_embeds import embed_photos
+
+    providers, offered = onnx_providers.resolve(options.provider), onnxruntime.get_available_providers()
+    if onnx_providers.PROVIDERS[options.provider][0] not in offered:
+        skipped = f"ONNX Runtime {onnxruntime.__version__} here has {', '.join(offered)}, and not {options.provider}"
+        print(f"skipped: {skipped}")
+        results.keep(options.json, "embedding", skipped=skipped)
+        return
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.pack
@@ -74,10 +87,9 @@ def main():
             from onnx_files import save_heavy_pack
 
             folder = save_heavy_pack(Path(scratch) / "heavy", [(0.35, 0.12, 0.55, 0.38, 0.95)])
-        providers = ["CPUExecutionProvider"]
         app = insightface.app.FaceAnalysis(name=str(folder), allowed_modules=["detection", "recognition"], providers=providers)
         app.prepare(ctx_id=0)
-        face_analysis = analysis.FaceAnalysis(folder, "CPU")
+        face_analysis = analysis.FaceAnalysis(folder, options.provider)
         pictures = photos(options.size, 16)
         arrays = [analysis.to_bgr(picture) for picture in pictures]
 
@@ -99,11 +111,14 @@ def main():
         times = turns(calls, options.repeat)
         ours(0)
         times |= turns({"the same photo again": lambda _: ours(0, forget=False)}, options.repeat)
-        print(f"{options.size}x{options.size} photo, {folder.name}, CPU; median of {options.repeat} rounds")
+        print(f"{options.size}x{options.size} photo, {folder.name}, {options.provider}; median of {options.repeat} rounds")
+        rows = {}
         for name, seconds in times.items():
             wall, processor = (ratio(seconds, times["app.get"], kind) for kind in (0, 1))
             took = 1000 * statistics.median(s[0] for s in seconds)
+            rows[name] = {"ms": took, "ratio": wall}
             print(f"{name:24} {took:8.1f} ms   ratio of wall time {wall:.3f}   of processor time {processor:.3f}")
+        results.keep(options.json, "embedding", size=options.size, provider=options.provider, rows=rows)
         rounds = turns({"singles": singles, "batch": lambda _: ours(0, which=slice(0, 16))}, max(2, options.repeat // 5))
         wall, processor = (ratio(rounds["batch"], rounds["singles"], kind) for kind in (0, 1))
         print(f"{'batch of 16 / 16 singles':24} {'':11}   ratio of wall time {wall:.3f}   of processor time {processor:.3f}")

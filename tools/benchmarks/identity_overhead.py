@@ -1,11 +1,12 @@
-"""What an identity method adds to one step: tensor operations, device syncs, memory and wall time, in one run.
+"""What an identity method adds to one step: tensor operations, device syncs, memory and time, in one run.
 
     COMFYUI_PATH=… <python with ComfyUI's packages> tools/benchmarks/identity_overhead.py [--method METHOD] [--base sdxl]
-        [--channels 320] [--size 8] [--repeat 10] [--peer ANOTHER_PACK]
+        [--channels 320] [--size 8] [--repeat 10] [--peer ANOTHER_PACK] [--compile] [--json FILE]
 
 The real topology with random weights, batch 2 (classifier-free guidance), in a real ComfyUI: on a GPU, where there is one,
-in fp16 and at 512x512 (SD1.5) or 1024x1024 (SDXL). InstantID is measured over the UNet with the ControlNet that belongs to it,
-PuLID over FLUX.1 with all its blocks, `--channels` wide, without guidance.
+in fp16 and at 512x512 (SD1.5) or 1024x1024 (SDXL), as many text tokens as a prompt has, and times by the GPU's own clock.
+InstantID is measured over the UNet with the ControlNet that belongs to it, PuLID over SDXL or over FLUX.1 (bf16) with all its
+blocks, `--channels` wide, without guidance.
 `--peer` names a checkout with the interface of ComfyUI_IPAdapter_plus, or of ComfyUI_InstantID.
 """
 
@@ -15,10 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools" / "benchmarks")]
@@ -26,14 +24,18 @@ SUPPORT = [str(ROOT / "tests" / "support" / folder) for folder in ("", "comfyui"
 sys.path[:0] = [os.environ["COMFYUI_PATH"], *SUPPORT, str(ROOT / "tools" / "benchmarks")]
 
 import comfy.cli_args  # noqa: E402
+import identity_ways  # noqa: E402
+import results  # noqa: E402
 import torch  # noqa: E402
 
-from counting import Count  # noqa: E402
+from counting import Count, live  # noqa: E402
 from pack import load_pack  # noqa: E402
 
 CUDA = torch.cuda.is_available()
-DTYPE = torch.float16 if CUDA else torch.float32
-AGAIN = "the same face, another setting"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+RUNS = 20  # after which no more memory may be taken than after the first
+COLUMNS = {"operations": 12, "syncs": 8, "MB held": 10, "MB peak": 10, "seconds": 10, "ratio": 8, "applied in": 12}
+PATIENCE = 120.0  # seconds that --after waits at most
 comfy.cli_args.args.cpu = not CUDA
 
 
@@ -45,198 +47,149 @@ def count(call):
     return len(counted.names), counted.syncs
 
 
+def timed(call):
+    """Seconds of one call, on a GPU between two marks in its own queue."""
+    if not CUDA:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
 def seconds(calls, rounds):
-    """Wall times of each call, [rounds] each. The calls take turns, so that a busy machine slows all of them alike."""
+    """Times of each call, [rounds] each. The calls take turns, every other round backwards, so that a busy machine slows all
+    of them alike."""
     times = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if CUDA:
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - began)
+    for number in range(rounds):
+        for name, call in list(calls.items())[:: -1 if number % 2 else 1]:
+            times[name].append(timed(call))
     return times
 
 
-def held(patcher, *more):
-    """Bytes of the tensors that can be reached from the model's attention patches, and of `more`, each storage once."""
-    seen, sizes = set(), {}
-    todo = [patcher.model_options["transformer_options"].get("patches_replace", {}), list(more)]
-    while todo:
-        thing = todo.pop()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, torch.Tensor):
-            storage = thing.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-        elif isinstance(thing, dict):
-            todo.extend(thing.values())
-        elif isinstance(thing, (list, tuple, set)):
-            todo.extend(thing)
-        elif hasattr(thing, "__dict__"):
-            todo.extend(vars(thing).values())
-    return sum(sizes.values())
+def peak(call):
+    """Bytes that a call takes on the GPU at most, beside what was there before; None on a CPU."""
+    if not CUDA:
+        return None
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
 
 
-class Measured(NamedTuple):
-    """A way to call the model, and all that it holds beside the model's own weights."""
+def growth(call):
+    """Bytes in tensors after the first of RUNS calls and after the last."""
 
-    call: Callable[[], object]
-    held: Callable[[], int]
+    def taken():
+        call()
+        if not CUDA:
+            return live()[1]
+        torch.cuda.synchronize()
+        return torch.cuda.memory_allocated()
 
-
-def faceid(options, folder):
-    """name -> Measured, the model without a face first, and how long some of them took to apply."""
-    import comfy_unets
-    from facegen.models.face.embeds import FaceEmbeds
-    from facegen.models.identity.faceid.adapter import FaceIDAdapter
-    from facegen.nodes.host.sampling.methods.faceid import apply_faceid
-    from faceid_files import faceid_state, save
-
-    xl = options.base == "sdxl"
-    model = (comfy_unets.sdxl if xl else comfy_unets.sd15)(channels=options.channels, dtype=DTYPE)
-    widths = [options.channels * m for m in (comfy_unets.XL_MULTIPLIERS if xl else comfy_unets.MULTIPLIERS)]
-    state = in_dtype(faceid_state(widths, 2048 if xl else 768, 1280, rank=1))
-    adapter = FaceIDAdapter(save(state, folder / "adapter.safetensors"))
-    faces = [FaceEmbeds(torch.randn(1, 512), torch.randn(1, 257, 1280), torch.randn(1, 257, 1280)) for _ in range(2)]
-    clock = Clock()
-    models = {"plain": model, "FaceID": clock("FaceID", apply_faceid, model, adapter, faces[0], lora_strength=0)}
-    clock(AGAIN, apply_faceid, model, adapter, faces[0], lora_strength=0, s_scale=0.5)
-    models["FaceID, percent range"] = apply_faceid(model, adapter, faces[0], lora_strength=0, percent_range=(0.0, 0.8))
-    models["FaceID, mask"] = apply_faceid(model, adapter, faces[0], lora_strength=0, mask=torch.rand(1, 64, 64))
-    models["FaceID, two faces"] = apply_faceid(models["FaceID"], adapter, faces[1], lora_strength=0)
-    if options.peer:
-        import peer_pack
-
-        models[options.peer.name] = clock(options.peer.name, peer_pack.apply_faceid, options.peer, model, state, faces[0])
-    given = comfy_unets.xl_inputs(size=options.size) if xl else comfy_unets.Inputs(*comfy_unets.inputs(size=options.size))
-    calls = {name: comfy_unets.caller(each, given.x, given.context, y=given.y) for name, each in models.items()}
-    return {name: Measured(calls[name], partial(held, each)) for name, each in models.items()}, clock.took
+    taken_after = [taken() for _ in range(RUNS)]
+    return taken_after[0], taken_after[-1]
 
 
-def instantid(options, folder):
-    """As `faceid`; the model without a face has a ControlNet as well, which reads the text."""
-    import nodes as comfy_nodes
-
-    import comfy_unets
-    import instantid_step
-    from facegen.models.identity.instantid.adapter import InstantIDAdapter
-    from facegen.nodes.host.sampling.methods.instantid import apply_instantid
-    from faceid_files import faceid_state, save
-
-    model = comfy_unets.sdxl(channels=options.channels, dtype=DTYPE)
-    state = in_dtype(faceid_state([options.channels * m for m in comfy_unets.XL_MULTIPLIERS], 2048, rank=0, unnorm=True))
-    adapter = InstantIDAdapter(save(state, folder / "instantid.safetensors"))
-    control_net = instantid_step.plain_control(options.channels, DTYPE)
-    given = comfy_unets.xl_inputs(size=options.size)
-    conds, people = instantid_step.prompts(given), [instantid_step.person(seed=seed) for seed in (3, 4)]
-    clock = Clock()
-    stock = comfy_nodes.ControlNetApplyAdvanced().apply_controlnet
-    hint = torch.rand(1, 8 * options.size, 8 * options.size, 3)
-    made = {"plain": (model, *stock(*conds, control_net, hint, 0.8, 0.0, 1.0))}
-    parts = (*conds, control_net)
-    made["InstantID"] = clock("InstantID", apply_instantid, model, adapter, people[0], *parts)
-    clock(AGAIN, apply_instantid, model, adapter, people[0], *parts, weight=0.5)
-    made["InstantID, percent range"] = apply_instantid(model, adapter, people[0], *parts, percent_range=(0.0, 0.8))
-    made["InstantID, mask"] = apply_instantid(model, adapter, people[0], *parts, mask=torch.rand(1, 64, 64))
-    first, positive, negative = made["InstantID"]
-    made["InstantID, two faces"] = apply_instantid(first, adapter, people[1], positive, negative, control_net)
-    if options.peer:
-        import peer_pack
-
-        made[options.peer.name] = clock(
-            options.peer.name, peer_pack.apply_instantid, options.peer, model, state, people[0], *conds, control_net, hint
-        )
-
-    def beside(positive):
-        """What a face's ControlNet holds beside the network; for a stock one its hint, which every ControlNet has."""
-        control = positive[0][1]["control"]
-        return [control.tokens, control._kept] if hasattr(control, "tokens") else []
-
-    return {
-        name: Measured(instantid_step.caller(*each, given), lambda each=each: held(each[0], *beside(each[1])))
-        for name, each in made.items()
-    }, clock.took
+def measure(options, ways, applied):
+    """One dict for each way, by name."""
+    rows = {}
+    for name, way in ways.items():
+        if options.compile:
+            way.call(), way.call()
+            operations, syncs = None, None
+        else:
+            operations, syncs = count(way.call)
+        took = applied.get(name)
+        rows[name] = {"operations": operations, "syncs": syncs, "held": way.held(), "peak": peak(way.call), "applied": took}
+    patched = list(ways)[1]
+    rows[patched]["grown"] = growth(ways[patched].call)
+    wait_for(options.after)
+    times = seconds({name: way.call for name, way in ways.items()}, options.repeat)
+    for name, row in rows.items():
+        row["seconds"] = statistics.median(times[name])
+        row["ratio"] = statistics.median(own / plain for own, plain in zip(times[name], times["plain"], strict=True))
+    return rows
 
 
-def pulid(options, folder):
-    """As `faceid`, on FLUX.1."""
-    import comfy_flux
-    from facegen.models.identity.pulid.adapter import PulidAdapter
-    from facegen.nodes.host.sampling.methods.pulid import apply_pulid
-    from pulid_files import flux_state, save, seen_faces
-
-    heads = options.channels // sum(comfy_flux.CONFIG["axes_dim"])
-    sizes = {"hidden_size": options.channels, "num_heads": heads, "depth": 19, "depth_single_blocks": 38}
-    model = comfy_flux.flux(dtype=DTYPE, **sizes)
-    state = {name: tensor.to(DTYPE) for name, tensor in flux_state(20, options.channels).items()}
-    adapter, faces = PulidAdapter(save(state, folder / "pulid.safetensors")), [seen_faces(seed=seed) for seed in (3, 4)]
-    clock = Clock()
-    models = {"plain": model, "PuLID": clock("PuLID", apply_pulid, model, adapter, faces[0])}
-    clock(AGAIN, apply_pulid, model, adapter, faces[0], weight=0.5)
-    models["PuLID, percent range"] = apply_pulid(model, adapter, faces[0], percent_range=(0.2, 1.0))
-    models["PuLID, mask"] = apply_pulid(model, adapter, faces[0], mask=torch.rand(1, 64, 64))
-    models["PuLID, two faces"] = apply_pulid(models["PuLID"], adapter, faces[1])
-    x = comfy_flux.latents(size=(options.size, options.size))
-    return {name: Measured(comfy_flux.caller(each, x), partial(held, each)) for name, each in models.items()}, clock.took
+def wait_for(file):
+    """Until `file` is there, so that nothing else runs while it counts; in vain after a while."""
+    began = time.monotonic()
+    while file is not None and not file.exists() and time.monotonic() - began < PATIENCE:
+        time.sleep(0.2)
 
 
-def in_dtype(state):
-    return {part: {name: t.to(DTYPE) for name, t in tensors.items()} for part, tensors in state.items()}
-
-
-class Clock:
-    """Calls a function and keeps how long it took, by name."""
-
-    def __init__(self):
-        self.took = {}
-
-    def __call__(self, name, function, *args, **kwargs):
-        began = time.perf_counter()
-        made = function(*args, **kwargs)
-        self.took[name] = time.perf_counter() - began
-        return made
-
-
-METHODS = {"faceid": faceid, "instantid": instantid, "pulid": pulid}
-
-
-def report(options, counts, times, memory, applied):
-    device = f"{torch.cuda.get_device_name()}, fp16" if CUDA else "CPU, fp32"
-    batch = 1 if options.base == "flux" else 2
-    shape = f"{options.channels} channels, latent {options.size}x{options.size}, batch {batch}, {options.repeat} rounds"
-    lines = [f"{options.base} topology, {shape}, torch {torch.__version__}, {device}"]
-    lines.append(f"{'':26}{'operations':>12}{'syncs':>8}{'MB held':>10}{'seconds':>10}{'ratio':>8}{'applied in':>12}")
-    for name, (operations, syncs) in counts.items():
-        sign, base = ("", (0, 0)) if name == "plain" else ("+", counts["plain"])
-        ratio = statistics.median(own / plain for own, plain in zip(times[name], times["plain"], strict=True))
-        extra, waits = f"{sign}{operations - base[0]}", f"{sign}{syncs - base[1]}"
-        took = f"{applied[name]:.2f} s" if name in applied else ""
-        median = statistics.median(times[name])
-        lines.append(f"{name:26}{extra:>12}{waits:>8}{memory[name] / 1e6:>10.2f}{median:>10.4f}{ratio:>8.3f}{took:>12}")
-    lines.append(f"{AGAIN}: applied in {applied[AGAIN]:.3f} s")
+def report(options, rows, again):
+    device = torch.cuda.get_device_name() if CUDA else "CPU"
+    shape = f"{options.channels} channels, latent {options.size}x{options.size}, {options.tokens} text tokens"
+    shape += f", batch {options.batch}, {options.repeat} rounds{f', compiled by {options.compile}' if options.compile else ''}"
+    lines = [f"{options.base} topology, {shape}, torch {torch.__version__}, {device}, {options.precision}"]
+    lines.append(" " * 26 + "".join(f"{head:>{width}}" for head, width in COLUMNS.items()))
+    plain = rows["plain"]
+    for name, row in rows.items():
+        sign, base = ("", dict.fromkeys(row, 0)) if name == "plain" else ("+", plain)
+        extra, waits = ("" if row[k] is None else f"{sign}{row[k] - base[k]}" for k in ("operations", "syncs"))
+        most = "" if row["peak"] is None else f"{row['peak'] / 1e6:.1f}"
+        took = "" if row["applied"] is None else f"{row['applied']:.2f} s"
+        line = f"{name:26}{extra:>12}{waits:>8}{row['held'] / 1e6:>10.2f}{most:>10}"
+        lines.append(line + f"{row['seconds']:>10.4f}{row['ratio']:>8.3f}{took:>12}")
+        if "grown" in row:
+            first, last = row["grown"]
+    lines.append(f"{identity_ways.AGAIN}: applied in {again:.3f} s")
+    lines.append(f"in tensors after 1 and after {RUNS} runs: {first / 1e6:.3f} and {last / 1e6:.3f} MB")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=tuple(METHODS), default="faceid", help="instantid is for sdxl")
-    parser.add_argument("--base", choices=("sd15", "sdxl"), default="sd15", help="whose topology")
-    parser.add_argument("--channels", type=int, default=320, help="width of the UNet; both have 320")
+    parser.add_argument("--method", choices=tuple(BASES), default="faceid")
+    parser.add_argument("--base", choices=("sd15", "sdxl", "flux"), help="whose topology; default: the method's first of these")
+    parser.add_argument("--channels", type=int, default=320, help="width of the network; both UNets have 320, FLUX.1 3072")
     parser.add_argument("--size", type=int, help="latent side; default: 8 on a CPU, 64 or 128 on a GPU")
+    parser.add_argument("--tokens", type=int, help="of the text; default: 7 on a CPU, 77 or 512 on a GPU")
+    parser.add_argument("--precision", choices=tuple(DTYPES), help="default: fp32 on a CPU, fp16 or bf16 (FLUX.1) on a GPU")
     parser.add_argument("--repeat", type=int, default=10, help="rounds; the ratio is the median over them")
+    parser.add_argument("--compile", nargs="?", const="inductor", help="by torch.compile and this backend; for FaceID")
+    parser.add_argument("--after", type=Path, help="start the clock only once this file is there")
     parser.add_argument("--peer", type=Path, help="checkout of another pack, measured in the same run")
+    parser.add_argument("--json", type=Path, help="file that gets a line with all figures")
     options = parser.parse_args()
-    options.base = {"instantid": "sdxl", "pulid": "flux"}.get(options.method, options.base)
+    bases = BASES[options.method]
+    options.base = options.base or bases[0]
+    if options.base not in bases:
+        parser.error(f"--method {options.method} is for {' or '.join(bases)}, not for {options.base}.")
+    if options.compile and options.method != "faceid":
+        parser.error("--compile is measured with --method faceid.")
+    flux = options.base == "flux"
     options.size = options.size or ((64 if options.base == "sd15" else 128) if CUDA else 8)
+    options.tokens = options.tokens or ((512 if flux else 77) if CUDA else 7)
+    options.precision = options.precision or (("bf16" if flux else "fp16") if CUDA else "fp32")
+    options.dtype, options.batch = DTYPES[options.precision], 1 if flux else 2
+    return options
+
+
+BASES = {"faceid": ("sd15", "sdxl"), "instantid": ("sdxl",), "pulid": ("flux", "sdxl")}
+
+
+def main():
+    options = parse()
     load_pack()
+    if options.compile:
+        import torch._dynamo.config as dynamo
+
+        dynamo.recompile_limit = 64  # where the host's attention can't be compiled in one piece, each block is by itself
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch.inference_mode():
-        ways, applied = METHODS[options.method](options, Path(folder))
-        counts = {name: count(way.call) for name, way in ways.items()}
-        memory = {name: way.held() for name, way in ways.items()}
-        times = seconds({name: way.call for name, way in ways.items()}, options.repeat)
-        report(options, counts, times, memory, applied)
+        ways, applied = getattr(identity_ways, options.method)(options, Path(folder))
+        rows = measure(options, ways, applied)
+    report(options, rows, applied[identity_ways.AGAIN])
+    told = {k: getattr(options, k) for k in ("base", "channels", "size", "tokens", "batch", "precision", "compile", "repeat")}
+    results.keep(options.json, "overhead", method=options.method, **told, rows=rows)
 
 
 if __name__ == "__main__":

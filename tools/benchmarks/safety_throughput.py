@@ -1,10 +1,12 @@
 """Pictures per second of each safety checker and of the loop that its own library documents, in one run.
 
-    <python with the tests' packages> tools/benchmarks/safety_throughput.py [--side 512] [--batches 1 16] [--rounds 5]
+    <python with the tests' packages> tools/benchmarks/safety_throughput.py [--side 512] [--batches 1 16]
+        [--rounds 5] [--small] [--json FILE]
 
 Both get the same batch of float pictures as ComfyUI has it, and both give verdicts. NudeNet runs with its real model; the
 Stable Diffusion safety checker (CLIP ViT-L/14) and the classifier (ViT-B/16) in their real sizes with random weights. The
-calls take turns, so that a busy machine slows both alike; the ratio is the median over the rounds.
+calls take turns, so that a busy machine slows both alike; the ratio is the median over the rounds. With `--small`, the two
+have two layers.
 """
 
 import argparse
@@ -20,7 +22,9 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools" / "benchmarks")]
-sys.path[:0] = [str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools" / "benchmarks")]
+
+import results  # noqa: E402
 
 from pack import load_pack  # noqa: E402
 
@@ -32,7 +36,7 @@ def levels(images):
     return (images * 255).round().clamp(0, 255).byte().numpy()
 
 
-def nudenet(folder, device):
+def nudenet(folder, device, small):
     from nudenet import NudeDetector
 
     from facegen.models.safety.load import load_checker
@@ -45,7 +49,7 @@ def nudenet(folder, device):
     return ours.check, library
 
 
-def concepts(folder, device):
+def concepts(folder, device, small):
     """diffusers' checker as its pipelines call it, for one picture after the other as they are made."""
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
     from safetensors.torch import save_file
@@ -55,7 +59,7 @@ def concepts(folder, device):
 
     vision = {
         "hidden_size": 1024,
-        "num_hidden_layers": 24,
+        "num_hidden_layers": 2 if small else 24,
         "num_attention_heads": 16,
         "intermediate_size": 4096,
         "image_size": 224,
@@ -80,13 +84,14 @@ def concepts(folder, device):
     return ours.check, library
 
 
-def classifier(folder, device):
+def classifier(folder, device, small):
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor, pipeline
 
     from facegen.models.safety.classifier import ClassifierChecker
 
     labels = {0: "normal", 1: "nsfw"}
-    ViTForImageClassification(ViTConfig(id2label=labels, label2id={v: k for k, v in labels.items()})).save_pretrained(folder)
+    config = ViTConfig(num_hidden_layers=2 if small else 12, id2label=labels, label2id={v: k for k, v in labels.items()})
+    ViTForImageClassification(config).save_pretrained(folder)
     ViTImageProcessor().save_pretrained(folder)
     classify = pipeline("image-classification", model=str(folder), device=device)
     ours = ClassifierChecker(folder, "classifier", place=on(device))
@@ -124,6 +129,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: of all threads, for busy machines")
     parser.add_argument("--checkers", nargs="+", choices=CHECKERS, default=CHECKERS)
+    parser.add_argument("--small", action="store_true", help="networks with two layers, for a try")
+    parser.add_argument("--json", type=Path, help="file that gets a line with all figures")
     options = parser.parse_args()
     load_pack()
 
@@ -135,7 +142,7 @@ def main():
     sys.stdout.write(f"{'':12}{'batch':>6}{'ours /s':>10}{'library /s':>12}{'ratio':>8}\n")
     for name in options.checkers:
         with tempfile.TemporaryDirectory() as folder:
-            calls = globals()[name](Path(folder), device)
+            calls = globals()[name](Path(folder), device, options.small)
             for batch in options.batches:
                 images = torch.rand(batch, options.side, options.side, 3, generator=torch.Generator().manual_seed(0))
                 ours, library = seconds(calls, images, options.rounds, CLOCKS[options.clock])
@@ -143,6 +150,9 @@ def main():
                 speed = [batch / statistics.median(times) for times in (ours, library)]
                 sys.stdout.write(f"{name:12}{batch:>6}{speed[0]:>10.2f}{speed[1]:>12.2f}{ratio:>8.2f}\n")
                 sys.stdout.flush()
+                told = {"side": options.side, "clock": options.clock, "rounds": options.rounds, "small": options.small}
+                figures = {"ours": speed[0], "library": speed[1], "ratio": ratio}
+                results.keep(options.json, "safety", checker=name, batch=batch, **told, **figures)
 
 
 if __name__ == "__main__":

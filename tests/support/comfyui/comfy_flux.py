@@ -10,7 +10,7 @@ import comfy.samplers
 import comfy.supported_models
 import torch
 
-from host_models import randomize
+from host_models import fill
 
 WIDTH, DOUBLE, SINGLE = 128, 3, 5  # published: 3072, 19, 38
 LAYERS = 4  # of PuLID: after double blocks 0 and 2 and single blocks 0 and 4
@@ -42,15 +42,26 @@ def flux(seed=0, dtype=torch.float32, computes_in=None, **changes):
     config.set_inference_dtype(dtype, computes_in)
     device = comfy.model_management.get_torch_device()
     model = config.get_model({}, device=device)
-    network = model.diffusion_model
-    network.load_state_dict(randomize(network, seed))
+    fill(model.diffusion_model, seed)
     return comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu"))
 
 
-def prompt(seed, tokens=TEXT, **extra):
+PUBLISHED = {
+    "vec_in_dim": 768,
+    "context_in_dim": 4096,
+    "hidden_size": 3072,
+    "num_heads": 24,
+    "depth": 19,
+    "depth_single_blocks": 38,
+    "axes_dim": [16, 56, 56],
+}  # flux(**PUBLISHED): 12 billion weights
+
+
+def prompt(seed, tokens=TEXT, config=CONFIG, **extra):
     g = torch.Generator().manual_seed(seed)
-    pooled = torch.randn(1, CONFIG["vec_in_dim"], generator=g)
-    return [[torch.randn(1, tokens, CONTEXT, generator=g), {"pooled_output": pooled, "guidance": 3.5, **extra}]]
+    pooled = torch.randn(1, config["vec_in_dim"], generator=g)
+    text = torch.randn(1, tokens, config["context_in_dim"], generator=g)
+    return [[text, {"pooled_output": pooled, "guidance": 3.5, **extra}]]
 
 
 def latents(batch=1, size=(8, 8), seed=9):
@@ -62,7 +73,7 @@ def evaluate(model, x, positive=None, negative=None, cfg=1.0, sigma=0.7, kind=co
     seen = []
 
     def step(call, noise, sigmas, extra_args=None, callback=None, disable=None):
-        seen.append(call(x, torch.full((len(x),), sigma), **extra_args))
+        seen.append(call(x.to(noise), torch.full((len(x),), sigma, device=noise.device), **extra_args))
         return noise
 
     guider = kind(model)
@@ -73,8 +84,8 @@ def evaluate(model, x, positive=None, negative=None, cfg=1.0, sigma=0.7, kind=co
     return seen[0]
 
 
-def caller(patcher, x):
-    """The network's call in an evaluation, to be repeated on a loaded model."""
+def caller(patcher, x, positive=None):
+    """The network's call in an evaluation without guidance, to be repeated on a loaded model."""
     network, seen = patcher.model.diffusion_model, []
     forward = network.forward
 
@@ -84,7 +95,7 @@ def caller(patcher, x):
 
     network.forward = keep
     try:
-        evaluate(patcher, x)
+        evaluate(patcher, x, positive, positive)
     finally:
         del network.forward
     comfy.model_management.load_models_gpu([patcher, *patcher.get_nested_additional_models()])

@@ -8,7 +8,7 @@ import comfy.supported_models
 import comfy.utils
 import torch
 
-from host_models import TOPOLOGY, XL_TOPOLOGY, randomize
+from host_models import TOPOLOGY, XL_TOPOLOGY, fill
 
 CHANNELS = 32
 SD15 = {
@@ -52,8 +52,7 @@ def _patcher(kind, unet_config, seed, dtype):
     config.set_inference_dtype(dtype, None)
     device = comfy.model_management.get_torch_device()
     model = config.get_model({}, device=device)
-    unet = model.diffusion_model
-    unet.load_state_dict(randomize(unet, seed))
+    fill(model.diffusion_model, seed)
     return comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu"))
 
 
@@ -76,15 +75,15 @@ class Inputs:
         return torch.cat([self.pooled, times.reshape(len(self.x), -1)], dim=1)
 
 
-def inputs(batch=2, size=8, seed=9):
+def inputs(batch=2, size=8, seed=9, tokens=7):
     """x and context for SD1.5."""
     g = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 4, size, size, generator=g), torch.randn(batch, 7, 768, generator=g)
+    return torch.randn(batch, 4, size, size, generator=g), torch.randn(batch, tokens, 768, generator=g)
 
 
-def xl_inputs(batch=2, size=8, seed=9):
+def xl_inputs(batch=2, size=8, seed=9, tokens=7):
     g = torch.Generator().manual_seed(seed)
-    x, context = torch.randn(batch, 4, size, size, generator=g), torch.randn(batch, 7, 2048, generator=g)
+    x, context = torch.randn(batch, 4, size, size, generator=g), torch.randn(batch, tokens, 2048, generator=g)
     return Inputs(x, context, torch.randn(batch, 1280, generator=g), torch.full((batch, 6), 512.0))
 
 
@@ -96,18 +95,18 @@ def _options(patcher, sides, sigma):
     }
 
 
-def caller(patcher, x, context, sides=(1, 0), sigma=5.0, y=None):
-    """The UNet call as the sampler makes it, on a loaded model, to be repeated; side 0 is conditional."""
+def caller(patcher, x, context, sides=(1, 0), sigma=5.0, y=None, through=lambda network: network):
+    """The UNet call as the sampler makes it, on a loaded model, to be repeated; side 0 is conditional.
+
+    through: what is called instead of the network, made of it: compiled, for example."""
     comfy.model_management.load_models_gpu([patcher])
     device, dtype = patcher.load_device, patcher.model.diffusion_model.dtype
     x, context = x.to(device, dtype), context.to(device, dtype)
     extra = {} if y is None else {"y": y.to(device, dtype)}
     timestep, options = torch.full((len(x),), 500.0, device=device), _options(patcher, sides, sigma)
-    sigmas = options["sigmas"].to(device)
+    sigmas, network = options["sigmas"].to(device), through(patcher.model.diffusion_model)
     # The sampler hands over a new sigma tensor in every step.
-    return lambda: patcher.model.diffusion_model(
-        x, timestep, context, transformer_options={**options, "sigmas": sigmas.clone()}, **extra
-    )
+    return lambda: network(x, timestep, context, transformer_options={**options, "sigmas": sigmas.clone()}, **extra)
 
 
 def predict(patcher, x, context, sides=(1, 0), sigma=5.0, y=None):
@@ -134,8 +133,10 @@ class Diffusers:
     def __init__(self, patcher, state, shortcut=True, dtype=torch.float32):
         import diffusers
 
-        xl = "num_classes" in patcher.model.model_config.unet_config
-        self.unet = (_diffusers_sdxl if xl else _diffusers_sd15)(diffusers).eval()
+        config, self.device = patcher.model.model_config.unet_config, patcher.load_device
+        xl, channels = "num_classes" in config, config["model_channels"]
+        with self.device:
+            self.unet = (_diffusers_sdxl if xl else _diffusers_sd15)(diffusers, channels).eval()
         ours, names = patcher.model.diffusion_model.state_dict(), comfy.utils.unet_to_diffusers(SDXL if xl else SD15)
         self.unet.load_state_dict({theirs: ours[names[theirs]].float() for theirs in self.unet.state_dict()})
         self.unet.to(dtype)
@@ -163,32 +164,33 @@ class Diffusers:
             with torch.inference_mode(False):
                 self.pipe.set_adapters(self.pipe.get_active_adapters(), lora_strength)
         identity = faces.identity if self.unnorm else faces.normed_identity
-        images = torch.stack([torch.zeros_like(identity), identity])
+        images = torch.stack([torch.zeros_like(identity), identity]).to(self.device, self.dtype)
         if self.unnorm:
             images = images[:, :, None]  # its resampler reads a sequence, of one embedding
         if hasattr(self.projection, "clip_embeds"):
             self.projection.shortcut, self.projection.shortcut_scale = self.shortcut, s_scale
             states = torch.stack([faces.clip_hidden_zero.expand_as(faces.clip_hidden), faces.clip_hidden])
-            self.projection.clip_embeds = states.to(self.dtype)
-        conditions = {"image_embeds": [images.to(self.dtype)]}
+            self.projection.clip_embeds = states.to(self.device, self.dtype)
+        conditions = {"image_embeds": [images]}
         if given.pooled is not None:
-            conditions |= {"text_embeds": given.pooled.to(self.dtype), "time_ids": given.time_ids}
-        x, context = given.x.to(self.dtype), given.context.to(self.dtype)
+            texts, sizes = given.pooled.to(self.device, self.dtype), given.time_ids.to(self.device)
+            conditions |= {"text_embeds": texts, "time_ids": sizes}
+        x, context = (t.to(self.device, self.dtype) for t in (given.x, given.context))
         return self.unet(x, torch.tensor(timestep), context, added_cond_kwargs=conditions, **residuals).sample
 
 
-def _diffusers_sd15(diffusers):
+def _diffusers_sd15(diffusers, channels):
     return diffusers.UNet2DConditionModel(
         sample_size=8,
-        block_out_channels=[CHANNELS * m for m in SD15["channel_mult"]],
+        block_out_channels=[channels * m for m in SD15["channel_mult"]],
         layers_per_block=2,
         cross_attention_dim=768,
         attention_head_dim=8,
     )
 
 
-def _diffusers_sdxl(diffusers):
-    widths = [CHANNELS * m for m in SDXL["channel_mult"]]
+def _diffusers_sdxl(diffusers, channels=CHANNELS):
+    widths = [channels * m for m in SDXL["channel_mult"]]
     return diffusers.UNet2DConditionModel(
         sample_size=8,
         block_out_channels=widths,

@@ -52,14 +52,24 @@ ONE_LEVEL = {
 
 def randomize(module, seed):
     """Random weights of a sensible scale for a module that was built without any."""
-    g = torch.Generator().manual_seed(seed)
-    state = {}
+    return dict(_random(module, seed, torch.device("cpu")))
+
+
+def fill(module, seed):
+    """Gives the module such weights where it is: a GPU draws billions in no time, but others than a CPU."""
+    own = module.state_dict()
+    for name, tensor in _random(module, seed, next(iter(own.values())).device):
+        own[name].copy_(tensor)
+
+
+def _random(module, seed, device):
+    g = torch.Generator(device).manual_seed(seed)
     for name, tensor in module.state_dict().items():
+        drawn = torch.randn(tensor.shape, generator=g, device=device)
         if tensor.ndim > 1:
-            state[name] = torch.randn(tensor.shape, generator=g) / tensor[0].numel() ** 0.5
+            yield name, drawn / tensor[0].numel() ** 0.5
         else:
-            state[name] = 0.05 * torch.randn(tensor.shape, generator=g) + (1.0 if name.endswith("weight") else 0.0)
-    return state
+            yield name, 0.05 * drawn + (1.0 if name.endswith("weight") else 0.0)
 
 
 def sd15_checkpoint(path: Path, seed=0) -> Path:

@@ -11,7 +11,7 @@ import comfy_unets
 from comfy_sampling import guider
 from facegen.models.identity.instantid.adapter import InstantIDAdapter
 from faceid_files import faceid_state, random_faces, save
-from host_models import randomize
+from host_models import fill, randomize
 
 TRAINED_ON = {"recogniser": "glintr100", "model_pack": "antelopev2"}
 KPS = [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]  # in a photo of 112 pixels
@@ -89,8 +89,8 @@ def plain_control(channels, dtype, seed=4):
 def _control(config, seed, dtype=torch.float32):
     config = {name: value for name, value in config.items() if name not in ("transformer_depth_output", "out_channels")}
     device = comfy.model_management.get_torch_device()
-    net = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=dtype)
-    net.load_state_dict(randomize(net, seed))
+    net = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, dtype=dtype, device=device)
+    fill(net, seed)
     return comfy.controlnet.ControlNet(net, load_device=device)
 
 
