@@ -4,7 +4,6 @@ import ast
 import copy
 import importlib
 import pickle
-from pathlib import Path
 
 import pytest
 
@@ -93,7 +92,6 @@ MADE_OF = {
     "MayBeBilledError": ("Not here.", 5),
     "MissingFiles": ("There is no checkpoint.", ["checkpoint"]),
     "NotFetchedError": ("Not here.", 5),
-    "StoreError": (Path("user", "facegen", "jobs.db"), OSError("disk full")),
 }
 
 

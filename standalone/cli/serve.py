@@ -44,6 +44,19 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help=f"Folder for local_api.json, the settings, and for requests and results. Default: {DATA} in your home folder.",
     )
     parser.add_argument(
+        "--jobs",
+        default="",
+        metavar="URL",
+        help="PostgreSQL database of the requests, where several servers share them, such as postgresql://user@host/name. "
+        "It needs --results, too. A password belongs into `jobs` of the settings or into libpq's password file.",
+    )
+    parser.add_argument(
+        "--results",
+        default="",
+        metavar="PLACE",
+        help="Folder or URL, such as s3://bucket/folder, for pictures and uploads. Default: in the folder of --data.",
+    )
+    parser.add_argument(
         "--drain",
         type=float,
         default=DRAIN,
@@ -82,6 +95,8 @@ def place_of(options: argparse.Namespace) -> Place:
         set_token=f"Set {TOKEN_VARIABLE}, or token in {file}.",
         is_on=True,
         flavours=built_in(options.models),
+        jobs=options.jobs,
+        results=options.results if "://" in options.results or not options.results else str(Path(options.results).absolute()),
     )
 
 

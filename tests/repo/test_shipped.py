@@ -65,7 +65,8 @@ KNOWN = {
             "api/download.py": "fetches the photo that a client of the local API names, if its address is public or allowed",
             "api/hosted/client.py": "the node of the hosted service",
             "api/hosted/exchange.py": "the node of the hosted service",
-            "api/local/jobs.py": "SQLite's connect",
+            "api/local/store/postgres.py": "PostgreSQL, where several fronts share it",
+            "api/local/store/sqlite.py": "SQLite's connect",
             "api/local/routes/access.py": "this machine's name, against DNS rebinding",
             "nodes/host/local_api/comfyui.py": "ComfyUI's own queue, over loopback",
             "standalone/cli/doctor_rows/api.py": "`doctor`, which a user types, asks ComfyUI on this machine",
@@ -79,7 +80,9 @@ KNOWN = {
     "python_database_connections": (
         r"sqlite3\s*\.\s*connect|psycopg",
         {
-            "api/local/jobs.py": "the local API's jobs",
+            "api/local/store/postgres.py": "the local API's jobs, where several fronts share them",
+            "api/local/store/sqlite.py": "the local API's jobs",
+            "pyproject.toml": "a library without types",
             "requirements-scale.txt": "which nobody needs who has one machine",
         },
     ),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from facegen.api.local import days, runner
+from facegen.api.local import days, driver, runner
 from facegen.api.local.backend import Busy
 from facegen.api.local.config import ConfigError, ConfigFile
 from facegen.api.local.tokens import Token
@@ -89,6 +89,7 @@ def test_a_quota_counts_pictures_that_were_delivered_or_are_in_work(server, back
     assert ask(server, BEN, samples=2)[1]["status"] == "success"
     assert not any(server.photos.iterdir()), "a photo that was refused is not kept"
     monkeypatch.setattr(runner, "today", lambda: "2100-01-01")
+    monkeypatch.setattr(driver, "today", lambda: "2100-01-01")
     assert ask(server, ANNA, samples=2)[1]["status"] == "success", "another day"
 
 

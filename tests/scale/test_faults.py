@@ -1,0 +1,145 @@
+"""What clients see when a front dies, and when the database is away: each request ends once."""
+
+import http.server
+import json
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from front_process import LEASE
+from waiting import until
+
+pytest.importorskip("psycopg", reason="needs requirements-scale.txt")
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Takes webhooks, and answers with `status`."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.calls, self.status = [], 200
+        super().__init__(("127.0.0.1", 0), self._handler())
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server_port}/done"
+
+    def _handler(receiver):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                receiver.calls.append(body)
+                self.send_response(receiver.status)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as running:
+        yield running
+        running.shutdown()
+
+
+def drawn(front):
+    """Work -> the processes that began to draw it, in order."""
+    found = {}
+    for line in (front.base.parent / "drawn.log").read_text().splitlines():
+        work, process = line.split()
+        found.setdefault(work, []).append(int(process))
+    return found
+
+
+def test_what_a_dead_front_was_making_is_made_by_another(pair, receiver):
+    one, two = pair
+    calm = one.submit(wait=20, seed=5)
+    before = set(drawn(one))
+    identifiers = [one.submit(prompt="sleep 3", seed=5, webhook=receiver.url, track_id=n)["id"] for n in range(6)]
+    until(lambda: len(drawn(one)) >= len(before) + 4)
+    one.kill()
+    assert [two.fetch(each)["status"] for each in identifiers] == ["processing"] * 6, "which is true: they will be made"
+    answers = [two.fetch(each, wait=25) for each in identifiers]
+    assert [answer["status"] for answer in answers] == ["success"] * 6
+    pictures = [two.call(answer["output"][0].replace(str(one.port), str(two.port)))[1] for answer in answers]
+    assert set(pictures) == {two.call(calm["output"][0].replace(str(one.port), str(two.port)))[1]}, "the same seed and photo"
+    until(lambda: len(receiver.calls) >= 6)
+    time.sleep(LEASE)
+    assert sorted(call["track_id"] for call in receiver.calls) == [*range(6)] and len(receiver.calls) == 6
+    again = {work: by for work, by in drawn(one).items() if work not in before}
+    assert len(again) == 6 and all(by[-1] == two.process.pid for by in again.values())
+
+
+def test_what_a_front_that_is_stopped_was_making_is_made_by_another_at_once(pair):
+    one, two = pair
+    identifier = one.submit(prompt="sleep 2")["id"]
+    one.stop()
+    began = time.monotonic()
+    assert two.fetch(identifier, wait=20)["status"] == "success"
+    assert time.monotonic() - began < 2 + 4 * LEASE
+
+
+def test_a_request_that_kills_its_fronts_is_given_up(pair):
+    one, two = pair
+    identifier = one.submit(prompt="sleep 60")["id"]
+    for victim, other in ((one, two), (two, one)) * 2:
+        until(lambda by=victim: by.process.pid in {last for *_, last in drawn(one).values()}, 20)
+        other.wait_until_ready()
+        victim.kill()
+        victim.start()
+    until(lambda: one.fetch(identifier).get("status") == "failed", 40)
+    assert one.fetch(identifier)["message"] == "The request was interrupted 4 times. Send it again."
+    two.wait_until_ready()
+
+
+def test_the_webhooks_of_a_dead_front_are_called_by_another(pair, receiver):
+    """It was about to call them again."""
+    one = pair[0]
+    receiver.status = 500
+    identifiers = [one.submit(wait=20, webhook=receiver.url)["id"] for _ in range(3)]
+    until(lambda: len(receiver.calls) == 3)
+    one.kill()
+    receiver.status = 200
+    until(lambda: len(receiver.calls) == 6, 6 * LEASE)
+    time.sleep(2 * LEASE)
+    assert Counter(call["id"] for call in receiver.calls) == dict.fromkeys(identifiers, 2)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["restart", "crash"])
+def test_the_database_is_away_for_a_while(pair, receiver, postgres, how):
+    one, two = pair
+    done = one.submit(wait=20)
+    identifiers = [front.submit(prompt="sleep 1", webhook=receiver.url)["id"] for front in (one, two, one)]
+    postgres.stop(how)
+    try:
+        until(lambda: [front.ready()[0] for front in pair] == [503, 503], 20)
+        assert one.ready()[1]["reason"].startswith("The database of the requests can't be reached now.")
+        for status, answer in (
+            one.call("/api/v6/image_editing/face_gen", {"prompt": "x", "face_image": "x"}),
+            two.call(f"/api/v6/image_editing/fetch/{identifiers[0]}", {}),
+            two.call(f"/api/v6/image_editing/cancel/{identifiers[0]}", {}),
+        ):
+            assert status == 503 or "face_image" in str(answer["message"]), answer
+            if status == 503:
+                says = "The database of the requests can't be reached now. Send this again in some seconds."
+                assert answer == {"status": "error", "message": says, "retry_after": 5}
+        assert one.fetch(done["id"]) == done, "what a front remembers it tells"
+        time.sleep(2 * LEASE)
+    finally:
+        postgres.start()
+    for front in pair:
+        front.wait_until_ready()
+        assert front.process.poll() is None
+    assert [two.fetch(each, wait=20)["status"] for each in identifiers] == ["success"] * 3
+    until(lambda: len(receiver.calls) >= 3)
+    time.sleep(LEASE)
+    assert sorted(call["id"] for call in receiver.calls) == sorted(identifiers)
+    assert [len(by) for by in drawn(one).values()][-3:] == [1, 1, 1], "nobody was thought dead"
+    identifier = two.submit(prompt="sleep 1")["id"]
+    began = time.monotonic()
+    assert one.fetch(identifier, wait=15)["status"] == "success" and time.monotonic() - began < 8, "it hears of changes again"
