@@ -142,7 +142,7 @@ class Runner:
         try:
             await self._backend.check_room()
         except Busy as busy:
-            raise Full(str(busy), busy.seconds or await self.store.usual_seconds(FIRST_GUESS)) from busy
+            raise Full(str(busy), busy.seconds or self._usual) from busy
         await self._check_room(order.owner)
         face = self._new_photo()
         self._arriving[order.owner] += 1

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +41,7 @@ from facegen.standalone.cluster.batches import made_by_ray
 from facegen.standalone.cluster.scale import Scale
 from facegen.standalone.server.backend import EngineBackend
 from facegen.standalone.server.engines import Engines
+from facegen.standalone.server.metrics import Metrics
 from pack import ROOT
 from serve_process import ServeProcess
 from sleeping_engine import SECONDS, STEPS, load, load_few_steps, load_quick
@@ -204,6 +207,37 @@ def test_what_is_wrong_with_a_request_comes_back_in_words(handle, tmp_path):
 
     (state,) = with_backend(handle, test)
     assert state.phase is Phase.FAILED and "can't be read as a photo" in state.message
+
+
+def test_the_dashboard_asks_for_what_is_told(handle):
+    """Each metric of the dashboard is one that this Ray, after some requests, or a front exports."""
+    content = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    queries = [target["expr"] for panel in content["panels"] for target in panel["targets"]]
+    wanted = {name for query in queries for name in re.findall(r"\b(?:ray_)?(?:facegen|serve)_[a-z_]+", query)} - {"facegen"}
+
+    async def test(backend):
+        one = work()
+        await backend.start(one)
+        await states_of(backend, one)
+
+    with_backend(handle, test)
+    front = Metrics()
+    front.answers.begun()
+    front.answers.answered("/", "success", 0.1)
+    (node,) = connection.ray.nodes()
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+    def told():
+        with urllib.request.urlopen(address) as answer:
+            text = answer.read().decode() + front.text(lambda: {"running": 1}).decode()
+        return {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
+
+    deadline = time.monotonic() + 60
+    while (missing := wanted - told()) and time.monotonic() < deadline:
+        time.sleep(2)
+    assert len(wanted) >= 10 and missing == set()
+    places = [tuple(panel["gridPos"].values()) for panel in content["panels"]]
+    assert len(set(places)) == len(places) and len({panel["id"] for panel in content["panels"]}) == len(places)
 
 
 def test_the_pictures_are_those_of_one_process(cluster):
