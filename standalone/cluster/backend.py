@@ -139,13 +139,12 @@ class RayBackend:
         entry.answers = answers = asked.make.remote(work, photo)
         if entry.is_cancelled:
             answers.cancel()
-        last = LOST
-        async for answer in answers:
-            if isinstance(answer, list):
-                entry.pictures = answer
-            elif (last := answer).phase is not Phase.DONE:
-                entry.state = answer
-        entry.state = last
+        state = LOST
+        async for state, pictures in answers:
+            entry.pictures = pictures
+            if state.phase is not Phase.DONE:
+                entry.state = state
+        entry.state = state
 
 
 def _what_failed(error: RayTaskError) -> str:

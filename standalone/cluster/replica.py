@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from ray import serve
 
-from ...api.local.backend import State, Work
+from ...api.local.backend import Phase, State, Work
 from ..engine import Engine
 from ..model_files import ModelFiles
 from ..server.backend import EngineBackend
@@ -18,6 +19,7 @@ from ..server.engines import MOST, Engines
 from .replica_metrics import ReplicaMetrics
 
 LOOK = 0.02  # seconds between two looks at a work
+TELL = 0.25  # seconds at least between two words on how far it is: each costs the front some milliseconds
 Load = Callable[[ModelFiles], Engine]
 
 
@@ -35,25 +37,25 @@ class EngineReplica:
         self._folder = tempfile.TemporaryDirectory(prefix="facegen-")
         self._leaving: set[asyncio.Task[None]] = set()
 
-    async def make(self, work: Work, photo: bytes) -> AsyncIterator[State | list[bytes]]:
-        """How the work stands, each time that changes, and when it is done its pictures. Whoever stops listening, or
-        cancels, stops it within a step."""
+    async def make(self, work: Work, photo: bytes) -> AsyncIterator[tuple[State, list[bytes]]]:
+        """How the work stands, again and again, and when it is done its pictures, too. Whoever stops listening, or cancels,
+        stops it within a step."""
         await self.models_here(serve.get_multiplexed_model_id())
         face = Path(self._folder.name, f"{uuid.uuid4()}.png")
         face.write_bytes(photo)
         work = replace(work, request=replace(work.request, face_image=str(face)))
         try:
             await self._backend.start(work)
-            last: State | None = None
-            while last is None or not last.has_ended:
-                state = (await self._backend.state([work.id]))[work.id]
-                if state != last:
-                    last = state
-                    yield state
+            state, told = State(Phase.WAITING), time.monotonic() - TELL
+            while not state.has_ended:
+                last, state = state, (await self._backend.state([work.id]))[work.id]
+                if state.phase is not last.phase or (state != last and time.monotonic() - told >= TELL):
+                    told = time.monotonic()
+                    yield state, await self._backend.pictures(work.id) if state.phase is Phase.DONE else []
+                elif state != last:
+                    state = last
                 if not state.has_ended:
                     await asyncio.sleep(LOOK)
-            if not last.message:
-                yield await self._backend.pictures(work.id)
         finally:
             face.unlink(missing_ok=True)
             task = asyncio.ensure_future(self._leave(work.id))
