@@ -9,12 +9,14 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
 
 from ...errors import FaceGenError
 from .replica import EngineReplica, Load, load_checked
 from .scale import Scale
 
 NAME, DEPLOYMENT = "facegen", "Engine"
+LOOK = 0.1  # seconds at most until a front that has something waiting sees that a replica is free; Ray's own are 0.5
 
 
 def build(arguments: dict[str, Any]) -> Application:
@@ -32,6 +34,7 @@ def application(scale: Scale, load: Load = load_checked) -> Application:
         name=DEPLOYMENT,
         max_ongoing_requests=scale.ongoing,
         max_queued_requests=scale.max_queued,
+        request_router_config=RequestRouterConfig(max_backoff_s=LOOK),
         autoscaling_config={
             "min_replicas": scale.least,
             "initial_replicas": max(1, scale.least),
