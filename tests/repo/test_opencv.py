@@ -43,6 +43,7 @@ def test_either_order_leaves_a_working_opencv(wheels, tmp_path, order):
         done = pip(
             "install",
             "-q",
+            "--no-compile",
             "--no-deps",
             "--no-index",
             "--find-links",

@@ -27,22 +27,31 @@ def face_checker():
     return NudeNetChecker("CPU", limits=FACES)
 
 
+@pytest.fixture(scope="module")
+def theirs():
+    from nudenet import NudeDetector
+
+    return NudeDetector()
+
+
+@pytest.fixture(scope="module")
+def everything():
+    """A checker to which every class is unsafe."""
+    labels = NudeNetChecker("CPU", limits={}).labels
+    return NudeNetChecker("CPU", limits=dict.fromkeys(labels, checking.DEFAULT_THRESHOLD))
+
+
 @pytest.fixture(params=PHOTOS)
 def photo(request):
     return request.getfixturevalue(request.param)
 
 
 @pytest.mark.parametrize("size", [None, (700, 400), (97, 33), (333, 777), (1, 1), (1, 500), (2000, 1500)])
-def test_detections_equal_what_nudenet_finds_in_the_file(photo, tmp_path, size):
-    from nudenet import NudeDetector
-
+def test_detections_equal_what_nudenet_finds_in_the_file(photo, theirs, everything, tmp_path, size):
     path = tmp_path / "photo.png"
     photo = photo if size is None else (resize(photo, *size) * 255).round() / 255
     Image.fromarray((photo[0].numpy() * 255).round().astype(np.uint8)).save(path)
-    expected = NudeDetector().detect(str(path))
-
-    everything = NudeNetChecker("CPU", limits={})
-    everything = NudeNetChecker("CPU", limits=dict.fromkeys(everything.labels, checking.DEFAULT_THRESHOLD))
+    expected = theirs.detect(str(path))
     result = everything.check(photo)[0]
     assert [d.label for d in result.detections] == [e["class"] for e in expected]
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (e["box"] for e in expected)]
@@ -130,8 +139,12 @@ def test_the_checker_finds_no_face_in_what_it_hid(face_checker, t1, astronaut, t
 def judge(model):
     """What a checker says when the model gives an anchor for each of `boxes`: x centre, y centre, width, height, scores."""
 
+    made = {}
+
     def judge(*boxes, preset="default", limits=None):
-        checker = NudeNetChecker("CPU", preset, limits)
+        if (preset, str(limits)) not in made:
+            made[preset, str(limits)] = NudeNetChecker("CPU", preset, limits)
+        checker = made[preset, str(limits)]
         output = np.zeros((1, 4 + len(checker.labels), 2100), np.float32)
         for anchor, (*box, scores) in enumerate(boxes):
             output[0, :4, anchor] = box

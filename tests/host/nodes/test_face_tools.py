@@ -150,6 +150,7 @@ def test_likeness_sorts_best_first_and_keeps_n(run, face_analysis, astronaut):
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 1, "seed": 2**64 - 1, "sampler_name": "euler", "scheduler": "normal"}
 
 
+@pytest.mark.newest
 def test_best_of_n_keeps_the_most_alike(run, parts, face_analysis, pack_nodes):
     """Four candidates in rounds of two, with the next seed (0 after the last): the two most alike come out, best first."""
     rounds = [run("FaceGenSampler", **parts, **{**SMALL, "seed": seed}, samples=2) for seed in (2**64 - 1, 0)]
@@ -165,6 +166,7 @@ def test_best_of_n_keeps_the_most_alike(run, parts, face_analysis, pack_nodes):
     assert text.startswith("best 2 of 4") and f"picture {order[0]}: " in text and "%" in text
 
 
+@pytest.mark.newest
 def test_best_of_n_with_one_face_per_image_keeps_the_places(run, parts, face_analysis, clip_vision, astronaut):
     people = embed(
         run, face_analysis, torch.cat([astronaut, astronaut.flip(2)]), clip_vision=clip_vision, combine="one per image"
@@ -176,6 +178,7 @@ def test_best_of_n_with_one_face_per_image_keeps_the_places(run, parts, face_ana
         assert any(torch.equal(image[place], generated[place]) for generated in rounds)
 
 
+@pytest.mark.newest
 def test_candidates_need_a_judge_and_one_needs_none(run, parts, face_analysis):
     with pytest.raises(FaceGenError, match="^Face Portrait Sampler: .*connect Load Face Analyzer to face_analysis"):
         run("FaceGenSampler", **parts, **SMALL, candidates=2)

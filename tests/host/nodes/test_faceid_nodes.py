@@ -203,8 +203,18 @@ def first_block(patched, height, width):
     return comfy_unets.first_block(patched, x, context)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (8, 24), (40, 8)])
-@pytest.mark.parametrize("mask_size", [(64, 64), (100, 60), (4, 4)], ids=["square", "odd", "small"])
+# A square mask on each picture, a square picture under each mask, and both of an odd shape.
+@pytest.mark.parametrize(
+    ("height", "width", "mask_size"),
+    [
+        (16, 16, (64, 64)),
+        (8, 24, (64, 64)),
+        (40, 8, (64, 64)),
+        (16, 16, (100, 60)),
+        (16, 16, (4, 4)),
+        (8, 24, (100, 60)),
+    ],
+)
 def test_a_face_acts_only_inside_its_mask(apply, height, width, mask_size):
     top = torch.zeros(1, *mask_size)
     top[:, : mask_size[0] // 2] = 1
@@ -291,7 +301,7 @@ def faceid_file(tmp_path, **kwargs):
 
 
 def test_sdxl_adapter_on_sd15_names_both(run, model, tmp_path):
-    sdxl = faceid_file(tmp_path, widths=[640] * 4 + [1280] * 66, context_dim=2048, clip_dim=CLIP, rank=0, inner=64, depth=0)
+    sdxl = faceid_file(tmp_path, widths=comfy_unets.XL_WIDTHS, context_dim=2048, clip_dim=CLIP, rank=0, inner=64, depth=0)
     with pytest.raises(FaceGenError, match=r"^Apply FaceID: .*faceid-plusv2_sdxl.*SDXL.*70.*SD1\.5.*16 blocks.*Load FaceID"):
         run("FaceGenApplyFaceID", model=model, faceid=sdxl, face_embeds=random_faces())
 

@@ -46,6 +46,7 @@ def test_equals_the_stock_nodes(run, parts):
     assert image.shape == (2, 64, 64, 3)
 
 
+@pytest.mark.newest
 def test_prompt_of_the_sampler_wins_over_the_style_node(run, parts):
     style = run("FaceGenStyle", style="comic", prompt="a pilot")[0]
     same = run("FaceGenSampler", **parts, style=style, prompt="a pilot", **SMALL)[0]
@@ -80,6 +81,7 @@ def test_styles_differ_and_users_can_add_their_own(run, own_styles):
         run("FaceGenStyle", style="broken", prompt="a man")
 
 
+@pytest.mark.newest
 def test_unsafe_pictures_never_leave_it(run, parts):
     plain, generated = run("FaceGenSampler", **parts, samples=3, **SMALL)
     checker = StubChecker(SAFE, UNSAFE, SAFE, SAFE)
@@ -92,12 +94,14 @@ def test_unsafe_pictures_never_leave_it(run, parts):
     assert not latent["samples"][1].any() and generated["samples"][1].any()
 
 
+@pytest.mark.newest
 def test_safe_pictures_leave_it_bit_for_bit(run, parts):
     plain, generated = run("FaceGenSampler", **parts, **SMALL)
     image, latent = run("FaceGenSampler", **parts, **SMALL, safety_checker=StubChecker(SAFE))
     assert torch.equal(image, plain) and torch.equal(latent["samples"], generated["samples"])
 
 
+@pytest.mark.newest
 def test_without_a_verdict_nothing_leaves_it(run, parts):
     with pytest.raises(RuntimeError, match="no verdict"):
         run("FaceGenSampler", **parts, **SMALL, safety_checker=StubChecker(error=RuntimeError("no verdict")))

@@ -11,6 +11,8 @@ from instantid_step import caller, host_control, person, prompts, published_cont
 
 REAL_SDXL_WIDTHS = 10 * 640 + 60 * 1280  # channels of the 70 blocks, together
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture(scope="module")
 def model():

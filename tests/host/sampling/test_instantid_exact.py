@@ -101,6 +101,7 @@ def test_a_step_equals_diffusers_on_both_sides(apply, oracle, published, model):
         assert relative_error(ours[side], theirs[side]) < 1e-4
 
 
+@pytest.mark.newest
 def test_photos_of_one_person_and_a_hint_image_of_another_pose(apply, oracle, published, model):
     faces = person(2)
     pose = np.rot90(hint()).copy()
@@ -132,6 +133,7 @@ def test_photos_of_one_person_and_a_hint_image_of_another_pose(apply, oracle, pu
         assert relative_error(ours[side], theirs[side]) < 1e-4
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
 def test_half_precision_is_as_near_as_diffusers(apply, oracle, published, model, state, monkeypatch, dtype):
     faces, half = person(), comfy_unets.sdxl(dtype=dtype)
@@ -143,13 +145,14 @@ def test_half_precision_is_as_near_as_diffusers(apply, oracle, published, model,
     assert relative_error(ours, exact) < 2 * relative_error(theirs, exact)
 
 
-def test_twenty_runs_are_the_same_and_leave_what_came_in_as_it_was(apply, model, control_net):
+@pytest.mark.newest
+def test_five_runs_are_the_same_and_leave_what_came_in_as_it_was(apply, model, control_net):
     given = prompts(comfy_unets.xl_inputs())
     before = [[[text.clone(), {**options}] for text, options in each] for each in given]
     weights = {name: t.clone() for name, t in control_net.control_model.state_dict().items()}
     plain = Step()(model, *given)
     first = Step()(*apply(conds=given))
-    for _ in range(19):
+    for _ in range(4):
         assert torch.equal(Step()(*apply(conds=given)), first)
     assert torch.equal(Step()(model, *given), plain)
     for (text, options), (text_before, options_before) in zip([*given[0], *given[1]], [*before[0], *before[1]], strict=True):

@@ -10,6 +10,8 @@ from facegen.models.identity.adapter_file import AdapterFile
 from facegen.models.identity.pulid.adapter import PulidAdapter
 from pulid_files import flux_state, save, seen_faces
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -112,12 +112,14 @@ def test_a_mask_and_a_second_person(apply, model, adapter, state):
     assert len(held) == 1  # the layers of one file are there once
 
 
+@pytest.mark.newest
 def test_a_picture_that_is_no_square(apply, model, adapter, state):
     x = latents(size=(6, 9))  # an odd side is padded to whole tokens
     wanted = expected(model, state, adapter.tokens(seen_faces())[0][0], x, tokens_of_picture=15)
     assert relative_error(evaluate(apply(), x), wanted) < 1e-4
 
 
+@pytest.mark.newest
 def test_layer_weights(apply, model, adapter, state):
     x, tokens = latents(), adapter.tokens(seen_faces())[0][0]
     given = evaluate(apply(layer_weights="0:0, 2:0.5"), x)
@@ -155,6 +157,7 @@ def test_another_pack_on_the_same_block_before_us(apply, model):
     assert relative_error(both, evaluate(apply(), x)) > 1e-4
 
 
+@pytest.mark.newest
 def test_applied_and_taken_away_twenty_times_the_model_is_as_it_was(apply, model):
     x = latents()
     plain, options = evaluate(model, x), copy.copy(model.model_options["transformer_options"])
@@ -252,6 +255,7 @@ def test_a_compiled_model(apply, model, monkeypatch):
     assert 0 < frames <= plain and breaks == broken
 
 
+@pytest.mark.newest
 def test_what_doesnt_fit_is_refused(apply, model, adapter, tmp_path):
     import comfy_unets
     from facegen.nodes.host.sampling.methods.pulid import apply_pulid

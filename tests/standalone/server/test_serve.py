@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.request
 
 import numpy as np
@@ -138,49 +137,49 @@ def fetched(server, identifier):
     return server.post(f"/api/v6/image_editing/fetch/{identifier}", {}, Prefer="wait=0")
 
 
-def test_a_stop_waits_for_what_is_in_work(tmp_path):
-    with ServeProcess(tmp_path) as server:
-        server.wait_until_ready()
-        identifier = long_request(server)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(60) == 0
-        messages = [line["message"] for line in server.lines()]
-        assert "FaceGen: stopping; 1 requests are in work" in messages and messages[-1] == "FaceGen: stopped"
-        assert not any("interrupted" in message for message in messages)
-    with ServeProcess(tmp_path) as again:
-        again.wait_until_ready()
-        assert fetched(again, identifier)["status"] == "success"
-
-
-def test_a_second_signal_doesn_t_wait_and_says_what_it_interrupts(tmp_path):
-    with ServeProcess(tmp_path) as server:
-        server.wait_until_ready()
-        identifier = long_request(server)
-        server.process.send_signal(signal.SIGINT)
-        until(lambda: any("stopping" in line["message"] for line in server.lines()))
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(20) == 0
-        assert f"FaceGen: interrupted: requests {identifier}" in [line["message"] for line in server.lines()]
-    with ServeProcess(tmp_path) as again:
-        again.wait_until_ready()
-        answer = fetched(again, identifier)
-        assert answer["status"] == "failed" and answer["message"].startswith("serve was stopped while this request was in work")
-
-
-def test_killed_in_mid_job(tmp_path):
-    """kill -9: what was done is there, what was in work is reported as failed, ids go on, no photo is left."""
+def test_stopped_stopped_at_once_or_killed_its_successor_knows_what_became_of_each_request(tmp_path):
+    """Four servers of one data folder, one after the other: to start one takes longer than all that is asked of it."""
     with ServeProcess(tmp_path) as first:
         first.wait_until_ready()
-        done = first.post(SUBMIT, {**BODY, "width": 128, "height": 128})
-        interrupted = long_request(first)
-        assert any((tmp_path / "photos").iterdir())
-        first.process.kill()
+        finished = stopped_it_finishes_what_is_in_work(first)
     with ServeProcess(tmp_path) as second:
         second.wait_until_ready()
-        assert fetched(second, done["id"])["status"] == "success"
-        assert "stopped while this request was in work" in fetched(second, interrupted)["message"]
+        assert fetched(second, finished)["status"] == "success"
+        interrupted = stopped_twice_it_says_what_it_interrupts(second)
+    with ServeProcess(tmp_path) as third:
+        third.wait_until_ready()
+        answer = fetched(third, interrupted)
+        assert answer["status"] == "failed" and answer["message"].startswith("serve was stopped while this request was in work")
+        done = third.post(SUBMIT, {**BODY, "width": 128, "height": 128})
+        killed = long_request(third)
+        assert any((tmp_path / "photos").iterdir())
+        third.process.kill()
+    with ServeProcess(tmp_path) as fourth:  # what was done is there, ids go on, no photo is left
+        fourth.wait_until_ready()
+        assert fetched(fourth, done["id"])["status"] == fetched(fourth, finished)["status"] == "success"
+        assert "stopped while this request was in work" in fetched(fourth, killed)["message"]
         assert not any((tmp_path / "photos").iterdir())
-        assert second.post(SUBMIT, {**BODY, "width": 128, "height": 128})["id"] > interrupted
+        assert fourth.post(SUBMIT, {**BODY, "width": 128, "height": 128})["id"] > killed
+
+
+def stopped_it_finishes_what_is_in_work(server):
+    identifier = long_request(server)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+    messages = [line["message"] for line in server.lines()]
+    assert "FaceGen: stopping; 1 requests are in work" in messages and messages[-1] == "FaceGen: stopped"
+    assert not any("interrupted" in message for message in messages)
+    return identifier
+
+
+def stopped_twice_it_says_what_it_interrupts(server):
+    identifier = long_request(server)
+    server.process.send_signal(signal.SIGINT)
+    until(lambda: any("stopping" in line["message"] for line in server.lines()))
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(20) == 0
+    assert f"FaceGen: interrupted: requests {identifier}" in [line["message"] for line in server.lines()]
+    return identifier
 
 
 # --- what the user can fix
@@ -204,10 +203,10 @@ def test_it_doesn_t_start_and_says_why(tmp_path, capsys, monkeypatch, options, s
     assert says in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken(serve, tmp_path):
-    command = [sys.executable, str(ROOT), "serve", "--port", str(serve.port), "--data", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and f"port {serve.port} can't be used" in done.stderr and "--port" in done.stderr
+def test_a_port_that_is_taken(serve, tmp_path, capsys):
+    assert main(["serve", "--port", str(serve.port), "--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"port {serve.port} can't be used" in said and "--port" in said
 
 
 def test_a_port_that_there_is_none_of(tmp_path, capsys):
@@ -225,8 +224,7 @@ def test_a_file_that_can_t_be_read_is_not_the_port_s_fault(tmp_path, capsys, mon
     assert "Permission denied: 'one.safetensors'" in said and "port" not in said
 
 
-def test_a_data_folder_that_is_in_use(serve):
+def test_a_data_folder_that_is_in_use(serve, capsys):
     """A second server must not take the first one's work for its own."""
-    command = [sys.executable, str(ROOT), "serve", "--data", str(serve.base), "--port", str(free_port())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "another process may be serving from the same folder" in done.stderr
+    assert main(["serve", "--data", str(serve.base), "--port", str(free_port())]) == 2
+    assert "another process may be serving from the same folder" in capsys.readouterr().err
