@@ -110,7 +110,8 @@ class Backend(Protocol):
 
     async def start(self, work: Work) -> Mapping[str, str]:
         """Take a work on. Returns when it waits or runs, and not when it is done: the files that it is made with, by what
-        they are. Each work is started once.
+        they are. Each work is started once, unless the front that started it is gone: then another front's backend gets it,
+        with the same id and seed.
 
         Raises BackendError if it can't be done; nothing of it waits or runs then.
         """

@@ -6,6 +6,7 @@ time: when the database comes back after a while, everybody looks gone until the
 """
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -36,7 +37,9 @@ class Fronts:
     ):
         self.lease, self._store, self._driver, self._calls = lease, store, driver, calls
         self._adding, self._take, self._notice = adding, take, notice
-        self._since: float | None = None  # when this front began to reach the database without a break
+        self._since = (
+            self._last
+        ) = -math.inf  # when this front began to reach the database without a break, and when it last did
         self._told: dict[int, float] = {}  # progress that was stored, by request
         self.why_away = ""
 
@@ -47,19 +50,19 @@ class Fronts:
 
     async def beat(self) -> None:
         """To be called BEATS times in a lease. Raises StoreError."""
-        began = time.monotonic()
         try:
             await self._store.seen(self._driver.front)
+            before, self._last = self._last, time.monotonic()
+            if self._last - before > self.lease:
+                self._since = self._last
             await self._tell_progress()
             await self._compare()
-            if self._since is not None and began - self._since > self.lease:
+            await self._calls.look_after()
+            if self._last - self._since > self.lease:
                 await self._take_over()
         except StoreError as error:
-            self._since, self.why_away = None, str(error)
+            self.why_away = str(error)
             raise
-        now = time.monotonic()
-        if self._since is None or now - began > self.lease:
-            self._since = now
         if self.why_away:
             logging.info("FaceGen: the database is there again")
         self.why_away = ""
@@ -82,9 +85,13 @@ class Fronts:
         mine = await self._store.driven_by(self._driver.front)
         for identifier in known - set(mine):
             await self._notice(identifier)
-        lost = [id for id, secret in mine.items() if id not in self._driver.driven and secret not in self._adding]
-        if lost:  # stored, but the client was told that it wasn't
-            await self._store.drop(lost, self._driver.front)
+        driven = {*self._driver.driven, *self._driver.unstored}
+        strays = {id: taken for id, (secret, taken) in mine.items() if id not in driven and secret not in self._adding}
+        for identifier in (id for id, taken in strays.items() if taken):  # its taking over was stored, unheard of
+            if (job := await self._store.get(identifier)) and job.is_waiting:
+                self._take(job)
+        # These were stored, but the client was told that they weren't.
+        await self._store.drop([id for id, taken in strays.items() if not taken], self._driver.front)
 
     async def _take_over(self) -> None:
         for job in await self._store.orphans(self.lease, MOST_TAKEN):

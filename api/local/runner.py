@@ -106,7 +106,7 @@ class Runner:
                 message = f"{program} was stopped while this request was in work. Send it again."
                 await self._driver.finish(job, jobs.FAILED, message)
                 logging.warning("FaceGen: request %s was interrupted by the end of %s.", job.id, program)
-            self._in_background(_repeated(self._driver.store_again, PATIENCE))
+        self._in_background(_repeated(self._driver.store_again, PATIENCE))
         self._in_background(_repeated(self._driver.watch, POLL))
         self._in_background(_repeated(self._clean, CLEAN_EVERY))
 
@@ -115,10 +115,10 @@ class Runner:
         for task in (tasks := [*self._background]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._backend.close()
         if self.store.is_shared:
             with contextlib.suppress(StoreError):
                 await self.store.leave(self._driver.front)
+        await self._backend.close()
         await self.store.close()
 
     @property

@@ -12,7 +12,7 @@ from ..response import FaceGenResponse
 from . import webhooks
 from .config import ConfigFile
 from .driver import AGAIN
-from .store.database import StoreAway
+from .store.database import StoreAway, StoreError
 from .store.jobs import Job, JobStore
 
 
@@ -29,11 +29,20 @@ class WebhookCalls:
     ):
         self._front, self._store, self._config = front, store, config
         self._answer, self._begin = answer, begin
+        self._calling: set[int] = set()
 
     def call(self, job: Job) -> None:
         """Begin to call the webhook of a finished request; this front has to be its caller in the store."""
-        if job.webhook:
+        if job.webhook and job.id not in self._calling:
+            self._calling.add(job.id)
             self._begin(self._call(job, job.webhook))
+
+    async def look_after(self) -> None:
+        """Call those that are this front's to call and that it doesn't call: that they are was stored, unheard of, or results
+        could not be read. Raises StoreError."""
+        for identifier in set(await self._store.called_by(self._front)) - self._calling:
+            if (job := await self._store.get(identifier)) is not None:
+                self.call(job)
 
     async def take(self, lease: float, most: int) -> None:
         """Call those that nobody calls any more. Raises StoreError."""
@@ -43,11 +52,14 @@ class WebhookCalls:
 
     async def _call(self, job: Job, url: str) -> None:
         try:
-            body = webhooks.webhook_body(job, await self._answer(job))
-        except OSError as error:  # results can't be read now
+            await self._call_until_done(job, url)
+        except (OSError, StoreError) as error:  # results can't be read now
             logging.warning("FaceGen: the webhook of request %s has to wait. %s", job.id, error)
-            await self._patiently(lambda: self._store.take_call(job.id, "", self._front))
-            return
+        finally:
+            self._calling.discard(job.id)
+
+    async def _call_until_done(self, job: Job, url: str) -> None:
+        body = webhooks.webhook_body(job, await self._answer(job))
 
         async def is_ours() -> bool:
             return await self._patiently(lambda: self._store.take_call(job.id, self._front, self._front))

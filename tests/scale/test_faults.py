@@ -1,9 +1,6 @@
 """What clients see when a front dies, and when the database is away: each request ends once."""
 
-import http.server
-import json
 import signal
-import threading
 import time
 from collections import Counter
 
@@ -11,33 +8,9 @@ import pytest
 
 from front_process import LEASE
 from waiting import until
+from webhook_receiver import Receiver
 
 pytest.importorskip("psycopg", reason="needs requirements-scale.txt")
-
-
-class Receiver(http.server.ThreadingHTTPServer):
-    """Takes webhooks, and answers with `status`."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        self.calls, self.status = [], 200
-        super().__init__(("127.0.0.1", 0), self._handler())
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server_port}/done"
-
-    def _handler(receiver):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                receiver.calls.append(body)
-                self.send_response(receiver.status)
-                self.end_headers()
-
-            def log_message(self, *args):
-                pass
-
-        return Handler
 
 
 @pytest.fixture
@@ -86,9 +59,12 @@ def test_what_a_front_that_is_stopped_was_making_is_made_by_another_at_once(pair
 
 def test_a_request_that_kills_its_fronts_is_given_up(pair):
     one, two = pair
+    before = set(drawn(one))
     identifier = one.submit(prompt="sleep 60")["id"]
+    until(lambda: set(drawn(one)) - before)
+    (work,) = set(drawn(one)) - before
     for victim, other in ((one, two), (two, one)) * 2:
-        until(lambda by=victim: by.process.pid in {last for *_, last in drawn(one).values()}, 20)
+        until(lambda by=victim: drawn(one)[work][-1] == by.process.pid, 40)
         other.wait_until_ready()
         victim.kill()
         victim.start()
@@ -108,6 +84,53 @@ def test_the_webhooks_of_a_dead_front_are_called_by_another(pair, receiver):
     until(lambda: len(receiver.calls) == 6, 6 * LEASE)
     time.sleep(2 * LEASE)
     assert Counter(call["id"] for call in receiver.calls) == dict.fromkeys(identifiers, 2)
+
+
+def test_a_front_that_is_held_up_finds_its_work_done(pair, receiver):
+    """It is no corpse: both have made the pictures, and one is heard of it."""
+    one, two = pair
+    identifier = one.submit(prompt="sleep 2", webhook=receiver.url)["id"]
+    one.process.send_signal(signal.SIGSTOP)
+    try:
+        answer = two.fetch(identifier, wait=25)
+        assert answer["status"] == "success"
+    finally:
+        one.process.send_signal(signal.SIGCONT)
+    assert one.fetch(identifier) == answer and one.submit(wait=20)["status"] == "success"
+    time.sleep(2 * LEASE)
+    assert [call["id"] for call in receiver.calls] == [identifier]
+
+
+def test_a_photo_that_is_lost(pair):
+    one, two = pair
+    identifier = one.submit(prompt="sleep 30")["id"]
+    one.kill()
+    (face,) = (one.base.parent / "results").glob("*-face.png")
+    face.unlink()
+    answer = two.fetch(identifier, wait=20)
+    assert answer["message"] == "The request was interrupted, and its photo is lost. Send it again."
+
+
+def test_a_request_whose_client_was_told_that_it_is_not_taken_is_forgotten(pair, postgres):
+    """The database took it, and the answer was lost on its way to the front."""
+    one = pair[0]
+    done = one.submit(wait=20)
+    columns = "prompt_id, created, samples, as_base64, tip, meta, track_id, origin, owner"
+    front = f"(SELECT front FROM jobs WHERE id = {done['id']})"
+    postgres.query(
+        one.jobs,
+        f"INSERT INTO jobs (secret, state, front, {columns}) SELECT 'lost', 'waiting', {front}, {columns} FROM jobs LIMIT 1",
+    )
+    until(lambda: not postgres.query(one.jobs, "SELECT id FROM jobs WHERE secret = 'lost'"), 3 * LEASE)
+
+
+def test_notifications_that_are_lost(pair, postgres):
+    """All connections break, and a request is done before anybody listens again."""
+    one, two = pair
+    identifier = one.submit(prompt="sleep 1")["id"]
+    postgres.query(one.jobs, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+    began = time.monotonic()
+    assert two.fetch(identifier, wait=15)["status"] == "success" and time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["restart", "crash"])

@@ -82,7 +82,7 @@ def test_only_one_takes_over(opened):
             assert (orphan.id, orphan.front) == (job.id, "")
             taken = await store.take_over(orphan, "two")
             assert taken.takeovers == 1 and await store.take_over(orphan, "three") is None
-            assert await store.driven_by("two") == {job.id: "one"} and await store.orphans(60, 9) == []
+            assert await store.driven_by("two") == {job.id: ("one", 1)} and await store.orphans(60, 9) == []
             assert await store.finish(job, FAILED, "no", only="one") == (taken, False), "it isn't that front's any more"
             await store.drop([job.id], "one")
             assert await store.get(job.id) == taken

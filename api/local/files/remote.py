@@ -56,9 +56,7 @@ class Remote:
         return all(_reached(self._files.exists)(self._key(name)) for name in names)
 
     def delete(self, names: Iterable[str]) -> None:
-        for name in names:
-            with contextlib.suppress(OSError):
-                _reached(self._files.rm_file)(self._key(name))
+        self._delete([self._key(name) for name in names])
 
     def sizes(self, part: str) -> list[int]:
         return [int(entry["size"] or 0) for entry in self._all(FOLDERS[part])]
@@ -68,8 +66,15 @@ class Remote:
         for folder in FOLDERS.values():
             for entry in self._all(folder):
                 if _seconds(next((entry[name] for name in TIMES if entry.get(name) is not None), moment)) < moment:
-                    with contextlib.suppress(OSError):
-                        _reached(self._files.rm_file)(entry["name"])
+                    self._delete([entry["name"]])
+
+    def _delete(self, keys: list[str]) -> None:
+        try:
+            _reached(self._files.rm)(keys)  # many in one request, where the place has such
+        except OSError:  # as where one of them is not there
+            for key in keys:
+                with contextlib.suppress(OSError):
+                    _reached(self._files.rm_file)(key)
 
     def _all(self, folder: str) -> list[dict[str, Any]]:
         try:

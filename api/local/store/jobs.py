@@ -226,10 +226,10 @@ class JobStore:
         await self._db.change("UPDATE jobs SET caller = '' WHERE caller = :front AND webhook IS NOT NULL", front=front)
         await self._db.change("DELETE FROM fronts WHERE id = :front", front=front)
 
-    async def driven_by(self, front: str) -> dict[int, str]:
-        """The ids of the waiting requests that a front drives, each with its secret."""
-        rows = await self._db.rows("SELECT id, secret FROM jobs WHERE state = 'waiting' AND front = :front", front=front)
-        return {row["id"]: row["secret"] for row in rows}
+    async def driven_by(self, front: str) -> dict[int, tuple[str, int]]:
+        """The ids of the waiting requests that a front drives, each with its secret and its takeovers."""
+        statement = "SELECT id, secret, takeovers FROM jobs WHERE state = 'waiting' AND front = :front"
+        return {row["id"]: (row["secret"], row["takeovers"]) for row in await self._db.rows(statement, front=front)}
 
     async def drop(self, identifiers: Collection[int], front: str) -> None:
         """Forget requests that this front was to drive and never began."""
@@ -276,6 +276,11 @@ class JobStore:
                 id=identifier,
             )
         )
+
+    async def called_by(self, front: str) -> list[int]:
+        """The ids of the finished requests whose webhook is that front's to call."""
+        statement = "SELECT id FROM jobs WHERE webhook IS NOT NULL AND state != 'waiting' AND caller = :front"
+        return [row["id"] for row in await self._db.rows(statement, front=front)]
 
     async def webhook_done(self, identifier: int) -> None:
         self._finished.pop(identifier, None)

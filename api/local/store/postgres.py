@@ -7,6 +7,7 @@ by itself.
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -79,6 +80,8 @@ class PostgresDatabase:
     @classmethod
     async def open(cls, url: str) -> "PostgresDatabase":
         """Raises StoreError, MissingLibraryError, and ConfigError for a URL that is none."""
+        if os.name == "nt":  # whose event loop psycopg can't use
+            raise ConfigError("Requests in PostgreSQL need Linux or macOS.")
         try:
             from psycopg import Error, conninfo
             from psycopg.rows import dict_row

@@ -22,7 +22,7 @@ class FrontProcess:
 
     def __init__(self, base, jobs, results, environ=None, **settings):
         base.mkdir(parents=True, exist_ok=True)
-        self.base, self.port = base, free_port()
+        self.base, self.jobs, self.port = base, jobs, free_port()
         self.url, self.log = f"http://127.0.0.1:{self.port}", base / "front.log"
         options = {"jobs": jobs, "results": results, "log": base.parent / "drawn.log", "port": self.port, "data": base}
         self.configure(**settings)
@@ -76,9 +76,13 @@ class FrontProcess:
             return 0, {}
         return status, json.loads(content) if "json" in (kind or "") else content
 
+    def take(self, wait=0, **body):
+        """(HTTP status, answer) of a request."""
+        return self.call("/api/v6/image_editing/face_gen", {**BODY, **body}, Prefer=f"wait={wait}")
+
     def submit(self, wait=0, **body):
         """The answer, which is an error where it isn't taken."""
-        return self.call("/api/v6/image_editing/face_gen", {**BODY, **body}, Prefer=f"wait={wait}")[1]
+        return self.take(wait, **body)[1]
 
     def fetch(self, identifier, wait=0, **body):
         return self.call(f"/api/v6/image_editing/fetch/{identifier}", body, Prefer=f"wait={wait}")[1]
