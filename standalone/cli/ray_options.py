@@ -20,8 +20,8 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="Let Ray make the pictures: the address of its head, 'auto' for the one that this machine belongs to, or 'local', "
-        "which starts one on this machine. All machines have the pack and the models folder under the same paths.",
+        help="Let Ray make the pictures: 'auto' for the Ray that this machine belongs to, or its address, HOST:6379; 'local' "
+        "starts one on this machine. All machines have the pack and the models folder under the same paths.",
     )
     group.add_argument(
         "--replicas",

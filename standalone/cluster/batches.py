@@ -4,6 +4,7 @@ Nothing but this process writes, so the folder needn't be reachable from other m
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +49,8 @@ def made_by_ray(
 ) -> Iterator[Done | BadPiece]:
     """Everything that has to be made, as it comes. `folder` is what photos' paths are relative to, `allow` names hosts that may
     be asked though they aren't public. Raises FaceGenError."""
-    DataContext.get_current().enable_progress_bars = False
+    DataContext.get_current().enable_progress_bars = False  # ours is there
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     rows = [{"piece": json.dumps(asdict(piece))} for window in batch.windows() for piece in window]
     if not rows:
         return

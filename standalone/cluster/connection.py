@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from ...errors import FaceGenError
@@ -16,11 +17,16 @@ from .scale import Scale
 LOCAL = "local"
 IMPORT_PATH = Path(__file__).resolve().parent / "import_path"
 LOCAL_MEMORY = 200_000_000  # bytes that Ray keeps for what goes between processes of one machine: photos and pictures
-NO_RAY = "Ray can't be reached at {}: {}. Give the address of its head, such as ray://HOST:10001 or HOST:6379, or 'local'."
+JOIN = (
+    "This machine has to belong to Ray: run `ray start --address HEAD:6379 --num-cpus 0 --num-gpus 0` on it, and give 'auto'."
+)
+NO_RAY = f"Ray can't be reached at {{}}: {{}}. {JOIN} Or give 'local', which starts one here."
 
 
 def reach(address: str, cpus: int | None = None) -> None:
     """Join the Ray at an address, or start one on this machine alone. Raises FaceGenError."""
+    if "://" in address:
+        raise FaceGenError(f"{address} is for Ray's client, which the pack doesn't use. {JOIN}")
     if ray.is_initialized():
         return
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, (str(IMPORT_PATH), os.environ.get("PYTHONPATH"))))}
@@ -31,7 +37,7 @@ def reach(address: str, cpus: int | None = None) -> None:
         how |= {"address": address}
     try:
         ray.init(**how)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
         raise FaceGenError(NO_RAY.format(address, error)) from error
 
 
@@ -49,6 +55,8 @@ def deployed(scale: Scale, again: bool, load: Load = load_checked) -> "Deploymen
 
 def leave(address: str) -> None:
     """Let go of Ray. One that was started here ends; at another one the application stays, for other fronts."""
+    if not ray.is_initialized():  # to ask Ray Serve would start one
+        return
     if address == LOCAL:
         serve.shutdown()
     ray.shutdown()

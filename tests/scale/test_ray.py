@@ -13,6 +13,7 @@ import time
 import urllib.request
 import uuid
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -276,16 +277,28 @@ def test_a_batch_is_the_same_as_in_one_process(cluster, tmp_path, monkeypatch):
     config = LocalConfig()
     pieces = lambda: Pieces(tmp_path, Guard(), list(style_files()), FlavourChoice(config, Engines(None)))  # noqa: E731
 
-    def by_ray(stop):
+    def by_ray(stop, load, after_first=lambda: None):
         with Outputs(tmp_path / "out") as outputs:
             batch = Batch(file, pieces, outputs)
             batch.look()
-            made = made_by_ray(batch, replace(ON_CPUS, least=2, most=2), config.flavours, tmp_path, (), load_quick)
-            batch.keep(one for _, one in zip(range(stop), made, strict=False))
+            made = made_by_ray(batch, replace(ON_CPUS, least=2, most=2), config.flavours, tmp_path, (), load)
+            for number, one in zip(range(stop), made, strict=False):
+                batch.keep([one])
+                if number == 0:
+                    after_first()
         return batch
 
-    assert by_ray(9).there == 0
-    assert by_ray(1000).there >= 8, "what was made before it was stopped is there"
+    (tmp_path / "pids").mkdir()
+
+    def kill():
+        """The engines that are at it: what they have not handed over is lost."""
+        for pid in (tmp_path / "pids").iterdir():
+            os.kill(int(pid.name), signal.SIGKILL)
+
+    assert by_ray(3, load_quick).there == 0
+    last = by_ray(1000, partial(load_quick, pids=str(tmp_path / "pids")), kill)
+    assert last.there == 3, "what was made before it was stopped is there"
+    assert len(list((tmp_path / "pids").iterdir())) > 2, "others took their places"
     assert held(tmp_path / "out") == held(tmp_path / "calm")
 
 
@@ -340,3 +353,8 @@ def test_the_configuration_file_is_one_that_ray_takes():
     assert app.import_path == "facegen.standalone.cluster.app:build" and app.route_prefix is None
     assert callable(build) and {field.name for field in fields(Scale)} >= set(app.args)
     build(app.args)
+
+
+def test_an_address_of_another_kind():
+    with pytest.raises(FaceGenError, match="ray://head:10001 is for Ray's client, .* This machine has to belong to Ray: run"):
+        connection.reach("ray://head:10001")

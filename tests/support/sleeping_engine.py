@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -39,13 +40,16 @@ def load(files):
     return SleepingEngine(float(os.environ.get(SECONDS, "0")))
 
 
-def load_quick(files):
-    """The engine of batch_runs."""
-
+def load_quick(files, pids=None):
+    """The engine of batch_runs. With a folder `pids`, it leaves its process's number there, and takes its time."""
     import batch_runs
 
     batch_runs.made_module.likenesses = batch_runs.likenesses
-    return batch_runs.QuickEngine()
+    engine = batch_runs.QuickEngine()
+    if pids is not None:
+        Path(pids, str(os.getpid())).touch()
+        engine.fails = lambda request: time.sleep(0.2)
+    return engine
 
 
 def load_few_steps(files):
