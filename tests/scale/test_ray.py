@@ -263,6 +263,26 @@ def test_the_pictures_are_those_of_one_process(cluster):
     assert len(pictures) == 2 and all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(pictures, expected, strict=True))
 
 
+def test_scaled_to_none_the_first_request_waits_for_a_replica(cluster):
+    def replicas():
+        (deployment,) = connection.serve.status().applications["facegen"].deployments.values()
+        return sum(deployment.replica_states.values())
+
+    handle = connection.deployed(replace(ON_CPUS, least=0, most=2, up_seconds=0.5, down_seconds=1), True, load)
+    deadline = time.monotonic() + 120
+    while replicas():
+        assert time.monotonic() < deadline, "nothing is asked, and a replica is still there"
+        time.sleep(0.5)
+
+    async def test(backend):
+        one = work(4)
+        await backend.start(one)
+        return await states_of(backend, one), await backend.pictures(one.id)
+
+    (state,), pictures = with_backend(handle, test)
+    assert state.phase is Phase.DONE and len(pictures) == 1 and replicas() >= 1
+
+
 def test_a_batch_is_the_same_as_in_one_process(cluster, tmp_path, monkeypatch):
     connection.serve.shutdown()  # the processors of its replicas are needed
     (tmp_path / "people").mkdir()
