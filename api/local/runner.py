@@ -78,7 +78,7 @@ class Runner:
         self._adding: set[str] = set()  # secrets of requests on their way into the store, or being taken over
         lease = config.last.lease_seconds
         self._fronts = Fronts(lease, store, self._driver, self._calls, self._adding, self._take, self._notice)
-        self._waiters: dict[int, set[asyncio.Event]] = {}
+        self._ends: dict[int, asyncio.Event] = {}  # of the requests that somebody waits for
         self._arriving: Counter[str] = Counter()  # owner -> requests whose photo is being fetched
         self._usual = FIRST_GUESS  # seconds that a request took when it was asked last
         self._answers: dict[int, tuple[Job, bytes]] = {}
@@ -220,22 +220,23 @@ class Runner:
         """The request as it is when it is done, or after that time; None if it has been deleted. Raises StoreError."""
         if not self._may_end(job):
             return job
-        event = asyncio.Event()
-        self._waiters.setdefault(job.id, set()).add(event)
         deadline = asyncio.get_running_loop().time() + seconds
-        try:
-            while True:
-                event.clear()
-                found = await self.store.get(job.id)
-                left = deadline - asyncio.get_running_loop().time()
-                if found is None or not self._may_end(found) or left <= 0:
-                    return found
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(event.wait(), left)
-        finally:
-            self._waiters[job.id].discard(event)
-            if not self._waiters[job.id]:
-                del self._waiters[job.id]
+        while True:
+            event = self._ends.setdefault(job.id, asyncio.Event())  # before the look, so that no end is missed
+            found = await self.store.get(job.id)
+            if found is None or not self._may_end(found):
+                self._wake(job.id)
+                return found
+            if (left := deadline - asyncio.get_running_loop().time()) <= 0:
+                return found
+            del found  # many may be held for long
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(event.wait(), left)
+
+    def _wake(self, identifier: int) -> None:
+        """Whoever waits for that request looks again."""
+        if event := self._ends.pop(identifier, None):
+            event.set()
 
     def _may_end(self, job: Job) -> bool:
         return job.is_waiting and (self.store.is_shared or self._driver.drives(job))
@@ -339,9 +340,8 @@ class Runner:
 
     async def _notice(self, identifier: int | None) -> None:
         """Others stored the outcome of a request; with None, maybe of any. Raises StoreError."""
-        for waiting in [self._waiters.get(identifier, ())] if identifier is not None else [*self._waiters.values()]:
-            for event in waiting:
-                event.set()
+        for waited_for in [*self._ends] if identifier is None else [identifier]:
+            self._wake(waited_for)
         if (entry := self._driver.driven.get(identifier or 0)) is None or entry.ended is not None:
             return
         job = await self.store.get(entry.job.id)
@@ -351,8 +351,7 @@ class Runner:
                 await self._backend.cancel(entry.job.work_id)
 
     def _settled(self, job: Job, is_own: bool) -> None:
-        for event in self._waiters.get(job.id, ()):
-            event.set()
+        self._wake(job.id)
         if is_own:
             self._calls.call(job)
 

@@ -1,7 +1,9 @@
 """What clients see when a front dies, and when the database is away: each request ends once."""
 
+import shutil
 import signal
 import time
+import uuid
 from collections import Counter
 
 import pytest
@@ -122,6 +124,26 @@ def test_a_request_whose_client_was_told_that_it_is_not_taken_is_forgotten(pair,
         f"INSERT INTO jobs (secret, state, front, {columns}) SELECT 'lost', 'waiting', {front}, {columns} FROM jobs LIMIT 1",
     )
     until(lambda: not postgres.query(one.jobs, "SELECT id FROM jobs WHERE secret = 'lost'"), 3 * LEASE)
+
+
+def test_what_is_this_front_s_though_it_has_not_heard_so(pair, receiver, postgres):
+    """A taking over, and an outcome with a webhook: stored, and the database's answer lost on its way to the front."""
+    one, results = pair[0], pair[0].base.parent / "results"
+    done = one.submit(wait=20, seed=11)
+    columns = "created, samples, as_base64, tip, meta, track_id, origin, owner"
+
+    def insert(**own):
+        """A row like that of `done`."""
+        row = {"secret": f"'{uuid.uuid4().hex}'", "prompt_id": f"'{uuid.uuid4()}'", "front": "front", **own}
+        values = f"SELECT {', '.join(row.values())}, {columns} FROM jobs WHERE id = {done['id']}"
+        postgres.query(one.jobs, f"INSERT INTO jobs ({', '.join(row)}, {columns}) {values}")
+
+    secret = uuid.uuid4().hex
+    shutil.copy(results / done["output"][0].rpartition("/")[2], results / f"{secret}-face.png")
+    insert(secret=f"'{secret}'", state="'waiting'", takeovers="1")
+    insert(state="'failed'", finished=f"{time.time()}", webhook=f"'{receiver.url}'", caller="front")
+    until(lambda: len(receiver.calls) == 1 and (results / f"{secret}-0.png").exists(), 4 * LEASE)
+    assert receiver.calls[0]["status"] == "failed"
 
 
 def test_notifications_that_are_lost(pair, postgres):

@@ -18,13 +18,15 @@ PROGRAM = Path(__file__).with_name("front_program.py")
 
 
 class FrontProcess:
-    """One front, which runs until it is stopped. `settings` are those of its local_api.json."""
+    """One front, which runs until it is stopped. `at_once` is how many pictures it makes at a time, `settings` are those of its
+    local_api.json."""
 
-    def __init__(self, base, jobs, results, environ=None, **settings):
+    def __init__(self, base, jobs, results, environ=None, at_once=4, **settings):
         base.mkdir(parents=True, exist_ok=True)
         self.base, self.jobs, self.port = base, jobs, free_port()
         self.url, self.log = f"http://127.0.0.1:{self.port}", base / "front.log"
-        options = {"jobs": jobs, "results": results, "log": base.parent / "drawn.log", "port": self.port, "data": base}
+        options = {"jobs": jobs, "results": results, "log": base.parent / "drawn.log", "data": base}
+        options |= {"port": self.port, "at-once": at_once}
         self.configure(**settings)
         self._command = [sys.executable, PROGRAM, *itertools.chain(*((f"--{name}", str(is_)) for name, is_ in options.items()))]
         self._environ = {**os.environ, **(environ or {})}

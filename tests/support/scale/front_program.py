@@ -31,15 +31,15 @@ from facegen.standalone.server.app import Front  # noqa: E402
 from facegen.standalone.server.logs import log_as_json  # noqa: E402
 from facegen.standalone.server.metrics import Metrics  # noqa: E402
 
-STEPS, AT_ONCE, USUAL = 10, 4, 0.2
+STEPS, USUAL = 10, 0.2
 
 
 class SleepingBackend:
-    """Makes pictures whose colours are those of the seed and the photo, AT_ONCE of them beside each other."""
+    """Makes pictures whose colours are those of the seed and the photo, `at_once` of them beside each other."""
 
-    def __init__(self, log):
+    def __init__(self, log, at_once):
         self.log = log
-        self.places, self.states, self.files, self.tasks = asyncio.Semaphore(AT_ONCE), {}, {}, {}
+        self.places, self.states, self.files, self.tasks = asyncio.Semaphore(at_once), {}, {}, {}
 
     async def files_of(self, flavour):
         return Files({"checkpoint": "asleep"}, [])
@@ -95,6 +95,7 @@ async def main():
     for name in ("jobs", "results"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--at-once", type=int, default=4)
     given = parser.parse_args()
     log_as_json()
     place = Place(
@@ -103,7 +104,7 @@ async def main():
         jobs=given.jobs,
         results=given.results,
     )
-    front = Front(LocalApi(place, SleepingBackend(given.log)), Metrics())
+    front = Front(LocalApi(place, SleepingBackend(given.log, given.at_once)), Metrics())
     front.is_ready = True
     runner = web.AppRunner(front.app(), shutdown_timeout=0.5, access_log=None)
     await runner.setup()
