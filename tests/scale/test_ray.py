@@ -317,7 +317,7 @@ def test_a_batch_is_the_same_as_in_one_process(cluster, tmp_path, monkeypatch):
 
     assert by_ray(3, load_quick).there == 0
     last = by_ray(1000, partial(load_quick, pids=str(tmp_path / "pids")), kill)
-    assert last.there == 3, "what was made before it was stopped is there"
+    assert last.there in (2, 3), "what was made before it was stopped is there; the torn photo may be among the three"
     assert len(list((tmp_path / "pids").iterdir())) > 2, "others took their places"
     assert held(tmp_path / "out") == held(tmp_path / "calm")
 
