@@ -1,12 +1,12 @@
 """Adopts the nodes of other packs in a saved graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import FaceGenError
 from .api_graph import ApiGraph, is_api_graph
-from .native import faceid, instantid, pulid
+from .native.families import make_native
 from .saved_graph import SavedGraph
 from .ui_graph import is_ui_graph, levels
 from .which import OLD, find_old
@@ -29,7 +29,7 @@ def adopt_graph(data: Any, native: bool = False, base: str | None = None) -> Ado
     the checkpoint's name says. Raises FaceGenError when `data` is no graph.
     """
     if is_ui_graph(data):
-        return _adopt_levels(list(levels(data)), native, base)
+        return _adopt_levels(levels(data), native, base)
     prompt = data.get("prompt") if isinstance(data, dict) else None
     for graph in (data, prompt):
         if isinstance(graph, dict) and is_api_graph(graph):
@@ -48,20 +48,19 @@ def adopt_prompt(prompt: dict[str, Any], installed: Callable[[str], bool]) -> li
         old = OLD.get(str(node.get("class_type"))) if isinstance(node, dict) else None
         if old is not None and not installed(old.id):
             node["class_type"] = old.new_id
+            if isinstance(node.get("inputs"), dict):
+                old.complete(node["inputs"])
             done.append(f"{old.id} {number}: now {old.new_id}")
     return done
 
 
-def _adopt_levels(graphs: list[SavedGraph], native: bool, base: str | None) -> Adopted:
-    """Several nodes are made of one only in the graph itself: a subgraph's inputs and outputs stay as they are."""
+def _adopt_levels(graphs: Iterable[SavedGraph], native: bool, base: str | None) -> Adopted:
     adopted = Adopted()
-    for number, graph in enumerate(graphs):
-        if native and number == 0:
-            kinds = find_old(graph).adopted
-            for method in (faceid, instantid, pulid):
-                made = method.make_native(graph, kinds, base)
-                adopted.done += made.done
-                adopted.notes += made.notes
+    for graph in graphs:
+        if native:
+            made = make_native(graph, find_old(graph).families, base)
+            adopted.done += made.done
+            adopted.notes += made.notes
         more = _rename(graph)
         adopted.done += more.done
         adopted.left += more.left
@@ -72,5 +71,6 @@ def _rename(graph: SavedGraph) -> Adopted:
     found = find_old(graph)
     for node, old in found.adopted.items():
         graph.rename(node, old.new_id)
+        graph.complete(node, old)
     done = [f"{old.id} {node}: now {old.new_id}" for node, old in found.adopted.items()]
     return Adopted(done, [f"{graph.type(node)} {node}: left, because {why}" for node, why in found.left.items()])

@@ -9,8 +9,8 @@ from .saved_graph import Node, SavedGraph, Source, is_empty_latent
 
 
 def is_api_graph(data: object) -> bool:
-    """Whether it is a graph in API format, which has nothing but nodes."""
-    nodes = list(data.values()) if isinstance(data, dict) else []
+    """Whether it is a graph in API format, which has nothing but nodes, and what people write between them as text."""
+    nodes = [node for node in data.values() if not isinstance(node, str)] if isinstance(data, dict) else []
     return bool(nodes) and all(isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in nodes)
 
 
@@ -21,7 +21,7 @@ class ApiGraph(SavedGraph):
         self.prompt = prompt
 
     def nodes(self) -> list[Node]:
-        return list(self.prompt)
+        return [number for number, node in self.prompt.items() if isinstance(node, dict)]
 
     def type(self, node: Node) -> str:
         return str(self.prompt[str(node)]["class_type"])
@@ -56,6 +56,9 @@ class ApiGraph(SavedGraph):
     def rename(self, node: Node, new_type: str) -> None:
         self.prompt[str(node)]["class_type"] = new_type
 
+    def complete(self, node: Node, old: OldNode) -> None:
+        old.complete(self._inputs(node))
+
     def add(self, new_type: str, near: Node) -> Node:
         numbers = [int(one) for one in self.prompt if one.isdecimal()]
         number = str(max(numbers, default=0) + 1)
@@ -73,6 +76,13 @@ class ApiGraph(SavedGraph):
     def wire(self, node: Node, name: str, source: Source | None) -> None:
         if source is not None:
             self._inputs(node)[name] = [str(source[0]), source[1]]
+
+    def remove(self, node: Node) -> None:
+        self.redirect((node, 0), None)
+        del self.prompt[str(node)]
+
+    def set_outside(self, node: Node) -> list[str]:
+        return []
 
     def redirect(self, source: Source, new: Source | None) -> list[Node]:
         targets = []

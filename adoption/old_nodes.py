@@ -33,10 +33,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """An output's name and its socket's type."""
+    """An output's name and its socket's type; many: it gives a list, and what follows runs once for each."""
 
     name: str
     kind: str
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,13 @@ class OldNode:
     def widgets(self) -> list[Input]:
         """Inputs that are set on the node, in the order of a saved graph."""
         return [one for one in self.inputs if one.kind in WIDGETS]
+
+    def complete(self, inputs: dict[str, Any]) -> None:
+        """Set what a graph in API format lacks because it is older than the input: to the default, which does what was done
+        before."""
+        for one in self.widgets:
+            if not one.optional and not one.folder:
+                inputs.setdefault(one.name, self.default(one.name))
 
     def default(self, name: str) -> Any:
         """What an input is set to in a new node."""

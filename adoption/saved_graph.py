@@ -1,7 +1,7 @@
 """A saved graph, in whichever format: what is asked of it, and the changes that adopting makes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from .old_nodes import OldNode
@@ -27,7 +27,7 @@ class SavedGraph(ABC):
 
     @abstractmethod
     def links(self) -> Iterator[tuple[Source, Node, str]]:
-        """(source, target, name of the target's input) of every link between nodes."""
+        """(source, target, name of the target's input) of every link, those to and from a subgraph's own ends among them."""
 
     @abstractmethod
     def value(self, node: Node, old: OldNode, name: str) -> Any:
@@ -44,6 +44,10 @@ class SavedGraph(ABC):
     @abstractmethod
     def rename(self, node: Node, new_type: str) -> None:
         """Give a node another class that has the same inputs and outputs."""
+
+    @abstractmethod
+    def complete(self, node: Node, old: OldNode) -> None:
+        """Set what the graph lacks because it is older than an input of the node."""
 
     # What follows makes several nodes of one.
 
@@ -67,15 +71,46 @@ class SavedGraph(ABC):
     def redirect(self, source: Source, new: Source | None) -> list[Node]:
         """Let all that is connected to an output be connected to another one, or to nothing. Gives the targets."""
 
+    @abstractmethod
+    def remove(self, node: Node) -> None:
+        """Take out a node, with its links."""
+
+    @abstractmethod
+    def set_outside(self, node: Node) -> list[str]:
+        """Names of a node's widgets that are shown, and set, on the node that stands for its subgraph."""
+
     def traced(self, node: Node, name: str) -> Source | None:
         """What the input is connected to, through Reroute nodes."""
         source, seen = self.source(node, name), set()
-        while source is not None and source[0] in self.nodes() and self.type(source[0]) == "Reroute":
+        while source is not None and self._is_reroute(source[0]):
             if source[0] in seen:
                 return None
             seen.add(source[0])
             source = self.source(source[0], "")
         return source
+
+    def reached(self, node: Node) -> Iterator[tuple[int, Node, str]]:
+        """(number of the output, target, name of its input) of all that a node is connected to, through Reroute nodes."""
+        links, seen = list(self.links()), set()
+        ways = [(slot, target, name) for (origin, slot), target, name in links if origin == node]
+        while ways:
+            slot, target, name = ways.pop()
+            if not self._is_reroute(target):
+                yield slot, target, name
+            elif (slot, target) not in seen:
+                seen.add((slot, target))
+                ways += [(slot, after, name) for (origin, _), after, name in links if origin == target]
+
+    def remove_idle_reroutes(self, among: Collection[Node]) -> None:
+        """Take out those of `among` that lead nowhere any more."""
+        idle = [node for node in among if not any(origin == node for (origin, _), _, _ in self.links())]
+        for node in idle:
+            self.remove(node)
+        if idle:
+            self.remove_idle_reroutes([node for node in among if node not in idle])
+
+    def _is_reroute(self, node: Node) -> bool:
+        return node in self.nodes() and self.type(node) == "Reroute"
 
 
 def is_empty_latent(kind: str) -> bool:

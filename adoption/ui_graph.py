@@ -11,6 +11,8 @@ from .saved_graph import Node, SavedGraph, Source, is_empty_latent
 NAME = "Node name for S&R"
 WHOSE = ("cnr_id", "aux_id", "ver")  # in a node's properties: the pack that it came from
 LINK_KEYS = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+ENDS = {-10: "inputs", -20: "outputs"}  # numbers of a subgraph's own two ends, and what they stand for
+PROXIES = "proxyWidgets"  # of a subgraph's node: [number of a node in it, name of that node's widget] each
 
 
 def is_ui_graph(data: object) -> bool:
@@ -23,21 +25,21 @@ def is_ui_graph(data: object) -> bool:
 def levels(data: dict[str, Any]) -> "list[UiGraph]":
     """The graph itself, and each of its subgraphs."""
     definitions = (data.get("definitions") or {}).get("subgraphs") or []
-    return [UiGraph(data), *(UiGraph(one) for one in definitions if is_ui_graph(one))]
+    return [UiGraph(one, data) for one in (data, *definitions) if is_ui_graph(one)]
 
 
 class UiGraph(SavedGraph):
-    """`data` is changed in place."""
+    """`data`, the graph `whole` or a subgraph of it, is changed in place."""
 
-    def __init__(self, data: dict[str, Any]):
-        self.data = data
+    def __init__(self, data: dict[str, Any], whole: dict[str, Any]):
+        self.data, self.whole = data, whole
         self.by_number: dict[Node, dict[str, Any]] = {node["id"]: node for node in data["nodes"]}
 
     def nodes(self) -> list[Node]:
         return list(self.by_number)
 
     def type(self, node: Node) -> str:
-        return str(self.by_number[node]["type"])
+        return f"the subgraph's {ENDS[int(node)]}" if node in ENDS else str(self.by_number[node]["type"])
 
     def source(self, node: Node, name: str) -> Source | None:
         slot = self._input(node, name)
@@ -58,8 +60,9 @@ class UiGraph(SavedGraph):
 
     def links(self) -> Iterator[tuple[Source, Node, str]]:
         for link in self._links().values():
-            if (slot := self._target(link)) is not None:
-                yield (link["origin_id"], link["origin_slot"]), link["target_id"], slot.get("name", "")
+            slot = self._target(link)
+            if slot is not None or link["target_id"] in ENDS:
+                yield (link["origin_id"], link["origin_slot"]), link["target_id"], (slot or {}).get("name", "")
 
     def value(self, node: Node, old: OldNode, name: str) -> Any:
         values = self.by_number[node].get("widgets_values")
@@ -90,8 +93,11 @@ class UiGraph(SavedGraph):
                 properties.pop(name, None)
             properties[NAME] = new_type
 
+    def complete(self, node: Node, old: OldNode) -> None:
+        """The front end does it, as values are listed in the order of the inputs."""
+
     def add(self, new_type: str, near: Node) -> Node:
-        number = self._new_number("lastNodeId", "last_node_id", self.by_number)
+        number = self._new_node_number()
         size = [NATIVE[new_type].width, NATIVE[new_type].height]
         place = free_place(size, self.by_number[near], self.data["nodes"])
         saved: dict[str, Any] = {"id": number, "type": new_type, "pos": place, "size": size, "flags": {}}
@@ -137,14 +143,34 @@ class UiGraph(SavedGraph):
             if (link["origin_id"], link["origin_slot"]) == source:
                 self._unlink(number)
                 slot = self._target(link)
-                if slot is None:
+                if slot is None and link["target_id"] not in ENDS:
                     continue
                 targets.append(link["target_id"])
                 if new is not None:
                     self._write(link | {"origin_id": new[0], "origin_slot": new[1]})
                     self._outgoing(new).append(number)
-                    slot["link"] = number
+                    if slot is None:
+                        self._ends_of(link["target_id"], link["target_slot"]).append(number)
+                    else:
+                        slot["link"] = number
         return targets
+
+    def remove(self, node: Node) -> None:
+        for number, link in self._links().items():
+            if node in (link["origin_id"], link["target_id"]):
+                self._unlink(number)
+        del self.by_number[node]
+        self.data["nodes"][:] = [one for one in self.data["nodes"] if one["id"] != node]
+
+    def set_outside(self, node: Node) -> list[str]:
+        if self.data is self.whole:
+            return []
+        found = []
+        for level in levels(self.whole):
+            for one in level.data["nodes"]:
+                proxies = (one.get("properties") or {}).get(PROXIES) if one["type"] == self.data.get("id") else None
+                found += [str(name) for number, name in proxies or () if str(number) == str(node)]
+        return found
 
     def _target(self, link: dict[str, Any]) -> dict[str, Any] | None:
         """The saved input that a link leads to; None for one that leads nowhere, as some files have."""
@@ -153,10 +179,17 @@ class UiGraph(SavedGraph):
 
     def _outgoing(self, source: Source) -> list[Any]:
         """The list of links on an output, as the file has it."""
+        if source[0] in ENDS:
+            return self._ends_of(*source)
         output = self.by_number[source[0]]["outputs"][source[1]]
         links: list[Any] = output.get("links") or []
         output["links"] = links
         return links
+
+    def _ends_of(self, end: Node, slot: int) -> list[Any]:
+        """The list of links on one of a subgraph's own inputs or outputs."""
+        numbers: list[Any] = self.data[ENDS[int(end)]][slot].setdefault("linkIds", [])
+        return numbers
 
     def _write(self, link: dict[str, Any]) -> None:
         """Add a link in the form that the file's others have."""
@@ -172,11 +205,23 @@ class UiGraph(SavedGraph):
         self.data["links"][:] = [
             one for one in self.data["links"] if (one["id"] if isinstance(one, dict) else one[0]) != number
         ]
-        if link["origin_id"] in self.by_number:
-            outgoing = self._outgoing((link["origin_id"], link["origin_slot"]))
-            outgoing[:] = [one for one in outgoing if one != number]
+        lists = []
+        if link["origin_id"] in self.by_number or link["origin_id"] in ENDS:
+            lists.append(self._outgoing((link["origin_id"], link["origin_slot"])))
+        if link["target_id"] in ENDS:
+            lists.append(self._ends_of(link["target_id"], link["target_slot"]))
+        for numbers in lists:
+            numbers[:] = [one for one in numbers if one != number]
         if (slot := self._target(link)) is not None:
             slot["link"] = None
+
+    def _new_node_number(self) -> int:
+        """One that no node has, on no level: newer front ends want it so."""
+        every = [node for level in levels(self.whole) for node in level.by_number]
+        number = self._new_number("lastNodeId", "last_node_id", dict.fromkeys(every))
+        if self.data is not self.whole:
+            UiGraph(self.whole, self.whole)._new_number("lastNodeId", "last_node_id", {number - 1: None})
+        return number
 
     def _new_number(self, in_state: str, at_top: str, taken: dict[Any, Any]) -> int:
         """One more than the highest so far, which the file keeps as well."""

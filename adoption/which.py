@@ -7,15 +7,25 @@ from .packs import instantid, ip_adapter, pulid
 from .saved_graph import Node, SavedGraph
 
 OLD = {node.id: node for node in (*ip_adapter.NODES, *instantid.NODES, *pulid.NODES)}
+NOT_ADOPTED = {
+    **dict.fromkeys(ip_adapter.NOT_ADOPTED, ip_adapter.PACK),
+    **dict.fromkeys(pulid.NOT_ADOPTED, pulid.LL_PACK),
+}  # other nodes for faces -> the pack that they need
 TIES = {name for node in OLD.values() for name in node.ties}
 
 
 @dataclass
 class Found:
-    """adopted: number -> the old node that it is; left: number -> why an old node stays as it is."""
+    """What of a graph is adopted, by the nodes' numbers.
+
+    adopted   the old node that it is.
+    left      why a node for faces stays as it is.
+    families  the adopted ones again, in groups that hang together.
+    """
 
     adopted: dict[Node, OldNode] = field(default_factory=dict)
     left: dict[Node, str] = field(default_factory=dict)
+    families: list[dict[Node, OldNode]] = field(default_factory=list)
 
 
 def find_old(graph: SavedGraph) -> Found:
@@ -26,6 +36,8 @@ def find_old(graph: SavedGraph) -> Found:
     for node in graph.nodes():
         old = OLD.get(graph.type(node))
         if old is None:
+            if pack := NOT_ADOPTED.get(graph.type(node)):
+                found.left[node] = f"no node here stands in for it. It needs {pack}"
             continue
         relatives = family.get(node, {node})
         strangers = sorted({graph.type(one) for one in relatives if graph.type(one) not in OLD})
@@ -35,6 +47,8 @@ def find_old(graph: SavedGraph) -> Found:
             found.left[node] = f"its IP-Adapter doesn't seem to be FaceID, so that it needs {old.pack}"
         else:
             found.adopted[node] = old
+            if not any(node in known for known in found.families):
+                found.families.append({one: OLD[graph.type(one)] for one in graph.nodes() if one in relatives})
     return found
 
 

@@ -239,6 +239,11 @@ STARTER_OF_PULID = {
     "face_parsing": FACE_PARSING,
     "checkpoint": CHECKPOINT_SDXL,
 }
+STARTER_OF_FACEID_SDXL = STARTER | {"faceid": FACEID_SDXL, "checkpoint": CHECKPOINT_SDXL}
+# FLUX.1 itself is a folder, which isn't fetched.
+STARTER_OF_PULID_FLUX = {
+    kind: PULID_FLUX if kind == "pulid" else n for kind, n in STARTER_OF_PULID.items() if kind != "checkpoint"
+}
 STARTERS = {"faceid": STARTER, "instantid": STARTER_OF_INSTANTID, "pulid": STARTER_OF_PULID}
 
 

@@ -1,5 +1,6 @@
 """`generate --demo`: each face in all styles, then in one style at several values of s_scale."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,20 @@ from .model_files import FACEID
 from .photos import prepare_folder, read_photo
 from .portraits import Wrote, generate_portraits, unheard, write_sheet
 
+Rows = list[list[FaceGenRequest]]
 S_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0)  # as many as there are styles, so that the rows of the sheet are equally long
 
 
 def drawn_face() -> Tensor:
     """Somebody whom the tiny model never saw, RGB [1, 128, 128, 3] (0-1)."""
     return read_photo(TINY / DRAWN_FACE)
+
+
+def rows(request: FaceGenRequest, method: str, styles: Sequence[str] = STYLES, s_scales: Sequence[float] = S_SCALES) -> Rows:
+    """What is asked for a face, one picture each: the row of styles and, where the method knows s_scale, that of its values, in
+    the first style."""
+    first = [replace(request, style=style, samples=1) for style in styles]
+    return [first, [replace(first[0], s_scale=value) for value in s_scales]] if method == FACEID else [first]
 
 
 def pictures(engine: Engine) -> int:
@@ -39,15 +48,13 @@ def generate_demo(
     for name, photo in faces.items():
         face_embeds, crop = embedded[name]
         done: dict[FaceGenRequest, tuple[str, Tensor]] = {}
-        styles = [replace(request, style=style, samples=1) for style in STYLES]
-        scales = [replace(styles[0], s_scale=value) for value in S_SCALES]
-        rows = [((name, photo[0]), styles), (("face", crop[0]), scales)]
-        for shown, row in rows if engine.method == FACEID else rows[:1]:
-            cells.append(shown)
+        shown = ((name, photo[0]), ("face", crop[0]))
+        for number, row in enumerate(rows(request, engine.method)):
+            cells.append(shown[number])
             for asked in row:
-                label = asked.style if row is styles else f"s_scale {asked.s_scale:g}"
+                label = f"s_scale {asked.s_scale:g}" if number else asked.style
                 if asked not in done:
-                    file = f"{name}_{asked.style}" + ("" if row is styles else f"_s_scale_{asked.s_scale:g}")
+                    file = f"{name}_{asked.style}" + (f"_s_scale_{asked.s_scale:g}" if number else "")
                     made = generate_portraits(engine, asked, face_embeds, out, file, label, wrote)
                     files += made.files
                     done[asked] = made.cells[0]

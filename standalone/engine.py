@@ -26,8 +26,9 @@ from .checkpoints.controlnet import open_controlnet
 from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
 from .flux import Flux
-from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_pulid
+from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_nobody, apply_pulid
 from .instantid import FaceControl, hint_image
+from .memory import usual_device
 from .model_files import ModelFiles
 from .photos import scaled
 from .pulid_flux import FluxFace
@@ -47,13 +48,14 @@ class Engine:
     """Models loaded once; `generate` may be called many times. Raises FaceGenError when a file can't be used.
 
     With `checks`, the safety checker is loaded before all else, so that a missing one is told before the work begins;
-    without, it is loaded by the first request that wants it, before its pictures are made.
+    without, it is loaded by the first request that wants it, before its pictures are made. `device` is a GPU where there is
+    one, unless it is given.
     """
 
-    def __init__(self, files: ModelFiles, checks: bool = False):
+    def __init__(self, files: ModelFiles, checks: bool = False, device: torch.device | None = None):
         self.checker: SafetyChecker | None = load_checker(NUDENET) if checks else None
-        cuda = torch.cuda.is_available()
-        self.device, self.dtype = torch.device("cuda" if cuda else "cpu"), torch.float16 if cuda else torch.float32
+        self.device = device or usual_device()
+        self.dtype = torch.float32 if self.device.type == "cpu" else torch.float16
         self.method = files.method
         self.adapter = _open_adapter(files)
         self.face_analysis = FaceAnalysis(files.face_pack)
@@ -79,10 +81,10 @@ class Engine:
         return done.face_embeds, done.crops
 
     def generate(
-        self, request: FaceGenRequest, face_embeds: FaceEmbeds, progress: str | None = None, watch: Watch = unwatched
+        self, request: FaceGenRequest, face_embeds: FaceEmbeds | None, progress: str | None = None, watch: Watch = unwatched
     ) -> Result:
-        """Sample `request.samples` pictures of the face. `progress` labels a progress bar; None shows none. `watch` is told of
-        the steps; what it raises ends the work."""
+        """Sample `request.samples` pictures of the face; without one, what the model makes of the words alone. `progress`
+        labels a progress bar; None shows none. `watch` is told of the steps; what it raises ends the work."""
         seed = secrets.randbits(32) if request.seed is None else request.seed
         request = replace(request, seed=seed)
         checker = self._checker_for(request)
@@ -111,15 +113,17 @@ class Engine:
         self,
         request: FaceGenRequest,
         style: FaceStyle,
-        face_embeds: FaceEmbeds,
+        face_embeds: FaceEmbeds | None,
         size: tuple[int, int],
     ) -> dict[str, Any]:
         """The face into the model's attention; what else the sampling is told. size: width and height in pixels."""
+        if face_embeds is None:
+            return self._apply_nobody(request, style)
         if self.flux_face is not None:
             self.flux_face.show(face_embeds, weight=style.weight, layer_weights=style.layer_weights)
             return {}
         sides = CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
-        told: dict[str, Any] = {"negative_prompts": [style.negative_prompt(request.negative_prompt)]}
+        told = _without_face(request, style)
         how: dict[str, Any] = {"layer_weights": style.layer_weights, "sides": sides}
         if isinstance(self.adapter, InstantIDAdapter):
             apply_instantid(self._unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **how)
@@ -130,6 +134,14 @@ class Engine:
         else:
             apply_faceid(self._unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **how)
         return told
+
+    def _apply_nobody(self, request: FaceGenRequest, style: FaceStyle) -> dict[str, Any]:
+        """Whatever face was there is taken away."""
+        if self.flux_face is not None:
+            self.flux_face.hide()
+            return {}
+        apply_nobody(self._unet)
+        return _without_face(request, style)
 
     @property
     def _unet(self) -> Any:
@@ -155,6 +167,11 @@ class Engine:
             return None
         self.checker = self.checker or load_checker(NUDENET)
         return self.checker
+
+
+def _without_face(request: FaceGenRequest, style: FaceStyle) -> dict[str, Any]:
+    """What the sampling of a UNet is told in any case."""
+    return {"negative_prompts": [style.negative_prompt(request.negative_prompt)]}
 
 
 def _open_adapter(files: ModelFiles) -> FaceIDAdapter | InstantIDAdapter | PulidAdapter:

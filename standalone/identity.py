@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
+from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -81,6 +82,11 @@ def apply_pulid(
     adapter.match(blocks, unet.config.cross_attention_dim)
     attend = partial(OrthogonalAttention, projection=projection, num_zero=num_zero)
     _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0, attend)
+
+
+def apply_nobody(unet: UNet2DConditionModel) -> None:
+    """Take away whatever face an earlier call put there: the UNet's attention is diffusers' own again."""
+    unet.set_attn_processor(AttnProcessor2_0())
 
 
 def _set_processors(

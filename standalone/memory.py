@@ -1,9 +1,14 @@
-"""The memory of the devices that pictures are made on."""
+"""The devices that pictures are made on, and their memory."""
 
 import gc
 from typing import Any
 
 import torch
+
+
+def usual_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def devices() -> list[dict[str, Any]]:
@@ -16,6 +21,36 @@ def devices() -> list[dict[str, Any]]:
         name = torch.cuda.get_device_name(number)
         found.append({"name": name, "type": "cuda", "vram_total": total, "vram_free": free})
     return found
+
+
+class MemoryMeter:
+    """How much memory is in use on a device, in bytes: of a GPU what PyTorch has there; without one, all of this process, as
+    far as psutil is there to tell."""
+
+    def __init__(self, device: torch.device):
+        self.is_device = device.type == "cuda"
+        self._device, self._highest = device, 0
+        if self.is_device:
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def now(self) -> int | None:
+        """None where it isn't known."""
+        if self.is_device:
+            return torch.cuda.memory_allocated(self._device)
+        try:
+            import psutil
+        except ImportError:
+            return None
+        used = int(psutil.Process().memory_info().rss)
+        self._highest = max(self._highest, used)
+        return used
+
+    def highest(self) -> int | None:
+        """Of a GPU the most that there ever was since this meter was made; of the process the most that `now` gave."""
+        if self.is_device:
+            return torch.cuda.max_memory_allocated(self._device)
+        self.now()
+        return self._highest or None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

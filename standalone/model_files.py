@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import FaceGenError, WrongBaseModelError
+from ..errors import FaceGenError, UnreadableFileError, WrongBaseModelError
 from ..models.checkpoint_kind import FLUX1, SDXL, CheckpointKind, kind_of
 from ..models.controlnet_kind import ControlNetKind, controlnet_kind
 from ..models.face.packs.find import find_packs, open_pack
@@ -66,6 +66,14 @@ class MissingFiles(FaceGenError):
         self.kinds, self.method = kinds, method
 
 
+class SeveralFiles(FaceGenError):
+    """Of one kind there are several files that would do; `names` are theirs."""
+
+    def __init__(self, message: str, kind: str, names: list[str]):
+        super().__init__(message)
+        self.kind, self.names = kind, names
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """checkpoint: a .safetensors file or a diffusers folder; face_pack: a folder of ONNX files; the others: files. Those of the
@@ -113,18 +121,20 @@ class _Folder:
         return kind
 
 
-def find_model_files(folder: Path, method: str | None = None, **names: str | None) -> ModelFiles:
+def find_model_files(folder: Path, method: str | None = None, base: str | None = None, **names: str | None) -> ModelFiles:
     """The model files in `folder`. The names, by kind ("checkpoint", "faceid", …), choose where there are several; without a
-    method it is FaceID, or another one where there is only that for the checkpoint.
+    method it is FaceID, or another one where there is only that for the checkpoint. With a base, such as "SDXL", only its
+    checkpoints count.
 
-    Raises MissingFiles, which lists everything that is missing and where it belongs, or another FaceGenError.
+    Raises MissingFiles, which lists everything that is missing and where it belongs, SeveralFiles where nothing chooses, or
+    another FaceGenError.
     """
     path = Path(folder)
     adapters = _files(path / "ipadapter", ".safetensors", ".bin")
     here = _Folder(
         path,
         {
-            "checkpoint": checkpoints(path / "checkpoints"),
+            "checkpoint": checkpoints(path / "checkpoints", base),
             "faceid": adapters,
             "clip_vision": _files(path / "clip_vision", ".safetensors"),
             "face_pack": find_packs([str(path / "insightface")]),
@@ -217,12 +227,21 @@ def _files(folder: Path, *endings: str) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in sorted(paths) if path.name.lower().endswith(endings)}
 
 
-def checkpoints(folder: Path) -> dict[str, Path]:
-    """Path relative to `folder` -> diffusers folder or single file."""
+def checkpoints(folder: Path, base: str | None = None) -> dict[str, Path]:
+    """Path relative to `folder` -> diffusers folder or single file; of that base alone, where one is given."""
     folders = {path.parent for path in _files(folder, "model_index.json").values()} - {folder}
     files = _files(folder, ".safetensors")
     single = {name: path for name, path in files.items() if folders.isdisjoint(path.parents)}
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folders)} | single
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folders)} | single
+    return found if base is None else {name: path for name, path in found.items() if _is_of(path, base)}
+
+
+def _is_of(path: Path, base: str) -> bool:
+    """One that can't be read, such as a download that was cut short, is of no base; that is told when it is opened."""
+    try:
+        return kind_of(path).base == base
+    except UnreadableFileError:
+        return False
 
 
 def _instantid_among(adapters: dict[str, Path]) -> dict[str, Path]:
@@ -237,14 +256,15 @@ def _instantid_among(adapters: dict[str, Path]) -> dict[str, Path]:
     return found
 
 
-def _opened(cls: Callable[[Path], Adapter], files: Mapping[str, Path]) -> tuple[dict[str, Adapter], list[str]]:
+def _opened(cls: Callable[[Path], Adapter], files: Mapping[str, Path]) -> tuple[dict[str, Adapter], list[FaceGenError]]:
     """Those that are such adapters, and why the others aren't."""
-    adapters, refused = {}, []
+    adapters: dict[str, Adapter] = {}
+    refused: list[FaceGenError] = []
     for name, path in files.items():
         try:
             adapters[name] = cls(path)
         except FaceGenError as error:
-            refused.append(str(error))
+            refused.append(error)
     return adapters, refused
 
 
@@ -256,7 +276,9 @@ def _adapter(cls: type[Adapter], kind: str, here: _Folder, checkpoint: Checkpoin
     else:
         adapters, refused = _opened(cls, files)
         if not adapters:
-            raise FaceGenError(f"There is no {cls.method} adapter among {', '.join(files)}. {' '.join(refused)}")
+            damaged = any(isinstance(error, UnreadableFileError) for error in refused)
+            why = f"There is no {cls.method} adapter among {', '.join(files)}. {' '.join(map(str, refused))}"
+            raise UnreadableFileError(why) if damaged else FaceGenError(why)
     fitting = {key: adapter for key, adapter in adapters.items() if _fits(adapter, checkpoint)}
     if not fitting:
         others = ", ".join(
@@ -318,4 +340,5 @@ def _pick(kind: str, found: Mapping[str, T], name: str | None, preferred: Mappin
         return found[wanted]
     given = "several were found" if name is None else f"there is no {name!r}"
     option = f"--{kind.replace('_', '-')}"
-    raise FaceGenError(f"Choose a {kind.replace('_', ' ')} with {option}: {given}. There are: {', '.join(found)}.")
+    why = f"Choose a {kind.replace('_', ' ')} with {option}: {given}. There are: {', '.join(found)}."
+    raise SeveralFiles(why, kind, list(found)) if name is None else FaceGenError(why)

@@ -58,17 +58,17 @@ def generate_portraits(
         shown = {"likeness_percent": percent, "likeness_recogniser": score.recogniser}
         save_png(picture, path, {**parameters, "sample": number, "flagged": flagged, **shown})
         wrote(path)
-        state = "redacted" if flagged else _state(score)
+        state = "redacted" if flagged else in_few_words(score)
         portraits.files.append(path)
         portraits.cells.append((f"{label or request.style}: {state}", picture))
     return portraits
 
 
-def _state(score: Likeness) -> str:
-    """Under a picture on the contact sheet."""
+def in_few_words(score: Likeness, by: bool = True) -> str:
+    """Under a picture on a contact sheet; `by` names the recogniser, too."""
     if score.percent is None:
         return "no face found" if score.why == "no face" else "not measured"
-    return f"{score.percent:.0f} % by {score.by.removeprefix('the ')}"
+    return f"{score.percent:.0f} %" + (f" by {score.by.removeprefix('the ')}" if by else "")
 
 
 def write_sheet(

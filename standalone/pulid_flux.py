@@ -38,6 +38,10 @@ class FluxFace:
             for share, (key, value) in zip(weights, self.adapter.keys_values(face_embeds), strict=True)
         ]
 
+    def hide(self) -> None:
+        """From now on no face."""
+        self.faces = [None] * len(self.faces)
+
     def added(self, number: int, picture: Tensor) -> Tensor:
         """The picture's states [batch, length, width] after a block, with what layer `number` adds."""
         face = self.faces[number]

@@ -91,6 +91,7 @@ MADE_OF = {
     "RefusedPhotoError": ("Not here.", 5),
     "MayBeBilledError": ("Not here.", 5),
     "MissingFiles": ("There is no checkpoint.", ["checkpoint"]),
+    "SeveralFiles": ("Choose one.", "checkpoint", ["a.safetensors", "b.safetensors"]),
     "NotFetchedError": ("Not here.", 5),
 }
 

@@ -6,21 +6,22 @@ from typing import Any
 from ...contract import FIELDS
 from ..packs import ip_adapter
 from ..packs.ip_adapter import (
-    ADVANCED,
-    FACEID,
+    APPLIERS,
     FACEID_BATCH,
-    INSIGHTFACE_LOADER,
+    IPADAPTER_INPUT,
     MODEL_LOADER,
     UNIFIED_LOADER,
     V_ONLY,
     WEIGHT_TYPES,
+    as_faceid,
 )
 from ..packs.weight_types import Weight, block_weights, usual_places
-from ..saved_graph import SavedGraph, Source
-from .making import ANALYZER, EMBED, Kinds, Made, Plan, make_analyzer, provider, reasons_to_stay, take_percent_range, within
+from ..saved_graph import Node, SavedGraph, Source
+from .making import ANALYZER, EMBED, Kinds, Made, Needs, Plan, provider, take_percent_range, within
 from .nodes import NATIVE
 
-LOADERS, APPLIERS = (UNIFIED_LOADER, MODEL_LOADER), (FACEID, FACEID_BATCH, ADVANCED)
+LOADERS = UNIFIED_LOADER, MODEL_LOADER
+NEEDS: Needs = {**{old: {} for old in LOADERS}, **{old: {IPADAPTER_INPUT: LOADERS} for old in APPLIERS}}
 FACEID_FILE, APPLY = "FaceGenLoadFaceID", "FaceGenApplyFaceID"
 # The old pack's combine_embeds -> Embed Face's combine, which has no other.
 COMBINE = {"concat": "concat", "average": "average", "add": "average", "norm average": "average"}
@@ -37,27 +38,31 @@ class Loaded:
     clip_vision: Source | None = None
 
 
-def make_native(graph: SavedGraph, adopted: Kinds, base: str | None) -> Made:
-    """Changes the adopted nodes that can be expressed so; the others are left as they are, with the reason in the notes."""
-    made = Made()
-    kinds = {node: old for node, old in adopted.items() if old in ip_adapter.NODES}
-    needs = {old: {ip_adapter.IPADAPTER_INPUT: LOADERS} for old in APPLIERS}
-    if stays := reasons_to_stay(graph, kinds, needs):
-        made.notes += stays
-        return made
-    plans = {node: Plan.of(graph, node, old) for node, old in kinds.items()}
+def reasons(graph: SavedGraph, kinds: Kinds) -> list[str]:
+    """Why these nodes can't become others, beside what holds for all methods."""
+    appliers = [node for node, old in kinds.items() if old in APPLIERS]
+    origins = [graph.traced(node, IPADAPTER_INPUT) for node in appliers]
+    fed = {origin[0] for origin in origins if origin is not None}
+    found = []
+    for node, old in kinds.items():
+        if old in LOADERS and node not in fed:
+            found.append(f"{old.id} {node}: nothing that applies FaceID is connected to it")
+        # Ours gives no model on, and no link leads from a subgraph's input straight to its output.
+        if old is UNIFIED_LOADER and any(slot == 0 and to not in graph.nodes() for slot, to, _ in graph.reached(node)):
+            found.append(f"{old.id} {node}: its model leaves the subgraph")
+    return found
+
+
+def make(graph: SavedGraph, plans: dict[Node, Plan], base: str | None, made: Made) -> None:
+    """Change old nodes that belong together."""
     appliers = [plan for plan in plans.values() if plan.old in APPLIERS]
-    origins = {plan.node: graph.traced(plan.node, ip_adapter.IPADAPTER_INPUT) for plan in appliers}
     base = base or _guessed_base(graph)
     loaded = {node: _load(graph, plan, base, made) for node, plan in plans.items() if plan.old in LOADERS}
-    for plan in plans.values():
-        if plan.old is INSIGHTFACE_LOADER:
-            make_analyzer(graph, plan, plan.values["model_name"], made)
     for plan in appliers:
-        origin = origins[plan.node]
+        origin = plan.origins[IPADAPTER_INPUT]
         if origin is not None:
+            plan.values = as_faceid(plan.old, plan.values)
             _apply(graph, plan, loaded[origin[0]], base, made)
-    return made
 
 
 def _guessed_base(graph: SavedGraph) -> str:
@@ -97,7 +102,7 @@ def _load(graph: SavedGraph, plan: Plan, base: str, made: Made) -> Loaded:
 
 
 def _apply(graph: SavedGraph, plan: Plan, parts: Loaded, base: str, made: Made) -> None:
-    node, per_image = plan.node, plan.old is FACEID_BATCH
+    node, per_image = plan.node, plan.old is FACEID_BATCH or plan.values.get("unfold_batch", False)
     embed = graph.add(EMBED, node)
     if len(plan.old.outputs) > 1:
         graph.redirect((node, 1), (embed, 1))
@@ -107,7 +112,7 @@ def _apply(graph: SavedGraph, plan: Plan, parts: Loaded, base: str, made: Made) 
     analysis = plan.sources.get(ip_adapter.INSIGHTFACE_INPUT) or parts.analysis
     graph.wire(embed, "face_analysis", analysis)
     graph.wire(embed, "image", plan.sources["image"])
-    graph.wire(embed, "clip_vision", plan.sources["clip_vision"] or parts.clip_vision)
+    graph.wire(embed, "clip_vision", plan.sources.get("clip_vision") or parts.clip_vision)
     graph.wire(node, "model", model)
     graph.wire(node, "faceid", parts.faceid)
     graph.wire(node, "face_embeds", (embed, 0))
@@ -124,7 +129,7 @@ def _strengths(plan: Plan, base: str, made: Made) -> dict[str, Any]:
     """Weight, s_scale and layer weights of Apply FaceID, as far as its ranges go."""
     wanted, limits = float(plan.values["weight"]), FIELDS["s_scale"]
     weight = within(plan, "weight", wanted, 0.0, HIGHEST, made)
-    structure = float(plan.values.get("weight_faceidv2", 2 * wanted))  # twice the weight where the old node doesn't ask
+    structure = float(plan.values["weight_faceidv2"])
     s_scale = within(plan, "s_scale", structure, limits.minimum or 0.0, limits.maximum or structure, made)
     return {"weight": weight, "s_scale": s_scale, "layer_weights": layer_weights(plan.values["weight_type"], weight, base)}
 
@@ -157,6 +162,8 @@ def _not_expressed(plan: Plan, per_image: bool) -> list[str]:
         notes.append(f"embeds_scaling {values['embeds_scaling']!r} is left out: Apply FaceID weighs as {V_ONLY!r} does.")
     if values["combine_embeds"] not in ("concat", "average") and not per_image:
         notes.append(f"combine_embeds {values['combine_embeds']!r} is now {COMBINE.get(values['combine_embeds'], 'concat')!r}.")
-    if plan.sources["image_negative"] is not None:
+    if plan.sources.get("image_negative") is not None:
         notes.append("image_negative is left out.")
+    if values.get("noise"):
+        notes.append(f"noise {values['noise']:g} is left out: the published method has zeros there.")
     return notes

@@ -1,51 +1,43 @@
 """ComfyUI_InstantID's nodes as the nodes of a new graph: Load InstantID, Embed Face, Face Keypoints, Apply InstantID."""
 
-from ..packs import instantid
 from ..packs.instantid import (
-    ANALYSIS_LOADER,
     APPLY,
     APPLY_ADVANCED,
     AVERAGE,
-    FACE_PACK,
     KEYPOINTS,
     MODEL_LOADER,
     NOISE,
     NORM_AVERAGE,
 )
 from ..saved_graph import Node, SavedGraph, Source
-from .making import EMBED, Kinds, Made, Plan, make_analyzer, reasons_to_stay, take_percent_range, within
+from .making import EMBED, FACEANALYSIS_LOADERS, Made, Needs, Plan, take_percent_range, within
 
 FILE, POINTS, NEW_APPLY = "FaceGenLoadInstantID", "FaceGenFaceKeypoints", "FaceGenApplyInstantID"
+APPLIERS = APPLY, APPLY_ADVANCED
+NEEDS: Needs = {
+    MODEL_LOADER: {},
+    KEYPOINTS: {"faceanalysis": FACEANALYSIS_LOADERS},
+    **{old: {"instantid": (MODEL_LOADER,), "insightface": FACEANALYSIS_LOADERS} for old in APPLIERS},
+}
 HIGHEST = {"weight": 3.0, "control_strength": 10.0}  # of Apply InstantID
 USUAL = (1016, 1016)  # pixels, where the graph doesn't say
 
 
-def make_native(graph: SavedGraph, adopted: Kinds, base: str | None) -> Made:
-    """Changes the adopted nodes that can be expressed so; the others are left as they are, with the reason in the notes."""
-    made = Made()
-    kinds = {node: old for node, old in adopted.items() if old in instantid.NODES}
-    parts = {"instantid": (MODEL_LOADER,), "insightface": (ANALYSIS_LOADER,)}
-    needs = {APPLY: parts, APPLY_ADVANCED: parts, KEYPOINTS: {"faceanalysis": (ANALYSIS_LOADER,)}}
-    if stays := reasons_to_stay(graph, kinds, needs):
-        made.notes += stays
-        return made
-    plans = [Plan.of(graph, node, old) for node, old in kinds.items()]
-    drawing = {plan.node for plan in plans if plan.old is KEYPOINTS}
-    for plan in plans:
+def make(graph: SavedGraph, plans: dict[Node, Plan], base: str | None, made: Made) -> None:
+    """Change old nodes that belong together."""
+    drawing = {plan.node for plan in plans.values() if plan.old is KEYPOINTS}
+    for plan in plans.values():
         if plan.old is MODEL_LOADER:
             graph.become(plan.node, FILE)
             graph.set(plan.node, plan.values)
             made.done.append(f"{plan.who}: now {FILE}")
-        elif plan.old is ANALYSIS_LOADER:
-            make_analyzer(graph, plan, FACE_PACK, made)
         elif plan.old is KEYPOINTS:
             graph.become(plan.node, POINTS)
             _points(graph, plan.node, plan.sources["faceanalysis"], plan.sources["image"])
             made.done.append(f"{plan.who}: now {POINTS}")
-    for plan in plans:
-        if plan.old in (APPLY, APPLY_ADVANCED):
+    for plan in plans.values():
+        if plan.old in APPLIERS:
             _apply(graph, plan, drawing, made)
-    return made
 
 
 def _points(graph: SavedGraph, node: Node, analysis: Source | None, image: Source | None) -> None:
@@ -66,8 +58,8 @@ def _apply(graph: SavedGraph, plan: Plan, drawing: set[Node], made: Made) -> Non
     for name in ("model", "instantid", "positive", "negative", "control_net", "mask"):
         graph.wire(node, name, sources[name])
     graph.wire(node, "face_embeds", (embed, 0))
-    hint = sources["image_kps"]
-    if hint is not None and hint[0] not in drawing:
+    hint, origin = sources["image_kps"], plan.origins["image_kps"]
+    if hint is not None and (origin is None or origin[0] not in drawing):
         points = graph.add(POINTS, node)
         _points(graph, points, sources["insightface"], hint)
         hint = (points, 0)

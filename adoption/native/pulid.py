@@ -1,33 +1,24 @@
 """The PuLID packs' nodes as the nodes of a new graph: Load PuLID, Load Face Structure, Embed Face, Apply PuLID."""
 
 from ..packs import pulid
-from ..packs.pulid import EXACTLY, FACE_PACK, FLUX_APPLY, FUSIONS, METHODS, PROJECTIONS
-from ..saved_graph import SavedGraph
-from .making import EMBED, Kinds, Made, Plan, make_analyzer, reasons_to_stay, take_percent_range, within
+from ..packs.pulid import EXACTLY, FLUX_APPLY, FUSIONS, METHODS, PROJECTIONS
+from ..saved_graph import Node, SavedGraph
+from .making import EMBED, FACEANALYSIS_LOADERS, Made, Needs, Plan, take_percent_range, within
 
 FILE, STRUCTURE, NEW_APPLY = "FaceGenLoadPuLID", "FaceGenLoadFaceStructure", "FaceGenApplyPuLID"
-FILES, ANALYSES = (pulid.MODEL_LOADER, pulid.FLUX_MODEL_LOADER), (pulid.ANALYSIS_LOADER, pulid.FLUX_ANALYSIS_LOADER)
-STRUCTURES = (pulid.EVA_LOADER, pulid.FLUX_EVA_LOADER)
-APPLIERS = (pulid.APPLY, pulid.APPLY_ADVANCED, FLUX_APPLY)
+FILES, STRUCTURES = (pulid.MODEL_LOADER, pulid.FLUX_MODEL_LOADER), (pulid.EVA_LOADER, pulid.FLUX_EVA_LOADER)
+FILE_INPUT = {pulid.APPLY: "pulid", pulid.APPLY_ADVANCED: "pulid", FLUX_APPLY: "pulid_flux"}
+APPLIERS = tuple(FILE_INPUT)
+NEEDS: Needs = {
+    **{old: {} for old in (*FILES, *STRUCTURES)},
+    **{old: {name: FILES, "eva_clip": STRUCTURES, "face_analysis": FACEANALYSIS_LOADERS} for old, name in FILE_INPUT.items()},
+}
 HIGHEST = 5.0  # of Apply PuLID's weight
 
 
-def make_native(graph: SavedGraph, adopted: Kinds, base: str | None) -> Made:
-    """Changes the adopted nodes that can be expressed so; the others are left as they are, with the reason in the notes."""
-    made = Made()
-    kinds = {node: old for node, old in adopted.items() if old in (*FILES, *ANALYSES, *STRUCTURES, *APPLIERS)}
-    needs = {old: {_pulid(old): FILES, "eva_clip": STRUCTURES, "face_analysis": ANALYSES} for old in APPLIERS}
-    stays = reasons_to_stay(graph, kinds, needs)
-    stays += [
-        f"{old.id} {node}: its face is chosen by {pulid.FLUX_OPTIONS.id}. So it keeps its shape."
-        for node, old in kinds.items()
-        if old is FLUX_APPLY and graph.source(node, "options") is not None
-    ]
-    if stays:
-        made.notes += stays
-        return made
-    plans = [Plan.of(graph, node, old) for node, old in kinds.items()]
-    for plan in plans:
+def make(graph: SavedGraph, plans: dict[Node, Plan], base: str | None, made: Made) -> None:
+    """Change old nodes that belong together."""
+    for plan in plans.values():
         if plan.old in FILES:
             graph.become(plan.node, FILE)
             graph.set(plan.node, plan.values)
@@ -35,16 +26,9 @@ def make_native(graph: SavedGraph, adopted: Kinds, base: str | None) -> Made:
         elif plan.old in STRUCTURES:
             graph.become(plan.node, STRUCTURE)
             made.done.append(f"{plan.who}: now {STRUCTURE}")
-        elif plan.old in ANALYSES:
-            make_analyzer(graph, plan, FACE_PACK, made)
-    for plan in plans:
+    for plan in plans.values():
         if plan.old in APPLIERS:
             _apply(graph, plan, made)
-    return made
-
-
-def _pulid(old: object) -> str:
-    return "pulid_flux" if old is FLUX_APPLY else "pulid"
 
 
 def _apply(graph: SavedGraph, plan: Plan, made: Made) -> None:
@@ -55,7 +39,7 @@ def _apply(graph: SavedGraph, plan: Plan, made: Made) -> None:
     for new, name in (("face_analysis", "face_analysis"), ("image", "image"), ("face_structure", "eva_clip")):
         graph.wire(embed, new, sources[name])
     graph.wire(node, "model", sources["model"])
-    graph.wire(node, "pulid", sources[_pulid(plan.old)])
+    graph.wire(node, "pulid", sources[FILE_INPUT[plan.old]])
     graph.wire(node, "face_embeds", (embed, 0))
     graph.wire(node, "mask", sources["attn_mask"])
     take_percent_range(graph, plan)

@@ -70,4 +70,36 @@ APPLY_ADVANCED = OldNode(
     OUTPUTS,
     TIES,
 )
-NODES = (MODEL_LOADER, ANALYSIS_LOADER, KEYPOINTS, APPLY, APPLY_ADVANCED)
+ATTENTION = OldNode(
+    "InstantIDAttentionPatch",
+    "InstantID Patch Attention",
+    PACK,
+    "Makes an SDXL model generate the person in the photos, by attention alone. InstantID Apply ControlNet does the rest.",
+    (
+        *(one for one in PARTS if one.name in ("instantid", "insightface", "image", "model")),
+        number("weight", 1.0, -1.0, 3.0, 0.01),
+        *percent_range(),
+        number("noise", 0.0, 0.0, 1.0, 0.1),
+        OPTIONAL[1],
+    ),
+    (Output("MODEL", "MODEL"), Output("FACE_EMBEDS", "FACE_EMBEDS")),
+    ("instantid", "insightface"),
+)
+CONTROL = OldNode(
+    "ApplyInstantIDControlNet",
+    "InstantID Apply ControlNet",
+    PACK,
+    "Puts the face where the key points are, by InstantID's ControlNet, for the person of InstantID Patch Attention.",
+    (
+        socket("face_embeds", "FACE_EMBEDS"),
+        *(one for one in PARTS if one.name == "control_net"),
+        socket("image_kps", "IMAGE"),
+        *(one for one in PARTS if one.kind == "CONDITIONING"),
+        number("strength", 1.0, 0.0, 10.0, 0.01),
+        *percent_range(),
+        OPTIONAL[1],
+    ),
+    OUTPUTS[1:],
+    ("face_embeds",),
+)
+NODES = (MODEL_LOADER, ANALYSIS_LOADER, KEYPOINTS, APPLY, APPLY_ADVANCED, ATTENTION, CONTROL)

@@ -1,5 +1,7 @@
 """The FaceID nodes of ComfyUI_IPAdapter_plus: their inputs as read from the pack's schema, and the names that it uses."""
 
+from typing import Any
+
 from ..old_nodes import Input, OldNode, Output, choice, number, percent_range, socket
 
 PACK = "cubiq/ComfyUI_IPAdapter_plus"
@@ -27,6 +29,17 @@ WEIGHT_TYPES = (
 COMBINE = ("concat", "add", "subtract", "average", "norm average")
 V_ONLY, K_V, K_V_PENALTY, K_MEAN_V = "V only", "K+V", "K+V w/ C penalty", "K+mean(V) w/ C penalty"
 SCALINGS = (V_ONLY, K_V, K_V_PENALTY, K_MEAN_V)
+# What nodes that ask for less than IPAdapterFaceID mean by their weight_type: IPAdapter's as IPAdapterFaceID's own, and that of
+# the first releases' node as its embeds_scaling.
+SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
+FIRST_SCALINGS = {"original": V_ONLY, "linear": K_V, "channel penalty": K_MEAN_V}
+# Weight types that earlier versions of the pack called otherwise -> as they are called now.
+EARLIER_NAMES = {
+    "style transfer (SDXL)": "style transfer",
+    "style transfer (SDXL only)": "style transfer",
+    "composition (SDXL)": "composition",
+    "style transfer and composition": "style and composition",
+}
 # Preset -> kind of adapter, as FaceIDVariant.name begins, without the base model.
 PRESETS = {
     "FACEID": "faceid",
@@ -133,7 +146,76 @@ ADVANCED = OldNode(
     (IPADAPTER_INPUT,),
     shared=True,
 )
-NODES = (UNIFIED_LOADER, INSIGHTFACE_LOADER, MODEL_LOADER, FACEID, FACEID_BATCH, ADVANCED)
+SIMPLE = OldNode(
+    "IPAdapter",
+    "IPAdapter",
+    PACK,
+    "Makes the model generate the person in the photos, where the IP-Adapter is FaceID. Other IP-Adapter files need the pack "
+    "that the graph was made with.",
+    (
+        MODEL,
+        IPADAPTER,
+        socket("image", "IMAGE"),
+        number("weight", 1.0, -1, 3),
+        *percent_range(),
+        choice("weight_type", *SIMPLE_TYPES),
+        socket("attn_mask", "MASK", True),
+    ),
+    (Output("MODEL", "MODEL"),),
+    (IPADAPTER_INPUT,),
+    shared=True,
+)
+# The two that follow are of the pack's first releases, before March 2024; the pack itself no longer has them.
+FIRST_INSIGHTFACE_LOADER = OldNode(
+    "InsightFaceLoader",
+    "Load InsightFace",
+    PACK,
+    INSIGHTFACE_LOADER.says,
+    INSIGHTFACE_LOADER.inputs[:1],
+    INSIGHTFACE_LOADER.outputs,
+)
+FIRST_FACEID = OldNode(
+    "IPAdapterApplyFaceID",
+    "Apply IPAdapter FaceID",
+    PACK,
+    "Makes the model generate the person in the photos, by FaceID.",
+    (
+        IPADAPTER,
+        socket("clip_vision", "CLIP_VISION"),
+        socket(INSIGHTFACE_INPUT, "INSIGHTFACE"),
+        socket("image", "IMAGE"),
+        MODEL,
+        number("weight", 1.0, -1, 3),
+        number("noise", 0.0, 0.0, 1.0, 0.01),
+        choice("weight_type", *FIRST_SCALINGS),
+        *percent_range(),
+        Input("faceid_v2", "BOOLEAN", False),
+        number("weight_v2", 1.0, -1, 3),
+        Input("unfold_batch", "BOOLEAN", False),
+        socket("attn_mask", "MASK", True),
+    ),
+    (Output("MODEL", "MODEL"),),
+    TIES,
+)
+INSIGHTFACE_LOADERS, APPLIERS = (
+    (INSIGHTFACE_LOADER, FIRST_INSIGHTFACE_LOADER),
+    (FACEID, FACEID_BATCH, ADVANCED, SIMPLE, FIRST_FACEID),
+)
+NOT_ADOPTED = ("IPAdapterFaceIDKolors", "IPAdapterMS")  # which carry FaceID, too
+NODES = (UNIFIED_LOADER, MODEL_LOADER, *INSIGHTFACE_LOADERS, *APPLIERS)
+
+
+def as_faceid(old: OldNode, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of one of APPLIERS as IPAdapterFaceID would have them, others of its own left beside them."""
+    values = {**values, "weight_type": EARLIER_NAMES.get(values["weight_type"], values["weight_type"])}
+    found = {"combine_embeds": "concat", "embeds_scaling": V_ONLY, **values}
+    if old is FIRST_FACEID:
+        found |= {"weight_type": "linear", "embeds_scaling": FIRST_SCALINGS[values["weight_type"]]}
+        return found | {"weight_faceidv2": values["weight_v2"]}
+    if old is SIMPLE:
+        found["weight_type"] = SIMPLE_TYPES[values["weight_type"]]
+    # Where a node doesn't ask for PlusV2's second weight, the old pack takes twice the first.
+    return {"weight_faceidv2": 2 * values["weight"], **found}
 
 
 def published_file(kind: str, base: str) -> str | None:

@@ -147,9 +147,20 @@ FLUX_FIX = OldNode(
     (socket("model", "MODEL"),),
     MODEL_OUTPUT,
 )
+DETECTOR = OldNode(
+    "PulidFluxFaceDetector",
+    "Pulid Flux Face Detector",
+    LL_PACK,
+    "Shows which face of each photo is used: cut out, turned upright, and marked in its photo.",
+    (socket("face_analysis", "FACEANALYSIS"), socket("image", "IMAGE"), socket("options", "OPTIONS")),
+    tuple(Output(name, "IMAGE", many=True) for name in ("embed_face", "align_face", "face_bbox_image")),
+    ("face_analysis", "options"),
+)
+NOT_ADOPTED = ("PulidFluxFaceNetLoader",)  # of the same pack: another recogniser, for which no PuLID file was trained
 NODES = (
     *(MODEL_LOADER, ANALYSIS_LOADER, EVA_LOADER, APPLY, APPLY_ADVANCED),
     *(FLUX_MODEL_LOADER, FLUX_ANALYSIS_LOADER, FLUX_EVA_LOADER, FLUX_APPLY, FLUX_OPTIONS, FLUX_FIX),
+    DETECTOR,
 )
 
 

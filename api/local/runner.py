@@ -16,7 +16,7 @@ from ...atomic_write import USUAL, atomic_write
 from ...contract import ENDPOINTS
 from ...errors import FaceGenError, printable
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
-from .backend import CANCELLED, Backend, BackendError, Phase, State, Work
+from .backend import CANCELLED, Backend, BackendError, Busy, Phase, State, Work
 from .config import ConfigFile
 from .days import left_of_day, today, yesterday
 from .driver import Driver
@@ -139,6 +139,10 @@ class Runner:
         Raises Full, StoreError, OSError, and ContractError about the photo.
         """
         config, wanted = self._config.last, order.wanted
+        try:
+            await self._backend.check_room()
+        except Busy as busy:
+            raise Full(str(busy), busy.seconds or self._usual) from busy
         await self._check_room(order.owner)
         face = self._new_photo()
         self._arriving[order.owner] += 1

@@ -1,6 +1,6 @@
 """The nodes of ComfyUI_InstantID."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from ...adoption.packs import instantid as old
 from ...adoption.packs.instantid import CONCAT, FACE_PACK, NOISE, NORM_AVERAGE
 from ...errors import (
     Cures,
+    FaceGenError,
     NoFaceError,
     NoKeypointsError,
     NotAnAdapterError,
@@ -31,7 +32,7 @@ from ..host import reports
 from ..host.cures import FACE_PACK as FACE_PACK_CURES
 from ..host.cures import INSIGHTFACE, PICTURES
 from ..host.reports import warn
-from ..host.sampling.methods.instantid import apply_instantid
+from ..host.sampling.methods.instantid import apply_instantid, attend_to_face, control_by_face
 from .parts import check_file, face_analysis, file_path
 from .schema import Adopted
 
@@ -104,6 +105,88 @@ class ApplyAdvanced(Adopted):
         return io.NodeOutput(*apply(**inputs))
 
 
+class PatchAttention(Adopted):
+    OLD = old.ATTENTION
+
+    @classmethod
+    @advise(OLD.title, APPLY_CURES)
+    def execute(
+        cls,
+        instantid: InstantIDAdapter,
+        insightface: FaceAnalysis,
+        image: Tensor,
+        model: Any,
+        weight: float,
+        start_at: float,
+        end_at: float,
+        noise: float,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        faces = seen(insightface, image, old.AVERAGE)
+        adapter = with_noise(instantid, faces, noise)
+        between = (start_at, end_at)
+        patched = attend_to_face(model, adapter, faces, weight=weight, percent_range=between, mask=mask)
+        return io.NodeOutput(patched, Person.of(faces, adapter))
+
+
+class ApplyControl(Adopted):
+    OLD = old.CONTROL
+
+    @classmethod
+    @advise(OLD.title, APPLY_CURES)
+    def execute(
+        cls,
+        face_embeds: FaceEmbeds,
+        control_net: Any,
+        image_kps: Tensor,
+        positive: Any,
+        negative: Any,
+        strength: float,
+        start_at: float,
+        end_at: float,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        adapter = face_embeds.adapter if isinstance(face_embeds, Person) else None
+        if adapter is None:
+            raise FaceGenError(
+                f"face_embeds has to come from {old.ATTENTION.title}, which also says which InstantID file it is."
+            )
+        between = (start_at, end_at)
+        given = control_by_face(adapter, face_embeds, positive, negative, control_net, image_kps, strength, between, mask)
+        return io.NodeOutput(in_its_place(given[0], mask), given[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Person(FaceEmbeds):
+    """What goes from one half of InstantID to the other: the face, and the adapter that reads it."""
+
+    adapter: InstantIDAdapter | None = None
+
+    @classmethod
+    def of(cls, faces: FaceEmbeds, adapter: InstantIDAdapter) -> "Person":
+        """The faces with their adapter."""
+        return cls(**{one.name: getattr(faces, one.name) for one in fields(faces)}, adapter=adapter)
+
+
+def seen(analysis: FaceAnalysis, image: Tensor, combine: str) -> FaceEmbeds:
+    """The largest face of each photo that has one, combined as the old nodes do."""
+    photos = embed_photos(analysis, image, combine="concat", skip=True, watch=reports.progress())
+    return combined(photos.face_embeds, combine)
+
+
+def with_noise(adapter: InstantIDAdapter, faces: FaceEmbeds, noise: float) -> InstantIDAdapter:
+    """The adapter, or one whose unconditional side sees random numbers."""
+    return Noisy(adapter, noise_of(faces, noise)) if noise > 0 else adapter
+
+
+def in_its_place(positive: Any, mask: Tensor | None) -> Any:
+    """The conditioning with the mask on it, so that the prompts of several people stay apart."""
+    if mask is None:
+        return positive
+    where = {"mask": mask.reshape(-1, *mask.shape[-2:]), "set_area_to_bounds": False}
+    return [[text, {**options, **where}] for text, options in positive]
+
+
 def keypoints(analysis: FaceAnalysis, images: Tensor) -> Tensor | None:
     """The hint image of the largest face of each photo [B, H, W, 3], in the photo's size; None where no photo has a face."""
     require_rgb(images)
@@ -143,12 +226,11 @@ def apply(
     mask: Tensor | None = None,
 ) -> tuple[Any, Any, Any]:
     """A clone of `model`, and copies of its conditionings."""
-    photos = embed_photos(insightface, image, combine="concat", skip=True, watch=reports.progress())
-    faces = combined(photos.face_embeds, combine_embeds)
+    faces = seen(insightface, image, combine_embeds)
     drawn = image_kps
     if image_kps is None or not is_drawn(image_kps):
         drawn = keypoints(insightface, image[:1] if image_kps is None else image_kps)
-    adapter = Noisy(instantid, noise_of(faces, noise)) if noise > 0 else instantid
+    adapter = with_noise(instantid, faces, noise)
     model, positive, negative = apply_instantid(
         model,
         adapter,
@@ -162,10 +244,7 @@ def apply(
         percent_range=(start_at, end_at),
         mask=mask,
     )
-    if mask is not None:  # so that the prompts of several people stay apart
-        where = {"mask": mask.reshape(-1, *mask.shape[-2:]), "set_area_to_bounds": False}
-        positive = [[text, {**options, **where}] for text, options in positive]
-    return model, positive, negative
+    return model, in_its_place(positive, mask), negative
 
 
 def combined(faces: FaceEmbeds, how: str) -> FaceEmbeds:
@@ -196,4 +275,4 @@ class Noisy(InstantIDAdapter):
         return by_person(cond, uncond, face_embeds)
 
 
-NODES = [LoadInstantID, LoadAnalysis, DrawKeypoints, Apply, ApplyAdvanced]
+NODES = [LoadInstantID, LoadAnalysis, DrawKeypoints, Apply, ApplyAdvanced, PatchAttention, ApplyControl]

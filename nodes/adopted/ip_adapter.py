@@ -1,5 +1,6 @@
 """The nodes of ComfyUI_IPAdapter_plus that carry FaceID."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,39 +81,76 @@ class LoadFile(Adopted):
         return io.NodeOutput(Pipeline(FaceIDAdapter(file_path(cls.OLD, ipadapter_file))))
 
 
-class LoadInsightFace(Adopted):
-    OLD = old.INSIGHTFACE_LOADER
+# ComfyUI keeps a node's outputs on its class, so no node is made from another one.
+class InsightFaceLoader(Adopted):
+    """What the loaders of the face analysis have in common."""
 
     @classmethod
-    @advise(OLD.title, LOAD_CURES)
-    def execute(cls, provider: str, model_name: str) -> io.NodeOutput:
-        return io.NodeOutput(face_analysis(model_name, provider))
+    def execute(cls, provider: str, model_name: str = FACE_PACK) -> io.NodeOutput:
+        with advise(cls.OLD.title, LOAD_CURES):
+            return io.NodeOutput(face_analysis(model_name, provider))
 
 
-class ApplyFaceID(Adopted):
-    OLD = old.FACEID
+class LoadInsightFace(InsightFaceLoader):
+    OLD = old.INSIGHTFACE_LOADER
+
+
+class FirstLoadInsightFace(InsightFaceLoader):
+    OLD = old.FIRST_INSIGHTFACE_LOADER
+
+
+class Applier(Adopted):
+    """What the nodes that apply FaceID have in common."""
+
     PER_IMAGE = False
 
     @classmethod
-    @advise(OLD.title, APPLY_CURES)
+    def validate_inputs(cls, weight_type: str | None = None) -> bool | str:
+        known = next(one.options for one in cls.OLD.inputs if one.name == "weight_type")
+        if weight_type is None or old.EARLIER_NAMES.get(weight_type, weight_type) in known:
+            return True
+        return f"{cls.OLD.title}: weight_type {weight_type!r} isn't known. Choose one of: {', '.join(known)}."
+
+    @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        patched, crops = apply(per_image=cls.PER_IMAGE, **inputs)
-        return io.NodeOutput(patched, crops)
+        with advise(cls.OLD.title, APPLY_CURES):
+            one_number(inputs["weight"])
+            made = apply(per_image=cls.PER_IMAGE, **old.as_faceid(cls.OLD, inputs))
+            return io.NodeOutput(*made[: len(cls.OLD.outputs)])
 
 
-class ApplyFaceIDBatch(ApplyFaceID):
+class ApplyFaceID(Applier):
+    OLD = old.FACEID
+
+
+class ApplyFaceIDBatch(Applier):
     OLD = old.FACEID_BATCH
     PER_IMAGE = True
 
 
-class ApplyAdvanced(Adopted):
+class ApplyAdvanced(Applier):
     OLD = old.ADVANCED
+
+
+class ApplySimple(Applier):
+    OLD = old.SIMPLE
+
+
+class FirstApply(Adopted):
+    OLD = old.FIRST_FACEID
 
     @classmethod
     @advise(OLD.title, APPLY_CURES)
-    def execute(cls, weight: float, **inputs: Any) -> io.NodeOutput:
-        # Where a node doesn't ask for PlusV2's second weight, the old pack takes twice the first.
-        return io.NodeOutput(apply(weight=weight, weight_faceidv2=2 * one_number(weight), **inputs)[0])
+    def execute(cls, noise: float, faceid_v2: bool, weight_v2: float, unfold_batch: bool, **inputs: Any) -> io.NodeOutput:
+        values = old.as_faceid(cls.OLD, {"weight_v2": weight_v2, **inputs})
+        del values["weight_v2"]
+        variant = values["ipadapter"].adapter.variant
+        said = []
+        if noise != 0:
+            said.append(f"noise {noise:g} is not used: the unconditional side sees no face, as in the published method.")
+        if variant.clip_dim and variant.shortcut != faceid_v2:
+            said.append(f"faceid_v2 is not used: the file is {variant.name}.")
+        return io.NodeOutput(apply(per_image=unfold_batch, said=said, **values)[0])
 
 
 def apply(
@@ -131,8 +169,9 @@ def apply(
     clip_vision: Any = None,
     insightface: FaceAnalysis | None = None,
     per_image: bool = False,
+    said: Sequence[str] = (),
 ) -> tuple[Any, Tensor]:
-    """A clone of `model` that generates the person, and the aligned faces [n, 224, 224, 3]."""
+    """A clone of `model` that generates the person, and the aligned faces [n, 224, 224, 3]. said: what else is to be told."""
     adapter = ipadapter.adapter
     blocks = matching_blocks(model, adapter)
     analysis = insightface or ipadapter.face_analysis
@@ -142,7 +181,8 @@ def apply(
     encode = None if vision is None else lambda crops: encode_clip_vision(vision, crops)
     how = "one per image" if per_image else "concat"
     photos = embed_photos(analysis, image, encode, combine=how, watch=reports.progress())
-    faces, said = one_person(photos, "concat" if per_image else combine_embeds)
+    faces, more = one_person(photos, "concat" if per_image else combine_embeds)
+    said = [*said, *more]
     if image_negative is not None:
         faces, more = with_negative(faces, vision, image_negative)
         said += more
@@ -197,4 +237,7 @@ def with_negative(faces: FaceEmbeds, vision: Any, image: Tensor) -> tuple[FaceEm
     return replace(faces, clip_hidden_zero=encode_clip_vision(vision, image[:1].cpu())[0]), said
 
 
-NODES = [LoadByPreset, LoadInsightFace, LoadFile, ApplyFaceID, ApplyFaceIDBatch, ApplyAdvanced]
+NODES = [
+    *(LoadByPreset, LoadFile, LoadInsightFace, FirstLoadInsightFace),
+    *(ApplyFaceID, ApplyFaceIDBatch, ApplyAdvanced, ApplySimple, FirstApply),
+]

@@ -20,10 +20,12 @@ from ...errors import (
     WrongStructureFileError,
     advise,
 )
-from ...models.face.analysis import FaceAnalysis
+from ...models.face.analysis import FaceAnalysis, aligned_crop, select_faces, to_bgr
+from ...models.face.annotate import annotate, as_batch
 from ...models.face.photo_to_embeds import embed_photos
 from ...models.face.structure.look import FaceStructure
 from ...models.identity.pulid.adapter import PulidAdapter
+from ...models.pictures import require_rgb, watched
 from ...models.published import EVA_CLIP, FACE_PARSING, PUBLISHED, PublishedFile
 from ..host import reports
 from ..host.cures import FACE_PACK as FACE_PACK_CURES
@@ -51,8 +53,12 @@ APPLY_CURES: Cures = {
 }
 
 
-class LoadPuLID(Adopted):
-    OLD = old.MODEL_LOADER
+MARGIN, UPRIGHT = 10, 512  # pixels: around a face that is cut out, and the side of one that is turned upright
+
+
+# ComfyUI keeps a node's outputs on its class, so no node is made from another one.
+class PuLIDLoader(Adopted):
+    """What the loaders of PuLID's file have in common."""
 
     @classmethod
     def validate_inputs(cls, pulid_file: str | None = None) -> bool | str:
@@ -64,12 +70,16 @@ class LoadPuLID(Adopted):
             return io.NodeOutput(PulidAdapter(file_path(cls.OLD, pulid_file)))
 
 
-class LoadPuLIDFlux(LoadPuLID):
+class LoadPuLID(PuLIDLoader):
+    OLD = old.MODEL_LOADER
+
+
+class LoadPuLIDFlux(PuLIDLoader):
     OLD = old.FLUX_MODEL_LOADER
 
 
-class LoadAnalysis(Adopted):
-    OLD = old.ANALYSIS_LOADER
+class AnalysisLoader(Adopted):
+    """What the loaders of the face analysis have in common."""
 
     @classmethod
     def execute(cls, provider: str) -> io.NodeOutput:
@@ -77,12 +87,16 @@ class LoadAnalysis(Adopted):
             return io.NodeOutput(face_analysis(FACE_PACK, provider))
 
 
-class LoadAnalysisFlux(LoadAnalysis):
+class LoadAnalysis(AnalysisLoader):
+    OLD = old.ANALYSIS_LOADER
+
+
+class LoadAnalysisFlux(AnalysisLoader):
     OLD = old.FLUX_ANALYSIS_LOADER
 
 
-class LoadStructure(Adopted):
-    OLD = old.EVA_LOADER
+class StructureLoader(Adopted):
+    """What the loaders of the networks that see a face have in common."""
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
@@ -91,7 +105,11 @@ class LoadStructure(Adopted):
             return io.NodeOutput(FaceStructure(tower, parsing, place))
 
 
-class LoadStructureFlux(LoadStructure):
+class LoadStructure(StructureLoader):
+    OLD = old.EVA_LOADER
+
+
+class LoadStructureFlux(StructureLoader):
     OLD = old.FLUX_EVA_LOADER
 
 
@@ -123,6 +141,29 @@ class ChooseFace(Adopted):
         if not as_asked:
             warn(f"face number {input_faces_index} in the order {input_faces_order!r} can't be chosen, so it is the largest.")
         return io.NodeOutput(Choice(select, index))
+
+
+class ShowFaces(Adopted):
+    OLD = old.DETECTOR
+
+    @classmethod
+    @advise(OLD.title, {**FACE_PACK_CURES, **PICTURES})
+    def execute(cls, face_analysis: FaceAnalysis, image: Tensor, options: Choice) -> io.NodeOutput:
+        require_rgb(image)
+        cut, upright, marked = [], [], []
+        for _, photo in watched(image, reports.progress()):
+            bgr, (height, width) = to_bgr(photo), photo.shape[:2]
+            if not (faces := face_analysis.detect(bgr)):
+                continue
+            (face,) = select_faces(faces, options.select, height, width, options.face_index)
+            x0, y0, x1, y1 = (int(side) for side in face.bbox)
+            part = photo[max(0, y0 - MARGIN) : y1 + MARGIN, max(0, x0 - MARGIN) : x1 + MARGIN]
+            cut.append(part[None].clone())
+            upright.append(aligned_crop(bgr, face, UPRIGHT)[None])
+            marked.append(as_batch([annotate(bgr, faces, [face])]))
+        if not cut:
+            warn("no face was found, so there is none to show.")
+        return io.NodeOutput(cut, upright, marked)
 
 
 class GiveOn(Adopted):
@@ -213,5 +254,5 @@ def apply(
 
 NODES = [
     *(LoadPuLID, LoadAnalysis, LoadStructure, Apply, ApplyAdvanced),
-    *(LoadPuLIDFlux, LoadAnalysisFlux, LoadStructureFlux, ApplyFlux, ChooseFace, GiveOn),
+    *(LoadPuLIDFlux, LoadAnalysisFlux, LoadStructureFlux, ApplyFlux, ChooseFace, ShowFaces, GiveOn),
 ]

@@ -25,7 +25,7 @@ class Adopted(io.ComfyNode):
             category=CATEGORY,
             description=old.description,
             inputs=[_input(one) for one in old.inputs],
-            outputs=[io.Custom(one.kind).Output(display_name=one.name) for one in old.outputs],
+            outputs=[io.Custom(one.kind).Output(display_name=one.name, is_output_list=one.many) for one in old.outputs],
             is_deprecated=True,
         )
 

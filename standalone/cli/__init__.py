@@ -1,1 +1,1 @@
-"""The commands: `python <pack folder> generate`, `models`, `doctor`."""
+"""The commands: `python <pack folder> generate`, `serve`, `models`, `adopt`, `doctor`, `verify`."""

@@ -32,6 +32,8 @@ from .comfyui import comfyui_models
 from .common import fetch_command, libraries, say
 
 if TYPE_CHECKING:
+    import torch
+
     from ..engine import Engine
     from ..model_files import ModelFiles
 
@@ -40,6 +42,7 @@ TINY_NOTICE = (
     "Using the built-in tiny model: it was trained on drawings of people who don't exist, so it shows what the pack does and "
     "is not for real portraits. For those, give the folder of real files with --models DIR."
 )
+TINY_METHOD = "The tiny model knows FaceID alone. Give the folder of real files with --models DIR."
 # What the tiny model was trained for, where nothing else is asked.
 TINY_DEFAULTS: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
 INSTANTID_DEFAULTS: dict[str, Any] = {"guidance_scale": 5.0}  # more of it burns the picture
@@ -199,7 +202,8 @@ def use_one_thread() -> None:
         torch.set_num_threads(1)
 
 
-def load_engine(model_files: "ModelFiles", checks: bool) -> "Engine":
+def load_engine(model_files: "ModelFiles", checks: bool, device: "torch.device | None" = None) -> "Engine":
+    """The engine of these files, on a GPU where there is one, unless a device is given."""
     with libraries():
         import diffusers
         import transformers
@@ -208,7 +212,7 @@ def load_engine(model_files: "ModelFiles", checks: bool) -> "Engine":
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # our own is enough
-    return Engine(model_files, checks)
+    return Engine(model_files, checks, device)
 
 
 def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]:
@@ -218,7 +222,7 @@ def choose_model_files(options: argparse.Namespace) -> tuple["ModelFiles", bool]
         return found, False
     if options.models in (None, TINY):
         if options.method not in (None, "faceid"):
-            raise FaceGenError("The tiny model knows FaceID alone. Give the folder of real files with --models DIR.")
+            raise FaceGenError(TINY_METHOD)
         say(TINY_NOTICE)
         return find_files(require_tiny_files(), names), True
     say(f"models from {options.models}")

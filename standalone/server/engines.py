@@ -4,18 +4,20 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...api.local.backend import BackendError, Files
 from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
-from ...errors import FaceGenError, UnreadableFileError
-from ...models.checkpoint_kind import FLUX1, SD15, SDXL, kind_of
+from ...errors import FaceGenError
+from ...models.checkpoint_kind import FLUX1, SD15, SDXL
 from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED, PULID_FLUX
 from ...models.tiny_files import require_tiny_files
 from ..engine import Engine
+from ..memory import is_out_of_memory, make_room
 from ..model_files import PULID, ModelFiles, checkpoints, find_model_files
 
 MOST = 2  # engines that are kept loaded
+T = TypeVar("T")
 
 
 class Usual(NamedTuple):
@@ -79,6 +81,29 @@ class Engines:
         self._open.move_to_end(files)
         return self._open[files]
 
+    def get_with_room(self, files: ModelFiles) -> Engine:
+        """As get; where the memory doesn't suffice for one more, the others make room for it."""
+        try:
+            return self.get(files)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # it would hold on to the memory that lacked
+        self.forget()
+        make_room()
+        return self.get(files)
+
+    def with_room(self, files: ModelFiles, work: Callable[[], T]) -> T:
+        """What `work` with the engine of these files gives; where the memory doesn't suffice, once more without the others."""
+        try:
+            return work()
+        except Exception as error:
+            if not is_out_of_memory(error) or not self.forget_others(files):
+                raise
+            error.__traceback__ = None
+        make_room()
+        return work()
+
     def is_open(self, files: ModelFiles) -> bool:
         return files in self._open
 
@@ -96,8 +121,8 @@ class Engines:
 
 def _only(models: Path, base: str) -> str | None:
     """The name of the one checkpoint of that base; None where there are no checkpoints at all. Raises BackendError."""
-    found = checkpoints(models / FOLDERS["checkpoint"])
-    fitting = [name for name, path in found.items() if _is(path, base)]
+    folder = models / FOLDERS["checkpoint"]
+    found, fitting = checkpoints(folder), checkpoints(folder, base)
     if len(fitting) == 1 or not found:
         return next(iter(fitting), None)
     if not fitting:
@@ -105,17 +130,9 @@ def _only(models: Path, base: str) -> str | None:
     raise BackendError(f"There are several {base} checkpoints: {', '.join(fitting)}. Set checkpoint of the flavour.")
 
 
-def _is(path: Path, base: str) -> bool:
-    """One that can't be read, such as a download that was cut short, is of no base; that is told when it is opened."""
-    try:
-        return kind_of(path).base == base
-    except UnreadableFileError:
-        return False
-
-
 def has_flux(models: Path) -> bool:
     """Whether there is a FLUX.1 checkpoint among the models."""
-    return any(_is(path, FLUX1) for path in checkpoints(models / FOLDERS["checkpoint"]).values())
+    return bool(checkpoints(models / FOLDERS["checkpoint"], FLUX1))
 
 
 def told(files: ModelFiles) -> dict[str, str]:

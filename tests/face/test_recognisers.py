@@ -9,7 +9,7 @@ from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.face.likeness import in_words, likenesses, percentage
 from facegen.models.face.photo_to_embeds import embed_photos
 from facegen.models.face.recognisers import SURE, TINY, recogniser
-from facegen.tools.tiny_model.drawings.person import STYLES
+from facegen.tools.tiny_model.drawings.first.person import STYLES
 from tiny_people import photos
 
 PEOPLE = range(300, 308)

@@ -1,14 +1,16 @@
 """A real ComfyUI, from COMFYUI_PATH: imported into this process on the CPU, and as a server on a free loopback port."""
 
 import asyncio
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from host_models import VISION_LAYERS
 from host_server import COMFYUI, ComfyServer
 from shipped import unpack
+
+SUPPORT = Path(__file__).parents[1] / "support" / "comfyui"
 
 
 def pytest_collection_modifyitems(items):
@@ -37,8 +39,9 @@ def inference_mode():
 
 @pytest.fixture(scope="session")
 def base_directory(tmp_path_factory):
-    """A ComfyUI base folder with small models in the real formats, and in custom_nodes, under another name, the pack
-    as the registry ships it: without the rest of the repository."""
+    """A ComfyUI base folder with small models in the real formats. In custom_nodes are, under another name, the pack as the
+    registry ships it, without the rest of the repository; and what keeps encoders low and lets ComfyUI load a small T5."""
+    from flux_files import SMALL_T5
     from host_models import build_models_folder
 
     base = tmp_path_factory.mktemp("comfyui")
@@ -46,13 +49,39 @@ def base_directory(tmp_path_factory):
     for name in ("input", "output", "temp", "user", "custom_nodes"):
         (base / name).mkdir()
     unpack(base / "custom_nodes" / "my-faces")
+    shutil.copy(SUPPORT / "few_layers.py", base / "custom_nodes")
+    (base / "custom_nodes" / "small_t5.py").write_text(SMALL_T5, encoding="utf-8")
     return base
+
+
+@pytest.fixture(scope="module")
+def sdxl(base_directory):
+    """Files of the SDXL family; half a gigabyte, gone after these tests."""
+    from sdxl_files import sdxl_files
+
+    yield from _while_needed(sdxl_files(base_directory / "models"))
+
+
+@pytest.fixture(scope="module")
+def flux(base_directory):
+    """Files of FLUX.1, gone after these tests."""
+    from flux_files import flux_files
+
+    yield from _while_needed(flux_files(base_directory / "models"))
+
+
+def _while_needed(files):
+    yield
+    for file in files:
+        file.unlink(missing_ok=True)  # the two families share what sees a face
 
 
 @pytest.fixture(scope="session")
 def folder_paths(base_directory):
     """ComfyUI's folder_paths, looking into the base folder."""
     import folder_paths
+
+    import few_layers  # noqa: F401  as the server has it
 
     folder_paths.models_dir = str(base_directory / "models")
     for name, (paths, _) in folder_paths.folder_names_and_paths.items():
@@ -94,12 +123,10 @@ def checkpoint(folder_paths):
 
 @pytest.fixture(scope="session")
 def clip_vision(folder_paths):
-    """From the stock loader, less most of its layers, which are all alike: a look takes 0.3 s instead of 2."""
+    """From the stock loader."""
     import nodes
 
-    loaded = nodes.CLIPVisionLoader().load_clip("vit_l.safetensors")[0]
-    del loaded.model.vision_model.encoder.layers[VISION_LAYERS:]
-    return loaded
+    return nodes.CLIPVisionLoader().load_clip("vit_l.safetensors")[0]
 
 
 @pytest.fixture(scope="session")

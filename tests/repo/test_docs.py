@@ -4,13 +4,17 @@ import ast
 import re
 
 import pytest
+import yaml
 
+from facegen.standalone.cli.main import main
+from facegen.standalone.cli.verify.trial import FILES as VERIFY_FILES
+from facegen.standalone.cli.verify.ways import WAYS
 from pack import ROOT
 from pages import broken
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("", "docs", "tools/benchmarks", "models/tiny")
+    for folder in ("", "docs", "tools/benchmarks", "tools/gpu", "models/tiny")
     for path in (ROOT / folder).glob("*.md")
 )
 
@@ -70,3 +74,23 @@ def test_all_of_comfyui_that_is_imported_is_listed():
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     wanted = {module for module in imported if module.split(".")[0] in HOST}
     assert len(wanted) > 10 and {module for module in wanted if f"`{module}" not in table} == set()
+
+
+def test_the_form_for_a_report_of_verify_asks_for_what_it_writes():
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/verify_report.yml").read_text(encoding="utf-8"))
+    asked = {part["attributes"]["label"]: part.get("validations", {}) for part in form["body"] if part["type"] == "textarea"}
+    assert set(VERIFY_FILES) <= asked.keys()
+    assert all(asked[name].get("required") for name in VERIFY_FILES if not name.endswith(".json"))
+    page = (ROOT / "docs/verify.md").read_text(encoding="utf-8")
+    for text in ((ROOT / "README.md").read_text(encoding="utf-8"), page):
+        assert "issues/new?template=verify_report.yml" in text
+    for name in (*VERIFY_FILES, *WAYS):
+        assert f"`{name}`" in page
+
+
+def test_the_page_of_verify_has_every_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["verify", "--help"])
+    options = set(re.findall(r"(--[a-z]+)", capsys.readouterr().out)) - {"--help", "--models"}
+    page = (ROOT / "docs/verify.md").read_text(encoding="utf-8").partition("## Options")[2]
+    assert len(options) == 7 and {option for option in options if f"`{option}" not in page} == set()

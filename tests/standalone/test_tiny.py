@@ -15,8 +15,8 @@ from facegen.errors import TinyFilesError
 from facegen.models import tiny_files
 from facegen.models.style import load_style, style_files
 from facegen.models.tiny_files import TINY
-from facegen.tools.tiny_model.drawings.drawing import draw as draw_portrait
-from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, HAIR_COLOURS, STYLES, Person, View, words
+from facegen.tools.tiny_model.drawings.first.drawing import draw as draw_portrait
+from facegen.tools.tiny_model.drawings.first.person import BACKGROUNDS, HAIR_COLOURS, STYLES, Person, View, words
 from facegen.tools.tiny_model.stages.finder import face_box
 
 UNLISTED = {"SHA256SUMS", "README.md"}

@@ -17,7 +17,7 @@ from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.generate import TINY_DEFAULTS
 from facegen.standalone.identity import apply_faceid
 from facegen.standalone.photos import read_photo
-from facegen.tools.tiny_model.drawings.person import STYLES
+from facegen.tools.tiny_model.drawings.first.person import STYLES
 from tiny_people import PROMPT, StyleClassifier, identity, nearest, photos
 
 PEOPLE = 6

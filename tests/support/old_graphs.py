@@ -2,23 +2,38 @@
 
 from facegen.adoption.which import OLD
 
-# Stock node -> its inputs that are connected (name -> type), its outputs' types.
+# Stock node -> its inputs that are connected (name -> type), its outputs' types, its widgets (None: only the front end's).
 STOCK = {
-    "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"]),
-    "LoadImage": ({}, ["IMAGE", "MASK"]),
-    "CLIPTextEncode": ({"clip": "CLIP"}, ["CONDITIONING"]),
-    "EmptyLatentImage": ({}, ["LATENT"]),
+    "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"], ["ckpt_name"]),
+    "LoadImage": ({}, ["IMAGE", "MASK"], ["image"]),
+    "CLIPTextEncode": ({"clip": "CLIP"}, ["CONDITIONING"], ["text"]),
+    "EmptyLatentImage": ({}, ["LATENT"], ["width", "height", "batch_size"]),
     "KSampler": (
         {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"},
         ["LATENT"],
+        ["seed", None, "steps", "cfg", "sampler_name", "scheduler", "denoise"],
     ),
-    "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"]),
-    "SaveImage": ({"images": "IMAGE"}, []),
-    "CLIPVisionLoader": ({}, ["CLIP_VISION"]),
-    "ControlNetLoader": ({}, ["CONTROL_NET"]),
-    "PreviewImage": ({"images": "IMAGE"}, []),
-    "Reroute": ({"": "*"}, ["*"]),
-    "Note": ({}, []),
+    "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"], []),
+    "SaveImage": ({"images": "IMAGE"}, [], ["filename_prefix"]),
+    "CLIPVisionLoader": ({}, ["CLIP_VISION"], ["clip_name"]),
+    "ControlNetLoader": ({}, ["CONTROL_NET"], ["control_net_name"]),
+    "PreviewImage": ({"images": "IMAGE"}, [], []),
+    "Reroute": ({"": "*"}, ["*"], []),
+    "Note": ({}, [], []),
+    "IPAdapterUnifiedLoader": ({}, ["MODEL", "IPADAPTER"], []),
+    "UNETLoader": ({}, ["MODEL"], ["unet_name", "weight_dtype"]),
+    "DualCLIPLoader": ({}, ["CLIP"], ["clip_name1", "clip_name2", "type"]),
+    "VAELoader": ({}, ["VAE"], ["vae_name"]),
+    "FluxGuidance": ({"conditioning": "CONDITIONING"}, ["CONDITIONING"], ["guidance"]),
+    "BasicGuider": ({"model": "MODEL", "conditioning": "CONDITIONING"}, ["GUIDER"], []),
+    "RandomNoise": ({}, ["NOISE"], ["noise_seed", None]),
+    "KSamplerSelect": ({}, ["SAMPLER"], ["sampler_name"]),
+    "BasicScheduler": ({"model": "MODEL"}, ["SIGMAS"], ["scheduler", "steps", "denoise"]),
+    "SamplerCustomAdvanced": (
+        {"noise": "NOISE", "guider": "GUIDER", "sampler": "SAMPLER", "sigmas": "SIGMAS", "latent_image": "LATENT"},
+        ["LATENT", "LATENT"],
+        [],
+    ),
 }
 PACK = {"cnr_id": "comfyui_ipadapter_plus", "ver": "a0f451a5113cf9becb0847b92884cb10cbdec0ef"}
 WEIGHT = [0.8, 1.3, "linear", "concat", 0.0, 1.0, "V only"]  # IPAdapterFaceID's widgets
@@ -37,7 +52,7 @@ def saved(*nodes):
 
 def _node(number, kind, widgets):
     old = OLD.get(kind)
-    inputs, outputs = STOCK[kind] if old is None else _sockets(old)
+    inputs, outputs = STOCK[kind][:2] if old is None else _sockets(old)
     node = {"id": number, "type": kind, "pos": [400 * (number % 4), 350 * (number // 4)], "size": [315, 300], "flags": {}}
     node |= {"order": number - 1, "mode": 0, "inputs": [{"name": n, "type": t, "link": None} for n, t in inputs.items()]}
     node["outputs"] = [{"name": t, "type": t, "links": [], "slot_index": slot} for slot, t in enumerate(outputs)]
@@ -91,6 +106,13 @@ def by_preset(preset="FACEID PLUS V2", widgets=WEIGHT, **options):
     )
 
 
+def by_preset_older(weight=0.8):
+    """As it was saved before the node gave out the face and asked for embeds_scaling."""
+    graph = by_preset(widgets=[weight, *WEIGHT[1:6]])
+    del graph["nodes"][3]["outputs"][1]
+    return graph
+
+
 def by_parts(file="ip-adapter-faceid-plusv2_sd15.bin", widgets=WEIGHT, **options):
     """Loaded by a node for each part: adapter 3, InsightFace 4, CLIP vision 5; applied by 6."""
     sources = {"model": (1, 0), "ipadapter": (3, 0), "image": (2, 0), "clip_vision": (5, 0), "insightface": (4, 0)}
@@ -103,6 +125,20 @@ def by_parts(file="ip-adapter-faceid-plusv2_sd15.bin", widgets=WEIGHT, **options
         ],
         (6, 0),
         **options,
+    )
+
+
+def first_faceid(weight=0.7, weight_type="original", v2=1.0):
+    """As the pack's first releases had it: adapter 3, InsightFace 4, CLIP vision 5; applied by 6."""
+    sources = {"ipadapter": (3, 0), "clip_vision": (5, 0), "insightface": (4, 0), "image": (2, 0), "model": (1, 0)}
+    return portrait(
+        [
+            ("IPAdapterModelLoader", {}, ["ip-adapter-faceid-plusv2_sd15.bin"]),
+            ("InsightFaceLoader", {}, ["CPU"]),
+            ("CLIPVisionLoader", {}, ["vit_l.safetensors"]),
+            ("IPAdapterApplyFaceID", sources, [weight, 0.25, weight_type, 0.0, 1.0, True, v2, False]),
+        ],
+        (6, 0),
     )
 
 
@@ -138,30 +174,105 @@ def instantid(
     )
 
 
-def pulid(flux=False, kind="ApplyPulid", widgets=("style", 0.9, 0.0, 1.0), **options):
+def pulid(kind="ApplyPulid", widgets=("style", 0.9, 0.0, 1.0), checkpoint="sdxl.ckpt", **options):
     """Loaded by 3, 4 and 5, applied by 6."""
-    mark = "Flux" if flux else ""
-    sources = {"model": (1, 0), "pulid_flux" if flux else "pulid": (3, 0), "eva_clip": (4, 0), "face_analysis": (5, 0)}
+    sources = {"model": (1, 0), "pulid": (3, 0), "eva_clip": (4, 0), "face_analysis": (5, 0), "image": (2, 0)}
     middle = [
-        (f"Pulid{mark}ModelLoader", {}, ["pulid_flux_v0.9.1.safetensors" if flux else "pulid_v1.1.safetensors"]),
-        (f"Pulid{mark}EvaClipLoader", {}, []),
-        (f"Pulid{mark}InsightFaceLoader", {}, ["CUDA"]),
-        (kind, {**sources, "image": (2, 0)}, list(widgets)),
+        ("PulidModelLoader", {}, ["pulid_v1.1.safetensors"]),
+        ("PulidEvaClipLoader", {}, []),
+        ("PulidInsightFaceLoader", {}, ["CUDA"]),
+        (kind, sources, list(widgets)),
     ]
-    return portrait(middle, (6, 0), **options)
+    graph = portrait(middle, (6, 0), **options)
+    graph["nodes"][0]["widgets_values"] = [checkpoint]
+    return graph
+
+
+def pulid_flux(widgets=(0.9, 0.0, 1.0), size=128):
+    """FLUX.1, whose sampling is in parts: model 1, photo 2, loaded by 3, 4 and 5, applied by 6."""
+    sources = {"model": (1, 0), "pulid_flux": (3, 0), "eva_clip": (4, 0), "face_analysis": (5, 0), "image": (2, 0)}
+    return saved(
+        ("UNETLoader", {}, ["flux1-dev.safetensors", "default"]),
+        ("LoadImage", {}, ["face.jpg", "image"]),
+        ("PulidFluxModelLoader", {}, ["pulid_flux_v0.9.1.safetensors"]),
+        ("PulidFluxEvaClipLoader", {}, []),
+        ("PulidFluxInsightFaceLoader", {}, ["CUDA"]),
+        ("ApplyPulidFlux", sources, list(widgets)),
+        ("DualCLIPLoader", {}, ["t5xxl_fp16.safetensors", "clip_l.safetensors", "flux"]),
+        ("CLIPTextEncode", {"clip": (7, 0)}, ["a portrait"]),
+        ("FluxGuidance", {"conditioning": (8, 0)}, [3.5]),
+        ("BasicGuider", {"model": (6, 0), "conditioning": (9, 0)}, []),
+        ("RandomNoise", {}, [7, "fixed"]),
+        ("KSamplerSelect", {}, ["euler"]),
+        ("BasicScheduler", {"model": (1, 0)}, ["simple", 2, 1.0]),
+        ("EmptyLatentImage", {}, [size, size, 1]),
+        (
+            "SamplerCustomAdvanced",
+            {"noise": (11, 0), "guider": (10, 0), "sampler": (12, 0), "sigmas": (13, 0), "latent_image": (14, 0)},
+            [],
+        ),
+        ("VAELoader", {}, ["ae.safetensors"]),
+        ("VAEDecode", {"samples": (15, 0), "vae": (16, 0)}, []),
+        ("SaveImage", {"images": (17, 0)}, ["adopted"]),
+    )
+
+
+def nested(graph, inside):
+    """The same, with the nodes of these numbers in a subgraph, which node 50 stands for."""
+    links = [dict(zip(LINK, link, strict=True)) for link in graph["links"]]
+    inner = {"id": "sub", "name": "Face", "inputs": [], "outputs": [], "links": [], "groups": []}
+    inner |= {
+        "inputNode": {"id": -10, "bounding": [-300, 0, 120, 60]},
+        "outputNode": {"id": -20, "bounding": [2000, 0, 120, 60]},
+    }
+    inner |= {"state": {"lastNodeId": 60, "lastLinkId": len(links), "lastGroupId": 0, "lastRerouteId": 0}, "version": 1}
+    inner["nodes"] = [node for node in graph["nodes"] if node["id"] in inside]
+    outer = [node for node in graph["nodes"] if node["id"] not in inside]
+    stands = _instance(50, "sub")
+    kept = []
+    for link in links:
+        if link["origin_id"] in inside or link["target_id"] in inside:
+            inner["links"].append(link)
+        else:
+            kept.append([link[key] for key in LINK])
+        if link["origin_id"] not in inside and link["target_id"] in inside:
+            _through(inner["inputs"], stands["inputs"], link, kept, ("origin_id", "origin_slot"), -10)
+        if link["origin_id"] in inside and link["target_id"] not in inside:
+            _through(inner["outputs"], stands["outputs"], link, kept, ("target_id", "target_slot"), -20)
+    graph |= {"nodes": [*outer, stands], "links": kept, "last_node_id": 50, "definitions": {"subgraphs": [inner]}}
+    return graph
+
+
+LINK = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+
+
+def _instance(number, kind):
+    node = {"id": number, "type": kind, "pos": [0, 0], "size": [200, 100], "flags": {}, "order": 0, "mode": 0}
+    return node | {"inputs": [], "outputs": [], "properties": {"proxyWidgets": []}, "widgets_values": []}
+
+
+def _through(ends, sockets, link, kept, outside, end):
+    """Lead a link through one of the subgraph's ends: inside with its number, outside with the same."""
+    slot = len(ends)
+    ends.append({"id": f"{end}{slot}", "name": f"at{slot}", "type": link["type"], "linkIds": [link["id"]]})
+    whole = dict(link)
+    if end == -10:
+        sockets.append({"name": f"at{slot}", "type": link["type"], "link": link["id"]})
+        whole |= {"target_id": 50, "target_slot": slot}
+    else:
+        sockets.append({"name": f"at{slot}", "type": link["type"], "links": [link["id"]]})
+        whole |= {"origin_id": 50, "origin_slot": slot}
+    link |= {outside[0]: end, outside[1]: slot}
+    kept.append([whole[key] for key in LINK])
 
 
 def to_api(graph):
     """The same in API format, as the front end that has these nodes exports it, without the nodes' titles."""
-    names = {"CheckpointLoaderSimple": ["ckpt_name"], "LoadImage": ["image"], "CLIPTextEncode": ["text"]}
-    names |= {"EmptyLatentImage": ["width", "height", "batch_size"], "SaveImage": ["filename_prefix"]}
-    names |= {"KSampler": ["seed", None, "steps", "cfg", "sampler_name", "scheduler", "denoise"]}
-    names |= {"ControlNetLoader": ["control_net_name"], "CLIPVisionLoader": ["clip_name"]} | {
-        kind: [one.name for one in old.widgets] for kind, old in OLD.items()
-    }
+    names = {kind: widgets for kind, (*_, widgets) in STOCK.items()}
+    names |= {kind: [one.name for one in old.widgets] for kind, old in OLD.items()}
     links, prompt = {number: [str(origin), slot] for number, origin, slot, *_ in graph["links"]}, {}
     for node in graph["nodes"]:
-        inputs = {n: v for n, v in zip(names.get(node["type"], []), node["widgets_values"], strict=False) if n}
+        inputs = {n: v for n, v in zip(names[node["type"]], node["widgets_values"], strict=False) if n}
         inputs |= {one["name"]: links[one["link"]] for one in node["inputs"] if one["link"] is not None}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt

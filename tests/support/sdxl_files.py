@@ -1,8 +1,8 @@
 """A small SDXL checkpoint that ComfyUI's stock loader takes for one, and FaceID, InstantID and PuLID files that fit it.
 
 The UNet is Segmind Vega's, the SDXL with the fewest attention blocks, with all levels as wide as the first. CLIP-G has its
-real size, because the loader gives it no other; its layers are zeros and leave the text as the embeddings have it. The file
-is PyTorch's, in which a tensor of zeros takes one number.
+real width, because the loader gives it no other, and as many layers as `few_layers` leaves it; they are zeros and leave the
+text as the embeddings have it. The file is PyTorch's, in which a tensor of zeros takes one number.
 """
 
 from pathlib import Path
@@ -27,6 +27,16 @@ UNET = {
 ATTENTION_BLOCKS = 6 + 9
 
 
+def sdxl_files(models: Path) -> list[Path]:
+    """A checkpoint, and all that FaceID, InstantID and PuLID need for it, in a models folder; what was made."""
+    return [
+        sdxl_checkpoint(models / "checkpoints" / "sdxl.ckpt"),
+        sdxl_faceid(models / "ipadapter" / "ip-adapter-faceid-plusv2_sdxl.bin"),
+        *sdxl_instantid(models),
+        *sdxl_pulid(models),
+    ]
+
+
 def sdxl_checkpoint(path: Path, seed=0) -> Path:
     import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
     import comfy.taesd.taesd as taesd
@@ -41,7 +51,7 @@ def sdxl_checkpoint(path: Path, seed=0) -> Path:
     return path
 
 
-def clip_g(seed, width=1280, layers=32):
+def clip_g(seed, width=1280, layers=3):
     """In OpenCLIP's names, as half precision; the layers share one zero."""
     g = torch.Generator().manual_seed(seed)
     state = {

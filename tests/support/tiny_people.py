@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from facegen.models.face.analysis import to_bgr
-from facegen.tools.tiny_model.drawings.drawing import draw
-from facegen.tools.tiny_model.drawings.person import STYLES, Person, View
+from facegen.tools.tiny_model.drawings.first.drawing import draw
+from facegen.tools.tiny_model.drawings.first.person import STYLES, Person, View
 
 SEED = 20_000  # far from the training's
 PROMPT = "a portrait"

@@ -18,19 +18,19 @@ from facegen.errors import FaceGenError
 from facegen.models import tiny_files
 from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
-from facegen.tools.tiny_model import run, worker
-from facegen.tools.tiny_model.data import make_drawings
+from facegen.tools.tiny_model import run, shares, worker
+from facegen.tools.tiny_model.data import EACH, Drawings
 from facegen.tools.tiny_model.drawings.person import STYLES
 from facegen.tools.tiny_model.language import save_tokenizer
 from facegen.tools.tiny_model.networks import Recogniser, unet
-from facegen.tools.tiny_model.recipe import Plan, train_all
+from facegen.tools.tiny_model.recipe import SMALLEST, Plan, train_all
 from facegen.tools.tiny_model.stages.autoencoder import Narrow, widen
 from facegen.tools.tiny_model.stages.conditions import Conditions
 from facegen.tools.tiny_model.stages.diffusion import FACE, LatentDiffusion, cell_importance
 from facegen.tools.tiny_model.stages.faces import SEEN
-from facegen.tools.tiny_model.stages.finder import CANVAS, GRID, REACH, Finder, middles
+from facegen.tools.tiny_model.stages.finder import CANVAS, GRID, REACH, Finder, boxes, face_box, middles
 from facegen.tools.tiny_model.stages.tokens import train_tokens
-from facegen.tools.tiny_model.worker import Worker, train
+from facegen.tools.tiny_model.worker import Box, Worker, train
 
 
 @pytest.fixture(autouse=True)
@@ -40,36 +40,86 @@ def seeded():
 
 # --- what was trained, in every form --------------------------------------------------------------------------------
 
-PLAN = Plan(people=6, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, diffusion=1, adapter=1, judge=1, batch=2)
+PLAN = Plan(
+    4, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, diffusion=1, adapter=1, judge=1, batches=SMALLEST
+)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    return tmp_path_factory.mktemp("work")
+    """With drawings, of two processes."""
+    folder = tmp_path_factory.mktemp("work")
+    save_tokenizer(folder / "tokenizer")
+    shares.create(folder / "drawings", PLAN.people)
+    for rank in range(2):
+        shares.draw_share(folder / "drawings", folder / "tokenizer", 3, "drawings", rank, 2)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def trained(work):
+def drawings(work):
+    return Drawings(Worker(work, seed=3), "drawings")
+
+
+@pytest.fixture(scope="module")
+def trained(work, drawings):
     return train_all(Worker(work, seed=3), PLAN)
 
 
-def test_the_captions_of_changed_drawings_differ(work, trained):
-    drawings = make_drawings(Worker(work, seed=3), "drawings", PLAN.people)
+def test_changed_drawings_show_other_hair_or_glasses(drawings):
+    assert drawings.ready == PLAN.people and len(drawings.pictures) == PLAN.people * EACH
+    looks = drawings.answers[:, [list(shares.KINDS).index(kind) for kind in ("glasses", "hair")]]
+    own = looks[torch.arange(len(looks)) // EACH * EACH]
+    differ = (looks != own).any(dim=1)
+    changed = drawings.changed.unflatten(0, (PLAN.people, 2, len(STYLES)))
+    assert not (differ & ~drawings.changed).any() and differ.any()
+    assert not changed[:, 0].any() and not changed[:, 1].all()
 
-    def looks(person, view, style):
-        phrases = drawings.captions[person][view][style]
-        return phrases.get("hair_colour"), phrases.get("glasses")
 
-    places = [(p, v, s) for p in range(PLAN.people) for v in range(2) for s in range(len(STYLES))]
-    differ = {place: looks(*place) != looks(place[0], 0, 0) for place in places}
-    assert [place for place in places if differ[place] and not drawings.changed[place]] == []
-    assert any(differ.values()) and not drawings.changed[:, 0].any() and not drawings.changed[:, 1].all()
+def test_drawing_goes_on_where_it_was_stopped(tmp_path, work, monkeypatch):
+    monkeypatch.setattr(shares, "draw", lambda *_, size: (np.zeros((size, size, 3), np.uint8), np.zeros((5, 2), np.float32)))
+    folder = tmp_path / "drawings"
+    shares.create(folder, 5)
+
+    def go_on(rank=0, processes=1):
+        shares.draw_share(folder, work / "tokenizer", 3, "drawings", rank, processes)
+
+    (folder / shares.ENOUGH).touch()
+    go_on()
+    assert shares.drawn(folder) == set()
+    (folder / shares.ENOUGH).unlink()
+    go_on(1, 2)
+    assert shares.drawn(folder) == {1, 3}
+    few = Drawings(Worker(tmp_path, 3), "drawings")
+    assert few.ready == 0 and few.people == 5
+    with open(folder / "drawn.0.txt", "a") as cut:
+        cut.write("0\n4")  # stopped in the middle of a line
+    few.looked = 0.0
+    few.look()
+    assert few.ready == 2 and few.count == 2  # the first in a row
+    (folder / "drawn.0.txt").unlink()
+    go_on()
+    few.wait(5)
+    assert few.ready == 5 and shares.drawn(folder) == set(range(5))
+    assert {int(row) // EACH for row in few.rows(200)} == set(range(5))
+
+
+def test_photos_show_the_person_as_it_is(drawings):
+    people = torch.arange(PLAN.people).repeat(50)
+    for view in range(2):
+        rows = drawings.photos(people, torch.full_like(people, view))
+        assert torch.equal(rows // EACH, people) and not drawings.changed[rows].any()
+        changed = drawings.changed.unflatten(0, (PLAN.people, 2, len(STYLES)))[people, view].all(dim=1)
+        assert torch.equal(rows // len(STYLES) % 2, torch.where(changed, 0, view))
+    rows = drawings.as_they_are(people)
+    assert torch.equal(rows // EACH, people) and not drawings.changed[rows].any() and len(rows.unique()) > PLAN.people
+    assert sorted(drawings.someone(PLAN.people).tolist()) == list(range(PLAN.people))
 
 
 def test_a_finished_training_is_not_done_again(work, trained, monkeypatch):
     monkeypatch.setattr(torch.optim, "AdamW", None)
     again = train_all(Worker(work, seed=3), PLAN)
-    for name in ("recogniser", "finder", "clip_vision", "autoencoder", "diffusion"):
+    for name in ("recogniser", "finder", "vision", "autoencoder", "diffusion", "judge"):
         mine, other = (getattr(t, name).state_dict() for t in (trained, again))
         assert [key for key in mine if not torch.equal(mine[key], other[key])] == [] and mine.keys() == other.keys()
 
@@ -183,6 +233,11 @@ def test_the_detector_s_file_gives_the_faces_that_the_finder_sees(tmp_path, heig
             assert not given[f"{kind}_{stride}"][cells if stride == 8 else 0 :].any()
 
 
+def test_boxes_are_those_of_one_face(drawings):
+    points = drawings.points[:7]
+    assert np.allclose(boxes(points), np.stack([face_box(p) for p in points.numpy()]), atol=1e-3)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(("weight", "s_scale"), [(1.0, 0.0), (0.7, 0.0), (0.7, 1.0)])
 def test_the_trained_network_predicts_what_the_engine_s_does(tmp_path, weight, s_scale):
@@ -216,14 +271,14 @@ def test_the_trained_network_predicts_what_the_engine_s_does(tmp_path, weight, s
     assert (given - wanted).flatten(1).norm(dim=1).max() < 0.02 * matters
 
 
-def test_the_cells_around_a_face_count_more_than_the_others(work, trained):
-    points = make_drawings(Worker(work, seed=3), "drawings", PLAN.people).points[2, 1, 3]
-    importance = cell_importance(points, 16)
-    assert importance.shape == (1, 16, 16) and importance.mean() == pytest.approx(1)
-    rows = importance[0]
+def test_the_cells_around_a_face_count_more_than_the_others(drawings):
+    points = drawings.points[[3, 28]]
+    importance = cell_importance(points, 32)
+    assert importance.shape == (2, 1, 32, 32) and torch.allclose(importance.mean(dim=(2, 3)), torch.ones(2, 1))
+    rows = importance[1, 0]
     others = rows[0, 0]
-    assert all(rows[int(y) // 8, int(x) // 8] == pytest.approx(FACE * others) for x, y in points)
-    assert (rows[[0, 0, -1, -1], [0, -1, 0, -1]] == others).all() and (rows > others).mean() < 0.6
+    assert all(rows[int(y) // 8, int(x) // 8] == pytest.approx(FACE * others) for x, y in points[1].tolist())
+    assert (rows[[0, 0, -1, -1], [0, -1, 0, -1]] == others).all() and (rows > others).float().mean() < 0.6
 
 
 def test_the_loss_is_that_of_each_cell_times_its_importance():
@@ -242,21 +297,18 @@ def test_the_loss_is_that_of_each_cell_times_its_importance():
     assert halves[0] != pytest.approx(halves[1], rel=1e-3)
 
 
-def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(work, trained, tmp_path):
+def test_the_face_s_tokens_learn_to_say_who_it_is_and_how_it_is_held(drawings, tmp_path):
     """Read by a linear layer: of identities and states that hold both."""
-    drawings = make_drawings(Worker(work, seed=3), "drawings", PLAN.people)
-    shape = drawings.pictures.shape[:3]
-    rng = np.random.default_rng(0)
-    who = drawings.vectors @ rng.standard_normal((drawings.vectors.shape[1], 512))
-    identities = np.broadcast_to((who / np.linalg.norm(who, axis=1, keepdims=True))[:, None, None], (*shape, 512))
-    states = np.repeat((drawings.structure @ rng.standard_normal((6, 64)))[..., None, :], 257, axis=-2)
-    conditions = Conditions(np.zeros((*shape, 4, 16, 16)), identities, states, np.zeros((257, 64)))
+    people = torch.arange(len(drawings.pictures)) // EACH
+    attributes = drawings.attributes[people]
+    identities = F.normalize(attributes @ torch.randn(attributes.shape[1], 512), dim=1)
+    states = (drawings.structure @ torch.randn(6, 64))[:, None].expand(-1, 257, -1)
+    conditions = Conditions(torch.zeros(len(people), 4, 32, 32), identities, states, torch.zeros(257, 64))
     network = train_tokens(Worker(tmp_path, 0), drawings, conditions, LatentDiffusion(600).adapter, 80, 16)
+    first = torch.arange(PLAN.people) * EACH
     with torch.no_grad():
-        given = (torch.from_numpy(a[:, 0, 0].astype(np.float32)) for a in (identities, states))
-        alone, both, held = network(*given)
-    who = torch.from_numpy(drawings.attributes)
-    pose = torch.from_numpy(drawings.structure[:, 0, 0][:, SEEN])
+        alone, both, held = network(identities[first], states[first])
+    who, pose = attributes[first], drawings.held(first, SEEN)
     for found, wanted in ((alone, who), (both, who), (held, pose)):
         assert (found - wanted).square().mean() < 0.3 * wanted.var()
 
@@ -277,15 +329,15 @@ def network():
 
 
 def loss_of(module, stop_at=None):
-    """Batches of the generator's; fails instead of beginning its `stop_at`-th step."""
+    """Batches of torch's chance; fails instead of beginning its `stop_at`-th step."""
     begun = 0
 
-    def loss(random):
+    def loss(_):
         nonlocal begun
         begun += 1
         if begun == stop_at:
             raise KeyboardInterrupt
-        x = torch.from_numpy(random.standard_normal((6, 4)).astype(np.float32))
+        x = torch.randn(6, 4)
         return (module(x) - x.sum(dim=1, keepdim=True)).square().mean()
 
     return loss
@@ -311,6 +363,46 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_been_stopped(tmp_path, monkeyp
     assert not module.training and [path.name for path in broken.iterdir()] == ["stage.pt"]
 
 
+def test_a_stage_stops_when_its_time_is_over_and_keeps_what_was_done(tmp_path, monkeypatch):
+    """A second run has the rest of the stage to do, and as much time."""
+    now = [100.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(worker, "SAVE_EVERY", 0)
+    box = Box(end=200.0, shares={"before": 0.5, "stage": 0.25, "after": 0.25})
+    assert box.seconds("before") == 50 and box.seconds("stage") == 50 and box.seconds("after") == 100
+    taken = []
+
+    def run(stop_at=None):
+        limited = Worker(tmp_path, 0, box=box)
+        module = limited.build(network)
+        wanted = loss_of(module, stop_at)
+
+        def loss(far):
+            now[0] += 5
+            value = wanted(far)
+            taken.append(far.item())
+            return value
+
+        train(limited, "stage", module, loss, 10**6, 1e-2)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=6)
+    assert taken == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    now[0], done = 100.0, len(taken)
+    run()
+    assert taken[done:] == pytest.approx([0.5 + 0.05 * n for n in range(10)]) and (tmp_path / "stage.pt").is_file()
+
+
+def test_parameters_end_as_their_running_mean(tmp_path):
+    limited = Worker(tmp_path, 0)
+    plain, mean = limited.build(lambda: nn.Linear(4, 1)), limited.build(lambda: nn.Linear(4, 1))
+    train(limited, "plain", plain, loss_of(plain), 40, 1e-1)
+    seen = []
+    train(limited, "mean", mean, loss_of(mean), 40, 1e-1, keep=0.9, often=(-1.0, lambda: seen.append(mean.weight.clone())))
+    off = [(module.weight - 1).abs().max().item() for module in (plain, mean)]
+    assert off[0] != off[1] and torch.equal(seen[-1], mean.weight) and not torch.equal(seen[0], seen[-1])
+
+
 SHARING = """
     import sys
     from pathlib import Path
@@ -321,15 +413,15 @@ SHARING = """
     load_pack()
     import numpy as np
     import torch
-    from facegen.tools.tiny_model.worker import Worker, train
+    from facegen.tools.tiny_model.worker import Box, Worker, train
 
     folder, rank = Path(sys.argv[1]), int(sys.argv[2])
     worker = Worker(folder, 0, rank, 2)
     worker.join()
     module = worker.build(lambda: torch.nn.Linear(4, 1))
 
-    def loss(random):
-        x = torch.from_numpy(random.standard_normal((6, 4)).astype(np.float32))
+    def loss(far):
+        x = torch.randn(6, 4)
         return (module(x) - x.sum(dim=1, keepdim=True)).square().mean()
 
     train(worker, "stage", module, loss, 10, 1e-2)
@@ -355,8 +447,11 @@ def test_two_processes_that_share_a_batch_end_alike(tmp_path):
     def loss(_):
         nonlocal step
         step += 1
-        shares = [Worker(tmp_path, 0, rank, 2).random("stage", step).standard_normal((6, 4)) for rank in range(2)]
-        x = torch.from_numpy(np.concatenate(shares).astype(np.float32))
+        parts = []
+        for rank in range(2):
+            Worker(tmp_path, 0, rank, 2).chance("stage", step)
+            parts.append(torch.randn(6, 4))
+        x = torch.cat(parts)
         return (module(x) - x.sum(dim=1, keepdim=True)).square().mean()
 
     train(alone, "stage", module, loss, 10, 1e-2)
@@ -367,8 +462,8 @@ def test_two_processes_that_share_a_batch_end_alike(tmp_path):
 FAILING = """
     import sys, time
 
-    rank = sys.argv[sys.argv.index("--rank") + 1]
-    sys.exit(3) if rank == "1" else time.sleep(600)
+    role, rank = sys.argv[-1].split("=")
+    sys.exit(0) if role == "--draw" else sys.exit(3) if rank == "1" else time.sleep(600)
 """
 
 
@@ -388,7 +483,7 @@ def test_one_process_that_fails_ends_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     began = time.monotonic()
     with pytest.raises(FaceGenError, match="Training process 1 of 3 ended with code 3"):
-        run.train_tiny(tmp_path / "work", tmp_path / "out", 0, 3)
-    assert time.monotonic() - began < 300 and len(started) == 3
-    assert [process.returncode is None for process in started] == [False] * 3
+        run.train_tiny(run.Options(tmp_path / "work", tmp_path / "out", processes=3, people=2))
+    assert time.monotonic() - began < 300 and len(started) == 6  # three that draw, three that train
+    assert [process.returncode is None for process in started] == [False] * 6
     assert not (tmp_path / "out").exists()

@@ -1,13 +1,15 @@
 #!/bin/bash
 # Measures what users of a GPU feel, within LIMIT seconds (default 270), and prints one Markdown table last.
 #
-#   COMFYUI_PATH=… [PYTHON=python3] [OUT=folder] [LIMIT=270] bash tools/gpu/measure.sh [--small]
+#   COMFYUI_PATH=…|CARRIED_SITE=… [PYTHON=python3] [OUT=folder] [LIMIT=270] bash tools/gpu/measure.sh [--small]
 #
-# --small: small networks, on a CPU too. Each part has a limit of its own, and one that fails or hangs leaves the others alone.
+# CARRIED_SITE: what carry.py made. --small: small networks, on a CPU too. Each part has a limit of its own, and one that fails or hangs leaves the others alone.
 # PARTS names those that are wanted, default: all. In $OUT: measure.md (the table), measure.jsonl (all figures), measure.log (what
 # each part said), tests.xml.
 set -u
 cd "$(dirname "$0")/../.." || exit
+# shellcheck source=site.sh
+source tools/gpu/site.sh
 : "${COMFYUI_PATH:?the folder of a ComfyUI}"
 export COMFYUI_PATH PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1
 python=${PYTHON:-python3} limit=${LIMIT:-270} out=${OUT:-$(mktemp -d)}

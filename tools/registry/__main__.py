@@ -39,8 +39,8 @@ GAP = 0.3  # between letters
 
 def portrait(style: str, size: int) -> tuple[skia.Image, np.ndarray]:
     """The person in a style, [size, size], and the five points of the face in pixels."""
-    from facegen.tools.tiny_model.drawings.drawing import draw
-    from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, Person, View
+    from facegen.tools.tiny_model.drawings.first.drawing import draw
+    from facegen.tools.tiny_model.drawings.first.person import BACKGROUNDS, Person, View
 
     person = Person.random(np.random.default_rng(PERSON))
     background = {"anime": "teal", "3d": "blue", "chibi": "purple", "comic": "yellow"}.get(style, "grey")

@@ -1,145 +1,134 @@
-"""Drawings to train with: many people, each seen twice, each time in all styles."""
+"""Drawings to train with: many people, each seen twice, each time in all styles; all of it on the device that trains."""
 
-import json
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
-from ...atomic_write import atomic_write
-from .drawings.drawing import SIZE, draw
-from .drawings.person import HAIR_COLOURS, STYLES, Person, View, words
+from .drawings.person import STYLES
+from .shares import ARRAYS, CLUTTER, ENOUGH, VIEWS, arrays_of, drawn, person_of
 from .worker import Worker
 
-VIEWS = 2
-CHANGED = 0.3  # of the drawings of the second view, where the person wears another hair colour or glasses
-ARRAYS = {
-    "pictures": ((SIZE, SIZE, 3), np.uint8),
-    "points": ((5, 2), np.float32),
-    "structure": ((6,), np.float32),
-    "changed": ((), np.bool_),
-}
+EACH = VIEWS * len(STYLES)  # drawings of a person
+LOOK_EVERY = 1.0  # seconds between two looks for people who were drawn meanwhile
+REALISTIC = STYLES.index("realistic")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Drawings:
-    """`people` persons, VIEWS views, STYLES styles; the arrays' first three axes. Made once, then mapped from `folder`.
+    """Of the first `ready` people, who may grow in number while a stage trains. Rows are numbered by person, view and style.
 
-    changed says where hair or glasses are not the person's own, but what the caption asks for.
+    pictures uint8 [rows, SIDE, SIDE, 3]; points [rows, 5, 2]; structure [rows, 6]; changed [rows]: hair or glasses are not the
+    person's own, but what the caption asks for; answers [rows, kinds], texts [rows, kinds of captions, captions, 77].
     """
 
-    folder: Path
-    people: int
+    worker: Worker
+    name: str
+    ready: int = 0
+    looked: float = 0.0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    def __getattr__(self, name: str):
-        if name not in ARRAYS:
+    def __post_init__(self) -> None:
+        device = self.worker.device
+        self._arrays = arrays_of(self.folder)
+        self.people = len(self._arrays["points"])
+        self.count = torch.zeros((), device=device)  # `ready`, where a recorded step can read it
+        for key, array in self._arrays.items():
+            whole = torch.from_numpy(array)  # the file itself, where no other memory is needed
+            self.tensors[key] = whole if device.type == "cpu" else torch.empty_like(whole, device=device)
+        self.look()
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name not in ARRAYS or name not in self.__dict__.get("tensors", {}):
             raise AttributeError(name)
-        array = np.load(self.folder / f"{name}.npy", mmap_mode="r")
-        self.__dict__[name] = array
-        return array
+        tensor = self.tensors[name]
+        return tensor.flatten(0, 1) if name == "clutter" else tensor.flatten(0, 2)
+
+    @property
+    def folder(self) -> Path:
+        return self.worker.folder / self.name
 
     @cached_property
-    def vectors(self) -> np.ndarray:
-        """Each person's attributes, [people, n]."""
-        return np.load(self.folder / "vectors.npy")
+    def attributes(self) -> Tensor:
+        """Each person's, [people, n], with mean 0 and a spread of about 1."""
+        people = [person_of(self.worker.seed, self.name, number)[0].vector() for number in range(self.people)]
+        vectors = torch.from_numpy(np.stack(people)).to(self.worker.device)
+        return (vectors - vectors.mean(dim=0)) / (vectors.std(dim=0, correction=0) + 0.05)
 
-    @cached_property
-    def attributes(self) -> np.ndarray:
-        """The same, each with mean 0 and a spread of about 1."""
-        return (self.vectors - self.vectors.mean(axis=0)) / (self.vectors.std(axis=0) + 0.05)
+    def look(self) -> None:
+        """Take in who was drawn meanwhile, in order."""
+        if self.ready == self.people or time.monotonic() - self.looked < LOOK_EVERY:
+            return
+        numbers, before = drawn(self.folder), self.ready
+        while self.ready in numbers:
+            self.ready += 1
+        if self.worker.device.type != "cpu" and self.ready > before:
+            for key, array in self._arrays.items():
+                self.tensors[key][before : self.ready].copy_(torch.from_numpy(array[before : self.ready]))
+        self.count.fill_(self.ready)
+        self.looked = time.monotonic()
 
-    @cached_property
-    def captions(self) -> list[list[list[dict[str, str]]]]:
-        """[person][view][style]: kind of thing -> phrase."""
-        return [json.loads(line) for line in (self.folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    def wait(self, least: int) -> None:
+        """Until so many people are there."""
+        while self.ready < least:
+            time.sleep(0.1)
+            self.look()
 
+    def settle(self) -> None:
+        """From here on nobody comes: who isn't drawn in time is left out where time is limited, and waited for otherwise."""
+        self.looked = 0.0
+        if self.worker.box is None:
+            self.wait(self.people)
+        else:
+            while self.ready < self.people and time.monotonic() < self.worker.box.drawn_by:
+                time.sleep(0.1)
+                self.look()
+            self.looked = 0.0
+            (self.folder / ENOUGH).touch()
+            self.look()
+        self.worker.say(f"{self.name}: {self.ready} people, {self.ready * EACH} pictures")
 
-def make_drawings(worker: Worker, name: str, people: int) -> Drawings:
-    """Each process draws its share; a stopped one starts its share again."""
-    folder = worker.folder / name
-    drawings = Drawings(folder, people)
-    if (folder / "captions.jsonl").is_file():
-        return drawings
-    worker.say(f"{name}: drawing {people * VIEWS * len(STYLES)} pictures")
-    if worker.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        for key, (shape, kind) in ARRAYS.items():
-            np.lib.format.open_memmap(folder / f"{key}.npy", "w+", kind, (people, VIEWS, len(STYLES), *shape))
-    worker.wait()
-    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r+") for key in ARRAYS}
-    lines = []
-    for number in range(worker.rank, people, worker.world):
-        vector, captions = _draw_person(np.random.default_rng([worker.seed, *name.encode(), number]), number, arrays)
-        lines.append((number, vector.tolist(), captions))
-    for array in arrays.values():
-        array.flush()
-    (folder / f"share.{worker.rank}.json").write_text(json.dumps(lines), encoding="utf-8")
-    worker.wait()
-    if worker.rank == 0:
-        _gather(folder, worker.world)
-    worker.wait()
-    return drawings
+    def held(self, rows: Tensor, columns: list[int]) -> Tensor:
+        """These columns of the rows' structure, [n, columns]. Indexing with the list would copy it to the device each time."""
+        structure = self.structure[rows]
+        return torch.stack([structure[:, column] for column in columns], dim=1)
 
+    # --- chance -----------------------------------------------------------------------------------------------------
 
-def _gather(folder: Path, shares: int) -> None:
-    paths = [folder / f"share.{rank}.json" for rank in range(shares)]
-    lines = sorted(line for path in paths for line in json.loads(path.read_text(encoding="utf-8")))
-    np.save(folder / "vectors.npy", np.asarray([vector for _, vector, _ in lines], np.float32))
-    text = "".join(f"{json.dumps(captions)}\n" for _, _, captions in lines)
-    atomic_write(folder / "captions.jsonl", text.encode())
-    for path in paths:
-        path.unlink()
+    def rows(self, n: int) -> Tensor:
+        """Any drawings, [n]."""
+        return (torch.rand(n, device=self.count.device) * (self.count * EACH)).long()
 
+    def someone(self, n: int) -> Tensor:
+        """So many different people, [n]. n: at most `ready`."""
+        chance = torch.rand(self.people, device=self.count.device)
+        there = torch.arange(self.people, device=self.count.device) < self.count
+        return torch.where(there, chance, chance - 2).topk(n).indices
 
-def _draw_person(rng: np.random.Generator, number: int, arrays: dict[str, np.ndarray]):
-    person = Person.random(rng)
-    captions = []
-    for v in range(VIEWS):
-        common = View.random(rng)
-        captions.append([])
-        for s, style in enumerate(STYLES):
-            other = View.random(rng)  # the pose and the expression are the view's; light, framing and background aren't
-            view = replace(other, **{key: getattr(common, key) for key in POSE})
-            changed = v > 0 and rng.random() < CHANGED
-            who = _changed(person, rng) if changed else person
-            picture, points = draw(who, view, style)
-            for key, value in zip(ARRAYS, (picture, points, view.structure(), changed), strict=True):
-                arrays[key][number, v, s] = value
-            captions[-1].append(words(who, view))
-    return person.vector(), captions
+    def as_they_are(self, people: Tensor) -> Tensor:
+        """A drawing of each person as the person is, [n]."""
+        rows = people[:, None] * EACH + torch.arange(EACH, device=people.device)
+        return rows.gather(1, _pick(~self.changed[rows]))[:, 0]
 
+    def photos(self, people: Tensor, views: Tensor) -> Tensor:
+        """The same, of that view, and realistic in every second case; of the first view, where all of the other are changed."""
+        along = torch.arange(len(STYLES), device=people.device)
+        rows = (people * VIEWS + views)[:, None] * len(STYLES) + along
+        fits = ~self.changed[rows]
+        rows = torch.where(fits.any(dim=1, keepdim=True), rows, people[:, None] * EACH + along)
+        fits = ~self.changed[rows]
+        realistic = fits[:, REALISTIC] & (torch.rand(len(people), device=people.device) < 0.5)
+        return torch.where(realistic, rows[:, REALISTIC], rows.gather(1, _pick(fits))[:, 0])
 
-POSE = ("yaw", "pitch", "roll", "smile", "mouth_open", "eyelids")
-
-
-def _changed(person: Person, rng: np.random.Generator) -> Person:
-    if person.glasses == "none" and rng.random() < 0.5:
-        return person.with_glasses(str(rng.choice(["round", "square"])))
-    return person.with_hair(str(rng.choice(list(HAIR_COLOURS))), rng)
+    def nothings(self, n: int) -> Tensor:
+        """Pictures without a face, uint8 [n, side, side, 3]."""
+        return self.clutter[(torch.rand(n, device=self.count.device) * (self.count * CLUTTER)).long()]
 
 
-# --- faces ----------------------------------------------------------------------------------------------------------
-
-
-def alignment(points: np.ndarray, side: int) -> np.ndarray:
-    """From pixels of a picture to those of the aligned face, [2, 3]; side is 112 or 224."""
-    from insightface.utils.face_align import estimate_norm
-
-    return estimate_norm(points, side)
-
-
-def aligned(picture: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
-    """InsightFace's aligned face [side, side, 3] of a picture."""
-    return cv2.warpAffine(picture, alignment(points, side), (side, side))
-
-
-def softened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As a generator might have drawn it: less sharp, other light and colours, some noise."""
-    side = picture.shape[0]
-    small = round(side / rng.uniform(1.0, 4.5))
-    picture = cv2.resize(cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA), (side, side))
-    gain, shift = rng.normal(1, 0.08, 3) * rng.normal(1, 0.12), rng.normal(0, 8, 3) + rng.normal(0, 8)
-    noise = rng.normal(0, rng.uniform(0, 8), (side // 2, side // 2, 1)).repeat(2, 0).repeat(2, 1)
-    return np.clip(picture * gain + shift + noise, 0, 255).astype(np.uint8)
+def _pick(fits: Tensor) -> Tensor:
+    """The place [n, 1] of one that fits in each row of [n, m], all equally likely."""
+    return torch.rand(fits.shape, device=fits.device).masked_fill(~fits, -1).argmax(dim=1, keepdim=True)

@@ -28,9 +28,9 @@ def caption(style: str, phrases: dict[str, str], rng: np.random.Generator, kept:
     return f"{style} {text}" if rng.random() < 0.15 else _style(style).positive(text)
 
 
-def unwanted(rng: np.random.Generator) -> str:
-    """What a negative prompt says, or nothing: both stand for no prompt."""
-    return "" if rng.random() < 0.5 else _style(str(rng.choice(STYLES))).negative_prompt()
+def unwanted() -> list[str]:
+    """What stands for no prompt: nothing, and what the styles' negative prompts say."""
+    return ["", *(_style(name).negative_prompt() for name in STYLES)]
 
 
 def _corpus(seed: int = 0, people: int = 2000) -> list[str]:
@@ -80,4 +80,4 @@ def load_tokenizer(folder: Path):
 
 def token_ids(tokenizer, texts: list[str]):
     """int64 [n, 77]."""
-    return tokenizer(texts, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
+    return tokenizer(texts, padding="max_length", truncation=True, max_length=77, return_tensors="np").input_ids

@@ -1,7 +1,7 @@
 """The tiny model's networks: the real architectures at small widths, and how their files are named.
 
-SD1.5's blocks with 64 channels at every level (the 32 groups of its norms leave two channels each), TAESD at its published
-widths, CLIP's two towers, and FaceID-PlusV2's projection, keys, values and LoRA under the published names.
+SD1.5's blocks with few channels (multiples of the 32 groups of its norms), TAESD at its published widths, CLIP's two towers,
+and FaceID-PlusV2's projection, keys, values and LoRA under the published names.
 """
 
 import math
@@ -10,17 +10,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-SIDE = 128  # of a picture, in pixels; latents are an eighth of it
+from .shares import SIDE
+
 CONTEXT = 64  # width of text and face tokens; a multiple of the resampler's heads of 64
 CLIP_WIDTH = 64
 IDENTITY = 512
 TOKENS = 4
-RANK = 16
+RANK = 12
 DEPTH = 4  # layers of the resampler
-WIDTHS = (64, 64, 64, 64)
+WIDTHS = (64, 64, 96, 96)
 HEADS = 4
 SCHEDULE = {
-    # More noise at the end than SD1.5's 0.012: 16 x 16 latents would still show their mean colour at the last step.
+    # More noise at the end than SD1.5's 0.012: latents smaller than its 64 x 64 would still show their mean colour there.
     "beta_start": 0.00085,
     "beta_end": 0.02,
     "beta_schedule": "scaled_linear",
@@ -69,7 +70,7 @@ def clip_vision():
         hidden_size=CLIP_WIDTH,
         intermediate_size=2 * CLIP_WIDTH,
         projection_dim=CLIP_WIDTH,
-        num_hidden_layers=3,
+        num_hidden_layers=4,
         num_attention_heads=CLIP_WIDTH // 64,
         image_size=224,
         patch_size=14,

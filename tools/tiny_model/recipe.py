@@ -1,23 +1,42 @@
 """The stages of training, in order, from nothing to the files of models/tiny."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from .data import make_drawings
-from .language import load_tokenizer, save_tokenizer
-from .stages.autoencoder import Narrow, make_latents, train_autoencoder
+from .data import Drawings
+from .judge import Judge, train_judge
+from .language import load_tokenizer
+from .stages.autoencoder import Narrow, train_autoencoder
 from .stages.conditions import make_conditions
 from .stages.diffusion import LatentDiffusion, train_diffusion
-from .stages.faces import train_clip_vision, train_recogniser
-from .stages.finder import train_finder
+from .stages.faces import VisionTraining, train_clip_vision, train_recogniser
+from .stages.finder import Finder, train_finder
 from .worker import Worker, save
 
 
 @dataclass(frozen=True)
+class Batches:
+    """Examples a step, of all processes together."""
+
+    recogniser: int = 64  # people, each twice
+    clip_vision: int = 24
+    finder: int = 64
+    autoencoder: int = 12
+    tokens: int = 64
+    diffusion: int = 12
+    judge: int = 64
+
+
+SMALLEST = Batches(recogniser=8, clip_vision=4, finder=10, autoencoder=2, tokens=4, diffusion=2, judge=4)
+ON_A_GPU = Batches(recogniser=512, clip_vision=192, finder=256, autoencoder=48, tokens=512, diffusion=128, judge=256)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """How much of everything; steps are of all processes together."""
+    """How much of everything; steps are of all processes together, and count where time isn't limited."""
 
     people: int = 2400
     recogniser: int = 1500
@@ -28,35 +47,66 @@ class Plan:
     diffusion: int = 11000
     adapter: int = 1500
     judge: int = 700
-    batch: int = 12
+    batches: Batches = Batches()
+
+
+# Of a limited time. Nothing waits for the drawings: each stage takes those that are there.
+SHARES = {
+    "autoencoder": 0.17,
+    "recogniser": 0.07,
+    "clip_vision": 0.1,
+    "finder": 0.03,
+    "judge": 0.03,
+    "tokens": 0.03,
+    "painter": 0.47,
+    "adapter": 0.1,
+}
+
+
+def stages_until(last: str | None) -> dict[str, float]:
+    """SHARES of the stages up to that one; of all, if it is None."""
+    names = list(SHARES)
+    return {name: SHARES[name] for name in names[: names.index(last) + 1 if last else None]}
 
 
 @dataclass(frozen=True)
 class Trained:
     recogniser: torch.nn.Module
-    finder: torch.nn.Module
-    clip_vision: torch.nn.Module
+    finder: Finder
+    vision: VisionTraining
     autoencoder: Narrow
     diffusion: LatentDiffusion
+    judge: Judge
     tokenizer: Path
 
 
-def train_all(worker: Worker, plan: Plan) -> Trained:
-    """Every stage, or what is left of it. Raises ValueError when the folder belongs to another seed or plan."""
+def train_all(worker: Worker, plan: Plan, often: Callable[[Trained], None] | None = None) -> Trained:
+    """Every stage, or what is left of it, of the drawings in worker.folder. `often` sees what there is while the UNet learns.
+    Raises ValueError when the folder belongs to another seed or plan, and Reached after the worker's last stage."""
     _same_plan(worker, plan)
-    tokenizer = worker.folder / "tokenizer"
-    if worker.rank == 0:
-        save_tokenizer(tokenizer)
-    drawings = make_drawings(worker, "drawings", plan.people)
-    recogniser = train_recogniser(worker, drawings, plan.recogniser)
-    clip_vision = train_clip_vision(worker, drawings, plan.clip_vision)
-    finder = train_finder(worker, drawings, plan.finder)
-    autoencoder = train_autoencoder(worker, drawings, plan.autoencoder)
-    latents = make_latents(worker, drawings, autoencoder)
-    conditions = make_conditions(worker, drawings, latents, recogniser, clip_vision)
-    steps = plan.tokens, plan.diffusion, plan.adapter
-    diffusion = train_diffusion(worker, drawings, conditions, load_tokenizer(tokenizer), steps, plan.batch)
-    return Trained(recogniser, finder, clip_vision, autoencoder, diffusion, tokenizer)
+    tokenizer, drawings, batches = worker.folder / "tokenizer", Drawings(worker, "drawings"), plan.batches
+    autoencoder = train_autoencoder(worker, drawings, plan.autoencoder, batches.autoencoder)
+    recogniser = train_recogniser(worker, drawings, plan.recogniser, batches.recogniser)
+    vision = train_clip_vision(worker, drawings, plan.clip_vision, batches.clip_vision)
+    finder = train_finder(worker, drawings, plan.finder, batches.finder)
+    judge = train_judge(worker, drawings, plan.judge, batches.judge)
+    drawings.settle()
+    conditions = make_conditions(worker, drawings, autoencoder, recogniser, vision)
+
+    def trained(diffusion: LatentDiffusion) -> Trained:
+        return Trained(recogniser, finder, vision, autoencoder, diffusion, judge, tokenizer)
+
+    diffusion = train_diffusion(
+        worker,
+        drawings,
+        conditions,
+        load_tokenizer(tokenizer),
+        (plan.tokens, plan.diffusion, plan.adapter),
+        batches.diffusion,
+        batches.tokens,
+        often and (lambda diffusion: often(trained(diffusion))),
+    )
+    return trained(diffusion)
 
 
 def _same_plan(worker: Worker, plan: Plan) -> None:

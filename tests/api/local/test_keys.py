@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from facegen.api.local import days, driver, runner
+from facegen.api.local.backend import Busy
 from facegen.api.local.config import ConfigError, ConfigFile
 from facegen.api.local.tokens import Token
 from local_api_server import BODY, ApiServer
@@ -46,6 +47,15 @@ def test_a_client_s_own_limit_is_no_other_s(server, backend):
     answer = ask(server, ANNA)[1]
     assert answer["message"] == "Rate limit exceeded. Maximum 2 queued requests allowed." and answer["retry_after"] >= 1
     assert [ask(server, BEN)[0] for _ in range(3)] == [200] * 3
+
+
+def test_a_backend_without_room_refuses_before_anything_is_taken(server, backend):
+    backend.busy = Busy("All machines are busy, and 4 requests wait already.", 7)
+    status, answer = ask(server, ANNA)
+    assert status == 429 and answer["retry_after"] == 7 and answer["message"].startswith("All machines are busy")
+    assert backend.knocked == []
+    backend.busy = None
+    assert ask(server, ANNA)[0] == 200
 
 
 def test_many_at_once_are_no_more_than_a_client_s_limit(server, backend, monkeypatch):

@@ -149,6 +149,38 @@ def test_a_mask_also_keeps_the_prompt_apart(run, given, photos):
     assert "mask" not in negative[0][1] and "mask" not in given["positive"][0][1]
 
 
+HALVES = {"weight": 0.7, "start_at": 0.0, "end_at": 1.0, "noise": 0.0}, {"strength": 0.6, "start_at": 0.0, "end_at": 1.0}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_two_halves_are_the_whole(run, given, photos, drawn, masked):
+    photos(person(2))
+    attention, control = HALVES
+    mask = torch.zeros(1, 64, 64)
+    mask[..., :32] = 1
+    more = {"mask": mask} if masked else {}
+    parts = {name: given[name] for name in ("instantid", "insightface", "image", "model")}
+    model, faces = run("FaceGenAdoptedInstantIDAttentionPatch", **parts, **attention, **more)
+    rest = {name: given[name] for name in ("control_net", "positive", "negative")}
+    texts = run("FaceGenAdoptedApplyInstantIDControlNet", face_embeds=faces, image_kps=drawn, **rest, **control, **more)
+    whole = run("FaceGenAdoptedApplyInstantIDAdvanced", **{**given, **ADVANCED}, image_kps=drawn, **more)
+    assert same((model, *texts), whole) < 1e-6
+    assert same((model, given["positive"], given["negative"]), whole) > 1e-4 < same((given["model"], *texts), whole)
+    off = run(
+        "FaceGenAdoptedApplyInstantIDControlNet", face_embeds=faces, image_kps=drawn, **rest, **{**control, "strength": 0.0}
+    )
+    assert "control" not in off[0][0][1]
+    assert not masked or texts[0][0][1]["mask"].shape == (1, 64, 64)
+
+
+def test_face_embeds_of_another_node_are_refused(run, given, drawn):
+    rest = {name: given[name] for name in ("control_net", "positive", "negative")}
+    with pytest.raises(
+        FaceGenError, match="^InstantID Apply ControlNet: face_embeds has to come from InstantID Patch Attention"
+    ):
+        run("FaceGenAdoptedApplyInstantIDControlNet", face_embeds=person(), image_kps=drawn, **rest, **HALVES[1])
+
+
 def test_what_it_says_of_bad_parts(run, given, photos, pack_nodes):
     photos(FaceEmbeds(person().identity, faces=({"recogniser": "w600k_r50", "model_pack": "buffalo_l"},)))
     with pytest.raises(WrongRecogniserError, match=r"^Apply InstantID: .*Choose antelopev2 in the node that loads the face"):

@@ -13,7 +13,6 @@ from facegen.errors import FaceGenError, WrongRecogniserError
 from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from faceid_files import CLIP, faceid_state, random_faces, relative_error, save
-from host_models import VISION_LAYERS
 
 APPLY = {"weight_faceidv2": 1.3, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0, "end_at": 1.0}
 APPLY |= {"embeds_scaling": "V only"}
@@ -39,6 +38,7 @@ def test_inputs_and_outputs_are_the_old_node_s(info, old):
             assert (rules["default"], rules["min"], rules["max"], rules["step"]) == (one.default, one.low, one.high, one.step)
         if one.options:
             assert (spec[0] if isinstance(spec[0], list) else spec[1]["options"]) == list(one.options)
+    assert new["output_is_list"] == [one.many for one in old.outputs]
     assert new["output"] == [one.kind for one in old.outputs] and new["output_name"] == [one.name for one in old.outputs]
 
 
@@ -192,6 +192,54 @@ def test_advanced_takes_twice_the_weight_for_the_structure(adopted, native, phot
 
 
 @pytest.mark.newest
+@pytest.mark.parametrize(("kind", "means"), ip_adapter.SIMPLE_TYPES.items())
+def test_the_simple_node(run, adopted, model, pipeline, photos, kind, means):
+    photos(random_faces(2))
+    given = {"model": model, "ipadapter": pipeline, "image": torch.zeros(1, 8, 8, 3), "weight": 0.8, "weight_type": kind}
+    (simple,) = run("FaceGenAdoptedIPAdapter", **given, start_at=0.0, end_at=1.0)
+    assert same(simple, adopted("IPAdapterAdvanced", weight_type=means)) < 1e-6
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize(("earlier", "now"), ip_adapter.EARLIER_NAMES.items())
+def test_earlier_names_of_weight_types(adopted, photos, pack_nodes, earlier, now):
+    photos(random_faces())
+    assert same(adopted(weight_type=earlier), adopted(weight_type=now)) < 1e-6
+    check = pack_nodes["FaceGenAdoptedIPAdapterFaceID"].validate_inputs
+    assert check(earlier) is True and check(None) is True
+    assert check("original").startswith("IPAdapter FaceID: weight_type 'original' isn't known. Choose one of: linear, ")
+
+
+FIRST = {"noise": 0.0, "faceid_v2": True, "weight_v2": 1.3, "unfold_batch": False, "start_at": 0.0, "end_at": 1.0}
+
+
+@pytest.fixture
+def first(run, model, pipeline):
+    def apply(**inputs):
+        parts = {"model": model, "ipadapter": pipeline, "clip_vision": "clip", "insightface": "analysis"}
+        given = {**parts, "image": torch.zeros(1, 8, 8, 3), "weight": 0.8, "weight_type": "original", **FIRST, **inputs}
+        return run("FaceGenAdoptedIPAdapterApplyFaceID", **given)[0]
+
+    return apply
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize(("kind", "scaling"), ip_adapter.FIRST_SCALINGS.items())
+def test_the_node_of_the_first_releases(adopted, first, photos, kind, scaling):
+    photos(random_faces())
+    assert same(first(weight_type=kind), adopted(embeds_scaling=scaling)) < 1e-6
+    assert same(first(weight_type=kind, weight_v2=0.2), adopted(embeds_scaling=scaling)) > 1e-3
+
+
+def test_what_the_first_releases_had_and_we_have_not_is_said(first, adopted, photos, caplog):
+    faces = random_faces(2)
+    photos(faces)
+    assert same(first(unfold_batch=True), adopted("IPAAdapterFaceIDBatch"), batch=4) < 1e-6 and not caplog.text
+    first(noise=0.2, faceid_v2=False)
+    assert "noise 0.2 is not used" in caplog.text and "faceid_v2 is not used: the file is faceid-plusv2_sd15" in caplog.text
+
+
+@pytest.mark.newest
 def test_a_batch_gives_each_picture_its_face(adopted, native, photos):
     faces = random_faces(2)
     photos(faces)
@@ -255,10 +303,7 @@ def test_faces_of_another_recogniser_say_what_to_choose(adopted, photos):
 
 @pytest.fixture(scope="module")
 def loaded(run, checkpoint):
-    """Model and pipeline; the vision model is a few layers high, as that of `clip_vision`."""
-    made = run("FaceGenAdoptedIPAdapterUnifiedLoaderFaceID", model=checkpoint[0], preset="FACEID PLUS V2", provider="CPU")
-    del made[1].clip_vision.model.vision_model.encoder.layers[VISION_LAYERS:]
-    return made
+    return run("FaceGenAdoptedIPAdapterUnifiedLoaderFaceID", model=checkpoint[0], preset="FACEID PLUS V2", provider="CPU")
 
 
 def test_a_preset_finds_its_files_by_what_they_hold(loaded, checkpoint):

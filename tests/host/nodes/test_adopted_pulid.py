@@ -9,6 +9,7 @@ import comfy_flux
 import comfy_unets
 from facegen.adoption.packs import pulid as old
 from facegen.errors import FaceGenError
+from facegen.models.face.analysis import aligned_crop, to_bgr
 from facegen.models.identity.pulid.adapter import PulidAdapter
 from faceid_files import relative_error
 from pulid_files import flux_state, save, sdxl_state, seen_faces
@@ -116,6 +117,26 @@ def test_the_chosen_face(run, flux, adapters, asked, order, index, select):
 def test_a_face_that_cannot_be_chosen_is_said(run, caplog):
     assert run("FaceGenAdoptedPulidFluxOptions", input_faces_order="small-large")[0].select == "largest"
     assert "face number 0 in the order 'small-large' can't be chosen" in caplog.text
+
+
+def test_the_chosen_face_is_shown(run, face_analysis, astronaut, caplog):
+    """Cut out with a margin, turned upright, marked; a photo without a face is left out."""
+    found = sorted(face_analysis.detect(to_bgr(astronaut[0])), key=lambda face: face.bbox[0])
+    assert len(found) == 2
+    for index, face in enumerate(found):
+        options = run("FaceGenAdoptedPulidFluxOptions", input_faces_order="left-right", input_faces_index=index)[0]
+        given = {
+            "face_analysis": face_analysis,
+            "image": torch.cat([torch.zeros_like(astronaut), astronaut]),
+            "options": options,
+        }
+        (cut,), (upright,), (marked,) = run("FaceGenAdoptedPulidFluxFaceDetector", **given)
+        x0, y0, x1, y1 = (int(side) for side in face.bbox)
+        assert torch.equal(cut, astronaut[:, max(0, y0 - 10) : y1 + 10, max(0, x0 - 10) : x1 + 10])
+        assert torch.equal(upright[0], aligned_crop(to_bgr(astronaut[0]), face, 512)) and upright.shape == (1, 512, 512, 3)
+        assert marked.shape == astronaut.shape and not torch.equal(marked, astronaut)
+    given["image"] = torch.zeros_like(astronaut)
+    assert run("FaceGenAdoptedPulidFluxFaceDetector", **given) == ([], [], []) and "there is none to show" in caplog.text
 
 
 def test_what_has_nothing_to_mend(run, flux):

@@ -12,7 +12,7 @@ import torch
 from facegen.errors import FaceGenError, NoFaceError
 from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.safety.checking import SafetyResult
-from host_models import VISION_LAYERS
+from few_layers import LAYERS
 
 
 def test_embeds_the_largest_face(run, face_analysis, astronaut):
@@ -35,7 +35,7 @@ def test_clip_states_equal_transformers(run, face_analysis, clip_vision, astrona
     config = CLIPVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
-        num_hidden_layers=VISION_LAYERS,
+        num_hidden_layers=LAYERS,
         num_attention_heads=16,
         patch_size=14,
         projection_dim=768,

@@ -277,6 +277,14 @@ def test_all_nodes_are_there(pack_nodes):
     assert set(pack_nodes) == {*NODES, *(old.new_id for old in OLD.values())}
 
 
+def test_queued_graphs_are_checked_by_each_node_s_own_outputs(pack_nodes):
+    """ComfyUI keeps them on the class, where a node that is made from another one would find the other's."""
+    schemas = {number: node.GET_SCHEMA() for number, node in pack_nodes.items()}
+    for number, node in pack_nodes.items():
+        told = node.RETURN_TYPES
+        assert told == [output.io_type for output in schemas[number].outputs], number
+
+
 @pytest.mark.parametrize("node_id", NODES)
 def test_sockets_and_defaults(server, node_id):
     category, inputs, optional, outputs = NODES[node_id]

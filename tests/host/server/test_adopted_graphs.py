@@ -37,17 +37,35 @@ def test_an_api_prompt_runs_as_it_is(server, old_picture):
     assert apart(old_picture, Done(server, old_graphs.to_api(without)).picture()) > 0.5
 
 
+def test_a_graph_of_the_pack_s_first_releases_runs_as_it_is(server):
+    portrait, nobody = (Done(server, old_graphs.to_api(old_graphs.first_faceid(weight))).picture() for weight in (0.7, 0.0))
+    assert portrait.std() > 1 and apart(portrait, nobody) > 0.5
+
+
+def test_a_choice_by_its_earlier_name(server):
+    """Of which the list that one chooses from has nothing."""
+    now, before = (
+        old_graphs.by_preset(widgets=[0.8, 1.3, f"composition{more}", *old_graphs.WEIGHT[3:]]) for more in ("", " (SDXL)")
+    )
+    assert apart(*(Done(server, old_graphs.to_api(one)).picture() for one in (now, before))) < 0.05
+    now["nodes"][3]["widgets_values"][2] = "original"
+    with pytest.raises(RuntimeError, match="weight_type 'original' isn't known"):
+        server.queue(old_graphs.to_api(now))
+
+
 def test_with_titles_and_by_parts(server):
     prompt = old_graphs.to_api(old_graphs.by_parts())
     assert Done(server, {number: {**node, "_meta": {"title": "x"}} for number, node in prompt.items()}).picture().std() > 1
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_a_saved_graph_adopted_by_the_command(server, tmp_path, native, old_picture):
-    """To the same picture, whichever way."""
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_saved_graph_adopted_by_the_command(server, tmp_path, native, nested, old_picture):
+    """To the same picture, whichever way, also inside a subgraph."""
     object_info = server.get("/object_info")
     file, out = tmp_path / "old.json", tmp_path / "new.json"
-    file.write_text(json.dumps(old_graphs.by_preset()), encoding="utf-8")
+    old = old_graphs.nested(old_graphs.by_preset(), {3, 4}) if nested else old_graphs.by_preset()
+    file.write_text(json.dumps(old), encoding="utf-8")
     assert main(["adopt", str(file), "-o", str(out), *(["--native"] if native else [])]) == 0
     graph = with_vision(workflows.to_api(json.loads(out.read_text(encoding="utf-8")), object_info))
     assert not {node["class_type"] for node in graph.values()} & set(OLD)
@@ -81,10 +99,18 @@ def test_instantid(server, sdxl, tmp_path):
 
 @pytest.mark.newest
 def test_pulid(server, sdxl, tmp_path):
-    """As it is, and as the nodes of a new graph, which give the same picture."""
     pytest.importorskip("timm")
-    old = old_graphs.pulid(widgets=("fidelity", 0.9, 0.0, 1.0))
-    old["nodes"][0]["widgets_values"] = ["sdxl.ckpt"]
+    check_pulid(server, old_graphs.pulid(widgets=("fidelity", 0.9, 0.0, 1.0)), tmp_path)
+
+
+@pytest.mark.newest
+def test_pulid_flux(server, flux, tmp_path):
+    pytest.importorskip("timm")
+    check_pulid(server, old_graphs.pulid_flux([0.9, 0.0, 1.0, "concat", 1.0, 0.0, 1000, True]), tmp_path)
+
+
+def check_pulid(server, old, tmp_path):
+    """As it is; as the nodes of a new graph, which give the same picture; and with the face taken away, another."""
     as_it_is = Done(server, old_graphs.to_api(old)).picture()
     assert as_it_is.shape == (128, 128, 3) and as_it_is.std() > 5
     file, out = tmp_path / "old.json", tmp_path / "new.json"

@@ -6,25 +6,16 @@ import numpy as np
 import pytest
 
 import workflows
-from flux_files import SMALL_T5, flux_files
-from host_server import ComfyServer
 from small_runs import Done, apart, asked, by_place, of_type, placed, put_photos, small
 
-pytestmark = pytest.mark.newest
+pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("flux")]
 pytest.importorskip("timm")
 TEMPLATE, BLUEPRINT = "portrait_flux_pulid", "Portrait with FLUX"
 
 
-@pytest.fixture(scope="module")
-def server(base_directory):
-    put_photos(base_directory / "input")
-    made = flux_files(base_directory / "models")
-    made.append(base_directory / "custom_nodes" / "small_t5.py")
-    made[-1].write_text(SMALL_T5, encoding="utf-8")
-    with ComfyServer(base_directory) as running:
-        yield running
-    for file in made:
-        file.unlink()
+@pytest.fixture(scope="module", autouse=True)
+def photos(server):
+    put_photos(server.base / "input")
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,15 @@ def test_face_and_settings_reach_the_picture(engine, astronaut):
     assert (both[0] - base[0]).abs().max() < 0.02 and (both[1] - base[0]).abs().mean() > 0.005
 
 
+def test_of_nobody_it_is_what_the_model_makes_of_the_words_alone(models, engine, astronaut):
+    face_embeds, _ = engine.embed(astronaut)
+    shown = engine.generate(REQUEST, face_embeds).images
+    nobody = engine.generate(REQUEST, None).images
+    fresh = Engine(find_model_files(models))
+    assert torch.equal(nobody, fresh.generate(REQUEST, None).images) and not torch.equal(nobody, shown)
+    assert torch.equal(engine.generate(REQUEST, face_embeds).images, shown)
+
+
 def test_other_methods_are_refused_with_what_to_do(generate, tmp_path):
     code, told = generate("--method", "instantid")
     assert code == 2 and "InstantID's ControlNet (controlnet/instantid-controlnet.safetensors)" in told

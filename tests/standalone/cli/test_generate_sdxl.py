@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from facegen.contract import FaceGenRequest
+from facegen.models.style import find_style
 from facegen.standalone.checkpoints import opening
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.engine import Engine
 from facegen.standalone.model_files import find_model_files
+from facegen.standalone.photos import scaled
 from peak_memory import peak_of
 from small_checkpoints import CONTEXT, save_sdxl_models
 
@@ -140,6 +142,27 @@ def test_face_and_settings_reach_the_picture(engine, astronaut):
         changed["another pose"] = engine.generate(REQUEST, replace(face_embeds, faces=turned)).images
     for what, picture in changed.items():
         assert not torch.equal(picture, base), what
+
+
+def test_of_nobody_it_is_what_the_model_makes_of_the_words_alone(models, engine, astronaut):
+    """Whatever face was there before, and the face comes back as it was."""
+    face_embeds, _ = engine.embed(astronaut)
+    shown = engine.generate(REQUEST, face_embeds).images
+    nobody = engine.generate(REQUEST, None).images
+    fresh = Engine(find_model_files(models, method=engine.method))
+    assert torch.equal(nobody, fresh.generate(REQUEST, None).images) and not torch.equal(nobody, shown)
+    style = find_style(REQUEST.style)
+    plain = fresh.checkpoint.sample(
+        [style.positive(REQUEST.prompt)],
+        [style.negative_prompt()],
+        width=128,
+        height=144,
+        steps=21,
+        guidance=REQUEST.guidance_scale,
+        generator=torch.Generator().manual_seed(REQUEST.seed),
+    )
+    assert torch.equal(nobody, scaled(plain, 64, 72))
+    assert torch.equal(engine.generate(REQUEST, face_embeds).images, shown)
 
 
 def test_two_pictures_at_once_show_the_same_face(engine, astronaut):

@@ -14,7 +14,6 @@ from onnx_files import save_pack
 from safety_files import concept_state, save_classifier, save_concepts
 
 WIDTHS = [320] * 4
-VISION_LAYERS = 3  # that are kept of the vision model's 24 where nodes run in the tests' own process
 FACES = [(0.35, 0.12, 0.55, 0.38, 0.95), (0.05, 0.1, 0.15, 0.2, 0.7)]  # the astronaut's, and a smaller one
 TOPOLOGY = {
     "image_size": 32,

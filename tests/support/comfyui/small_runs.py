@@ -105,13 +105,13 @@ def by_place(graph):
 
 
 class Done:
-    """A finished run: its pictures and texts, by node."""
+    """A finished run: its pictures and texts, by node. Without a `prompt_id`, the graph is queued first."""
 
-    def __init__(self, server, graph):
+    def __init__(self, server, graph, prompt_id=None):
         self.server, self.graph = server, graph
         # For a client by name, the history also has what output nodes showed in an earlier run.
         asked = {"prompt": graph, "client_id": "test"}
-        self.entry = server.wait(json.loads(server.request("/prompt", asked))["prompt_id"])
+        self.entry = server.wait(prompt_id or json.loads(server.request("/prompt", asked))["prompt_id"])
         assert self.entry["status"]["status_str"] == "success", server.tail()
 
     def pictures(self, node=None):

@@ -44,6 +44,8 @@ class SleepingBackend:
     async def files_of(self, flavour):
         return Files({"checkpoint": "asleep"}, [])
 
+    async def check_room(self): ...
+
     async def start(self, work):
         with Image.open(work.face) as photo:
             shade = photo.getpixel((0, 0))[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..drawings.drawing import draw
 from ..drawings.person import BACKGROUNDS, Person, View
 from ..language import load_tokenizer
-from ..networks import SCHEDULE
+from ..networks import SCHEDULE, SIDE
 from ..recipe import Trained
 from ..stages.autoencoder import widen
 from .onnx_detector import save_detector
@@ -31,8 +31,8 @@ def export(trained: Trained, out: Path) -> None:
     _save_checkpoint(trained, part / "checkpoints" / NAME)
     adapter = trained.diffusion.adapter.weights
     _save(adapter, part / "ipadapter" / f"ip-adapter-faceid-plusv2_{NAME}.safetensors")
-    _save(_published_names(trained.clip_vision, "vision_model."), part / "clip_vision" / f"{NAME}.safetensors")
-    config = trained.clip_vision.config.to_diff_dict()
+    _save(_published_names(trained.vision.clip, "vision_model."), part / "clip_vision" / f"{NAME}.safetensors")
+    config = trained.vision.clip.config.to_diff_dict()
     (part / "clip_vision" / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     pack = part / "insightface" / "models" / NAME
     pack.mkdir(parents=True)
@@ -50,9 +50,9 @@ def export(trained: Trained, out: Path) -> None:
 
 
 def drawn_face() -> np.ndarray:
-    """Somebody whom the model never saw, RGB uint8 [128, 128, 3]."""
+    """Somebody whom the model never saw, RGB uint8 [SIDE, SIDE, 3]."""
     person = Person.random(np.random.default_rng([SOMEBODY, SOMEBODY]))
-    return draw(person, View(yaw=0.35, smile=0.9, background_rgb=BACKGROUNDS["teal"]), "realistic")[0]
+    return draw(person, View(yaw=0.35, smile=0.9, background_rgb=BACKGROUNDS["teal"]), "realistic", size=SIDE)[0]
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

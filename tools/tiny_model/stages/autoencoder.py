@@ -1,22 +1,27 @@
-"""TAESD's autoencoder (https://github.com/madebyollin/taesd), trained narrow and shipped in the published widths.
+"""TAESD's autoencoder (https://github.com/madebyollin/taesd): its decoder as published, its encoder narrower.
 
-The more pixels a level has, the fewer channels it is trained with, and the encoder does without most blocks; what is left
-out is zero in the file, which changes nothing: a block of zeros returns its input, a channel of zeros stays zero.
+The encoder's file has the published widths, too; what is left out is zero, which changes nothing: a block of zeros returns its
+input, a channel of zeros stays zero. Pictures are to be sharp, so a network that learns to tell drawings from decoded ones
+judges patches of both (arXiv:1611.07004), and what it sees in them is to be alike as well (arXiv:1512.09300).
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..crops import sharpness
 from ..data import Drawings
-from ..worker import Worker, save, train
+from ..worker import Worker, train
 
 # Blocks and channels per level: the encoder's from pixels to latents, the decoder's from latents to pixels.
-ENCODER, DECODER = ((0, 16), (0, 32), (1, 48), (3, 48)), ((3, 64), (3, 48), (2, 32), (1, 16))
+ENCODER, DECODER = ((0, 32), (1, 48), (2, 64), (3, 64)), ((3, 64), (3, 64), (3, 64), (1, 64))
 PUBLISHED = (1, 3, 3, 3), (3, 3, 3, 1)  # blocks
-CROP = 64  # pixels; the network has no notion of place
-NOISE = 0.08  # in the latents, as they come from a diffusion model
+CROP = 128  # pixels; the network has no notion of place
+NOISE = 0.16  # in the latents, at most, as they come from a diffusion model
+JUDGED_FROM = 0.35  # of the stage: before, decoded pictures are too easily told
+JUDGED = 0.5  # how much the judgement moves a pixel, against everything else
+OWN = 0.02  # of the judge's own loss, whose gradients are large, and are clipped together with the others
+SEEN_ALIKE = 4.0  # against being taken for a drawing
 
 
 class _Block(nn.Module):
@@ -42,6 +47,29 @@ class Narrow(nn.Module):
         for layer in self.modules():
             if isinstance(layer, _Block):  # each returns its input at first, so that colours find their way
                 nn.init.zeros_(layer.conv[-1].weight)
+                nn.init.zeros_(layer.conv[-1].bias)
+        self._let_colours_through()
+
+    @torch.no_grad()
+    def _let_colours_through(self) -> None:
+        """At first three latents are the colours of eight by eight pixels, and decoding shows them: from chance alone, training
+        takes long to find the second and third axis of colour."""
+        for half in (self.encoder, self.decoder):
+            convolutions = [layer for layer in half["layers"].values() if isinstance(layer, nn.Conv2d)]
+            for layer in convolutions:
+                taps = torch.tensor([0.25, 0.5, 0.25] if layer.stride[0] == 2 else [0.0, 1.0, 0.0])
+                layer.weight[:3] = 0.02 * layer.weight[:3] if layer is convolutions[-1] else 0
+                for colour in range(3):
+                    layer.weight[colour, :3] = 0
+                    layer.weight[colour, colour] = taps[:, None] * taps
+                if layer.bias is not None:
+                    layer.bias[:3] = 0
+        layers = self.encoder["layers"], self.decoder["layers"]
+        last, first = list(layers[0].values())[-1], next(iter(layers[1].values()))
+        last.weight[:3].mul_(3)
+        last.bias[:3] = -1.5
+        first.weight[:3].div_(3)
+        first.bias[:3] = 0.5
 
     def encode(self, pictures: Tensor) -> Tensor:
         return _through(self.encoder["layers"], (pictures + 1) / 2)
@@ -90,54 +118,97 @@ def widen(narrow: Narrow) -> dict[str, Tensor]:
     return wide
 
 
-def train_autoencoder(worker: Worker, drawings: Drawings, steps: int, batch: int = 12) -> Narrow:
-    narrow = worker.build(lambda: Narrow().to(memory_format=torch.channels_last))
-    count = max(2, batch // worker.world)
+class Patches(nn.Module):
+    """Says of patches of pictures (-1..1) how much they look drawn; all it sees on the way is told, too."""
 
-    def loss(rng: np.random.Generator) -> Tensor:
-        pictures = as_pictures(np.stack([_crop(drawings, rng) for _ in range(count)])).to(worker.device)
-        latents = narrow.encode(pictures)
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for before, after, stride in ((3, 48, 2), (48, 96, 2), (96, 128, 2), (128, 128, 1)):
+            norm = nn.GroupNorm(8, after) if before > 3 else nn.Identity()
+            self.layers.append(
+                nn.Sequential(nn.Conv2d(before, after, 2 + stride if stride > 1 else 3, stride, 1), norm, nn.LeakyReLU(0.2))
+            )
+        self.head = nn.Conv2d(128, 1, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        seen = []
+        for layer in self.layers:
+            x = layer(x)
+            seen.append(x)
+        return self.head(x), seen
+
+
+class AutoencoderTraining(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.narrow, self.patches = Narrow(), Patches()
+
+    def loss(self, worker: Worker, pictures: Tensor, far: Tensor) -> Tensor:
+        """Of pictures [n, 3, H, W] (-1..1), `far` through the stage (0 to 1)."""
+        with worker.fast():
+            latents = self.narrow.encode(pictures).float()
+            amount = NOISE * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+            decoded = self.narrow.decode(latents + amount * torch.randn_like(latents)).float()
         spread = (latents.mean(dim=(0, 2, 3)).square() + (latents.std(dim=(0, 2, 3)) - 1).square()).sum()
-        noise = torch.from_numpy(rng.normal(0, NOISE, latents.shape).astype(np.float32)).to(worker.device)
-        decoded = narrow.decode(latents + noise)
         off = decoded - pictures
         edges = sum(off.diff(dim=d).abs().mean() for d in (2, 3))
         colours = F.avg_pool2d(off, 8).square().mean()  # without it, two of three colour axes are given up for edges
-        return off.abs().mean() + 0.5 * edges + 4 * colours + 0.02 * spread
+        alike = off.abs().mean() + 0.5 * edges + 4 * colours
+        judged, own = self._judged(worker, pictures, decoded)
+        amount = ((far - JUDGED_FROM) / 0.1).clamp(0, 1) * JUDGED * _balance(alike, judged, decoded)
+        return alike + 0.02 * spread + amount * judged + OWN * own
 
-    train(worker, "autoencoder", narrow, loss, steps, 2e-3)
-    return narrow
+    def _judged(self, worker: Worker, pictures: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
+        """How much decoded pictures are seen as such, and how badly the judge tells both apart (hinge), which alone it learns
+        from."""
+        fixed = {name: p.detach() for name, p in self.patches.named_parameters()}
+        with worker.fast():
+            verdict, seen = torch.func.functional_call(self.patches, fixed, (decoded,))
+            drawn, wanted = self.patches(pictures)
+            other, _ = self.patches(decoded.detach())
+        pairs = list(zip(seen, wanted, strict=True))
+        alike = sum((a - b.detach()).float().abs().mean() for a, b in pairs) / len(pairs)
+        told = F.relu(1 - drawn.float()).mean() + F.relu(1 + other.float()).mean()
+        return SEEN_ALIKE * alike - verdict.float().mean(), told
 
 
-def _crop(drawings: Drawings, rng: np.random.Generator) -> np.ndarray:
-    picture = drawings.pictures[tuple(rng.integers(drawings.pictures.shape[:3]))]
-    top, left = rng.integers(0, picture.shape[0] - CROP + 1, 2)
-    return picture[top : top + CROP, left : left + CROP]
+def _balance(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
+    """By how much the first one's gradient at a tensor is larger than the second one's."""
+    sizes = [torch.autograd.grad(value, at, retain_graph=True)[0].norm() for value in (first, second)]
+    return (sizes[0] / (sizes[1] + 1e-8)).clamp(max=1e3).detach()
 
 
-def as_pictures(pictures: np.ndarray) -> Tensor:
+def train_autoencoder(worker: Worker, drawings: Drawings, steps: int, batch: int = 12) -> Narrow:
+    network = worker.build(lambda: AutoencoderTraining().to(memory_format=torch.channels_last))
+    count = max(2, batch // worker.world)
+
+    def loss(far: Tensor) -> Tensor:
+        return network.loss(worker, as_pictures(_crops(drawings, count)), far)
+
+    drawings.wait(1)
+    train(worker, "autoencoder", network, loss, steps, 1e-3, between=drawings.look)
+    _say_sharpness(worker, drawings, network.narrow)
+    return network.narrow
+
+
+@torch.no_grad()
+def _say_sharpness(worker: Worker, drawings: Drawings, narrow: Narrow) -> None:
+    worker.chance("sharpness")
+    pictures = as_pictures(_crops(drawings, 8))
+    decoded = narrow.decode(narrow.encode(pictures))
+    ratio = sharpness((decoded + 1) * 127.5).mean() / sharpness((pictures + 1) * 127.5).mean()
+    worker.say(f"autoencoder: decoded pictures are {ratio.item():.0%} as sharp as the drawings")
+
+
+def _crops(drawings: Drawings, count: int) -> Tensor:
+    """uint8 [count, CROP, CROP, 3]"""
+    pictures, rows = drawings.pictures, drawings.rows(count)
+    room, along = pictures.shape[1] - CROP + 1, torch.arange(CROP, device=rows.device)
+    y, x = (torch.randint(room, (count, 1), device=rows.device) + along for _ in range(2))
+    return pictures[rows[:, None, None], y[:, :, None], x[:, None, :]]
+
+
+def as_pictures(pictures: Tensor) -> Tensor:
     """uint8 [n, H, W, 3] to [n, 3, H, W] in -1..1."""
-    return torch.from_numpy(pictures).movedim(-1, 1).float() / 127.5 - 1
-
-
-def make_latents(worker: Worker, drawings: Drawings, narrow: Narrow) -> np.ndarray:
-    """Latents of all drawings, float32 [people, views, styles, 4, 16, 16]."""
-    folder = worker.folder / "latents"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{worker.rank}.of.{worker.world}.pt"
-    if not path.is_file():
-        worker.say("latents: encoding the drawings")
-        mine = range(worker.rank, drawings.people, worker.world)
-        with torch.no_grad():
-            done = [narrow.encode(as_pictures(_flat(drawings.pictures[n])).to(worker.device)).cpu() for n in mine]
-        save(torch.stack(done), path)
-    worker.wait()
-    latents = np.empty((drawings.people, np.prod(drawings.pictures.shape[1:3]), 4, 16, 16), np.float32)
-    for rank in range(worker.world):
-        latents[rank :: worker.world] = torch.load(folder / f"{rank}.of.{worker.world}.pt", weights_only=True).numpy()
-    return latents.reshape(*drawings.pictures.shape[:3], 4, 16, 16)
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    """Without the axes of view and style."""
-    return np.asarray(array).reshape(-1, *array.shape[2:])
+    return pictures.movedim(-1, 1).float() / 127.5 - 1

@@ -5,9 +5,9 @@ First the adapter's tokens, without a UNet; then all of it together; then, as pu
 the UNet frozen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from ....models.identity.faceid.projection import identity_tokens, structure_tokens
 from ..data import Drawings
 from ..drawings.person import STYLES
-from ..language import caption, token_ids, unwanted
+from ..language import token_ids, unwanted
 from ..networks import HEADS, SCHEDULE, SIDE, Adapter, text_encoder, unet
+from ..shares import TEXTS, VIEWS
 from ..worker import Worker, train
-from .conditions import Conditions, photo_of
+from .conditions import Conditions
 from .tokens import train_tokens
 
+RATES = 1.5e-3, 8e-4  # of all together, and of the adapter alone
+OFTEN = 80.0  # seconds between two looks at what is there
+KEEP = 0.998  # of the running mean, a step
 FACE = 4.0  # importance of a cell of the face, against another one
 STAGE = "painter"  # seeds the stage's chance and names its file: another name gives another model
 
@@ -82,112 +86,119 @@ class LatentDiffusion(nn.Module):
                     weights[f"ip_adapter.{number}.to_v_ip.weight"].copy_(attention.to_v.weight)
 
     def look(self, identity: Tensor, states: Tensor, s_scale: Tensor, weight: Tensor) -> None:
-        """identity [n, 512], states [n, 257, 64]; s_scale and weight [n]."""
+        """identity [n, 512], states [n, 257, width]; s_scale and weight [n]."""
         tokens = identity_tokens(self.adapter.weights, identity)
         structure = structure_tokens(self.adapter.weights, tokens, states)
         self.tokens, self.weight = tokens + s_scale[:, None, None] * structure, weight
 
     def loss(self, latents: Tensor, ids: Tensor, steps: Tensor, noise: Tensor, importance: Tensor) -> Tensor:
-        """latents and noise [n, 4, 16, 16], ids [n, 77], steps [n] in 0..999; importance [n, 1, 16, 16], of each cell."""
+        """latents and noise [n, 4, side, side], ids [n, 77], steps [n] in 0..999; importance [n, 1, side, side]."""
         keep, add = (x[steps][:, None, None, None] for x in (self.alphas.sqrt(), (1 - self.alphas).sqrt()))
         context = self.text(ids).last_hidden_state
         seen = self.unet(keep * latents + add * noise, steps, context).sample
-        return (importance * (seen - keep * noise + add * latents).square()).mean()
+        return (importance * (seen.float() - keep * noise + add * latents).square()).mean()
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of a batch: no condition at all, prompt without face, and faces whose structure isn't shown.
-
-    kept: how much a caption says, with a face and without.
-    """
+    """Shares of a batch: no condition at all, prompt without face, and faces whose structure isn't shown or half shown."""
 
     empty: float
     faceless: float
     unstructured: float = 0.2
-    kept: tuple[float, float] = (0.35, 0.85)
+    half: float = 0.2
 
 
 TOGETHER, ALONE = Mix(empty=0.1, faceless=0.25), Mix(empty=0.1, faceless=0.1)
 
 
 def train_diffusion(
-    worker: Worker, drawings: Drawings, conditions: Conditions, tokenizer, steps: tuple[int, int, int], batch=12
+    worker: Worker,
+    drawings: Drawings,
+    conditions: Conditions,
+    tokenizer,
+    steps: tuple[int, int, int],
+    batch: int = 12,
+    tokens_batch: int = 64,
+    often: Callable[[LatentDiffusion], None] | None = None,
 ) -> LatentDiffusion:
-    """`steps` with the adapter's tokens alone, with all parameters, with the adapter's alone. Returns the LatentDiffusion."""
+    """`steps` with the adapter's tokens alone, with all parameters, with the adapter's alone. `often` sees it on the way.
+    Returns the LatentDiffusion."""
     diffusion = worker.build(lambda: LatentDiffusion(len(tokenizer)))
-    train_tokens(worker, drawings, conditions, diffusion.adapter, steps[0])
+    if worker.device.type == "cuda":
+        diffusion.unet.to(memory_format=torch.channels_last)
+    train_tokens(worker, drawings, conditions, diffusion.adapter, steps[0], tokens_batch)
     count = max(2, batch // worker.world)
     lora = [p for name, p in diffusion.adapter.weights.items() if "_lora." in name]
     for parameter in lora:
         parameter.requires_grad_(False)
-    train(
-        worker,
-        STAGE,
-        diffusion,
-        lambda rng: _loss(diffusion, drawings, conditions, tokenizer, rng, count, TOGETHER),
-        steps[1],
-        1e-3,
-    )
+    seen = (OFTEN, lambda: often(diffusion)) if often else None
+    learn = Batches(worker, drawings, conditions, tokenizer, count)
+    train(worker, STAGE, diffusion, lambda _: learn.loss(diffusion, TOGETHER), steps[1], RATES[0], KEEP, often=seen)
     diffusion.requires_grad_(False)
     diffusion.adapter.requires_grad_(True)
     diffusion.with_lora = True
-    train(
-        worker,
-        "adapter",
-        diffusion,
-        lambda rng: _loss(diffusion, drawings, conditions, tokenizer, rng, count, ALONE),
-        steps[2],
-        6e-4,
-    )
+    train(worker, "adapter", diffusion, lambda _: learn.loss(diffusion, ALONE), steps[2], RATES[1], KEEP)
     return diffusion
 
 
-def _loss(
-    diffusion: LatentDiffusion, drawings: Drawings, conditions: Conditions, tokenizer, rng, count: int, mix: Mix
-) -> Tensor:
-    rows = [_row(drawings, conditions, rng, mix) for _ in range(count)]
-    texts, *arrays = zip(*rows, strict=True)
-    device = diffusion.alphas.device
-    latents, importance, identity, states, s_scale, weight = (
-        torch.from_numpy(np.stack(a).astype(np.float32)).to(device) for a in arrays
-    )
-    diffusion.look(identity, states, s_scale, weight)
-    noise = torch.from_numpy(rng.standard_normal(latents.shape).astype(np.float32)).to(device)
-    ids, times = token_ids(tokenizer, list(texts)).to(device), _steps(rng, count).to(device)
-    return diffusion.loss(latents, ids, times, noise, importance)
+class Batches:
+    """Examples to learn from."""
+
+    def __init__(self, worker: Worker, drawings: Drawings, conditions: Conditions, tokenizer, count: int):
+        self.worker, self.drawings, self.conditions, self.count = worker, drawings, conditions, count
+        self.unwanted = torch.from_numpy(token_ids(tokenizer, unwanted())).to(worker.device)
+
+    def loss(self, diffusion: LatentDiffusion, mix: Mix) -> Tensor:
+        drawings, n = self.drawings, self.count
+        rows = drawings.rows(n)
+        kind = self._rand()
+        empty, with_face = kind < mix.empty, kind >= mix.empty + mix.faceless
+        s_scale, photos = self._photos(rows, mix)
+        identity = self.conditions.identities[photos].float().masked_fill(empty[:, None], 0)
+        states = torch.where(empty[:, None, None], self.conditions.nothing, self.conditions.states[photos].float())
+        half = torch.where(self._rand() < 0.3, 0.6 + 0.5 * self._rand(), torch.ones_like(kind))
+        weight = torch.where(empty, (self._rand() < 0.5).float(), half * with_face)
+        ids = drawings.texts[rows, (~with_face).long(), self._whole(TEXTS)]
+        ids = torch.where(empty[:, None], self._unwanted(), ids.long())
+        latents = self.conditions.latents[rows].float()
+        importance = cell_importance(drawings.points[rows], latents.shape[-1])
+        with self.worker.fast():
+            diffusion.look(identity, states, s_scale.masked_fill(empty, 1), weight)
+            return diffusion.loss(latents, ids, self._steps(), torch.randn_like(latents), importance)
+
+    def _photos(self, rows: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
+        """How much of the structure is shown, and which photo of the person: of the very view, if any is."""
+        styles = len(STYLES)
+        people, views = rows // (VIEWS * styles), rows // styles % VIEWS
+        chance = self._rand()
+        shown = chance >= mix.unstructured
+        s_scale = shown * torch.where(chance < mix.unstructured + mix.half, 0.3 + 0.7 * self._rand(), torch.ones_like(chance))
+        return s_scale, self.drawings.photos(people, torch.where(shown, views, self._whole(VIEWS)))
+
+    def _unwanted(self) -> Tensor:
+        """[n, 77]; the empty text in every second case."""
+        others = 1 + self._whole(len(self.unwanted) - 1)
+        return self.unwanted[others * (self._rand() < 0.5)]
+
+    def _steps(self) -> Tensor:
+        """Half of them uniform; the other half where it is decided who and what is drawn, in the noisier part."""
+        noisy = (0.8 * torch.randn(self.count, device=self.worker.device) + 1).sigmoid()
+        return (torch.where(self._rand() < 0.5, self._rand(), noisy) * 1000).long().clamp_(max=999)
+
+    def _rand(self) -> Tensor:
+        return torch.rand(self.count, device=self.worker.device)
+
+    def _whole(self, below: int) -> Tensor:
+        return torch.randint(below, (self.count,), device=self.worker.device)
 
 
-def _steps(rng: np.random.Generator, count: int) -> Tensor:
-    """Half of them uniform; the other half where it is decided who and what is drawn, in the noisier part."""
-    uniform, noisy = rng.random(count), 1 / (1 + np.exp(-(0.8 * rng.standard_normal(count) + 1)))
-    return torch.from_numpy((np.where(rng.random(count) < 0.5, uniform, noisy) * 1000).astype(np.int64))
-
-
-def _row(drawings: Drawings, conditions: Conditions, rng: np.random.Generator, mix: Mix) -> tuple:
-    """One example: caption, latents, importance of their cells, identity, CLIP states, s_scale, weight of the face."""
-    person, view, style = (int(rng.integers(n)) for n in drawings.pictures.shape[:3])
-    latents, changed = conditions.latents[person, view, style], bool(drawings.changed[person, view, style])
-    importance = cell_importance(drawings.points[person, view, style], latents.shape[-1])
-    phrases, kind = drawings.captions[person][view][style], rng.random()
-    if kind < mix.empty:
-        faceless = float(rng.random() < 0.5)
-        return unwanted(rng), latents, importance, np.zeros(512), conditions.nothing, 1.0, faceless
-    s_scale = float(rng.random() >= mix.unstructured)
-    photo = photo_of(drawings, rng, person, view if s_scale else int(rng.integers(2)))
-    with_face = kind >= mix.empty + mix.faceless
-    text = caption(STYLES[style], phrases, rng, mix.kept[0 if with_face else 1], changed)
-    weight = rng.uniform(0.6, 1.1) if rng.random() < 0.3 else 1.0
-    face = conditions.identities[photo], conditions.states[photo], s_scale, weight * with_face
-    return text, latents, importance, *face
-
-
-def cell_importance(points: np.ndarray, side: int) -> np.ndarray:
-    """Of each cell [1, side, side], 1 on average: cells around the five points count FACE times as much as the others, which
-    are mostly background and would otherwise hide what little a pose or an expression changes."""
-    low, high = points.min(axis=0), points.max(axis=0)
+def cell_importance(points: Tensor, side: int) -> Tensor:
+    """Of each cell [n, 1, side, side], 1 on average: cells around the five points [n, 5, 2] count FACE times as much as the
+    others, which are mostly background and would otherwise hide what little a pose or an expression changes."""
+    low, high = points.amin(dim=1), points.amax(dim=1)
     margin = 0.4 * (high - low)
-    middles = (np.arange(side) + 0.5) * SIDE / side
-    inside = (middles[:, None] > low - margin) & (middles[:, None] < high + margin)  # [cell, x or y]
-    weights = np.where(inside[None, :, 1, None] & inside[None, None, :, 0], FACE, 1.0)
-    return weights / weights.mean()
+    middles = ((torch.arange(side, device=points.device) + 0.5) * SIDE / side)[None, :, None]
+    inside = (middles > (low - margin)[:, None]) & (middles < (high + margin)[:, None])  # [n, cell, x or y]
+    weights = 1 + (FACE - 1) * (inside[:, :, None, 1] & inside[:, None, :, 0]).float()
+    return (weights / weights.mean(dim=(1, 2), keepdim=True))[:, None]

@@ -1,15 +1,17 @@
 """The network that finds drawn faces, on a grid over the whole picture."""
 
-import cv2
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import Drawings, softened
+from ..clutter import SIDE as CANVAS  # pixels; pictures are looked at in this size
+from ..crops import channels_first, moved, softened, warped
+from ..data import Drawings
 from ..worker import Worker, train
 
-CANVAS = 96  # pixels; pictures are looked at in this size
 GRID = CANVAS // 8
 REACH = 32  # pixels of the canvas that a predicted distance of 1 means
 FACELESS = 0.4  # of the examples
@@ -50,102 +52,97 @@ def face_box(points: np.ndarray) -> np.ndarray:
 
 def train_finder(worker: Worker, drawings: Drawings, steps: int, batch: int = 64) -> Finder:
     finder = worker.build(Finder)
-    count = max(4, batch // worker.world)
+    count = max(10, batch // worker.world)
     centres = torch.from_numpy(middles()).to(worker.device)
 
-    def loss(rng: np.random.Generator) -> Tensor:
-        pictures, points = zip(*(_example(drawings, rng) for _ in range(count)), strict=True)
-        pixels = (torch.from_numpy(np.stack(pictures)).movedim(-1, 1).float() - 127.5) / 128
-        seen = finder(pixels.to(worker.device)).flatten(2).movedim(1, 2)  # [n, cells, 15]
-        values = np.stack([np.concatenate([face_box(p), p.reshape(-1)]) for p in points]).astype(np.float32)
-        wanted = torch.from_numpy(values).to(worker.device)  # [n, 14]; NaN without a face
-        near, far = _near(wanted, centres)
+    def loss(_: Tensor) -> Tensor:
+        pictures, wanted, there = _examples(drawings, count)
+        with worker.fast():
+            seen = finder((pictures - 127.5) / 128)
+        seen = seen.float().flatten(2).movedim(1, 2)  # [n, cells, 15]
+        near, far = _near(wanted, there, centres)
         offsets = (wanted[:, None].unflatten(-1, (7, 2)) - centres[None, :, None]).flatten(2) / REACH
-        judged = F.binary_cross_entropy_with_logits(seen[..., 0], near.float(), reduction="none")[near | far].mean()
-        return judged + (seen[..., 1:] - offsets)[near].abs().mean() if near.any() else judged
+        judged = F.binary_cross_entropy_with_logits(seen[..., 0], near, reduction="none")
+        off = (seen[..., 1:] - offsets).abs().mean(dim=-1)
+        return (judged * (near + far)).sum() / (near + far).sum() + (off * near).sum() / near.sum().clamp(min=1)
 
-    train(worker, "finder", finder, loss, steps, 2e-3)
+    train(worker, "finder", finder, loss, steps, 2e-3, between=drawings.look)
     return finder
 
 
-def _near(wanted: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Which cells [n, cells] are to say "face", and which are to deny it; those between may say what they like."""
+def boxes(points: Tensor) -> Tensor:
+    """face_box of each of [n, 5, 2], [n, 4]."""
+    eyes, mouth = points[:, :2].mean(dim=1), points[:, 3:].mean(dim=1)
+    down, across = (mouth - eyes).norm(dim=1), (points[:, 1] - points[:, 0]).norm(dim=1)
+    high = torch.maximum(down, 0.8 * across)
+    half = torch.stack([1.05 * high, 1.3 * high], dim=1)
+    centre = (eyes + mouth) / 2
+    return torch.cat([centre - half, centre + half], dim=1)
+
+
+def _near(wanted: Tensor, there: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """1 for the cells [n, cells] that are to say "face", and for those that are to deny it; others may say what they like."""
     low, high = wanted[:, None, :2], wanted[:, None, 2:4]
     away = ((centres - (low + high) / 2).abs() / (high - low)).amax(dim=-1)  # 0.5 at the box's edge
-    return away < 0.2, ~(away < 0.35)
+    near = there[:, None] & (away < 0.2)
+    return near.float(), (~(there[:, None] & (away < 0.35))).float()
 
 
-def _example(drawings: Drawings, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A canvas [CANVAS, CANVAS, 3] and the face's points on it [5, 2]; NaN where there is none."""
-    place = tuple(rng.integers(drawings.pictures.shape[:3]))
-    picture, points = drawings.pictures[place], drawings.points[place]
-    side = picture.shape[0]
-    if rng.random() < FACELESS:
-        return _faceless(picture, rng), np.full((5, 2), np.nan, np.float32)
-    size = CANVAS * np.exp(rng.uniform(np.log(0.35), np.log(1.3))) / side  # of a picture's pixel on the canvas
-    room = CANVAS - size * side
-    at = rng.uniform(min(0, room * 0.7), max(0, room), 2)
-    matrix = np.float32([[size, 0, at[0]], [0, size, at[1]]])
-    behind = _behind(drawings, rng)
-    sized = cv2.resize(picture, None, fx=size, fy=size, interpolation=cv2.INTER_AREA) if size < 1 else picture
-    exact = matrix @ np.diag([side / sized.shape[1], side / sized.shape[0], 1]).astype(np.float32)
-    canvas = cv2.warpAffine(sized, exact, (CANVAS, CANVAS), dst=behind, borderMode=cv2.BORDER_TRANSPARENT)
-    return softened(canvas, rng) if rng.random() < 0.5 else canvas, (points * size + at).astype(np.float32)
+@torch.no_grad()
+def _examples(drawings: Drawings, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Canvases [n, 3, CANVAS, CANVAS] (0-255), box and points on them [n, 14], and whether there is a face [n]."""
+    faceless = round(FACELESS * n)
+    rows = drawings.rows(n)
+    whole = channels_first(drawings.pictures[rows])
+    points = drawings.points[rows] * (CANVAS / whole.shape[-1])
+    small, tiny = (F.interpolate(whole, size=side, mode="bilinear", antialias=True) for side in (CANVAS, CANVAS // 2))
+    tiny = F.interpolate(tiny, size=CANVAS, mode="bilinear")
+
+    size = torch.exp(math.log(0.35) + math.log(1.3 / 0.35) * torch.rand(n, device=whole.device))
+    room = CANVAS * (1 - size)[:, None]
+    low, high = (0.7 * room).clamp(max=0), room.clamp(min=0)
+    at = low + (high - low) * torch.rand(n, 2, device=whole.device)
+    nought = torch.zeros_like(size)
+    matrices = torch.stack([torch.stack([size, nought, at[:, 0]], 1), torch.stack([nought, size, at[:, 1]], 1)], dim=1)
+    sized = torch.where((size < 0.6)[:, None, None, None], tiny, small)
+    placed = warped(torch.cat([sized, torch.ones_like(sized[:, :1])], dim=1), matrices, CANVAS)
+    canvas = placed[:, :3] + (1 - placed[:, 3:]) * _behind(drawings, n)
+    points = moved(points, matrices)
+    canvas[:faceless] = _faceless(drawings, small[:faceless])
+    there = torch.arange(n, device=whole.device) >= faceless
+    return softened(canvas, 0.5), torch.cat([boxes(points), points.flatten(1)], dim=1), there
 
 
-def _behind(drawings: Drawings, rng: np.random.Generator) -> np.ndarray:
-    """What surrounds a picture: black, as InsightFace adds it, a colour, or whatever is no face."""
-    kind = rng.random()
-    if kind < 0.4:
-        return np.zeros((CANVAS, CANVAS, 3), np.uint8)
-    if kind < 0.6:
-        return np.full((CANVAS, CANVAS, 3), rng.integers(0, 256, 3), np.uint8)
-    return _faceless(drawings.pictures[tuple(rng.integers(drawings.pictures.shape[:3]))], rng)
+def _behind(drawings: Drawings, n: int) -> Tensor:
+    """What surrounds a picture: black, as InsightFace adds it, a colour, or clutter."""
+    clutter = channels_first(drawings.nothings(n))
+    kind = torch.rand(n, 1, 1, 1, device=clutter.device)
+    colour = (255 * torch.rand(n, 3, 1, 1, device=clutter.device)).expand_as(clutter)
+    return torch.where(kind < 0.4, torch.zeros_like(clutter), torch.where(kind < 0.6, colour, clutter))
 
 
-def _faceless(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Anything but an upright face: noise, blots, pieces of a drawing in another order, or a drawing on its head."""
-    kind = rng.random()
-    if kind < 0.05:
-        return np.full((CANVAS, CANVAS, 3), rng.integers(0, 256, 3), np.uint8)
-    if kind < 0.25:
-        return _noise(rng)
-    if kind < 0.6:
-        return _blots(rng)
-    shrunk = cv2.resize(picture, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
-    if kind < 0.75:
-        return np.ascontiguousarray(np.rot90(shrunk, rng.integers(1, 4)))
-    pieces = int(rng.choice([2, 4, 6, 8]))
-    step = CANVAS // pieces
-    tiles = shrunk.reshape(pieces, step, pieces, step, 3).swapaxes(1, 2).reshape(-1, step, step, 3)
-    order = rng.permutation(pieces**2) if pieces > 2 else np.asarray([3, 2, 1, 0])
-    return tiles[order].reshape(pieces, pieces, step, step, 3).swapaxes(1, 2).reshape(CANVAS, CANVAS, 3)
+def _faceless(drawings: Drawings, pictures: Tensor) -> Tensor:
+    """Anything but an upright face: a colour, clutter, a drawing on its head or side, or its pieces in another order."""
+    n = len(pictures)
+    device, turned, mixed = pictures.device, round(0.15 * n), round(0.1 * n)
+    canvas = channels_first(drawings.nothings(n))
+    flat = torch.rand(n, 1, 1, 1, device=device) < 0.08
+    canvas = torch.where(flat, (255 * torch.rand(n, 3, 1, 1, device=device)).expand_as(canvas), canvas)
+    turns = torch.randint(1, 4, (turned, 1, 1, 1), device=device)
+    for quarter in (1, 2, 3):
+        canvas[:turned] = torch.where(turns == quarter, pictures[:turned].rot90(quarter, (2, 3)), canvas[:turned])
+    for number, pieces in enumerate((2, 4, 8)):
+        part = slice(turned + number * mixed, turned + (number + 1) * mixed)
+        canvas[part] = _mixed(pictures[part], pieces)
+    return canvas
 
 
-def _noise(rng: np.random.Generator) -> np.ndarray:
-    """Of one to three sizes of grain, in colour or grey."""
-    total = np.zeros((CANVAS, CANVAS, 3), np.float32)
-    for _ in range(rng.integers(1, 4)):
-        small, channels = int(rng.integers(2, CANVAS)), int(rng.choice([1, 3]))
-        grain = rng.normal(0, rng.uniform(10, 60), (small, small, channels)).astype(np.float32)
-        total += cv2.resize(np.repeat(grain, 3 // channels, axis=-1), (CANVAS, CANVAS))
-    return np.clip(total + rng.uniform(40, 215, 3), 0, 255).astype(np.uint8)
-
-
-def _blots(rng: np.random.Generator) -> np.ndarray:
-    """Ellipses, boxes and lines anywhere, sharp or soft: what things and textures look like at this size."""
-    canvas = _noise(rng) if rng.random() < 0.5 else np.full((CANVAS, CANVAS, 3), rng.integers(0, 256, 3), np.uint8)
-    hue = rng.integers(0, 256, 3)
-    for _ in range(rng.integers(2, 40)):
-        colour = np.clip(hue + rng.normal(0, rng.choice([15, 80]), 3), 0, 255).astype(int).tolist()
-        x, y, wide, high = (int(v) for v in (*rng.integers(0, CANVAS, 2), *rng.integers(1, CANVAS // 2, 2)))
-        thick = int(rng.choice([-1, 1, 2, 4]))
-        shape = rng.integers(3)
-        if shape == 0:
-            cv2.ellipse(canvas, (x, y), (wide, high), int(rng.integers(180)), 0, 360, colour, thick)
-        elif shape == 1:
-            cv2.rectangle(canvas, (x, y), (x + wide, y + high), colour, thick)
-        else:
-            cv2.line(canvas, (x, y), (x + wide - CANVAS // 4, y + high - CANVAS // 4), colour, max(1, thick))
-    soft = rng.uniform(0, 3)
-    return cv2.GaussianBlur(canvas, (0, 0), soft) if soft > 0.4 else canvas
+def _mixed(pictures: Tensor, pieces: int) -> Tensor:
+    """So many pieces a side, in another order; four pieces change places crosswise."""
+    n, step = len(pictures), CANVAS // pieces
+    tiles = pictures.unflatten(3, (pieces, step)).unflatten(2, (pieces, step)).movedim((2, 4), (1, 2)).flatten(1, 2)
+    order = torch.rand(n, pieces**2, device=pictures.device).argsort(dim=1)
+    if pieces == 2:
+        order = torch.arange(3, -1, -1, device=pictures.device).expand(n, 4)
+    tiles = tiles.gather(1, order[:, :, None, None, None].expand_as(tiles))
+    return tiles.unflatten(1, (pieces, pieces)).movedim((1, 2), (2, 4)).flatten(4, 5).flatten(2, 3)

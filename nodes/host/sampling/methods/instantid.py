@@ -43,31 +43,66 @@ def apply_instantid(
                of the picture when it is sampled.
     Raises FaceGenError when the parts don't fit each other, or a setting is out of range.
     """
-    blocks = matching_blocks(model, adapter)
-    weights = [weight * share for share in parse_layer_weights(layer_weights, len(blocks))]
     require_control_net(control_net, adapter)
-    tokens = torch.stack(adapter.tokens(face_embeds))
-    region = Region.of(mask)
-    hint = _hint(face_embeds, keypoints)
-    patched = model.clone()
-    if region is not None and region.is_empty:
-        warn("the mask is black all over, so the face is not applied.")
-        return patched, positive, negative
     if said := _without_effect(adapter, weight, control_strength):
         warn(said)
-    add_face(patched, blocks, adapter.keys_values(face_embeds), weights, percent_range, region)
-    if control_strength == 0:
-        return patched, positive, negative
+    controlled = control_by_face(
+        adapter, face_embeds, positive, negative, control_net, keypoints, control_strength, percent_range, mask
+    )
+    patched = attend_to_face(
+        model, adapter, face_embeds, weight=weight, percent_range=percent_range, layer_weights=layer_weights, mask=mask
+    )
+    return patched, *controlled
+
+
+def attend_to_face(
+    model: Any,
+    adapter: InstantIDAdapter,
+    face_embeds: FaceEmbeds,
+    *,
+    weight: float,
+    percent_range: tuple[float, float] = (0.0, 1.0),
+    layer_weights: str = "",
+    mask: Tensor | None = None,
+) -> Any:
+    """The first half of `apply_instantid`: a clone of `model` whose attention sees the face."""
+    blocks = matching_blocks(model, adapter)
+    weights = [weight * share for share in parse_layer_weights(layer_weights, len(blocks))]
+    region, patched = Region.of(mask), model.clone()
+    if region is not None and region.is_empty:
+        warn("the mask is black all over, so the face is not applied.")
+    else:
+        add_face(patched, blocks, adapter.keys_values(face_embeds), weights, percent_range, region)
+    return patched
+
+
+def control_by_face(
+    adapter: InstantIDAdapter,
+    face_embeds: FaceEmbeds,
+    positive: Conditioning,
+    negative: Conditioning,
+    control_net: Any,
+    keypoints: Tensor | None,
+    strength: float,
+    percent_range: tuple[float, float] = (0.0, 1.0),
+    mask: Tensor | None = None,
+) -> tuple[Conditioning, Conditioning]:
+    """The other half of `apply_instantid`: copies of the conditionings with the ControlNet that reads the face."""
+    require_control_net(control_net, adapter)
+    tokens = torch.stack(adapter.tokens(face_embeds))
+    region, hint = Region.of(mask), _hint(face_embeds, keypoints)
+    if strength == 0 or (region is not None and region.is_empty):
+        return positive, negative
 
     def control(previous: Any) -> FaceControl:
         net = control_net.copy()
-        net.set_cond_hint(None, control_strength, percent_range)
+        net.set_cond_hint(None, strength, percent_range)
         net.set_previous_controlnet(None)
         made = FaceControl(net, tokens, hint, region)
         made.set_previous_controlnet(previous)
         return made
 
-    return patched, *with_control(positive, negative, control)
+    return with_control(positive, negative, control)
 
 
 def with_control(positive: Conditioning, negative: Conditioning, control: Any) -> tuple[Conditioning, Conditioning]:
