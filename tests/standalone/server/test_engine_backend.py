@@ -20,7 +20,7 @@ from facegen.models.controlnet_kind import ControlNetKind
 from facegen.models.tiny_files import DRAWN_FACE, TINY
 from facegen.standalone.checkpoints import controlnet, opening
 from facegen.standalone.model_files import find_model_files
-from facegen.standalone.server import backend as backend_module
+from facegen.standalone.server import made as made_module
 from facegen.standalone.server.backend import EngineBackend
 from facegen.standalone.server.engines import Engines, told
 
@@ -68,7 +68,7 @@ class Counts:
 
 @pytest.fixture
 def engine(monkeypatch):
-    monkeypatch.setattr(backend_module, "likenesses", lambda images, *_: [SimpleNamespace(percent=71.6)] * len(images))
+    monkeypatch.setattr(made_module, "likenesses", lambda images, *_: [SimpleNamespace(percent=71.6)] * len(images))
     return FakeEngine()
 
 

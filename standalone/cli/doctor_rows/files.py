@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ...errors import FaceGenError
-from ...models.face.packs.catalogue import CATALOGUE
-from ...models.face.packs.find import find_packs
-from ...models.published import FACEID_SDXL, STARTER
-from ...models.safetensors_header import clip_width, shapes
-from .comfyui import comfyui_models
-from .common import fetch_command
+from ....errors import FaceGenError
+from ....models.face.packs.catalogue import CATALOGUE
+from ....models.face.packs.find import find_packs
+from ....models.published import FACEID_SDXL, STARTER
+from ....models.safetensors_header import clip_width, shapes
+from ..comfyui import comfyui_models
+from ..common import fetch_command
 
 OK, NOTE, MISSING, BROKEN = "ok", "note", "missing", "BROKEN"
 KINDS = (
@@ -142,8 +142,8 @@ def faceid(folders: ModelFolders, widths: list[int | None]) -> Iterator[Row]:
     """Each FaceID file with its variant; `widths` gets the CLIP vision widths that they read."""
     files = folders.files("ipadapter", ".bin", ".safetensors", ".pt", ".pth")
     try:
-        from ...models.identity.adapter_file import AdapterFile
-        from ...models.identity.faceid.variant import recognise
+        from ....models.identity.adapter_file import AdapterFile
+        from ....models.identity.faceid.variant import recognise
     except ImportError as error:
         if files:
             yield Row(NOTE, "FaceID", f"{listed(files)} (variant unknown: {error.name} can't be imported)")
@@ -211,7 +211,7 @@ def writable(models: Path, comfyui: Path) -> Iterator[Row]:
 
 def key_row(user: Path) -> Row:
     """`user` is ComfyUI's user/facegen."""
-    from ...api.hosted.profiles import KEY_VARIABLE, ProfileError, load
+    from ....api.hosted.profiles import KEY_VARIABLE, ProfileError, load
 
     keys = user / "modelslab.json"
     try:

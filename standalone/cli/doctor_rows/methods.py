@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ...errors import FaceGenError
-from ...models.checkpoint_kind import SD15, SDXL, SUPPORTED, kind_of
-from ...models.controlnet_kind import ControlNetKind, controlnet_kind
-from ...models.face.packs.find import find_packs, open_pack
-from ...models.published import FACEID_SD15, FACEID_SDXL, STARTER_OF_INSTANTID, STARTER_OF_PULID
-from .common import fetch_command
-from .doctor_files import NOTE, OK, ModelFolders, Row, listed
+from ....errors import FaceGenError
+from ....models.checkpoint_kind import SD15, SDXL, SUPPORTED, kind_of
+from ....models.controlnet_kind import ControlNetKind, controlnet_kind
+from ....models.face.packs.find import find_packs, open_pack
+from ....models.published import FACEID_SD15, FACEID_SDXL, STARTER_OF_INSTANTID, STARTER_OF_PULID
+from ..common import fetch_command
+from .files import NOTE, OK, ModelFolders, Row, listed
 
 FACEID_OF = {SD15: FACEID_SD15, SDXL: FACEID_SDXL}
 RECOGNISER = "glintr100"  # that InstantID and PuLID were trained with
@@ -61,8 +61,8 @@ def faceid_for(bases: dict[str, list[Path]], folders: ModelFolders) -> Iterator[
 def faceid_widths(folders: ModelFolders) -> set[int]:
     """Widths of the text context that the FaceID files were made for; none where they can't be opened."""
     try:
-        from ...models.identity.adapter_file import AdapterFile
-        from ...models.identity.faceid.variant import recognise
+        from ....models.identity.adapter_file import AdapterFile
+        from ....models.identity.faceid.variant import recognise
     except ImportError:
         return set()
     widths = set()

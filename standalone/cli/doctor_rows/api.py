@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...api.local.place import address_file
-from ...api.local.routes.paths import IN_USE
-from .doctor_files import BROKEN, NOTE, OK, Row
+from ....api.local.place import address_file
+from ....api.local.routes.paths import IN_USE
+from .files import BROKEN, NOTE, OK, Row
 
 TIMEOUT = 10  # seconds
 LONGEST_ANSWER = 1 << 20  # bytes
@@ -26,8 +26,8 @@ class NotAsked(Exception):
 
 def local_api_rows(user: Path) -> Iterator[Row]:
     """`user` is ComfyUI's user/facegen."""
-    from ...api.local.config import ConfigError, ConfigFile
-    from ...models.style import style_files
+    from ....api.local.config import ConfigError, ConfigFile
+    from ....models.style import style_files
 
     try:
         enabled = ConfigFile(user / "local_api.json", lambda: style_files(user / "styles")).read().enabled
