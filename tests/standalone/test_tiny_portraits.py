@@ -22,7 +22,7 @@ from tiny_people import PROMPT, StyleClassifier, identity, nearest, photos
 
 PEOPLE = 6
 SHOWN = 4  # of them have portraits
-# Less than half of what users get, which is asked for in the last tests: who it is and in which style is decided in the first steps.
+# Less than half of what users get: who it is and in which style is decided in the first steps.
 STEPS = 8
 
 
