@@ -2,7 +2,8 @@
 """Set everything up on a fresh machine, then run the demo or the tests. Needs Python 3.10 or later and nothing else.
 
     python3 dev.py demo      portraits from the bundled photo, into out/demo
-    python3 dev.py test      lint, types, the pack's own tests, and its tests inside the oldest and the newest ComfyUI found
+    python3 dev.py test      lint, types, the pack's own tests, and its tests inside the oldest and the newest ComfyUI
+                             found; with --scale, the tests of several fronts and machines instead
     python3 dev.py comfyui   ComfyUI with this pack in it, at the portrait template
     python3 dev.py train-tiny   train the built-in tiny model anew (hours)
 
@@ -59,6 +60,7 @@ def main() -> int:
     which = tests.add_mutually_exclusive_group()
     which.add_argument("--no-host", action="store_true", help="leave out the tests inside ComfyUI")
     which.add_argument("--host-only", action="store_true", help="run nothing but the tests inside ComfyUI")
+    which.add_argument("--scale", action="store_true", help="run nothing but the tests of several fronts and machines")
     tests.add_argument("--all-hosts", action="store_true", help="run them inside every ComfyUI found, also those between")
     commands.add_parser("train-tiny", help="train the built-in tiny model; takes the training's options", **more)
     start_it = commands.add_parser("comfyui", help="start ComfyUI with this pack; takes ComfyUI's options, too", **more)
@@ -74,6 +76,8 @@ def main() -> int:
             return train_tiny(options)
         if chosen.command == "comfyui":
             return start.comfyui(options, chosen.port, browser=not chosen.no_browser)
+        if chosen.scale:
+            return suites.test_scale(options)
         return suites.test(options, pack=not chosen.host_only, host=not chosen.no_host, all_hosts=chosen.all_hosts)
     except DevError as error:
         print(f"dev.py: {error}", file=sys.stderr)

@@ -16,19 +16,35 @@ from ..errors import FaceGenError
 from ..picture_file import MAX_OWN_PIXELS, OWN_FORMATS, PictureError, open_rgb
 
 MAX_BYTES = 1 << 30  # of a photo file
+PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif"}
 
 
 def read_photo(path: str | Path) -> Tensor:
     """A photo file as RGB float32 [1, H, W, 3] (0-1), as picture_file reads it. Raises FaceGenError if it isn't one."""
+    content = photo_bytes(path)
+    try:
+        return to_tensor(open_rgb(content, MAX_OWN_PIXELS, OWN_FORMATS))
+    except PictureError as error:
+        raise FaceGenError(f"{path} can't be read as a photo: {error}") from error
+
+
+def photo_bytes(path: str | Path) -> bytes:
+    """What is in a photo file. Raises FaceGenError if it isn't there, can't be read, or is too large for a photo."""
     path = Path(path)
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
-            raise PictureError(f"It has {size >> 20} MB, and a photo of at most {MAX_BYTES >> 20} MB is needed.")
-        return to_tensor(open_rgb(path.read_bytes(), MAX_OWN_PIXELS, OWN_FORMATS))
+            large = f"It has {size >> 20} MB, and a photo of at most {MAX_BYTES >> 20} MB is needed."
+            raise FaceGenError(f"{path} can't be read as a photo: {large}")
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise FaceGenError(f"There is no photo {path}.") from error
-    except (OSError, PictureError) as error:
+    except OSError as error:
         raise FaceGenError(f"{path} can't be read as a photo: {error}") from error
+
+
+def is_photo_file(path: Path) -> bool:
+    """Whether a file is called as pictures are, also as one of a kind that isn't read; hidden ones are none."""
+    return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".") and path.is_file()
 
 
 def to_tensor(image: Image.Image) -> Tensor:

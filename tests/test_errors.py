@@ -4,7 +4,6 @@ import ast
 import copy
 import importlib
 import pickle
-from pathlib import Path
 
 import pytest
 
@@ -94,7 +93,6 @@ MADE_OF = {
     "MissingFiles": ("There is no checkpoint.", ["checkpoint"]),
     "SeveralFiles": ("Choose one.", "checkpoint", ["a.safetensors", "b.safetensors"]),
     "NotFetchedError": ("Not here.", 5),
-    "StoreError": (Path("user", "facegen", "jobs.db"), OSError("disk full")),
 }
 
 

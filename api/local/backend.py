@@ -33,6 +33,14 @@ class BackendError(FaceGenError):
     """A backend can't do something, or can't be asked. Clients read the message: no paths of this machine, no secrets."""
 
 
+class Busy(BackendError):
+    """A backend takes no more now. `seconds` is after how many it may, None where that isn't known."""
+
+    def __init__(self, message: str, seconds: float | None = None):
+        self.seconds = seconds
+        super().__init__(message)
+
+
 @dataclass(frozen=True)
 class Work:
     """One request to a backend.
@@ -96,9 +104,14 @@ class Backend(Protocol):
         """What a work of this flavour would be made with now. Raises BackendError if that can't be said."""
         ...
 
+    async def check_room(self) -> None:
+        """Asked before a request is taken on. Raises Busy where its work could not wait."""
+        ...
+
     async def start(self, work: Work) -> Mapping[str, str]:
         """Take a work on. Returns when it waits or runs, and not when it is done: the files that it is made with, by what
-        they are. Each work is started once.
+        they are. Each work is started once, unless the front that started it is gone: then another front's backend gets it,
+        with the same id and seed.
 
         Raises BackendError if it can't be done; nothing of it waits or runs then.
         """

@@ -16,7 +16,9 @@
       "served_as": ["faces.example.org"],                 names under which clients may call this machine
       "proxies": ["127.0.0.0/8", "::1"],                  whose X-Forwarded-Proto and X-Forwarded-Host are believed
       "max_queued": 20, "keep_hours": 24, "hold_seconds": 25, "poll_seconds": 10,
-      "webhook_secret": "whsec_…"                         made when the API is first turned on
+      "webhook_secret": "whsec_…",                        made when the API is first turned on
+      "jobs": "postgresql://…", "results": "s3://…",      for several fronts, see docs/scale.md
+      "lease_seconds": 15
     }
 
 Every entry may be left out.
@@ -50,6 +52,7 @@ RANGES = {
     "keep_hours": (0.1, 24 * 366),
     "hold_seconds": (0, 3600),
     "poll_seconds": (0, 3600),
+    "lease_seconds": (1, 600),
 }
 HOST_LISTS = ("allowed_hosts", "served_as", "proxies")
 LOOK = 0.001  # seconds within which a busy server doesn't look for the file again
@@ -73,6 +76,9 @@ class LocalConfig:
     hold_seconds: float = 25.0
     poll_seconds: float = 10.0
     webhook_secret: str | None = None
+    jobs: str = field(default="", repr=False)
+    results: str = ""
+    lease_seconds: float = 15.0
 
     @cached_property
     def known_tokens(self) -> dict[str, str]:
@@ -124,8 +130,8 @@ class ConfigFile:
         seen = (found.st_mtime_ns, found.st_size, os.environ.get(TOKEN_VARIABLE))
         if seen != self._seen:
             config = self._parse(self._load())
-            if (config.token or config.tokens) and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
-                raise ConfigError(f"{self.path} holds a token and can be read by others: chmod 600 it.")
+            if (config.token or config.tokens or config.jobs) and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+                raise ConfigError(f"{self.path} holds a token or a database's URL, and can be read by others: chmod 600 it.")
             self.last, self._seen = _with_token(config, self.path), seen
         return self.last
 

@@ -8,6 +8,10 @@ def today() -> str:
     return datetime.now(timezone.utc).date().isoformat()
 
 
+def yesterday() -> str:
+    return (datetime.now(timezone.utc) - timedelta(days=1)).date().isoformat()
+
+
 def left_of_day() -> float:
     """Seconds until the next one."""
     now = datetime.now(timezone.utc)

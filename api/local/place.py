@@ -17,7 +17,8 @@ class Place:
     `program` is what messages call it, `listen` are the addresses that it listens on. `folder` holds local_api.json, and in
     local_api/ what was asked and made; `photos` holds each request's photo until its work has ended. `turn_on` and
     `set_token` say how that is done there: the first ends "The API is off: …", the second is a sentence. `is_on`: whether it
-    is on as long as the settings don't say. `flavours` are those that are built in.
+    is on as long as the settings don't say. `flavours` are those that are built in. `jobs` and `results` come before the
+    settings' entries of these names.
     """
 
     program: str
@@ -30,6 +31,8 @@ class Place:
     set_token: str
     is_on: bool = False
     flavours: Mapping[str, Flavour] = field(default_factory=lambda: FLAVOURS)
+    jobs: str = ""
+    results: str = ""
 
     @cached_property
     def is_loopback(self) -> bool:

@@ -11,12 +11,12 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from ...errors import printable
 from ..download import DownloadError, Limits, RefusedURL, post
 from ..response import FAILED, FaceGenResponse
-from .jobs import Job
+from .store.jobs import Job
 
 TRIES = 4
 PAUSE = 5.0  # seconds before the second try; each further one waits four times as long
@@ -37,12 +37,23 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(signed).decode()}"
 
 
-async def deliver(job: Job, url: str, body: bytes, secret: str | None, allow: Iterable[str]) -> bool:
-    """Call the webhook `url` of a request until it answers 2xx; whether it did."""
+class Taken(Exception):
+    """The call is somebody else's by now."""
+
+
+async def deliver(
+    job: Job, url: str, body: bytes, secret: str | None, allow: Iterable[str], is_ours: Callable[[], Awaitable[bool]]
+) -> bool:
+    """Call the webhook `url` of a request until it answers 2xx; whether it did.
+
+    `is_ours` is asked before a call is repeated; Taken is raised when it isn't.
+    """
     identifier = f"facegen-{job.work_id}"
     for number in range(TRIES):
         if number:
             await asyncio.sleep(PAUSE * 4 ** (number - 1))
+            if not await is_ours():
+                raise Taken
         now = int(time.time())
         headers = {"Content-Type": "application/json", "webhook-id": identifier, "webhook-timestamp": str(now)}
         if secret:

@@ -35,8 +35,8 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def libraries() -> Iterator[None]:
-    """Around imports: raises FaceGenError, with the cure, for a library that isn't there.
+def libraries(requirements: Iterable[str] = REQUIREMENTS) -> Iterator[None]:
+    """Around imports: raises FaceGenError, with the cure, for a library that isn't there; `requirements` name files with it.
 
     What they make stays for good: looking for garbage among it, again and again, is a fifth of the time to a first picture.
     """
@@ -47,7 +47,7 @@ def libraries() -> Iterator[None]:
     except ImportError as error:
         raise FaceGenError(
             f"The Python library {error.name or 'needed'} can't be imported ({error}). In the pack's folder, run: "
-            f"pip install {' '.join(f'-r {name}' for name in REQUIREMENTS)}"
+            f"pip install {' '.join(f'-r {name}' for name in requirements)}"
         ) from error
     finally:
         gc.freeze()

@@ -14,9 +14,9 @@ from typing import Any
 
 from ...models import onnx_providers
 from .common import PACK, fetch_command
-from .doctor_api import local_api_rows
-from .doctor_files import BROKEN, MISSING, NOTE, OK, ModelFolders, Row, file_rows, key_row
-from .doctor_methods import method_rows
+from .doctor_rows.api import local_api_rows
+from .doctor_rows.files import BROKEN, MISSING, NOTE, OK, ModelFolders, Row, file_rows, key_row
+from .doctor_rows.methods import method_rows
 
 STATE = max(map(len, (OK, NOTE, MISSING, BROKEN)))  # width of the first column
 OLDEST_PYTHON = (3, 10)

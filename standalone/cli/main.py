@@ -7,7 +7,7 @@ import sys
 import warnings
 
 from ...errors import FaceGenError
-from . import adopt, doctor, generate, models, serve
+from . import adopt, batch, doctor, generate, models, serve
 from .common import Parser, say
 from .verify import command as verify
 
@@ -37,6 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="facegen", description="Portraits of a person from one face photo.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (generate, serve, models, adopt, doctor, verify):
+    for command in (generate, batch, serve, models, adopt, doctor, verify):
         command.add_command(commands)
     return parser.parse_args(arguments)

@@ -13,13 +13,16 @@ from ...errors import FaceGenError, advise
 from ...models.style import style_files
 from .common import libraries, say
 from .generate import CURES, TINY_NOTICE, find_files, load_engine, use_one_thread
+from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 
 if TYPE_CHECKING:
+    from ..cluster.backend import RayBackend
     from ..server.engines import Engines
     from ..server.serving import Server
 
 PORT = 8199
 DRAIN = 30.0
+DATA = ".facegen"  # in the home folder
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,8 +40,21 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path.home() / ".facegen",
-        help="Folder for local_api.json, the settings, and for requests and results. Default: .facegen in your home folder.",
+        default=Path.home() / DATA,
+        help=f"Folder for local_api.json, the settings, and for requests and results. Default: {DATA} in your home folder.",
+    )
+    parser.add_argument(
+        "--jobs",
+        default="",
+        metavar="URL",
+        help="PostgreSQL database of the requests, where several servers share them, such as postgresql://user@host/name. "
+        "It needs --results, too. A password belongs into `jobs` of the settings or into libpq's password file.",
+    )
+    parser.add_argument(
+        "--results",
+        default="",
+        metavar="PLACE",
+        help="Folder or URL, such as s3://bucket/folder, for pictures and uploads. Default: in the folder of --data.",
     )
     parser.add_argument(
         "--drain",
@@ -47,6 +63,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="SECONDS",
         help=f"How long a stop waits for what is in work; a second signal doesn't wait. Default: {DRAIN:g}.",
     )
+    add_ray_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -55,8 +72,12 @@ def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl+C or SIGTERM. Raises FaceGenError for what the user can fix."""
     place = place_of(options)
     settings = check_settings(place)
-    server = make_server(options, place, settings)
-    asyncio.run(server.run())
+    try:
+        server = make_server(options, place, settings)
+        asyncio.run(server.run())
+    finally:
+        if options.ray is not None:
+            leave_ray(options.ray)
 
 
 def place_of(options: argparse.Namespace) -> Place:
@@ -74,6 +95,8 @@ def place_of(options: argparse.Namespace) -> Place:
         set_token=f"Set {TOKEN_VARIABLE}, or token in {file}.",
         is_on=True,
         flavours=built_in(options.models),
+        jobs=options.jobs,
+        results=options.results if "://" in options.results or not options.results else str(Path(options.results).absolute()),
     )
 
 
@@ -117,8 +140,27 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
     engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
     first = first_flavour(engines, settings)
     metrics = Metrics()
+    backend = EngineBackend(engines, metrics) if options.ray is None else ray_backend(options, engines)
     log_as_json()
-    return Server(place, EngineBackend(engines, metrics), metrics, first, options.drain)
+    return Server(place, backend, metrics, first, options.drain)
+
+
+def ray_backend(options: argparse.Namespace, engines: "Engines") -> "RayBackend":
+    """The backend that hands everything to Ray, which is reached and has the application when this returns."""
+    with libraries(RAY_REQUIREMENTS):
+        from ..cluster.backend import RayBackend
+        from ..cluster.connection import deployed, reach
+    scale = scale_of(options)
+    reach(options.ray)
+    say(f"Ray: {options.ray}; from {scale.least} to {scale.most} engines")
+    return RayBackend(deployed(scale, again=options.replicas is not None), engines, scale.max_queued)
+
+
+def leave_ray(address: str) -> None:
+    """At the end, whatever it was."""
+    with libraries(RAY_REQUIREMENTS):
+        from ..cluster.connection import leave
+    leave(address)
 
 
 def first_flavour(engines: "Engines", settings: ConfigFile) -> Flavour:

@@ -87,8 +87,8 @@ class Front:
         return web.json_response({"status": "alive"})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        why = "the server is stopping" if self.is_stopping else self.why_not
-        if self.is_ready and not self.is_stopping:
+        why = "the server is stopping" if self.is_stopping else self.api.why_away if self.is_ready else self.why_not
+        if self.is_ready and not self.is_stopping and not why:
             return web.json_response({"status": "ready"})
         return web.json_response({"status": "not ready", "reason": why}, status=503)
 

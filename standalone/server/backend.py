@@ -9,24 +9,22 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ...api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work
-from ...api.local.flavours import Flavour, made_guidance, made_size
+from ...api.local.flavours import Flavour
 from ...contract import FaceGenRequest
 from ...errors import FaceGenError
-from ...models.face.embeds import FaceEmbeds
-from ...models.face.likeness import likenesses
-from ..engine import Engine, Result
+from ..engine import Engine
 from ..memory import devices, is_out_of_memory, make_room
 from ..model_files import ModelFiles
-from ..photos import read_photo, to_image
+from ..photos import read_photo
 from .engines import Engines, told
+from .made import make, not_enough_memory
 
 CLOSING = 10  # seconds that the thread may take to end; a model that is being loaded takes longer
 LOST = State(Phase.FAILED, "The request was lost. Send it again.")
@@ -75,7 +73,19 @@ class EngineBackend:
         self._thread = threading.Thread(target=self._run, name="facegen-engine", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread goes on."""
+        return self._thread.is_alive()
+
+    def knows(self, id: str) -> bool:
+        """Whether anything of a work is left; cancel deletes it once it has ended."""
+        return id in self._entries
+
     # --- what the API asks
+
+    async def check_room(self) -> None:
+        """As many may wait as the settings allow."""
 
     async def files_of(self, flavour: Flavour) -> Files:
         return await asyncio.to_thread(self._engines.files_of, flavour)
@@ -158,7 +168,7 @@ class EngineBackend:
         began = time.monotonic()
         entry.state = State(Phase.RUNNING, progress=0.0)
         try:
-            entry.state = self._made_with_room(entry, began)
+            entry.state = self._engines.with_room(entry.files, lambda: self._made(entry, began))
         except Cancelled:
             entry.state = State(Phase.FAILED, CANCELLED)
         except FaceGenError as error:
@@ -173,35 +183,16 @@ class EngineBackend:
         if is_out_of_memory(error):
             error.__traceback__ = None
             make_room()
-            size = f"{request.samples} of {request.width}x{request.height} pixels"
-            logging.error("FaceGen: out of memory for %s", size)
-            return f"There was not enough memory for {size}. Ask for fewer or smaller pictures, or try again later."
+            message = not_enough_memory(request)
+            logging.error("FaceGen: %s", message)
+            return message
         logging.error("FaceGen: the engine failed", exc_info=error)
         return f"The engine failed ({type(error).__name__}); the server's log says more."
 
     def _engine(self, files: ModelFiles) -> Engine:
         if not self._engines.is_open(files):
             logging.info("FaceGen: loading %s", ", ".join(told(files).values()))
-        try:
-            return self._engines.get(files)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            error.__traceback__ = None
-        self._engines.forget()
-        make_room()
-        return self._engines.get(files)
-
-    def _made_with_room(self, entry: Entry, began: float) -> State:
-        """Where the memory doesn't suffice, once more without the engines of other files."""
-        try:
-            return self._made(entry, began)
-        except Exception as error:
-            if not is_out_of_memory(error) or not self._engines.forget_others(entry.files):
-                raise
-            error.__traceback__ = None
-        make_room()
-        return self._made(entry, began)
+        return self._engines.get_with_room(files)
 
     def _made(self, entry: Entry, began: float) -> State:
         request, flavour = entry.work.request, entry.work.flavour
@@ -209,14 +200,11 @@ class EngineBackend:
         self._go_on(entry)
         face_embeds, _ = engine.embed(read_photo(entry.work.face))
         self._go_on(entry)
-        width, height = made_size(flavour, request) if flavour.render_scale < 1 else (request.width, request.height)
-        asked = replace(request, width=width, height=height, guidance_scale=made_guidance(flavour, request))
-        result = engine.generate(asked, face_embeds, watch=self._watch(entry))
-        notes = {"likeness": _likeness(engine, result, face_embeds)}
-        entry.pictures = [_png(picture, request.width, request.height) for picture in result.images]
+        made = make(engine, flavour, request, face_embeds, self._watch(entry))
+        entry.pictures = [_png(image) for image in made.images]
         seconds = time.monotonic() - began
         self._observer.pictures(len(entry.pictures), seconds)
-        return State(Phase.DONE, seconds=seconds, notes=notes)
+        return State(Phase.DONE, seconds=seconds, notes={"likeness": made.likeness})
 
     def _watch(self, entry: Entry) -> Callable[[int, int], None]:
         """Called before each step and after the last: tells how far the work is, and ends it when it was cancelled."""
@@ -237,19 +225,7 @@ class EngineBackend:
             raise Cancelled
 
 
-def _likeness(engine: Engine, result: Result, face_embeds: FaceEmbeds) -> list[int | None]:
-    """In percent, for each picture; None where it is redacted or no face is found in it."""
-    scores = likenesses(result.images, engine.face_analysis, face_embeds)
-    return [
-        None if flagged or score.percent is None else round(score.percent)
-        for flagged, score in zip(result.flagged, scores, strict=True)
-    ]
-
-
-def _png(picture: Tensor, width: int, height: int) -> bytes:
-    image = to_image(picture)
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()

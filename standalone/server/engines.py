@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...api.local.backend import BackendError, Files
 from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
@@ -13,9 +13,11 @@ from ...models.checkpoint_kind import FLUX1, SD15, SDXL
 from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED, PULID_FLUX
 from ...models.tiny_files import require_tiny_files
 from ..engine import Engine
+from ..memory import is_out_of_memory, make_room
 from ..model_files import PULID, ModelFiles, checkpoints, find_model_files
 
 MOST = 2  # engines that are kept loaded
+T = TypeVar("T")
 
 
 class Usual(NamedTuple):
@@ -78,6 +80,29 @@ class Engines:
             self._open[files] = self.load(files)
         self._open.move_to_end(files)
         return self._open[files]
+
+    def get_with_room(self, files: ModelFiles) -> Engine:
+        """As get; where the memory doesn't suffice for one more, the others make room for it."""
+        try:
+            return self.get(files)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # it would hold on to the memory that lacked
+        self.forget()
+        make_room()
+        return self.get(files)
+
+    def with_room(self, files: ModelFiles, work: Callable[[], T]) -> T:
+        """What `work` with the engine of these files gives; where the memory doesn't suffice, once more without the others."""
+        try:
+            return work()
+        except Exception as error:
+            if not is_out_of_memory(error) or not self.forget_others(files):
+                raise
+            error.__traceback__ = None
+        make_room()
+        return work()
 
     def is_open(self, files: ModelFiles) -> bool:
         return files in self._open

@@ -6,19 +6,28 @@ import logging
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
+from ...api.local.backend import Backend
 from ...api.local.flavours import Flavour
 from ...api.local.place import Place
 from ...api.local.routes.local_api import LocalApi
 from ...errors import FaceGenError
 from ...models.style import style_files
 from .app import Front
-from .backend import EngineBackend
 from .metrics import Metrics
 
 LOOK = 0.1  # seconds between two looks at what is still in work
+
+
+class Loading(Backend, Protocol):
+    """A backend that may be told which models to have at the beginning."""
+
+    async def load(self, flavour: Flavour) -> None:
+        """Load a flavour's models, where that is its business. Raises FaceGenError."""
+        ...
 
 
 @dataclass
@@ -26,7 +35,7 @@ class Server:
     """`first` is the flavour whose models are loaded at once; `drain` how many seconds a stop waits for what is in work."""
 
     place: Place
-    backend: EngineBackend
+    backend: Loading
     metrics: Metrics
     first: Flavour
     drain: float

@@ -7,9 +7,9 @@ from facegen.api.hosted.profiles import ProfileError
 from facegen.api.hosted.refusals import MayBeBilledError, NotFetchedError, RefusedPhotoError, RemoteError
 from facegen.api.local.backend import BackendError
 from facegen.api.local.config_values import ConfigError
-from facegen.api.local.jobs import StoreError
 from facegen.api.local.routes.access import Refused
 from facegen.api.local.runner import Full
+from facegen.api.local.store.database import StoreError
 from facegen.api.response import ResponseError
 from facegen.contract import ContractError, FaceGenRequest
 from facegen.errors import FaceGenError, advise

@@ -182,7 +182,7 @@ def test_a_circle_is_seen():
         ("models.style", "!comfy_execution"),
         ("api.local.runner", "!execution"),
         ("models.face.analysis", "!diffusers"),
-        ("api.local.jobs", "!torch"),
+        ("api.local.store.jobs", "!torch"),
         ("errors", "contract"),
     ],
 )

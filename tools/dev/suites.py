@@ -1,4 +1,4 @@
-"""`dev.py test`: lint, types, the pack's tests, and its tests inside ComfyUI."""
+"""`dev.py test`: lint, types, the pack's tests, its tests inside ComfyUI, and with --scale those of several machines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from .common import ROOT, DevError, environment, say
-from .environments import host_venv, pack_venv
+from .environments import host_venv, pack_venv, scale_venv
 from .hosts import comfyui_version, find_comfyui, version_numbers
 
 # Options of pytest whose next argument may read like a test's path.
@@ -40,7 +40,7 @@ PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.e
 # Of hosts but the newest; pytest's own option would be replaced by this one.
 NOT_NEWEST = ["-m", "not network and not newest"]
 
-HOST, BROWSER = "tests/host", "tests/host/web"
+HOST, BROWSER, SCALE = "tests/host", "tests/host/web", "tests/scale"
 # They ask nothing of ComfyUI, but need timm, which is only where torchvision is: they run beside the newest one's.
 WITH_TIMM = [
     "tests/face/test_structure.py",
@@ -51,11 +51,12 @@ WITH_TIMM = [
 
 
 class Suite(NamedTuple):
-    """`python` makes the environment where it is needed, and gives its Python."""
+    """`python` makes the environment where it is needed, and gives its Python. One that `may_lack` it is skipped then."""
 
     python: Callable[[], Path]
     arguments: list[str]
     environ: dict[str, str] = {}
+    may_lack: bool = False
 
 
 def outcome(suite: Suite, output: IO[str] | None = None) -> str:
@@ -63,7 +64,7 @@ def outcome(suite: Suite, output: IO[str] | None = None) -> str:
     try:
         python = suite.python()
     except DevError as error:
-        return f"FAILED: {error}"
+        return f"{'skipped' if suite.may_lack else 'FAILED'}: {error}"
     began = time.monotonic()
     # One thread: the tests' tensors are small, and every core has a process.
     env = environment(**{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **suite.environ})
@@ -185,6 +186,17 @@ def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bo
             why = "skipped: they ask nothing of ComfyUI's version and run in the newest; --all-hosts runs them here, too"
             report[f"host tests marked `newest` in {comfyui}"] = why
     print()
+    for suite, result in report.items():
+        say(f"{suite}: {result}")
+    return int(any(result.startswith("FAILED") for result in report.values()))
+
+
+def test_scale(options: list[str]) -> int:
+    """The tests of several fronts and machines, alone: what they need is an environment of its own, and they keep all cores
+    busy. They are skipped where it can't be made."""
+    named, others = split_named(options)
+    suites = {"scale tests": Suite(scale_venv, ["-c", PYTEST, *others, *(named or [SCALE])], may_lack=True)}
+    report = run_suites(suites)
     for suite, result in report.items():
         say(f"{suite}: {result}")
     return int(any(result.startswith("FAILED") for result in report.values()))

@@ -1,7 +1,7 @@
 """The photo of a request: fetched or decoded, checked, and written where the backend can read it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from .lenient_request import unusable
 
 LIMITS = Limits(bytes=20 << 20, seconds=30, redirects=3)
 DECODERS = ThreadPoolExecutor(2, "facegen-photo")  # few: a photo of 50 million pixels takes hundreds of megabytes
-Local = Callable[[str], Path | None]  # one of our own URLs -> its file
+Local = Callable[[str], Awaitable[bytes | None]]  # one of our own URLs -> what is behind it
 
 
 async def save_face(source: str, path: Path, local: Local, allow: Iterable[str]) -> tuple[int, int]:
@@ -27,8 +27,8 @@ async def save_face(source: str, path: Path, local: Local, allow: Iterable[str])
     try:
         content: str | bytes = source
         if "://" in source[:20]:
-            file = local(source)
-            content = await download(source, LIMITS, allow) if file is None else file.read_bytes()
+            own = await local(source)
+            content = await download(source, LIMITS, allow) if own is None else own
         return await asyncio.get_running_loop().run_in_executor(DECODERS, _write, content, path)
     except (DownloadError, PictureError) as error:
         raise ContractError({"face_image": [unusable("face_image", error)]}) from error

@@ -9,14 +9,14 @@ from .call import Call
 
 async def request_count(call: Call) -> web.Response:
     """How many requests are in work, waiting ones included."""
-    count = len(call.runner.in_work(call.sees))
+    count = len(await call.runner.in_work(call.sees))
     words = "1 request is" if count == 1 else f"{count} requests are"
     return web.json_response({"status": SUCCESS, "message": f"{words} in work.", "request_count": count})
 
 
 async def system_details(backend: Backend, call: Call) -> web.Response:
     """What makes the pictures, and how long its queue is. Raises BackendError."""
-    jobs = call.runner.in_work(call.sees)
+    jobs = await call.runner.in_work(call.sees)
     running = sum(call.runner.state(job).phase is Phase.RUNNING for job in jobs)
     queue = {"running": running, "waiting": len(jobs) - running, "most": call.config.max_queued}
     details = {"queue": queue, "flavours": list(call.config.flavours), **await backend.details()}

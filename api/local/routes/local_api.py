@@ -1,7 +1,6 @@
 """What the routes of the local Face Generator API answer. Described by openapi.json in the folder api."""
 
 import asyncio
-import base64
 import functools
 import logging
 import time
@@ -11,20 +10,19 @@ from aiohttp import web
 
 from ....atomic_write import atomic_write
 from ....contract import FACE_GEN, STYLES, ContractError, Endpoint
-from ....errors import FaceGenError
+from ....errors import FaceGenError, MissingLibraryError
 from ...download import DownloadError, Guard, RefusedURL
-from ...picture_bytes import TYPES
 from ...response import ERROR, SUCCESS, FaceGenResponse
 from ..backend import Backend, BackendError, Phase, without_folders
 from ..config import ConfigError, ConfigFile, LocalConfig
+from ..files.result_files import TooManyUploads
 from ..flavours import TINY, fitting
 from ..incoming.face_photos import check_photo
 from ..incoming.lenient_request import read_request, unusable
-from ..jobs import SUCCESS as DONE
-from ..jobs import Job, StoreError
 from ..place import Place, address_file
-from ..result_files import BASE64, NAME, UPLOAD, TooManyUploads
 from ..runner import Full, Order, Runner
+from ..store.database import StoreAway, StoreError
+from ..store.jobs import Job
 from .access import Caller, Refused, check_begun, check_host, check_key, is_trusted, usable_config, why_unavailable
 from .bodies import LARGE, SMALL, Room, decode_body, read_body
 from .call import Call, Handler
@@ -43,9 +41,9 @@ from .paths import (
     SUBMIT,
     UPLOADS,
 )
+from .pictures import picture
 
 DESCRIBED = "docs/local-api.md in the pack's folder has an example, and api/openapi.json describes every field."
-NO_PICTURE = "There is no such picture."
 NOT_TRUSTED = (
     "Only a browser on this machine, at {url}, or a call with a token can turn the local API on or off. Whoever may edit its "
     "settings file can change enabled there."
@@ -55,8 +53,9 @@ NO_FLAVOUR = (
     "endpoints name it. face_gen and head_shot are made here."
 )
 LACKING = "{name} can't be made yet: {usual} lacks files. {lacks}"
-FILE_WAIT = 300  # seconds that the URL of a picture in work is held open
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
+
+UNUSABLE = (ConfigError, MissingLibraryError)  # what is set can't be used here
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -82,6 +81,7 @@ class LocalApi:
         self._place, self._backend, self._profiles, self._styles = place, backend, profiles, styles
         self._config = ConfigFile(place.folder / "local_api.json", styles, place.is_on, place.flavours)
         self._runner: Runner | None = None
+        self._starting = asyncio.Lock()
         self._room = Room()
         self._uploading = asyncio.Lock()  # so that they are counted one after the other
 
@@ -110,8 +110,8 @@ class LocalApi:
             config = self._config.read()
             reason = why_unavailable(config, self._place) if config.enabled else None
             if config.enabled and not reason:
-                self._running()
-        except (ConfigError, StoreError, OSError) as error:
+                await self._running()
+        except (*UNUSABLE, StoreError, OSError) as error:
             reason = str(error)
         if reason:
             logging.error("FaceGen: the local Face Generator API did not start. %s", reason)
@@ -132,25 +132,36 @@ class LocalApi:
         config, _ = self._known()
         return config, check_host(request, config)
 
+    @property
+    def why_away(self) -> str:
+        """Why the database can't be reached; "" while it can."""
+        return self._runner.why_away if self._runner else ""
+
     def queue(self) -> dict[str, int]:
-        """How many requests are being made, and how many wait. Raises StoreError."""
+        """How many requests are being made by this process, and how many wait for it."""
         runner = self._runner
-        jobs = runner.in_work(None) if runner else []
+        jobs = runner.driven if runner else []
         running = sum(runner.state(job).phase is Phase.RUNNING for job in jobs) if runner else 0
         return {"running": running, "waiting": len(jobs) - running}
 
     def in_work(self) -> list[int]:
-        """The ids of the requests that are not done. Raises StoreError."""
-        return [job.id for job in self._runner.in_work(None)] if self._runner else []
+        """The ids of the requests that this process makes and that are not done."""
+        return [job.id for job in self._runner.driven] if self._runner else []
 
-    def _running(self) -> Runner:
+    async def _running(self) -> Runner:
+        """Raises StoreError, OSError and UNUSABLE."""
         if self._runner is None:
-            runner = Runner(self._place, self._backend, self._config)
-            runner.start()
-            self._runner = runner
-            atomic_write(address_file(self._place.folder), self._place.url.encode())
-            logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, next(iter(SUBMIT)))
+            async with self._starting:
+                return self._runner or await self._begin()
         return self._runner
+
+    async def _begin(self) -> Runner:
+        runner = await Runner.open(self._place, self._backend, self._config)
+        await runner.start()
+        self._runner = runner
+        atomic_write(address_file(self._place.folder), self._place.url.encode())
+        logging.info("FaceGen: the local Face Generator API is on, at %s%s%s", self._place.url, PREFIX, next(iter(SUBMIT)))
+        return runner
 
     def _guarded(self, path: str, handler: Handler) -> Answering:
         """The handler behind the checks that all of them share."""
@@ -166,7 +177,7 @@ class LocalApi:
                 body = decode_body(raw, request.charset)
                 del raw
                 owner = check_key(request, body, config)
-                return await handler(Call(self._running(), request, config, caller.origin, body, share, owner))
+                return await handler(Call(await self._running(), request, config, caller.origin, body, share, owner))
 
         return handle
 
@@ -188,7 +199,7 @@ class LocalApi:
         del wanted
         call.share.give_back()
         left = call.patience(call.config.hold_seconds) - (time.monotonic() - began)
-        return _state(call, await call.runner.wait(job, max(0, left)))
+        return await _state(call, await call.runner.wait(job, max(0, left)))
 
     async def _flavour(self, endpoint: Endpoint, call: Call) -> tuple[str, str]:
         """The name of the flavour for a request, and a tip where it is not what its caller may expect."""
@@ -226,12 +237,12 @@ class LocalApi:
         return TINY, missing[usual]
 
     async def _fetch(self, call: Call) -> web.Response:
-        job = _asked(call)
-        return _state(call, await call.runner.wait(job, call.patience(call.config.poll_seconds)) if job else None)
+        job = await _asked(call)
+        return await _state(call, await call.runner.wait(job, call.patience(call.config.poll_seconds)) if job else None)
 
     async def _cancel(self, call: Call) -> web.Response:
-        job = _asked(call)
-        return _state(call, await call.runner.cancel(job) if job else None)
+        job = await _asked(call)
+        return await _state(call, await call.runner.cancel(job) if job else None)
 
     async def _upload(self, name: str, call: Call) -> web.Response:
         picture = call.body.get(name) if isinstance(call.body, dict) else None
@@ -240,34 +251,15 @@ class LocalApi:
         content, kind = await check_photo(name, picture)
         try:
             async with self._uploading:
-                file = await asyncio.to_thread(call.runner.results.keep_upload, content, kind)
+                file = await call.runner.results.keep_upload(content, kind)
         except TooManyUploads as full:
             raise Refused(429, f"{full} Each is deleted {call.config.keep_hours:g} hours after it came.") from full
         link = call.runner.results.link(file, call.origin)
         return web.json_response({"status": SUCCESS, "message": "Base64 to URL", "output": [link], "link": link})
 
-    # --- pictures
-
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        """A picture, under a name that can't be guessed. If it isn't done yet, the answer waits for it."""
         usable_config(request, self._config, self._place)
-        runner = self._running()
-        found = NAME.fullmatch(request.match_info["name"])
-        if not found:
-            raise Refused(404, NO_PICTURE)
-        secret, part, kind = found.groups()
-        if part == UPLOAD and kind == BASE64:
-            raise Refused(404, NO_PICTURE)
-        if part != UPLOAD:
-            await _done(runner, secret)
-        path = runner.results.path(secret, part, "png" if kind == BASE64 else kind)
-        if not path.is_file():
-            raise Refused(404, NO_PICTURE)
-        headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
-        if kind == BASE64:
-            content = await asyncio.to_thread(path.read_bytes)
-            return web.Response(text=base64.b64encode(content).decode(), headers=headers)
-        return web.FileResponse(path, headers=headers | {"Content-Type": TYPES[kind]})
+        return await picture(await self._running(), request.match_info["name"])
 
     # --- settings
 
@@ -323,12 +315,12 @@ class LocalApi:
                 raise ConfigError(reason)
             self._config.enable(enabled)
             if enabled:
-                self._running()
+                await self._running()
         except Refused as refused:
             return web.json_response({"error": str(refused)}, status=refused.status)
         except (KeyError, TypeError):
             return web.json_response({"error": 'Send {"local_api": {"enabled": true}} or false.'}, status=400)
-        except (ConfigError, StoreError, OSError) as error:
+        except (*UNUSABLE, StoreError, OSError) as error:
             return web.json_response({"error": str(error)}, status=409)
         return await self._settings(request)
 
@@ -346,30 +338,20 @@ async def _webhook_tip(webhook: str | None, guard: Guard) -> str:
     return ""
 
 
-async def _done(runner: Runner, secret: str) -> None:
-    """Wait for the request whose pictures have this name. Refused unless it has succeeded."""
-    job = runner.store.by_secret(secret)
-    if job and job.is_waiting:
-        job = await runner.wait(job, FILE_WAIT)
-    if job is None or job.state != DONE:
-        waiting = job and job.is_waiting
-        raise Refused(404, "The picture is not ready yet." if waiting else (job and job.message) or NO_PICTURE)
-
-
-def _asked(call: Call) -> Job | None:
+async def _asked(call: Call) -> Job | None:
     """The caller's own request whose id is in the path or the body."""
     identifier = call.request.match_info.get("id")
     if identifier is None:
         identifier = call.body.get("request_id") if isinstance(call.body, dict) else None
     text = str(identifier).strip() if isinstance(identifier, (str, int)) else ""
-    job = call.runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    job = await call.runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
     return job if job and job.owner == call.owner else None
 
 
-def _state(call: Call, job: Job | None) -> web.Response:
+async def _state(call: Call, job: Job | None) -> web.Response:
     if job is None:
         return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=call.config.keep_hours)))
-    return web.Response(body=call.runner.answer(job), content_type="application/json", charset="utf-8")
+    return web.Response(body=await call.runner.answer(job), content_type="application/json", charset="utf-8")
 
 
 def _answering(handler: Answering) -> Answering:
@@ -386,7 +368,9 @@ def _answering(handler: Answering) -> Answering:
             return _answer(FaceGenResponse(ERROR, message=error.errors))
         except NotMadeHere as error:
             return _answer(FaceGenResponse(ERROR, message=str(error)))
-        except (StoreError, BackendError) as error:
+        except StoreAway as error:
+            return Refused(503, str(error), error.retry_after).answer()
+        except (StoreError, BackendError, *UNUSABLE) as error:
             return Refused(503, str(error)).answer()
         except OSError as error:
             logging.error("FaceGen: the local Face Generator API can't use its files. %s", error)

@@ -50,6 +50,9 @@ class ComfyQueue:
             return Files({}, [str(error)])
         return flavour_files(template, flavour, await self._comfyui.choices())
 
+    async def check_room(self) -> None:
+        """As many may wait in ComfyUI's queue as the settings allow."""
+
     async def start(self, work: Work) -> Mapping[str, str]:
         prompt = self._prompts[work.id] = Prompt()
         try:

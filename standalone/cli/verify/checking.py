@@ -14,7 +14,7 @@ from ....models.safetensors_header import clip_width
 from ....models.tiny_files import TINY
 from ...model_files import ADAPTERS, ModelFiles
 from ..common import say
-from ..doctor_methods import PARTS
+from ..doctor_rows.methods import PARTS
 from ..file_download import sha256
 
 PUBLISHED_BYTES, OTHER_BYTES = "as published (SHA-256)", "NOT the published file of that name (other size or SHA-256)"

@@ -10,7 +10,7 @@ from ....models.tiny_files import DRAWN_FACE, require_tiny_files
 from ..comfyui import comfyui_models
 from ..common import fetch_command, libraries, say
 from ..doctor import table
-from ..doctor_files import BROKEN, MISSING, OK, Row
+from ..doctor_rows.files import BROKEN, MISSING, OK, Row
 from ..generate import (
     CURES,
     DEMO,

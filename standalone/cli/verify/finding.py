@@ -11,7 +11,7 @@ from ....models.face.packs.find import find_packs, open_pack
 from ....models.published import PUBLISHED
 from ...model_files import ADAPTERS, MissingFiles, ModelFiles, SeveralFiles, checkpoints, find_model_files
 from ...server.engines import USUAL
-from ..doctor_files import damage
+from ..doctor_rows.files import damage
 from .ways import Way
 
 CHECKPOINTS = "checkpoints"

@@ -130,8 +130,8 @@ def test_the_machine_is_asked_with_a_token_alone(held, path):
 def test_clearing_the_queue_leaves_what_runs_and_what_is_another_s(held, backend, path):
     anna, ben = "a-token-of-anna-123", "a-token-of-ben-4567"
     running = as_owner(held, "/v6/image_editing/face_gen", anna, **{**BODY, "key": anna})["id"]
-    backend.waiting = True
     until(lambda: len(backend.asked) > 2)
+    backend.waiting = True
     ids = {owner: as_owner(held, "/v6/image_editing/face_gen", owner, **{**BODY, "key": owner})["id"] for owner in (anna, ben)}
     until(lambda: len(backend.works) == 3)
     queue = as_owner(held, DETAILS[0])["output"]["queue"]

@@ -1,5 +1,6 @@
 """The local API when something around it fails: its files, its store, ComfyUI, the caller's connection."""
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facegen.api.local import result_files
+from facegen import atomic_write
 from facegen.api.local import runner as runner_module
 from facegen.api.local.backend import without_folders
-from facegen.api.local.result_files import Results
+from facegen.api.local.files.folder import Folder
+from facegen.api.local.files.result_files import Results
 from local_api_server import BODY, SUBMIT_URL, ApiServer, LocalServer
 from memory_backend import MemoryBackend
 from waiting import until
@@ -134,20 +136,20 @@ def test_an_outcome_that_cannot_be_stored(tmp_path, full_disk, end):
 
 @pytest.mark.parametrize("full", ["at once", "half way"])
 def test_pictures_that_find_no_room(tmp_path, monkeypatch, full, caplog):
-    real = result_files.atomic_path
+    real = atomic_write._part
     failed = []
 
     @contextlib.contextmanager
     def no_room(target, mode):
         with real(target, mode) as part:
             yield part
-            if full == "at once" or target.name.endswith("-1.png"):
+            if target.parent.name == "results" and (full == "at once" or target.name.endswith("-1.png")):
                 failed.append(part)
                 part.write_bytes(part.read_bytes()[:50])
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with ApiServer(tmp_path, backend := MemoryBackend(), enabled=True) as server:
-        monkeypatch.setattr(result_files, "atomic_path", no_room)
+        monkeypatch.setattr(atomic_write, "_part", no_room)
         answer = server.submit({**BODY, "samples": 2})
         assert answer["status"] == "failed" and failed
         says = "The pictures can't be written: No space left on device. Make room and send the request again."
@@ -176,10 +178,10 @@ def test_cancelled_while_its_pictures_are_written(tmp_path, monkeypatch, samples
     """Nothing of it is delivered, under whatever name, and nothing is left."""
     keep, begun, go_on = Results.keep, threading.Event(), threading.Event()
 
-    def slowly(self, job, pictures):
-        keep(self, job, pictures)
+    async def slowly(self, job, pictures):
+        await keep(self, job, pictures)
         begun.set()
-        assert go_on.wait(10)
+        assert await asyncio.to_thread(go_on.wait, 10)
 
     monkeypatch.setattr(Results, "keep", slowly)
     with ApiServer(tmp_path, backend := MemoryBackend(), enabled=True, hold_seconds=0, poll_seconds=0) as server:
@@ -225,7 +227,7 @@ def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):
 
 
 def test_a_file_that_cannot_be_deleted_keeps_no_other(tmp_path):
-    results = Results(tmp_path)
+    results = Folder(tmp_path)
     (tmp_path / "0-folder").mkdir()
     (tmp_path / "1.png").touch()
     results.delete_older_than(time.time() + 10)

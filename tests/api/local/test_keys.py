@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from facegen.api.local import days, runner
+from facegen.api.local import days, driver, runner
+from facegen.api.local.backend import Busy
 from facegen.api.local.config import ConfigError, ConfigFile
 from facegen.api.local.tokens import Token
 from local_api_server import BODY, ApiServer
@@ -48,6 +49,15 @@ def test_a_client_s_own_limit_is_no_other_s(server, backend):
     assert [ask(server, BEN)[0] for _ in range(3)] == [200] * 3
 
 
+def test_a_backend_without_room_refuses_before_anything_is_taken(server, backend):
+    backend.busy = Busy("All machines are busy, and 4 requests wait already.", 7)
+    status, answer = ask(server, ANNA)
+    assert status == 429 and answer["retry_after"] == 7 and answer["message"].startswith("All machines are busy")
+    assert backend.knocked == []
+    backend.busy = None
+    assert ask(server, ANNA)[0] == 200
+
+
 def test_many_at_once_are_no_more_than_a_client_s_limit(server, backend, monkeypatch):
     """Their photos arrive at the same time, so none of them is in work when the others are looked at."""
     server.configure(**settings({"token": ANNA, "max_queued": 2}), hold_seconds=0)
@@ -79,6 +89,7 @@ def test_a_quota_counts_pictures_that_were_delivered_or_are_in_work(server, back
     assert ask(server, BEN, samples=2)[1]["status"] == "success"
     assert not any(server.photos.iterdir()), "a photo that was refused is not kept"
     monkeypatch.setattr(runner, "today", lambda: "2100-01-01")
+    monkeypatch.setattr(driver, "today", lambda: "2100-01-01")
     assert ask(server, ANNA, samples=2)[1]["status"] == "success", "another day"
 
 

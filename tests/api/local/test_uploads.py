@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from facegen.api.local import result_files
+from facegen.api.local.files import result_files
 from facegen.api.local.routes.paths import UPLOADS
 from local_api_server import BODY
 

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from facegen.errors import FaceGenError
 from facegen.models.published import STARTER
 from facegen.models.safetensors_header import clip_width, shapes
-from facegen.standalone.cli import comfyui, doctor, doctor_files
+from facegen.standalone.cli import comfyui, doctor
+from facegen.standalone.cli.doctor_rows import files as doctor_files
 from facegen.standalone.cli.main import main
 from faceid_files import faceid_state, save
 from header_files import save_checkpoint, save_controlnet

@@ -14,18 +14,18 @@ FILES = {"checkpoint": "memory.safetensors"}
 class MemoryBackend:
     """Makes pictures in the grey of the request's photo, at once.
 
-    While `gate` is clear works keep running, with `progress` (those that come while it is `waiting` wait), and while `door`
-    is, none is taken on. `refuse` is what start says, `fail` what works end with, `away` what everything says while the
-    backend can't be asked, and `lose` makes it forget works. `lacks` is what any flavour but the tiny one lacks. `seconds` is
-    how long a picture is said to take, and `notes` what is said of it. An exception in `crash` is raised by pictures(), whose
-    files are cut short if they are `broken`.
+    While `gate` is clear works keep running, with `progress` (those that come while it is `waiting` wait), and while `door` is,
+    none is taken on. `busy` is raised where there is no room, `refuse` is what start says, `fail` what works end with, `away`
+    what everything says while the backend can't be asked, and `lose` makes it forget works. `lacks` is what any flavour but the
+    tiny one lacks. `seconds` is how long a picture is said to take, and `notes` what is said of it. An exception in `crash` is
+    raised by pictures(), whose files are cut short if they are `broken`.
     """
 
     def __init__(self):
         self.gate, self.door = threading.Event(), threading.Event()
         self.gate.set()
         self.door.set()
-        self.refuse = self.fail = self.away = self.crash = self.progress = None
+        self.busy = self.refuse = self.fail = self.away = self.crash = self.progress = None
         self.waiting, self.queued, self.notes = False, set(), {}
         self.lose, self.broken, self.seconds, self.extra = False, False, 1.5, 0
         self.works, self.files, self.stopped, self.lacks = {}, {}, set(), []
@@ -35,6 +35,10 @@ class MemoryBackend:
         if self.away:
             raise BackendError(self.away)
         return Files(FILES, [] if flavour.workflow == "local_tiny" else self.lacks)
+
+    async def check_room(self):
+        if self.busy:
+            raise self.busy
 
     async def start(self, work):
         self.knocked.append(work.id)

@@ -1,0 +1,1 @@
+"""What `doctor` looks at, a row of its table for each: files, methods, the local API."""

@@ -1,0 +1,50 @@
+"""Several fronts as they run in earnest: processes, a real PostgreSQL, a server that speaks S3. By `dev.py test --scale`."""
+
+import pytest
+
+from pack import load_pack
+
+load_pack()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    from postgres_server import PostgresServer
+
+    with PostgresServer() as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres):
+    """The URL of an empty one."""
+    return postgres.new_database()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    from s3_server import S3Server
+
+    with S3Server(tmp_path_factory.mktemp("s3") / "log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fronts(tmp_path_factory, postgres):
+    """Two fronts that share a database and a folder, for all tests of a file; each test finds them running."""
+    from front_process import FrontProcess
+
+    base, jobs = tmp_path_factory.mktemp("fronts"), postgres.new_database()
+    made = [FrontProcess(base / name, jobs, str(base / "results")) for name in ("one", "two")]
+    yield made
+    for front in made:
+        if front.process.poll() is None:
+            front.kill()
+
+
+@pytest.fixture
+def pair(fronts):
+    for front in fronts:
+        if front.process.poll() is not None:
+            front.start()
+    return [front.wait_until_ready() for front in fronts]

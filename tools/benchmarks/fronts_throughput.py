@@ -1,0 +1,118 @@
+"""How many requests a second go through fronts that share a database, until the fronts are the limit.
+
+    <python with requirements-scale.txt and the tests' packages> tools/benchmarks/fronts_throughput.py [--requests 600]
+
+The engine sleeps (a fifth of a second a picture, as many at once as there are: a thousand replicas' traffic and none of their
+work), so that all but it is measured: the front in its process, a real PostgreSQL, a folder for results, and callers here, who
+hold each submit until its picture is there. One front on SQLite, one on PostgreSQL, two on PostgreSQL, in one run. What one
+takes of a processor says more than requests a second where other programs are busy, too. It is read from Linux's /proc.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = ROOT / "tests" / "support"
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools" / "benchmarks")]
+sys.path[:0] = [str(SUPPORT), *(str(SUPPORT / part) for part in ("api", "comfyui", "scale"))]
+
+from pack import load_pack  # noqa: E402
+
+load_pack()
+
+from front_process import FrontProcess  # noqa: E402
+from local_api_server import BODY  # noqa: E402
+from postgres_server import PostgresServer  # noqa: E402
+
+AT_ONCE = 1000
+SETTLED = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+SIZE = "SELECT pg_total_relation_size('jobs')"
+
+
+async def drive(fronts, requests, callers):
+    """Requests a second, and the middle of the seconds that one took."""
+    import aiohttp
+
+    body, left, took = json.dumps(BODY).encode(), iter(range(requests)), []
+    headers = {"Content-Type": "application/json", "Prefer": "wait=60"}
+
+    async def call(session):
+        for number in left:
+            began = time.monotonic()
+            url = f"{fronts[number % len(fronts)].url}/api/v6/image_editing/face_gen"
+            async with session.post(url, data=body, headers=headers) as answer:
+                told = await answer.json()
+                assert told["status"] == "success", told
+            took.append(time.monotonic() - began)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        began = time.monotonic()
+        await asyncio.gather(*(call(session) for _ in range(callers)))
+        return requests / (time.monotonic() - began), sorted(took)[len(took) // 2]
+
+
+def processor(*roots):
+    """Seconds that these processes and their children have computed."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rpartition(") ")[2].split()
+        except OSError:  # it has ended
+            continue
+        found[int(file.parent.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    return sum(ticks for number, (parent, ticks) in found.items() if {number, parent} & set(roots)) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(name, fronts, postgres, given):
+    ready = [front.wait_until_ready() for front in fronts]
+    asyncio.run(drive(ready, 20, 4))
+    processes = [front.process.pid for front in fronts], [postgres.process.pid]
+    before = [processor(*each) for each in processes]
+    rate, middle = asyncio.run(drive(ready, given.requests, given.callers))
+    costs = [(processor(*each) - at) * 1000 / given.requests for each, at in zip(processes, before, strict=True)]
+    print(
+        f"{name:24} {rate:6.1f} requests/s, {middle * 1000:5.0f} ms each; {costs[0]:.1f} ms of a processor in fronts, "
+        f"{costs[1]:.1f} ms in PostgreSQL"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=600)
+    parser.add_argument("--callers", type=int, default=32)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, PostgresServer() as postgres:
+        base, database = Path(folder), postgres.new_database()
+        made = []
+
+        def front(name, jobs, results=base / "results"):
+            made.append(FrontProcess(base / name, jobs, str(results), at_once=AT_ONCE, lease_seconds=15))
+            return made[-1]
+
+        try:
+            measure("SQLite", [front("alone", "", base / "own")], postgres, given)
+            made[0].kill()
+            one = front("one", database)
+            measure("PostgreSQL", [one], postgres, given)
+            time.sleep(1.5)  # until the database has counted
+            ((before,),), ((empty,),) = postgres.query(database, SETTLED), postgres.query(database, SIZE)
+            measure("PostgreSQL, once more", [one], postgres, given)
+            time.sleep(1.5)
+            ((after,),), ((full,),) = postgres.query(database, SETTLED), postgres.query(database, SIZE)
+            count = given.requests + 20
+            print(f"{(after - before) / count:.1f} transactions and {(full - empty) / count:.0f} bytes of rows a request")
+            measure("PostgreSQL, two fronts", [one, front("two", database)], postgres, given)
+        finally:
+            for each in made:
+                if each.process.poll() is None:
+                    each.kill()
+
+
+if __name__ == "__main__":
+    main()
