@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "registry"
 ICON = (400, 400)  # the registry's largest
 BANNER = (1680, 720)  # 21:9
-PERSON = (30_000, 36)  # seed and number: who is on the templates' thumbnails
+PERSON = (30_000, 58)  # seed and number
 NIGHT, DUSK, WHITE, ACCENT = 0xFF171A33, 0xFF4B2F73, 0xFFFFFFFF, 0xFF5CE1E6
 # A letter is strokes in a box of height 1 (capitals), with the baseline at 0 and y upwards: points to join, or an arc as
 # (centre x, centre y, radius x, radius y, from degrees, by degrees), counter-clockwise from the right.
