@@ -127,7 +127,7 @@ def test_metrics_of_real_pictures(serve):
 
 def long_request(server):
     """One that takes a while, in work."""
-    many = {**BODY, "samples": 2, "width": 512, "height": 512, "num_inference_steps": 41}
+    many = {**BODY, "samples": 2, "width": 128, "height": 128, "num_inference_steps": 41}
     answer = server.post(SUBMIT, many, Prefer="wait=0")
     until(lambda: fetched(server, answer["id"])["meta"].get("progress", 0) > 0, 60)
     return answer["id"]
