@@ -76,7 +76,7 @@ CURES: Cures = {
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
     "git checkout -- models/tiny",
 }
-DEMO = {"prompt": "a person, blue background", "seed": 42}
+DEMO = {"prompt": "a person, blue background", "seed": 7}
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
