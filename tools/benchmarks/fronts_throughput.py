@@ -87,12 +87,12 @@ def measure(name, fronts, postgres, given):
 
 
 def ramp(front, postgres):
-    """Two pictures of each replica, for more and more of them."""
+    """Two pictures of each replica, and at least one, for more and more of them."""
     front.wait_until_ready()
     asyncio.run(drive([front], 20, 4))
     for replicas in RAMP:
         began, before = time.monotonic(), [processor(each.process.pid) for each in (front, postgres)]
-        rate, middle = asyncio.run(drive([front], 2 * replicas, replicas, f"sleep {RAMP_SECONDS}"))
+        rate, middle = asyncio.run(drive([front], min(2 * replicas, AT_ONCE), replicas, f"sleep {RAMP_SECONDS}"))
         seconds = time.monotonic() - began
         shares = [(processor(each.process.pid) - at) / seconds for each, at in zip((front, postgres), before, strict=True)]
         print(

@@ -55,17 +55,23 @@ class Storm:
     def __init__(self, fronts, many, clients, waits=False):
         self.fronts, self.many, self.clients, self.waits = fronts, many, clients, waits
         self.asked = []  # (seed, id)
+        self._may = many  # be asked, before the next trouble is over
 
     def run(self, troubles):
         """The answers by id, after all that must be true of them. `troubles` run one after the other, spread over the
-        requests. Whatever is held up longest by them has three minutes."""
+        requests, so that each has some before, beside and after it. What is held up longest by them has three minutes."""
         calm = {seed: ended(self.fronts, self._take(seed)) for seed in range(SEEDS)}
         pictures = {seed: linked(self.fronts, answer) for seed, answer in calm.items()}
         assert len(set(pictures.values())) == SEEDS, "nothing could be told of them otherwise"
-        with Receiver() as receiver, ThreadPoolExecutor(self.clients + 1) as pool:
-            troubling = pool.submit(self._trouble, troubles)
-            list(pool.map(lambda number: self._client(number, receiver.url), range(self.clients)))
-            troubling.result()
+        self._may = 2 * self.many // (len(troubles) + 2)
+        with Receiver() as receiver, ThreadPoolExecutor(self.clients) as pool:
+            clients = [pool.submit(self._client, number, receiver.url) for number in range(self.clients)]
+            try:
+                self._trouble(troubles)
+            finally:
+                self._may = self.many
+            for client in clients:
+                client.result()
             for front in self.fronts:
                 front.wait_until_ready()
             answers = {id: ended(self.fronts, id) for _, id in self.asked}
@@ -87,6 +93,7 @@ class Storm:
     def _client(self, number, webhook):
         chance = random.Random(number)
         for count in range(number, self.many, self.clients):
+            until(lambda at=count: at < self._may, 300)
             seed = chance.randrange(SEEDS)
             id = self._take(seed, webhook=webhook, track_id=str(count))
             self.asked.append((seed, id))
@@ -95,6 +102,8 @@ class Storm:
 
     def _trouble(self, troubles):
         for number, trouble in enumerate(troubles, 1):
-            until(lambda at=number: len(self.asked) >= self.many * at // (len(troubles) + 2), 600)
+            share = self.many / (len(troubles) + 2)
+            until(lambda at=number * share: len(self.asked) >= int(at) - self.clients, 300)
             trouble()
-            print(f"{trouble.__name__}: {len(self.asked)} of {self.many} were asked when it was over")
+            print(f"{trouble.__name__}: {len(self.asked)} of {self.many} were asked when it was over", flush=True)
+            self._may = int((number + 2) * share)
