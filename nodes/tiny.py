@@ -30,10 +30,10 @@ class FaceGenLoadTinyModel(io.ComfyNode):
             display_name="Load Tiny Model (FaceGen)",
             category="FaceGen",
             description="For demonstration: loads the small model that comes with the pack, so that you can try graphs without "
-            "a download. It was trained by this project on its own drawings, at 128x128; it can't make real portraits.",
+            "a download. It was trained by this project on its own drawings, at 256x256; it can't make real portraits.",
             inputs=[],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="A model like SD1.5, but much smaller, for pictures of 128x128."),
+                io.Model.Output(display_name="model", tooltip="A model like SD1.5, but much smaller, for pictures of 256x256."),
                 io.Clip.Output(display_name="clip", tooltip="Its text encoder."),
                 io.Vae.Output(display_name="vae", tooltip="Its VAE."),
                 io.ClipVision.Output(display_name="clip_vision", tooltip="For Embed Face: the adapter reads this one."),

@@ -18,7 +18,7 @@ S_SCALES = (0.0, 0.5, 1.0, 1.5, 2.0)  # as many as there are styles, so that the
 
 
 def drawn_face() -> Tensor:
-    """Somebody whom the tiny model never saw, RGB [1, 128, 128, 3] (0-1)."""
+    """Somebody whom the tiny model never saw, RGB [1, 256, 256, 3] (0-1)."""
     return read_photo(TINY / DRAWN_FACE)
 
 

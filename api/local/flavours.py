@@ -49,7 +49,7 @@ TINY = "tiny"
 # Where FLUX.1 is there, for a program that makes pictures with it by itself.
 FLAVOURS_WITH_FLUX = {**FLAVOURS, "flux": Flavour("local_flux", endpoints=(FLUX_HEADSHOT,))}
 FIRST = {HEAD_SHOT: "sdxl"}  # what the service makes these with
-LEAST_SIDE = 128  # pixels: models that make smaller pictures than asked for were trained on these
+LEAST_SIDE = 256  # pixels: models that make smaller pictures than asked for were trained on these
 MOST_STRENGTH = 100  # of a LoRA
 RANGES = {"render_scale": (0.1, 8.0), "guidance_factor": (0.1, 2.0)}
 

@@ -44,7 +44,7 @@ TINY_NOTICE = (
 )
 TINY_METHOD = "The tiny model knows FaceID alone. Give the folder of real files with --models DIR."
 # What the tiny model was trained for, where nothing else is asked.
-TINY_DEFAULTS: dict[str, Any] = {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
+TINY_DEFAULTS: dict[str, Any] = {"width": 256, "height": 256, "num_inference_steps": 21, "guidance_scale": 2.0}
 INSTANTID_DEFAULTS: dict[str, Any] = {"guidance_scale": 5.0}  # more of it burns the picture
 FLUX_DEFAULTS: dict[str, Any] = {"guidance_scale": 4.0}  # that PuLID's authors use
 FILE_ONLY = "Photo file of the face, clear and visible down to the shoulders."
@@ -76,7 +76,7 @@ CURES: Cures = {
     TinyFilesError: "It belongs to the pack: install the pack again or, in a git checkout of it, run: "
     "git checkout -- models/tiny",
 }
-DEMO = {"prompt": "a person, blue background", "seed": 42}
+DEMO = {"prompt": "a person, blue background", "seed": 7}
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

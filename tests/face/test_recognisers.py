@@ -9,7 +9,7 @@ from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.face.likeness import in_words, likenesses, percentage
 from facegen.models.face.photo_to_embeds import embed_photos
 from facegen.models.face.recognisers import SURE, TINY, recogniser
-from facegen.tools.tiny_model.drawings.first.person import STYLES
+from facegen.tools.tiny_model.drawings.person import STYLES
 from tiny_people import photos
 
 PEOPLE = range(300, 308)
@@ -34,7 +34,7 @@ def test_a_likeness_names_its_recogniser(face_analysis, astronaut, tiny, drawn):
 
 
 def test_its_scale_is_that_of_drawings(tiny):
-    """Of people whom it never saw: most pairs of one person lie above 60 %, most of two people far below."""
+    """Of people whom it never saw: nearly all pairs of one person lie above 80 %, nearly all of two people below 20 %."""
     faces = [[embed_photos(tiny, photos(n, style=style)).face_embeds for style in STYLES[:3]] for n in PEOPLE]
     gallery = torch.cat([face.normed_identity for row in faces for face in row])
     cosines = gallery @ gallery.T
@@ -44,8 +44,9 @@ def test_its_scale_is_that_of_drawings(tiny):
     for above, at_least in ((same, 0.95), (other, -0.05)):
         share = sum(cosine >= TINY.same_person for cosine in above) / len(above)
         assert share >= at_least if at_least > 0 else share <= -at_least
-    shown = sorted(percentage(cosine, TINY.same_person) for cosine in other)
-    assert shown[len(shown) // 2] < 15 and percentage(TINY.same_person, TINY.same_person) == pytest.approx(60)
+    alike, unlike = ([percentage(cosine, TINY.same_person) for cosine in each] for each in (same, other))
+    assert sum(shown > 80 for shown in alike) >= 0.95 * len(alike) and sum(shown < 20 for shown in unlike) >= 0.9 * len(unlike)
+    assert percentage(TINY.same_person, TINY.same_person) == pytest.approx(60)
 
 
 def test_there_is_none_for_a_photo(tiny, drawn, astronaut):

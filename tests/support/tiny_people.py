@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from facegen.models.face.analysis import to_bgr
-from facegen.tools.tiny_model.drawings.first.drawing import draw
-from facegen.tools.tiny_model.drawings.first.person import STYLES, Person, View
+from facegen.tools.tiny_model.drawings.drawing import draw
+from facegen.tools.tiny_model.drawings.person import STYLES, Person, View
 
 SEED = 20_000  # far from the training's
 PROMPT = "a portrait"
@@ -17,7 +17,7 @@ def person(number):
 
 
 def photos(number, count=1, style="realistic", first=0):
-    """Pictures of one person, RGB [count, 128, 128, 3] (0-1), each in another pose and light."""
+    """Pictures of one person, RGB [count, 256, 256, 3] (0-1), each in another pose and light."""
     drawn = [
         draw(person(number), View.random(np.random.default_rng([SEED, number, i])), style)[0]
         for i in range(first, first + count)

@@ -34,7 +34,7 @@ from pack import load_pack  # noqa: E402
 CUDA = torch.cuda.is_available()
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 RUNS = 20  # after which no more memory may be taken than after the first
-COLUMNS = {"operations": 12, "syncs": 8, "MB held": 10, "MB peak": 10, "seconds": 10, "ratio": 8, "applied in": 12}
+COLUMNS = {"operations": 12, "syncs": 8, "MB held": 10, "MB more": 10, "seconds": 10, "ratio": 8, "applied in": 12}
 PATIENCE = 120.0  # seconds that --after waits at most
 comfy.cli_args.args.cpu = not CUDA
 

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Measures what users of a GPU feel, within LIMIT seconds (default 270), and prints one Markdown table last.
+# Measures what users of a GPU feel, within LIMIT seconds (default 360), and prints one Markdown table last.
 #
-#   COMFYUI_PATH=…|CARRIED_SITE=… [PYTHON=python3] [OUT=folder] [LIMIT=270] bash tools/gpu/measure.sh [--small]
+#   COMFYUI_PATH=…|CARRIED_SITE=… [PYTHON=python3] [OUT=folder] [LIMIT=360] bash tools/gpu/measure.sh [--small]
 #
 # CARRIED_SITE: what carry.py made. --small: small networks, on a CPU too. Each part has a limit of its own, and one that fails or hangs leaves the others alone.
 # PARTS names those that are wanted, default: all. In $OUT: measure.md (the table), measure.jsonl (all figures), measure.log (what
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.." || exit
 source tools/gpu/site.sh
 : "${COMFYUI_PATH:?the folder of a ComfyUI}"
 export COMFYUI_PATH PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1
-python=${PYTHON:-python3} limit=${LIMIT:-270} out=${OUT:-$(mktemp -d)}
+python=${PYTHON:-python3} limit=${LIMIT:-360} out=${OUT:-$(mktemp -d)}
 reserve=0 slow=1 log=$out/measure.log figures=$out/measure.jsonl bench=tools/benchmarks
 mkdir -p "$out"
 rm -f "$out/quiet" "$figures"
@@ -65,12 +65,14 @@ has embedding && part embedding 40 "$python" $bench/face_embedding.py --provider
 # At once: compiling takes long, and its clock starts when the others are done.
 has compiled && overhead compiled 150 --compile "$by" --after "$out/quiet" "${unet[@]}" &
 reserve=15 # for those figures
-has exactness && part exactness_sd15 60 "$python" $bench/half_precision.py --json "$figures" "${exact15[@]}" &
+{
+    has exactness && part exactness_sd15 60 "$python" $bench/half_precision.py --json "$figures" "${exact15[@]}"
+    has exactness && part exactness_sdxl 60 "$python" $bench/half_precision.py --base sdxl --json "$figures" "${exactxl[@]}"
+} &
 exact=$!
 has tests && part tests 120 "$python" -m pytest -q -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
     tests/host/server/test_gpu.py tests/host/sampling/test_devices.py
 wait $exact
-has exactness && part exactness_sdxl 60 "$python" $bench/half_precision.py --base sdxl --json "$figures" "${exactxl[@]}"
 touch "$out/quiet"
 wait
 rm -f "$out/quiet"

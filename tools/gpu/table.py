@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = {"sd15": "SD1.5", "sdxl": "SDXL", "flux": "FLUX.1"}
-OVERHEAD = ("network", "way", "ms a step", "ratio", "operations", "syncs", "MB held", "GB peak", "applied in")
+OVERHEAD = ("network", "way", "ms a step", "ratio", "operations", "syncs", "MB held", "GB more", "applied in")
 
 
 def row(*cells: object) -> str:

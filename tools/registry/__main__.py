@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "registry"
 ICON = (400, 400)  # the registry's largest
 BANNER = (1680, 720)  # 21:9
-PERSON = (30_000, 36)  # seed and number: who is on the templates' thumbnails
+PERSON = (30_000, 58)  # seed and number
 NIGHT, DUSK, WHITE, ACCENT = 0xFF171A33, 0xFF4B2F73, 0xFFFFFFFF, 0xFF5CE1E6
 # A letter is strokes in a box of height 1 (capitals), with the baseline at 0 and y upwards: points to join, or an arc as
 # (centre x, centre y, radius x, radius y, from degrees, by degrees), counter-clockwise from the right.
@@ -39,8 +39,8 @@ GAP = 0.3  # between letters
 
 def portrait(style: str, size: int) -> tuple[skia.Image, np.ndarray]:
     """The person in a style, [size, size], and the five points of the face in pixels."""
-    from facegen.tools.tiny_model.drawings.first.drawing import draw
-    from facegen.tools.tiny_model.drawings.first.person import BACKGROUNDS, Person, View
+    from facegen.tools.tiny_model.drawings.drawing import draw
+    from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, Person, View
 
     person = Person.random(np.random.default_rng(PERSON))
     background = {"anime": "teal", "3d": "blue", "chibi": "purple", "comic": "yellow"}.get(style, "grey")

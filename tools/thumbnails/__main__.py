@@ -40,8 +40,8 @@ def draw_photos(folder: Path) -> None:
     from PIL import Image
 
     runpy.run_path(str(ROOT / "__main__.py"))["load_pack"]()
-    from facegen.tools.tiny_model.drawings.first.drawing import draw
-    from facegen.tools.tiny_model.drawings.first.person import BACKGROUNDS, Person, View
+    from facegen.tools.tiny_model.drawings.drawing import draw
+    from facegen.tools.tiny_model.drawings.person import BACKGROUNDS, Person, View
 
     for name, (number, view) in PHOTOS.items():
         person = Person.random(np.random.default_rng([SEED, number]))

@@ -15,7 +15,7 @@ sys.path += [str(ROOT / "tests" / "support" / folder) for folder in ("", "api", 
 import workflows  # noqa: E402
 from host_server import ComfyServer  # noqa: E402
 
-SIZE = 128  # of the only pictures that the tiny model knows
+SIZE = 256  # of the only pictures that the tiny model knows
 PROMPT = "a woman, smiling, blue background"  # in words that it knows
 TINY = "tiny"
 # Which outputs of Load Tiny Model stand for those of a loader.
@@ -40,7 +40,7 @@ SET = {
 }
 # What FaceID does without.
 UNUSED = ("ControlNetLoader", "FaceGenFaceKeypoints", "FaceGenLoadFaceStructure")
-# The nodes of a picture of two people, which becomes 256 x 128.
+# The nodes of a picture of two people, which becomes 512 x 256.
 SHARED = {"SolidMask", "FeatherMask", "MaskComposite", "EmptyLatentImage"}
 ACROSS, DOWN = ("width", "x", "left"), ("height", "y")
 

@@ -33,7 +33,7 @@ from PIL import Image, ImageChops
 
 from modelslab_server import KEY, ModelsLabServer, Reply
 
-TINY_MODEL = "drawn with the pack's tiny model"
+TINY_MODEL = "made with the pack's tiny model"
 IN_PLACE = f"{TINY_MODEL}, by FaceID in InstantID's place"
 OF_PULID = f"{TINY_MODEL}, by FaceID in PuLID's place"
 PLACEHOLDER = "the hosted service's picture is a placeholder"
@@ -269,7 +269,7 @@ def local_vs_remote(thumbnail, host):
 
 
 TEMPLATES = {
-    "best_of_n_likeness": Template("drawn, measured, the most alike kept", best_of_n_likeness),
+    "best_of_n_likeness": Template("generated, measured, the most alike kept", best_of_n_likeness),
     "five_styles": Template("the same prompt and seed", five_styles),
     "headshot_instantid": Template("a face, and a pose to put it in", instantid("headshot_instantid"), IN_PLACE),
     "headshot_pulid_sdxl": Template("a face, as PuLID sees it", single("headshot_pulid_sdxl", "PuLID\nSDXL"), OF_PULID),
@@ -296,9 +296,9 @@ TEMPLATES = {
         "black, blur, pixelate, notice", safety_actions, "the person is drawn by the pack", BESIDE_PHOTO
     ),
     "save_and_reuse_face": Template("saved once, then no photo is needed", save_and_reuse_face),
-    "second_pass_face_detail": Template("only the face is drawn again", second_pass_face_detail),
+    "second_pass_face_detail": Template("only the face is generated again", second_pass_face_detail),
     "several_photos_one_person": Template("the mean of three faces", several_photos_one_person),
     "try_without_models": Template("the small model that ships with the pack", try_without_models),
     "two_people_instantid": Template("each has a mask, and points for the face", two_people("two_people_instantid"), IN_PLACE),
-    "two_people_masks": Template("each drawn where its mask is white", two_people("two_people_masks")),
+    "two_people_masks": Template("each where its mask is white", two_people("two_people_masks")),
 }

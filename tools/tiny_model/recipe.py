@@ -52,14 +52,14 @@ class Plan:
 
 # Of a limited time. Nothing waits for the drawings: each stage takes those that are there.
 SHARES = {
-    "autoencoder": 0.17,
+    "autoencoder": 0.15,
     "recogniser": 0.07,
-    "clip_vision": 0.1,
-    "finder": 0.03,
-    "judge": 0.03,
-    "tokens": 0.03,
-    "painter": 0.47,
-    "adapter": 0.1,
+    "clip_vision": 0.065,
+    "finder": 0.02,
+    "judge": 0.025,
+    "tokens": 0.02,
+    "painter": 0.53,
+    "adapter": 0.12,
 }
 
 

@@ -5,6 +5,7 @@ ComfyUI's loaders know the published sizes; here the sizes come from the files' 
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ class NarrowSD15(comfy.supported_models.SD15):
         return self.prediction
 
 
+class Multiple(Fraction):
+    """A level's width over the first's. ComfyUI multiplies by it and takes the product for a number of channels: a whole one."""
+
+    def __mul__(self, other: Any) -> Any:
+        return int(super().__mul__(other))
+
+    __rmul__ = __mul__
+
+
 def load_model(folder: Path, disable_dynamic: bool = True) -> Any:
     """MODEL, loaded whole, whatever the host asks of `disable_dynamic`: four million weights are not worth moving in parts.
 
@@ -110,7 +120,7 @@ def _unet_config(file: Path) -> Config:
         "in_channels": given["in_channels"],
         "out_channels": given["out_channels"],
         "model_channels": widths[0],
-        "channel_mult": [width // widths[0] for width in widths],
+        "channel_mult": [Multiple(width, widths[0]) for width in widths],
         "num_res_blocks": [layers] * len(widths),
         "transformer_depth": [depth for depth in transformers for _ in range(layers)],
         "transformer_depth_middle": 1,

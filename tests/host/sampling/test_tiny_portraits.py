@@ -8,7 +8,7 @@ import torch
 from tiny_people import PROMPT, identity, nearest, photos
 
 STEPS = 10  # who it is and in which style is decided in the first
-SIZE = {"width": 128, "height": 128, "num_inference_steps": STEPS, "guidance_scale": 2.0}
+SIZE = {"width": 256, "height": 256, "num_inference_steps": STEPS, "guidance_scale": 2.0}
 PEOPLE = 6
 
 pytestmark = pytest.mark.newest
@@ -40,7 +40,7 @@ def gallery(face):
 
 @pytest.fixture(scope="module")
 def generate(run, tiny):
-    """generate(face embeds, style, …) -> pictures [B, 128, 128, 3]"""
+    """generate(face embeds, style, …) -> pictures [B, 256, 256, 3]"""
 
     def sample(embeds, style="realistic", prompt=PROMPT, **inputs):
         parts = {name: tiny[name] for name in ("model", "clip", "vae", "faceid")}
@@ -68,19 +68,19 @@ def test_two_masked_people_each_in_their_half(run, tiny, face, left, right, seed
     """Side by side in a picture twice as wide as the model's own, where not every seed gives a face on the right."""
     import nodes
 
-    left_half = torch.zeros(1, 128, 256)
-    left_half[..., :128] = 1
+    left_half = torch.zeros(1, 256, 512)
+    left_half[..., :256] = 1
     model = tiny["model"]
     for number, mask in ((left, left_half), (right, 1 - left_half)):
         model = run("FaceGenApplyFaceID", model=model, faceid=tiny["faceid"], face_embeds=face(photos(number)), mask=mask)[0]
     _, *texts = run("FaceGenStyle", style="anime", prompt=f"{PROMPT}, blue background")
     positive, negative = (nodes.CLIPTextEncode().encode(tiny["clip"], text)[0] for text in texts)
-    empty = nodes.EmptyLatentImage().generate(256, 128, 1)[0]
+    empty = nodes.EmptyLatentImage().generate(512, 256, 1)[0]
     (sampled,) = nodes.KSampler().sample(model, seed, STEPS, 2.0, "dpmpp_2m", "karras", positive, negative, empty, 1.0)
     both = nodes.VAEDecode().decode(tiny["vae"], sampled)[0][0]
 
     known = torch.stack([identity(tiny["face_analysis"], photos(number, first=1)[0]) for number in (left, right)])
-    seen = torch.stack([identity(tiny["face_analysis"], half) for half in both.split(128, dim=1)])
+    seen = torch.stack([identity(tiny["face_analysis"], half) for half in both.split(256, dim=1)])
     cosines = seen @ known.T
     assert (cosines.diag() > 0.45).all() and (cosines.flip(1).diag() < 0.3).all(), cosines
 
@@ -114,5 +114,5 @@ def test_the_words_of_the_prompt_count(face, generate):
     """A background's colour, where no face acts: blue is bluer, and red redder, than the other."""
     embeds = face(photos(2))
     red, blue = (generate(embeds, "anime", f"a portrait, {word} background", samples=2) for word in ("red", "blue"))
-    corners = [picture[:, :12].reshape(-1, 12 * 128, 3).mean(dim=1) for picture in (red, blue)]
+    corners = [picture[:, :24].reshape(-1, 24 * 256, 3).mean(dim=1) for picture in (red, blue)]
     assert (corners[0][:, 0] > corners[1][:, 0]).all() and (corners[0][:, 2] < corners[1][:, 2]).all()

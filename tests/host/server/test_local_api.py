@@ -159,7 +159,7 @@ def test_the_readme_s_command_without_model_files(server, api):
         folder.rmdir()
         (server.base / "aside").rename(folder)
     answer = json.loads(done.stdout)
-    check(answer, size=(128, 128))  # the photo's
+    check(answer, size=(256, 256))  # the photo's
     assert answer["meta"]["flavour"] == "tiny" and answer["meta"]["files"] == {"safety_checker": "nudenet"}
     assert "small demonstration model" in answer["tip"] and "faceid: ip-adapter-faceid-plusv2_sd15.bin is" in answer["tip"]
 

@@ -206,7 +206,7 @@ def test_safety_actions(draw, server):
 
 
 def test_try_without_models(draw):
-    """Four pictures of their own size by the model that ships with the pack; face and style show in them."""
+    """Four pictures by the model that ships with the pack; face and style show in them."""
     name, whole = "try_without_models", {"width": 128, "height": 128}
     (sampler,), (style,) = (of_type(workflows.load(f"api/{name}.json"), kind) for kind in (SAMPLER, "FaceGenStyle"))
     done = draw(name, {sampler: whole})

@@ -76,10 +76,10 @@ def test_what_needs_no_download_runs_as_opened(page, mode, name):
     open_template(page, name, as_graph=True)
     page.evaluate("() => app.queuePrompt(0, 1)")
     if name == "try_without_models":
-        wait_for_pictures(page, "SaveImage", [128, 128])
+        wait_for_pictures(page, "SaveImage", [256, 256])
         assert wait_for_pictures(page, "FaceGenEmbedFace", [512, 512], 20)  # enlarged, with its marks
     else:
-        wait_for_pictures(page, "PreviewImage", [128, 128])
+        wait_for_pictures(page, "PreviewImage", [256, 256])
     page.wait_for_timeout(500)
     shot(page, f"{name}-{mode}")
 

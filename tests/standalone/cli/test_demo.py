@@ -67,7 +67,7 @@ def settings(request):
 @pytest.mark.parametrize("models", [["--models", "tiny"], []], ids=["named", "for want of others"])
 def test_the_tiny_model_is_asked_as_it_was_trained(asked, monkeypatch, tmp_path, models):
     monkeypatch.setattr(comfyui, "PACK", tmp_path / "pack")
-    assert settings(asked(*models)) == {"width": 128, "height": 128, "num_inference_steps": 21, "guidance_scale": 2.0}
+    assert settings(asked(*models)) == {"width": 256, "height": 256, "num_inference_steps": 21, "guidance_scale": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_demo_shows_two_faces_in_all_styles_and_s_scale_values(show, sheets)
     assert [request.style for request in requests] == [*STYLES, *["realistic"] * 4] * 2
     assert [request.s_scale for request in requests] == [*[1.0] * 5, 0, 0.5, 1.5, 2] * 2
     assert {(request.seed, request.samples, request.width, request.prompt) for request in requests} == {
-        (cli.DEMO["seed"], 1, 128, cli.DEMO["prompt"])
+        (cli.DEMO["seed"], 1, 256, cli.DEMO["prompt"])
     }
     ((styles, scales, *drawing_rows),) = sheets
     values = ("0", "0.5", "1", "1.5", "2")
@@ -238,7 +238,7 @@ def test_each_file_is_told_of_when_it_is_there(engine, astronaut, tmp_path):
 
 def test_the_drawn_face_is_found_and_is_nobody_s_photo(engine):
     picture = demo.drawn_face()
-    assert picture.shape == (1, 128, 128, 3) and picture.dtype == torch.float32 and 0.5 < picture.max() <= 1
+    assert picture.shape == (1, 256, 256, 3) and picture.dtype == torch.float32 and 0.5 < picture.max() <= 1
     assert torch.equal(demo.drawn_face(), picture)
     drawn, _ = engine.embed(picture)
     photo, _ = engine.embed(read_photo(cli.demo_photo()))

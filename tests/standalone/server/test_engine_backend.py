@@ -121,8 +121,8 @@ def test_a_work_becomes_pictures_of_the_size_that_was_asked_for(run, engine, cou
     assert state.phase is Phase.DONE and state.seconds > 0 and state.notes == {"likeness": [72, 72]}
     assert [Image.open(io.BytesIO(picture)).size for picture in pictures] == [(256, 256)] * 2
     (asked,) = engine.requests
-    assert (asked.width, asked.height) == (128, 128), "what the tiny model was trained for"
-    assert asked.guidance_scale == pytest.approx(7.5 * 0.27) and engine.seen == [(1, 128, 128, 3)]
+    assert (asked.width, asked.height) == (256, 256), "what the tiny model was trained for"
+    assert asked.guidance_scale == pytest.approx(7.5 * 0.27) and engine.seen == [(1, 256, 256, 3)]
     assert len(counts.steps) == 5 and counts.made == [2]
 
 
@@ -292,10 +292,10 @@ def test_the_tiny_model_makes_a_portrait_and_is_stopped_in_the_middle(tiny_engin
 
     async def test():
         backend = EngineBackend(Engines(None, lambda files: tiny_engine))
-        one = work(width=128, height=128, num_inference_steps=21)
+        one = work(width=256, height=256, num_inference_steps=21)
         await backend.start(one)
         (state,) = await ended(backend, one)
-        stopped = work(width=128, height=128, num_inference_steps=41)
+        stopped = work(width=256, height=256, num_inference_steps=41)
         await backend.start(stopped)
         while ((now := (await backend.state([stopped.id]))[stopped.id]).progress or 0) < 0.1:
             assert not now.has_ended, "its steps are not told"

@@ -42,8 +42,8 @@ def pictures(answer):
 
 
 def test_a_photo_and_a_prompt_become_portraits(serve):
-    answer = serve.post(SUBMIT, {**BODY, "samples": 2, "width": "128", "height": "128"})
-    assert [picture.size for picture in pictures(answer)] == [(128, 128)] * 2
+    answer = serve.post(SUBMIT, {**BODY, "samples": 2, "width": "256", "height": "256"})
+    assert [picture.size for picture in pictures(answer)] == [(256, 256)] * 2
     assert answer["meta"]["flavour"] == "tiny" and "small demonstration model" in answer["tip"]
     assert len(answer["meta"]["likeness"]) == 2 and answer["meta"]["files"]["face_pack"] == "tiny"
     again = serve.post(f"/api/v6/image_editing/fetch/{answer['id']}", {})
@@ -52,7 +52,7 @@ def test_a_photo_and_a_prompt_become_portraits(serve):
 
 def test_head_shot_too(serve):
     answer = serve.post("/api/v6/image_editing/head_shot", {**BODY, "guidance_scale": 9})
-    assert [picture.size for picture in pictures(answer)] == [(128, 128)], "the photo's size"
+    assert [picture.size for picture in pictures(answer)] == [(256, 256)], "the photo's size"
     assert "guidance_scale was 9 and is now 5." in answer["tip"]
 
 
@@ -62,7 +62,7 @@ def test_the_page_s_command(serve):
     (command,) = re.findall(r"^printf .*$", (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8"), re.MULTILINE)
     here = command.replace("127.0.0.1:8188", f"127.0.0.1:{serve.port}") + " --silent"
     done = subprocess.run(["bash", "-c", here], cwd=ROOT, check=True, capture_output=True, timeout=120)
-    assert [picture.size for picture in pictures(json.loads(done.stdout))] == [(128, 128)]
+    assert [picture.size for picture in pictures(json.loads(done.stdout))] == [(256, 256)]
 
 
 @pytest.mark.parametrize("enterprise", [False, True])

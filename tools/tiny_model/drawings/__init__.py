@@ -1,1 +1,1 @@
-"""The renderer: portraits of invented people, from numbers. What the shipped model knows is in `first`."""
+"""The renderer: portraits of invented people, from numbers."""
