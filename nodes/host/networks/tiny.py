@@ -63,7 +63,7 @@ class NarrowSD15(comfy.supported_models.SD15):
 
 
 class Multiple(Fraction):
-    """A level's width over the first's. ComfyUI multiplies by it and takes the product for a number of channels: a whole one."""
+    """A level's width over the first's. ComfyUI multiplies by it and takes the product for a count of channels: a whole one."""
 
     def __mul__(self, other: Any) -> Any:
         return int(super().__mul__(other))
