@@ -6,6 +6,9 @@ The engine sleeps (a fifth of a second a picture, as many at once as there are: 
 work), so that all but it is measured: the front in its process, a real PostgreSQL, a folder for results, and callers here, who
 hold each submit until its picture is there. One front on SQLite, one on PostgreSQL, two on PostgreSQL, in one run. What one
 takes of a processor says more than requests a second where other programs are busy, too. It is read from Linux's /proc.
+
+With --ramp, one front on PostgreSQL gets the traffic of more and more replicas instead, up to a thousand, whose pictures take
+two seconds: the rate grows with them until the front has no more of a processor.
 """
 
 import argparse
@@ -31,15 +34,16 @@ from local_api_server import BODY  # noqa: E402
 from postgres_server import PostgresServer  # noqa: E402
 
 AT_ONCE = 1000
+RAMP, RAMP_SECONDS = (10, 30, 100, 300, 1000), 2  # replicas, and what a picture takes
 SETTLED = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 SIZE = "SELECT pg_total_relation_size('jobs')"
 
 
-async def drive(fronts, requests, callers):
+async def drive(fronts, requests, callers, prompt=BODY["prompt"]):
     """Requests a second, and the middle of the seconds that one took."""
     import aiohttp
 
-    body, left, took = json.dumps(BODY).encode(), iter(range(requests)), []
+    body, left, took = json.dumps({**BODY, "prompt": prompt}).encode(), iter(range(requests)), []
     headers = {"Content-Type": "application/json", "Prefer": "wait=60"}
 
     async def call(session):
@@ -82,10 +86,27 @@ def measure(name, fronts, postgres, given):
     )
 
 
+def ramp(front, postgres):
+    """Two pictures of each replica, and at least one, for more and more of them."""
+    front.wait_until_ready()
+    asyncio.run(drive([front], 20, 4))
+    for replicas in RAMP:
+        began, before = time.monotonic(), [processor(each.process.pid) for each in (front, postgres)]
+        rate, middle = asyncio.run(drive([front], min(2 * replicas, AT_ONCE), replicas, f"sleep {RAMP_SECONDS}"))
+        seconds = time.monotonic() - began
+        shares = [(processor(each.process.pid) - at) / seconds for each, at in zip((front, postgres), before, strict=True)]
+        print(
+            f"{replicas:5} replicas: {rate:6.1f} requests/s of {replicas / RAMP_SECONDS:.0f}, {middle:.1f} s each; "
+            f"{shares[0]:.0%} of a processor in the front, {shares[1]:.0%} in PostgreSQL",
+            flush=True,
+        )
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--requests", type=int, default=600)
     parser.add_argument("--callers", type=int, default=32)
+    parser.add_argument("--ramp", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, PostgresServer() as postgres:
         base, database = Path(folder), postgres.new_database()
@@ -96,6 +117,9 @@ def main():
             return made[-1]
 
         try:
+            if given.ramp:
+                ramp(front("one", database), postgres)
+                return
             measure("SQLite", [front("alone", "", base / "own")], postgres, given)
             made[0].kill()
             one = front("one", database)

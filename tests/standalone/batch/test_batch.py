@@ -1,10 +1,7 @@
 """A batch in one process: what a row becomes, what stops it doesn't cost, and what is wrong is told by row and field."""
 
 import json
-import random
-import subprocess
 import sys
-import time
 
 import pytest
 from PIL import Image
@@ -15,8 +12,7 @@ from facegen.api.local.flavours import FLAVOURS
 from facegen.errors import FaceGenError
 from facegen.standalone.batch import faces, outputs
 from facegen.standalone.batch import run as run_module
-from pack import LOAD, ROOT
-from waiting import until
+from killed_batch import killed_runs
 
 SMALL = {"width": 64, "height": 64, "prompt": "a sailor"}
 
@@ -188,37 +184,12 @@ def test_a_stop_anywhere_costs_nothing_that_was_made(photos, engine, where, monk
     assert held(photos / "out") == calm and len(engine.requests) == 8 + (where == "made")
 
 
-# A process that makes the batch with an engine that takes a twentieth of a second.
-IN_A_PROCESS = f"""{LOAD}
-import sys, time
-from pathlib import Path
-sys.path.append({str(ROOT / "tests" / "support")!r})
-from batch_runs import run
-from sleeping_engine import load_quick
-engine = load_quick(None)
-engine.fails = lambda request: time.sleep(0.05)
-run(Path(sys.argv[1]), Path(sys.argv[2]), engine)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_killed_three_times_it_holds_what_an_undisturbed_run_does(photos, engine):
     rows = [{**SMALL, "face_image": "people", "prompt": str(n), "best_of": 1 + n % 2, "samples": 1 + n % 2} for n in range(30)]
     run(write(photos / "r.jsonl", *rows, "{", {**SMALL, "face_image": "torn.png"}), photos / "calm", engine)
-    pictures, command = photos / "out" / "pictures", [sys.executable, "-c", IN_A_PROCESS, photos / "r.jsonl", photos / "out"]
-
-    def start():
-        return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    for several in (3, 31, 62):
-        process = start()
-        until(lambda n=several: len(list(pictures.glob("[!.]*.png"))) >= n, 300)
-        time.sleep(random.random() / 20)
-        assert process.poll() is None, "it was killed in the middle"
-        process.kill()
-        process.wait()
-    assert start().wait(300) == 0
+    killed_runs(photos / "r.jsonl", photos / "out", (3, 31, 62), 0.05)
     assert held(photos / "out") == held(photos / "calm")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from host_server import free_port
 from local_api_server import BODY
+from pack import ROOT
 
 LEASE = 2.0  # seconds; ten times as long as a busy machine may hold a process up
 PROGRAM = Path(__file__).with_name("front_program.py")
@@ -21,16 +22,22 @@ class FrontProcess:
     """One front, which runs until it is stopped. `at_once` is how many pictures it makes at a time, `settings` are those of its
     local_api.json."""
 
+    program = (PROGRAM,)
+
     def __init__(self, base, jobs, results, environ=None, at_once=4, **settings):
         base.mkdir(parents=True, exist_ok=True)
         self.base, self.jobs, self.port = base, jobs, free_port()
         self.url, self.log = f"http://127.0.0.1:{self.port}", base / "front.log"
-        options = {"jobs": jobs, "results": results, "log": base.parent / "drawn.log", "data": base}
-        options |= {"port": self.port, "at-once": at_once}
+        options = {"jobs": jobs, "results": results, "data": base, "port": self.port, **self.own_options(at_once)}
         self.configure(**settings)
-        self._command = [sys.executable, PROGRAM, *itertools.chain(*((f"--{name}", str(is_)) for name, is_ in options.items()))]
+        given = itertools.chain(*((f"--{name}", str(is_)) for name, is_ in options.items()))
+        self._command = [sys.executable, *self.program, *given]
         self._environ = {**os.environ, **(environ or {})}
         self.start()
+
+    def own_options(self, at_once):
+        """Beside those of `serve`."""
+        return {"log": self.base.parent / "drawn.log", "at-once": at_once}
 
     def start(self):
         self._out = self.log.open("a")
@@ -91,3 +98,16 @@ class FrontProcess:
 
     def cancel(self, identifier):
         return self.call(f"/api/v6/image_editing/cancel/{identifier}", {})[1]
+
+
+class RayFront(FrontProcess):
+    """`serve --ray` itself, at an application that is there already."""
+
+    program = (ROOT, "serve")
+
+    def __init__(self, base, jobs, results, address, **settings):
+        self.address = address
+        super().__init__(base, jobs, results, **settings)
+
+    def own_options(self, at_once):
+        return {"ray": self.address, "max-waiting": 5000}
