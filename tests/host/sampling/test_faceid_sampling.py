@@ -13,6 +13,7 @@ import comfy_unets
 from comfy_sampling import NEGATIVE, POSITIVE, face, guider, prompt, sample
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from faceid_files import faceid_state, relative_error, save
+from host_models import randomize
 
 
 def test_dual_cfg_gives_the_face_to_the_positive_conditioning(apply):
@@ -144,7 +145,7 @@ def test_controlnet_alongside(apply, model, sides):
     config = {**comfy_unets.SD15, "hint_channels": 3, "num_head_channels": -1}
     config.pop("transformer_depth_output"), config.pop("out_channels")
     net = ControlNet(**config, dtype=torch.float32)
-    net.load_state_dict(comfy_unets.randomize(net, 4))
+    net.load_state_dict(randomize(net, 4))
     control = comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
     control.set_cond_hint(torch.rand(1, 3, 64, 64))
     conds = [prompt(seed, control=control, control_apply_to_uncond=True) for seed in (POSITIVE, NEGATIVE)]
