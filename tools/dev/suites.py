@@ -47,6 +47,7 @@ WITH_TIMM = [
     "tests/standalone/server/test_engine_flux.py",
     "tests/standalone/cli/test_generate_flux.py",
     "tests/standalone/cli/test_generate_sdxl.py",
+    "tests/standalone/cli/test_verify.py",
 ]
 
 

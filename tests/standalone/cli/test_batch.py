@@ -44,15 +44,16 @@ def batch(folder, tiny_engine, monkeypatch, capsys):
 
 
 def test_the_pictures_are_those_of_a_server(batch, folder, tiny_engine):
-    """Row and request with the same seed."""
-    code, said = batch(write(folder / "r.jsonl", {**ROW, "seed": 4, "samples": 2}), "-o", folder / "out")
+    """Row and request with the same seed, of a size whose faces can be judged."""
+    row = {**ROW, "seed": 4, "samples": 2, "width": 256, "height": 256}
+    code, said = batch(write(folder / "r.jsonl", row), "-o", folder / "out")
     assert code == 0 and "1 to make, 0 made already, 0 that can't be made" in said, said
     (entry,) = lines(folder / "out" / "index.jsonl")
     assert len(entry["likeness"]) == 2 and all(percent > 20 for percent in entry["likeness"]) and entry["seconds"] > 0
 
     async def served():
         backend = EngineBackend(Engines(None, lambda files: tiny_engine))
-        request = FaceGenRequest(**{**ROW, "seed": 4, "samples": 2, "face_image": str(folder / "face.png")})
+        request = FaceGenRequest(**{**row, "face_image": str(folder / "face.png")})
         work = Work(str(uuid.uuid4()), request, FLAVOURS["tiny"])
         await backend.start(work)
         while not (state := (await backend.state([work.id]))[work.id]).has_ended:
