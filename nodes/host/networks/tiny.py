@@ -72,7 +72,7 @@ class Multiple(Fraction):
 
 
 def load_model(folder: Path, disable_dynamic: bool = True) -> Any:
-    """MODEL, loaded whole, whatever the host asks of `disable_dynamic`: four million weights are not worth moving in parts.
+    """MODEL, loaded whole, whatever the host asks of `disable_dynamic`: a few million weights are not worth moving in parts.
 
     Raises TinyFilesError, as the other loaders do, for a file that is damaged or not the pack's own.
     """
