@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -14,6 +14,7 @@ from .choices import LOADERS, Choices, offered
 USUAL, QUICK, CONNECT = 60.0, 10.0, 5.0  # seconds that a call, a small one, and its connection may take
 MOST_ANSWER = 32 << 20  # bytes: other people's graphs are in a queue, with the workflows they came from
 MOST_PICTURE = 64 << 20
+T = TypeVar("T")
 EVENTS = {"progress", "execution_success", "execution_error", "execution_interrupted"}
 
 
@@ -185,7 +186,7 @@ class ComfyUI:
             raise ComfyUIError(f"ComfyUI can't be asked at {where} ({type(error).__name__}).") from error
 
 
-def _as_told(read: Any, path: str) -> Any:
+def _as_told(read: Callable[[], T], path: str) -> T:
     """What is read from an answer. Raises ComfyUIError where the answer is of another shape."""
     try:
         return read()

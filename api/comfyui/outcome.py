@@ -34,7 +34,9 @@ def outcome(entry: Mapping[str, Any], node: str) -> Outcome:
 
 
 def _outcome(entry: Mapping[str, Any], node: str) -> Outcome:
-    images = [{name: str(image[name]) for name in ("filename", "subfolder", "type")} for image in _shown(entry, node)]
+    images: list[Image] = [
+        {name: str(image[name]) for name in ("filename", "subfolder", "type")} for image in _shown(entry, node)
+    ]
     if any(image["type"] != "temp" for image in images):
         return Outcome(State(Phase.FAILED, NOT_TEMPORARY))
     return Outcome(_state(dict(entry["status"]["messages"])), images)
