@@ -11,7 +11,7 @@ from ...api.local.flavours import FLAVOURS, FLAVOURS_WITH_FLUX, TINY, Flavour
 from ...api.local.place import Place
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
-from .common import libraries, say
+from .common import add_models_argument, libraries, say
 from .generate import CURES, TINY_NOTICE, find_files, load_engine, use_one_thread
 from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 
@@ -28,11 +28,7 @@ DATA = ".facegen"  # in the home folder
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `serve` to the commands."""
     parser = commands.add_parser("serve", help="the Face Generator API and a web page, without ComfyUI")
-    parser.add_argument(
-        "--models",
-        default=TINY,
-        help="Folder with the model files, laid out like ComfyUI's models folder, or 'tiny'. Default: tiny.",
-    )
+    add_models_argument(parser)
     parser.add_argument(
         "--listen", default="127.0.0.1", help="Addresses to listen on, with commas between. Default: 127.0.0.1."
     )

@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -25,9 +25,9 @@ from ..model_files import ModelFiles
 from ..photos import read_photo
 from .engines import Engines, told
 from .made import make, not_enough_memory
+from .works import KnownWork, Works
 
 CLOSING = 10  # seconds that the thread may take to end; a model that is being loaded takes longer
-LOST = State(Phase.FAILED, "The request was lost. Send it again.")
 
 
 class Observer(Protocol):
@@ -50,23 +50,19 @@ class Cancelled(Exception):
 
 
 @dataclass
-class Entry:
-    """What is known of a work. `context` is that of the call it came with, so that its log lines tell whose they are."""
+class Entry(KnownWork):
+    """A work with its files. `context` is that of the call it came with, so that its log lines tell whose they are."""
 
-    work: Work
     files: ModelFiles
     context: Context
-    state: State = field(default_factory=lambda: State(Phase.WAITING))
-    is_cancelled: bool = False
-    pictures: list[bytes] = field(default_factory=list)
 
 
-class EngineBackend:
-    """A Backend, see api/local/backend.py. `styles` is the folder of the user's own styles."""
+class EngineBackend(Works[Entry]):
+    """A Backend, see api/local/backend.py."""
 
     def __init__(self, engines: Engines, observer: Observer | None = None):
+        super().__init__()
         self._engines, self._observer = engines, observer or Unobserved()
-        self._entries: dict[str, Entry] = {}
         self._waiting: deque[Callable[[], None]] = deque()
         self._wakes = threading.Condition()
         self._is_closed = False
@@ -78,14 +74,7 @@ class EngineBackend:
         """Whether its thread goes on."""
         return self._thread.is_alive()
 
-    def knows(self, id: str) -> bool:
-        """Whether anything of a work is left; cancel deletes it once it has ended."""
-        return id in self._entries
-
     # --- what the API asks
-
-    async def check_room(self) -> None:
-        """As many may wait as the settings allow."""
 
     async def files_of(self, flavour: Flavour) -> Files:
         return await asyncio.to_thread(self._engines.files_of, flavour)
@@ -98,27 +87,6 @@ class EngineBackend:
         entry = self._entries[work.id] = Entry(work, files, copy_context())
         self._put(lambda: entry.context.run(self._make, entry))
         return told(files)
-
-    async def state(self, ids: Collection[str]) -> Mapping[str, State]:
-        return {id: self._entries[id].state if id in self._entries else LOST for id in ids}
-
-    async def cancel(self, id: str) -> None:
-        entry = self._entries.get(id)
-        if entry is None:
-            return
-        if entry.state.has_ended:
-            del self._entries[id]
-            return
-        entry.is_cancelled = True
-        if entry.state.phase is Phase.WAITING:
-            entry.state = State(Phase.FAILED, CANCELLED)
-
-    async def pictures(self, id: str) -> list[bytes]:
-        entry = self._entries.get(id)
-        if entry is None:
-            raise BackendError(LOST.message)
-        pictures, entry.pictures = entry.pictures, []  # the API keeps them
-        return pictures
 
     async def details(self) -> Mapping[str, Any]:
         return {"torch_version": torch.__version__, "devices": devices()}
