@@ -59,12 +59,6 @@ class Asked:
         seed = secrets.randbits(32) if self.request.seed is None else self.request.seed
         return replace(self, request=replace(self.request, seed=seed))
 
-    @property
-    def shape(self) -> tuple[float, ...]:
-        """What pictures that are sampled together have in common."""
-        asked = self.request
-        return asked.width, asked.height, asked.num_inference_steps, asked.guidance_scale
-
     @cached_property
     def style(self) -> FaceStyle:
         """Raises FaceGenError if there is none of that name."""
@@ -80,6 +74,11 @@ class Asked:
     def generators(self) -> list[torch.Generator]:
         """One for all of its pictures."""
         return [torch.Generator("cpu").manual_seed(self.request.seed or 0)] * self.request.samples
+
+
+def shape_of(request: FaceGenRequest) -> tuple[float, ...]:
+    """What requests that are sampled together have in common: size, steps and guidance."""
+    return request.width, request.height, request.num_inference_steps, request.guidance_scale
 
 
 class Engine:
@@ -126,11 +125,13 @@ class Engine:
         return self.generate_together([Asked(request, face_embeds)], progress, watch)[0]
 
     def generate_together(self, asked: Sequence[Asked], progress: str | None = None, watch: Watch = unwatched) -> list[Result]:
-        """What `generate` gives for each, to rounding, sampled in one batch. They have size, steps and guidance in common, and
-        all of them have a face, or there is but one; else ValueError is raised."""
+        """What `generate` gives for each, to rounding, sampled in one batch. Raises ValueError unless `shape_of` says the same
+        of all, and all have a face, or there is but one."""
         asked = [one.with_seed() for one in asked]
         first = asked[0].request
-        if len({one.shape for one in asked}) > 1 or (len(asked) > 1 and any(one.face_embeds is None for one in asked)):
+        if len({shape_of(one.request) for one in asked}) > 1 or (
+            len(asked) > 1 and any(one.face_embeds is None for one in asked)
+        ):
             raise ValueError("requests that don't fit together")
         checkers = [self._checker_for(one.request) for one in asked]
         width, height = (side * self.checkpoint.scale for side in (first.width, first.height))
@@ -147,7 +148,7 @@ class Engine:
             watch=watch,
             **more,
         )
-        each = images.split([one.request.samples for one in asked])
+        each = torch.split(images, [one.request.samples for one in asked])
         return [self._checked(*parts) for parts in zip(asked, each, checkers, strict=True)]
 
     def _checked(self, asked: Asked, images: Tensor, checker: SafetyChecker | None) -> Result:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PORT = 8199
 DRAIN = 30.0
+BATCH = 1
 DATA = ".facegen"  # in the home folder
 
 
@@ -58,6 +59,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=DRAIN,
         metavar="SECONDS",
         help=f"How long a stop waits for what is in work; a second signal doesn't wait. Default: {DRAIN:g}.",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=BATCH,
+        metavar="N",
+        help="How many pictures are made at once when several requests wait that have models, size, steps and guidance in "
+        f"common. It takes more memory; nobody waits for others. Default: {BATCH}.",
     )
     add_ray_arguments(parser)
     parser.set_defaults(run=run)
@@ -129,6 +138,10 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
         from ..server.metrics import Metrics
     from ..server.serving import Server
 
+    if options.batch < 1:
+        raise FaceGenError(f"--batch is {options.batch}; it must be 1 or more.")
+    if options.batch > 1 and options.ray is not None:
+        raise FaceGenError("--batch is for the engine of this process; with --ray, each engine makes one request at a time.")
     tiny = options.models == TINY
     if tiny:
         say(TINY_NOTICE)
@@ -136,7 +149,7 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
     engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
     first = first_flavour(engines, settings)
     metrics = Metrics()
-    backend = EngineBackend(engines, metrics) if options.ray is None else ray_backend(options, engines)
+    backend = EngineBackend(engines, metrics, options.batch) if options.ray is None else ray_backend(options, engines)
     log_as_json()
     return Server(place, backend, metrics, first, options.drain)
 
