@@ -142,9 +142,31 @@ def test_what_is_unfinished_goes_without_its_optimizer_where_room_lacks(tmp_path
         "optimizer": torch.optim.AdamW(other.parameters()),
         "averaged": worker.Averaged(list(other.parameters()), 0.9),
     }
-    assert worker._resume(tmp_path / "there" / "stage.unfinished.pt", fresh_ones, own) == (7, 0.5)
+    assert worker._resume(tmp_path / "there" / "stage.unfinished.pt", fresh_ones, own) == (7, 0.5, False)
     assert torch.allclose(other.weight, module.weight, atol=1e-3) and not fresh_ones["optimizer"].state
     assert torch.equal(fresh_ones["averaged"].mean[0], other.weight)
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_the_rate_rises_again_where_the_optimizer_is_missing(tmp_path, monkeypatch, with_optimizer):
+    """Its first steps would else be as large as the rate, whatever the gradients are."""
+    monkeypatch.setattr(worker, "ANEW", 5)
+    module, own = nn.Linear(4, 1), Worker(tmp_path, 0)
+    optimizer = torch.optim.AdamW(module.parameters())
+    averaged = worker.Averaged(list(module.parameters()), 0.0)
+    state = {"step": 10, "far": 0.5, "module": module.state_dict()}
+    if with_optimizer:
+        state |= {"optimizer": optimizer.state_dict(), "averaged": averaged.state_dict()}
+    worker.save(state, tmp_path / "stage.unfinished.pt")
+    rates, take = [], worker.Step.take
+
+    def noted(step, far, share):
+        take(step, far, share)
+        rates.append(step.optimizer.param_groups[0]["lr"] / (share * step.rate))
+
+    monkeypatch.setattr(worker.Step, "take", noted)
+    train(own, "stage", module, lambda _: module(torch.ones(1, 4)).square().mean(), 20, 1e-2)
+    assert rates == pytest.approx([1.0] * 10 if with_optimizer else [0.2, 0.4, 0.6, 0.8] + [1.0] * 6)
 
 
 def test_a_training_that_was_begun_here_is_left_alone(first, tmp_path):
