@@ -11,12 +11,12 @@ from pack import load_pack
 load_pack()
 
 
-LONGEST = Path(__file__).parent / "standalone" / "test_tiny_portraits.py"
+LONGEST = [Path(__file__).parent / name for name in ("standalone/test_tiny_portraits.py", "scale/test_ray.py")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first: where several processes share the files, the others take the rest meanwhile."""
-    items.sort(key=lambda item: item.path != LONGEST)
+    items.sort(key=lambda item: item.path not in LONGEST)
 
 
 def _picture(rgb: np.ndarray) -> torch.Tensor:
