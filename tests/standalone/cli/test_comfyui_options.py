@@ -73,7 +73,7 @@ def test_a_file_with_tokens_is_its_owner_s_alone(tmp_path, capsys):
     file = tmp_path / "local_api.json"
     file.write_text(json.dumps({"comfyui_tokens": {A: "secret"}}))
     file.chmod(0o644)
-    assert main(["serve", "--data", str(tmp_path), "--comfyui", A, "--port", str(free_port())]) == 1
+    assert main(["serve", "--data", str(tmp_path), "--comfyui", A, "--port", str(free_port())]) == 2
     said = capsys.readouterr().err
     assert "chmod 600" in said and "secret" not in said
 
