@@ -12,7 +12,7 @@ from local_api_server import BODY
 from serve_server import ServeServer
 from waiting import until
 
-HASTE = {"LOOK": 0.05, "IDLE": 0.05, "AGAIN": 0.2, "LEAST": 0.01, "PATIENCE": 1.0}
+HASTE = {"LOOK": 0.05, "IDLE": 0.05, "AGAIN": 0.2, "LEAST": 0.01, "PATIENCE": 2.0}
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +20,8 @@ def haste(monkeypatch):
     """Nobody waits for long."""
     for name, seconds in HASTE.items():
         monkeypatch.setattr(server, name, seconds)
-    monkeypatch.setattr(client, "QUICK", 0.5)
-    monkeypatch.setattr(client, "USUAL", 1.0)
+    monkeypatch.setattr(client, "QUICK", 1.0)
+    monkeypatch.setattr(client, "USUAL", 1.5)
 
 
 class Crowd:
