@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from PIL import Image
@@ -19,12 +19,14 @@ from ...api.local.backend import CANCELLED, BackendError, Files, Phase, State, W
 from ...api.local.flavours import Flavour
 from ...contract import FaceGenRequest
 from ...errors import FaceGenError
-from ..engine import Engine
 from ..memory import devices, is_out_of_memory, make_room
 from ..model_files import ModelFiles
 from ..photos import read_photo
 from .engines import Engines, told
 from .made import make, not_enough_memory
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 CLOSING = 10  # seconds that the thread may take to end; a model that is being loaded takes longer
 LOST = State(Phase.FAILED, "The request was lost. Send it again.")
@@ -189,7 +191,7 @@ class EngineBackend:
         logging.error("FaceGen: the engine failed", exc_info=error)
         return f"The engine failed ({type(error).__name__}); the server's log says more."
 
-    def _engine(self, files: ModelFiles) -> Engine:
+    def _engine(self, files: ModelFiles) -> "Engine":
         if not self._engines.is_open(files):
             logging.info("FaceGen: loading %s", ", ".join(told(files).values()))
         return self._engines.get_with_room(files)

@@ -1,6 +1,7 @@
 """One request's pictures with an engine that is open, as its flavour wants them made: for the server, and for batches."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -9,8 +10,10 @@ from ...contract import FaceGenRequest
 from ...models.face.embeds import FaceEmbeds
 from ...models.face.likeness import Likeness, likenesses
 from ...models.pictures import Watch, unwatched
-from ..engine import Engine
 from ..photos import to_image
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Made:
         ]
 
 
-def make(engine: Engine, flavour: Flavour, request: FaceGenRequest, face_embeds: FaceEmbeds, watch: Watch = unwatched) -> Made:
+def make(
+    engine: "Engine", flavour: Flavour, request: FaceGenRequest, face_embeds: FaceEmbeds, watch: Watch = unwatched
+) -> Made:
     """Generate the pictures. `watch` is told of the steps; what it raises ends the work. Raises as Engine.generate."""
     width, height = made_size(flavour, request) if flavour.render_scale < 1 else (request.width, request.height)
     asked = replace(request, width=width, height=height, guidance_scale=made_guidance(flavour, request))
