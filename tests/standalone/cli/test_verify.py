@@ -115,8 +115,8 @@ def test_the_tiny_model_knows_faceid_alone(verify):
 # --- files of the published formats -----------------------------------------------------------------------------------
 
 
+@pytest.mark.timm
 def test_every_method_whose_files_are_here_is_tried(small, models):
-    pytest.importorskip("timm")
     code, printed, said = small("--models", models)
     assert code == 0, printed + said
     found = by_name(report())
