@@ -13,5 +13,5 @@ class ServeServer(ApiServer):
         super().__init__(base, backend or MemoryBackend(), **settings)
 
     def make_app(self):
-        self.front = Front(self.make_api(), Metrics())
+        self.front = Front(self.make_api(), Metrics(), lambda: self.backend.why_away)
         return self.front.app()
