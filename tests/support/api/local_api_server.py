@@ -106,6 +106,16 @@ class ApiServer:
         return list(self.backend.works.values())
 
     @property
+    def told(self):
+        """All that the backend was told and tells others, as a text."""
+        return repr(self.made)
+
+    @property
+    def left(self):
+        """Pictures that the backend still has."""
+        return list(self.backend.files.values())
+
+    @property
     def gate(self):
         """While it is clear, what is made is not done."""
         return self.backend.gate
@@ -146,6 +156,12 @@ class ApiServer:
     def fetch(self, identifier, **options):
         return self.post(f"/api/v6/image_editing/fetch/{identifier}", **options)[1]
 
+    def picture(self, url):
+        """The one at a link of an answer."""
+        status, content = self.get(url)
+        assert status == 200, content
+        return Image.open(io.BytesIO(content))
+
     def _open(self, path, data, headers, timeout):
         url = path if "://" in path else f"http://127.0.0.1:{self.port}{path}"
         try:
@@ -172,6 +188,14 @@ class LocalServer(ApiServer):
     @property
     def made(self):
         return self.comfy.prompts
+
+    @property
+    def told(self):
+        return json.dumps([self.made, self.comfy.history])
+
+    @property
+    def left(self):
+        return list(self.temp.glob("*.png"))
 
     @property
     def gate(self):
