@@ -23,12 +23,12 @@ def test_pictures_that_somebody_deleted(any_server, as_base64):
     assert any_server.get(answer["proxy_links"][0])[0] == 404
 
 
-def test_old_results_are_deleted(kind, tmp_path, monkeypatch):
+def test_old_results_are_deleted(any_kind, tmp_path, monkeypatch):
     age = [0.0]  # hours by which everything is older than it is
     too_old = runner_module.too_old
     monkeypatch.setattr(runner_module, "too_old", lambda hours: too_old(hours - age[0]))
     monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.05)
-    with kind(tmp_path, enabled=True, keep_hours=5) as server:
+    with any_kind(tmp_path, enabled=True, keep_hours=5) as server:
         answer = server.submit(BODY)
         (upload,) = server.post("/v6/base64_to_url", {"base64_string": data_uri()})[1]["output"]
         age[0] = 4.9
@@ -41,13 +41,13 @@ def test_old_results_are_deleted(kind, tmp_path, monkeypatch):
         assert not server.left
 
 
-def test_every_id_answers_truthfully_after_a_restart(kind, tmp_path):
-    with kind(tmp_path, enabled=True, hold_seconds=60) as first:
+def test_every_id_answers_truthfully_after_a_restart(any_kind, tmp_path):
+    with any_kind(tmp_path, enabled=True, hold_seconds=60) as first:
         done = first.submit(BODY)
         first.configure(enabled=True, hold_seconds=0)
         first.gate.clear()
         running, pending = (first.submit(BODY)["id"] for _ in range(2))
-    with kind(tmp_path) as second:
+    with any_kind(tmp_path) as second:
         again = second.fetch(done["id"])
         assert again["status"] == "success"
         path = again["output"][0].partition("/api/")[2]

@@ -61,8 +61,8 @@ SETTINGS = {"enabled": True, "allowed_hosts": ["127.0.0.1"], "webhook_secret": S
 
 
 @pytest.fixture
-def server(kind, tmp_path):
-    with kind(tmp_path, **SETTINGS) as running:
+def server(any_kind, tmp_path):
+    with any_kind(tmp_path, **SETTINGS) as running:
         yield running
 
 
@@ -111,8 +111,8 @@ def test_it_is_given_up(server, receiver, statuses, count, caplog):
     assert server.fetch(answer["id"])["status"] == "success"
 
 
-def test_a_neighbour_is_not_called(kind, tmp_path, receiver, caplog):
-    with kind(tmp_path, enabled=True) as server:
+def test_a_neighbour_is_not_called(any_kind, tmp_path, receiver, caplog):
+    with any_kind(tmp_path, enabled=True) as server:
         named = receiver.url.replace("127.0.0.1", "localhost")  # found out when the name is resolved
         for url in (receiver.url, named, f" {named} "):
             answer = server.submit({**BODY, "webhook": url})
@@ -122,22 +122,22 @@ def test_a_neighbour_is_not_called(kind, tmp_path, receiver, caplog):
     assert not receiver.calls
 
 
-def test_a_name_that_leads_inside_later_is_not_called(kind, tmp_path, receiver, caplog, monkeypatch):
+def test_a_name_that_leads_inside_later_is_not_called(any_kind, tmp_path, receiver, caplog, monkeypatch):
     """Or that did when it could not be looked up: the call itself is guarded, too."""
 
     async def not_now(self, url, seconds=0):
         raise DownloadError("rebound.example can't be found.")
 
     monkeypatch.setattr(Guard, "check_name", not_now)
-    with kind(tmp_path, enabled=True) as server:
+    with any_kind(tmp_path, enabled=True) as server:
         answer = server.submit({**BODY, "webhook": receiver.url.replace("127.0.0.1", "localhost")})
         assert answer["status"] == "success" and "may not be reached. rebound.example can't be found." in answer["tip"]
         until(lambda: "is not called" in caplog.text)
     assert not receiver.calls
 
 
-def test_an_allowed_name_is_called(kind, tmp_path, receiver):
-    with kind(tmp_path, enabled=True, allowed_hosts=["LocalHost"]) as server:
+def test_an_allowed_name_is_called(any_kind, tmp_path, receiver):
+    with any_kind(tmp_path, enabled=True, allowed_hosts=["LocalHost"]) as server:
         assert server.submit({**BODY, "webhook": receiver.url.replace("127.0.0.1", "localhost")})["status"] == "success"
         receiver.wait(1)
 
@@ -149,17 +149,17 @@ def test_the_id_of_a_call_tells_nothing_of_the_pictures(server, receiver):
     assert identifier not in link and len(identifier) == 36
 
 
-def test_a_restart_reports_what_it_interrupted(kind, tmp_path, receiver):
-    with kind(tmp_path, **SETTINGS, hold_seconds=0) as first:
+def test_a_restart_reports_what_it_interrupted(any_kind, tmp_path, receiver):
+    with any_kind(tmp_path, **SETTINGS, hold_seconds=0) as first:
         first.gate.clear()
         identifier = first.submit({**BODY, "webhook": receiver.url, "track_id": 3})["id"]
         first.wait_for(1)
     assert not receiver.calls
-    with kind(tmp_path):
+    with any_kind(tmp_path):
         (call,) = receiver.wait(1)
         time.sleep(0.3)  # until it is stored that it was called
     assert call["status"] == "failed" and call["id"] == identifier and call["track_id"] == 3
-    with kind(tmp_path) as third:
+    with any_kind(tmp_path) as third:
         assert third.fetch(identifier)["status"] == "failed"
         time.sleep(0.2)
     assert len(receiver.calls) == 1
