@@ -122,9 +122,7 @@ def test_other_sizes_steps_and_guidance_wait_for_their_turn_and_a_batch_has_its_
         return await ended(backend, *works)
 
     assert {state.phase for state in run(test)} == {Phase.DONE}
-    assert seeds(engine) == [[200], [10, 11, 13], [20], [21], [22], [12, 14]], (
-        "of four pictures, in their order"
-    )
+    assert seeds(engine) == [[200], [10, 11, 13], [20], [21], [22], [12, 14]], "of four pictures, in their order"
 
 
 def test_one_at_a_time_without_the_option(engine, counts):
