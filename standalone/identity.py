@@ -141,7 +141,7 @@ class IdentityProcessor:
         query, key, value = (t.view(*t.shape[:2], attn.heads, -1).transpose(1, 2) for t in (q, k, v))
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask).transpose(1, 2).flatten(2)
         if self.identity is not None:
-            out = out + self.identity.beside(out, q, self.sides)
+            out = self.identity.added_to(out, q, self.sides)
         return self._linear("to_out.0", attn.to_out[0], out)
 
     def _linear(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:

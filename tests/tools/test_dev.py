@@ -132,12 +132,18 @@ def test_chosen_tests_are_not_shared(dev, suites, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("told", "writes"), [("1", "sys.pycache_prefix and not sys.dont_write_bytecode"), ("", "not sys.pycache_prefix")]
+    ("told", "borrowed", "writes"),
+    [
+        ("1", False, "not sys.pycache_prefix and not sys.dont_write_bytecode"),
+        ("1", True, "sys.pycache_prefix and not sys.dont_write_bytecode"),
+        ("", True, "not sys.pycache_prefix"),
+    ],
 )
-def test_bytecode_is_written_elsewhere_where_python_is_told_to_write_none(dev, monkeypatch, told, writes):
+def test_bytecode_is_written_though_python_is_told_to_write_none(dev, monkeypatch, told, borrowed, writes):
+    """Elsewhere, where packages are another's."""
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told)
     monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)  # of the run that this test may be in
-    suite = dev.suites.Suite(lambda: sys.executable, ["-c", f"import sys; sys.exit(not ({writes}))"])
+    suite = dev.suites.Suite(lambda: sys.executable, ["-c", f"import sys; sys.exit(not ({writes}))"], borrowed=borrowed)
     (result,) = dev.suites.run_suites({"starts": suite}).values()
     assert result.startswith("passed")
 

@@ -35,7 +35,19 @@ def seeded():
 # --- what was trained, in every form --------------------------------------------------------------------------------
 
 PLAN = Plan(
-    4, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, diffusion=1, adapter=1, judge=1, batches=SMALLEST
+    4,
+    recogniser=2,
+    clip_vision=1,
+    finder=1,
+    autoencoder=1,
+    decoder=1,
+    tokens=1,
+    diffusion=1,
+    adapter=1,
+    retouch=1,
+    judge=1,
+    portraits=1,
+    batches=SMALLEST,
 )
 
 

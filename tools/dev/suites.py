@@ -52,12 +52,16 @@ WITH_TIMM = [
 
 
 class Suite(NamedTuple):
-    """`python` makes the environment where it is needed, and gives its Python. One that `may_lack` it is skipped then."""
+    """`python` makes the environment where it is needed, and gives its Python. One that `may_lack` it is skipped then.
+
+    Packages may be `borrowed` from an environment that is only read.
+    """
 
     python: Callable[[], Path]
     arguments: list[str]
     environ: dict[str, str] = {}
     may_lack: bool = False
+    borrowed: bool = False
 
 
 def outcome(suite: Suite, output: IO[str] | None = None) -> str:
@@ -68,7 +72,7 @@ def outcome(suite: Suite, output: IO[str] | None = None) -> str:
         return f"{'skipped' if suite.may_lack else 'FAILED'}: {error}"
     began = time.monotonic()
     # One thread: the tests' tensors are small, and every core has a process.
-    env = environment(**{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **suite.environ})
+    env = environment(suite.borrowed, **{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **suite.environ})
     code = subprocess.run(
         [python, *suite.arguments], cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT if output else None
     ).returncode
@@ -133,12 +137,15 @@ def host_suites(
     comfyui: Path, python: Callable[[], Path], options: list[str], named: list[str], more: list[str]
 ) -> dict[str, Suite]:
     """Tests inside one ComfyUI: those `named`, or all and `more`, with the browser's beside the others."""
-    environ = {"COMFYUI_PATH": str(comfyui)}
+
+    def suite(*arguments: str) -> Suite:
+        return Suite(python, ["-c", PYTEST, *options, *arguments], {"COMFYUI_PATH": str(comfyui)}, borrowed=True)
+
     if named:
-        return {f"host tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, *named], environ)}
+        return {f"host tests in {comfyui}": suite(*named)}
     return {
-        f"host tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, f"--ignore={BROWSER}", HOST, *more], environ),
-        f"browser tests in {comfyui}": Suite(python, ["-c", PYTEST, *options, BROWSER], environ),
+        f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", HOST, *more),
+        f"browser tests in {comfyui}": suite(BROWSER),
     }
 
 

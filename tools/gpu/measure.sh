@@ -73,7 +73,7 @@ reserve=15 # for those figures
     has exactness && part exactness_sdxl 60 "$python" $bench/half_precision.py --base sdxl --json "$figures" "${exactxl[@]}"
 } &
 exact=$!
-has tests && part tests 120 "$python" -m pytest -q -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
+has tests && part tests 120 "$python" -m pytest -v -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
     tests/host/server/test_gpu.py tests/host/sampling/test_devices.py
 wait $exact
 touch "$out/quiet"
