@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from ...api.local.place import Place
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
 from .comfyui_options import add_comfyui_arguments, comfyuis
-from .common import add_models_argument, libraries, say
+from .common import add_models_argument, libraries
 from .generate import CURES, TINY_NOTICE, find_files, load_engine, use_one_thread
 from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 
@@ -146,6 +147,7 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
             raise FaceGenError(
                 f"--batch is for the engine of this process; with --{name}, each engine makes one request at a time."
             )
+    log_as_json()
     metrics = Metrics()
     if options.comfyui:
         backend: Loading = comfyuis(options, settings, place.folder)
@@ -153,7 +155,6 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
         first = flavours[settings.read().default or next(iter(flavours))]
     else:
         backend, first = engine_backend(options, settings, metrics)
-    log_as_json()
     return Server(place, backend, metrics, first, options.drain)
 
 
@@ -166,7 +167,7 @@ def engine_backend(options: argparse.Namespace, settings: ConfigFile, metrics: "
 
     tiny = options.models == TINY
     if tiny:
-        say(TINY_NOTICE)
+        logging.info(TINY_NOTICE)
         use_one_thread()
     engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
     first = first_flavour(engines, settings)
@@ -180,7 +181,7 @@ def ray_backend(options: argparse.Namespace, engines: "Engines") -> "RayBackend"
         from ..cluster.connection import deployed, reach
     scale = scale_of(options)
     reach(options.ray)
-    say(f"Ray: {options.ray}; from {scale.least} to {scale.most} engines")
+    logging.info("FaceGen: Ray: %s; from %d to %d engines", options.ray, scale.least, scale.most)
     return RayBackend(deployed(scale, again=options.replicas is not None), engines, scale.max_queued)
 
 

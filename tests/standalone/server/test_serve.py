@@ -25,11 +25,12 @@ BODY = {"prompt": "a private person, blue background", "face_image": FACE, "styl
 POLLING_CLIENT = ROOT / "tests" / "support" / "api" / "polling_client.mjs"
 KEY = "sk-live-of-a-hosted-account"
 SUBMIT = "/api/v6/image_editing/face_gen"
+PATIENT = {"hold_seconds": 600}  # however busy the machine is, an answer has its pictures
 
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory):
-    with ServeProcess(tmp_path_factory.mktemp("serve"), steps=3) as running:
+    with ServeProcess(tmp_path_factory.mktemp("serve"), steps=3, **PATIENT) as running:
         running.wait_until_ready()
         yield running
 
@@ -140,7 +141,7 @@ def fetched(server, identifier):
 
 def test_stopped_stopped_at_once_or_killed_its_successor_knows_what_became_of_each_request(tmp_path):
     """Four servers of one data folder, one after the other. How soon an engine stops is asked in test_engine_backend."""
-    with ServeProcess(tmp_path, asleep=2) as first:
+    with ServeProcess(tmp_path, asleep=2, **PATIENT) as first:
         first.wait_until_ready()
         finished = stopped_it_finishes_what_is_in_work(first)
     with ServeProcess(tmp_path, asleep=2) as second:
