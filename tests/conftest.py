@@ -1,5 +1,6 @@
 """Loads the pack as package `facegen` by path, as ComfyUI does, and gives the tests real photos."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ LONGEST = Path(__file__).parent / "standalone" / "test_tiny_portraits.py"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first: where several processes share the files, the others take the rest meanwhile."""
     items.sort(key=lambda item: item.path != LONGEST)
+    if importlib.util.find_spec("timm") is None:
+        for item in items:
+            if item.get_closest_marker("timm"):
+                item.add_marker(pytest.mark.skip(reason="needs timm"))
 
 
 def _picture(rgb: np.ndarray) -> torch.Tensor:

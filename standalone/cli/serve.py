@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from ...api.local.place import Place
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
 from .comfyui_options import add_comfyui_arguments, comfyuis
-from .common import add_models_argument, libraries, say
+from .common import add_models_argument, libraries
 from .generate import CURES, TINY_NOTICE, find_files, load_engine, use_one_thread
 from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PORT = 8199
 DRAIN = 30.0
+BATCH = 1
 DATA = ".facegen"  # in the home folder
 
 
@@ -60,6 +62,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=DRAIN,
         metavar="SECONDS",
         help=f"How long a stop waits for what is in work; a second signal doesn't wait. Default: {DRAIN:g}.",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=BATCH,
+        metavar="N",
+        help="How many pictures are made at once when several requests wait that have models, size, steps and guidance in "
+        f"common. It takes more memory; nobody waits for others. Default: {BATCH}.",
     )
     add_ray_arguments(parser)
     add_comfyui_arguments(parser)
@@ -130,6 +140,14 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
         from ..server.metrics import Metrics
     from ..server.serving import Server
 
+    if options.batch < 1:
+        raise FaceGenError(f"--batch is {options.batch}; it must be 1 or more.")
+    for name in ("ray", "comfyui"):
+        if options.batch > 1 and getattr(options, name):
+            raise FaceGenError(
+                f"--batch is for the engine of this process; with --{name}, each engine makes one request at a time."
+            )
+    log_as_json()
     metrics = Metrics()
     if options.comfyui:
         backend: Loading = comfyuis(options, settings, place.folder)
@@ -137,7 +155,6 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
         first = flavours[settings.read().default or next(iter(flavours))]
     else:
         backend, first = engine_backend(options, settings, metrics)
-    log_as_json()
     return Server(place, backend, metrics, first, options.drain)
 
 
@@ -150,11 +167,11 @@ def engine_backend(options: argparse.Namespace, settings: ConfigFile, metrics: "
 
     tiny = options.models == TINY
     if tiny:
-        say(TINY_NOTICE)
+        logging.info(TINY_NOTICE)
         use_one_thread()
     engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
     first = first_flavour(engines, settings)
-    return (EngineBackend(engines, metrics) if options.ray is None else ray_backend(options, engines)), first
+    return (EngineBackend(engines, metrics, options.batch) if options.ray is None else ray_backend(options, engines)), first
 
 
 def ray_backend(options: argparse.Namespace, engines: "Engines") -> "RayBackend":
@@ -164,7 +181,7 @@ def ray_backend(options: argparse.Namespace, engines: "Engines") -> "RayBackend"
         from ..cluster.connection import deployed, reach
     scale = scale_of(options)
     reach(options.ray)
-    say(f"Ray: {options.ray}; from {scale.least} to {scale.most} engines")
+    logging.info("FaceGen: Ray: %s; from %d to %d engines", options.ray, scale.least, scale.most)
     return RayBackend(deployed(scale, again=options.replicas is not None), engines, scale.max_queued)
 
 

@@ -58,7 +58,7 @@ class RayBackend(Works[Entry]):
         except FaceGenError as error:
             raise BackendError(str(error)) from error
         names = told(files)
-        entry = self._entries[work.id] = Entry(work, "/".join(names.values()))
+        entry = self._know(Entry(work, "/".join(names.values())))
         entry.task = asyncio.get_running_loop().create_task(self._carry(entry, photo))
         return names
 

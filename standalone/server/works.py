@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from ...api.local.backend import CANCELLED, BackendError, Phase, State, Work
 
+MOST_ENDED = 200  # that are known on: whoever waits for a work's end asks several times a second
 LOST = State(Phase.FAILED, "The request was lost. Send it again.")
 
 
@@ -32,6 +33,14 @@ class Works(Generic[Known]):
     def why_away(self) -> str:
         """Why nothing can be made just now; "" while it can."""
         return ""
+
+    def _know(self, entry: Known) -> Known:
+        """From now on, this work; of those that have ended long ago, and whose pictures the API has, no longer all."""
+        self._entries[entry.work.id] = entry
+        over = [id for id, known in self._entries.items() if known.state.has_ended and not known.pictures][:-MOST_ENDED]
+        for id in over:
+            del self._entries[id]
+        return entry
 
     def knows(self, id: str) -> bool:
         """Whether anything of a work is left; cancel deletes it once it has ended."""

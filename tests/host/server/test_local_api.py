@@ -97,16 +97,18 @@ def check(answer, size=(64, 64), count=1):
 # --- official clients
 
 
+# Either client at both endpoints: tests/standalone/server/test_serve.py.
+
+
 @pytest.mark.newest
-@pytest.mark.parametrize("enterprise", [False, True])
-def test_the_python_sdk(api, face, enterprise):
+def test_the_python_sdk(api, face):
     from modelslab_py.core.apis.image_editing import Image_editing
     from modelslab_py.core.client import Client
     from modelslab_py.schemas.image_editing import FacegenSchema
 
     client = Client(KEY)
     client.base_url = f"{api}/"
-    editing = Image_editing(client, enterprise=enterprise)
+    editing = Image_editing(client, enterprise=False)
     answer = editing.facegen(FacegenSchema(prompt="a sailor", face_image=face, width=64, height=64, samples=2))
     one, other = check(answer, count=2)
     assert np.abs(one - other).mean() > 1
@@ -118,16 +120,15 @@ def test_the_python_sdk(api, face, enterprise):
 
 
 @pytest.mark.newest
-@pytest.mark.parametrize("enterprise", [False, True])
-def test_the_python_sdk_s_head_shot(api, face, enterprise):
+def test_the_enterprise_sdk_s_head_shot(api, face):
     from modelslab_py.core.apis.image_editing import Image_editing
     from modelslab_py.core.client import Client
     from modelslab_py.schemas.image_editing import FluxHeadshotSchema, HeadshotSchema
 
     client = Client(KEY)
     client.base_url = f"{api}/"
-    editing = Image_editing(client, enterprise=enterprise)
-    answer = editing.headshot(HeadshotSchema(prompt="a sailor", face_image=face, width=64, height=64))
+    editing = Image_editing(client, enterprise=True)
+    answer = editing.headshot(HeadshotSchema(prompt="a sailor", face_image=face, **SMALL))
     check(answer)
     assert "style" not in answer["meta"] and answer["meta"]["guidance_scale"] == 5.0
     refused = editing.flux_headshot(FluxHeadshotSchema(prompt="a sailor", face_image=face))
@@ -337,15 +338,15 @@ def running(server):
 
 
 @pytest.mark.newest
-def test_fifty_at_once_are_in_comfyuis_queue_and_can_be_cancelled(server, face, quick):
-    with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda seed: submit(server, face, seed=seed), range(50)))
+def test_twenty_at_once_are_in_comfyuis_queue_and_can_be_cancelled(server, face, quick):
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda seed: submit(server, face, seed=seed), range(20)))
         ids = [answer["id"] for answer in answers]
-        assert len(set(ids)) == 50 and {answer["status"] for answer in answers} <= {"processing", "success"}
+        assert len(set(ids)) == 20 and {answer["status"] for answer in answers} <= {"processing", "success"}
         cancel = lambda identifier: json.loads(server.request(f"/v6/image_editing/cancel/{identifier}", {}))  # noqa: E731
         deadline = time.monotonic() + 60
         known = lambda: [e[1] for part in server.get("/queue").values() for e in part] + list(server.get("/history"))  # noqa: E731
-        while len(server.get("/queue")["queue_pending"]) < 45:  # all but those that are done or running have arrived
+        while len(server.get("/queue")["queue_pending"]) < 15:  # all but those that are done or running have arrived
             assert time.monotonic() < deadline, server.tail()
             time.sleep(0.1)
         assert len(known()) == len(set(known()))
