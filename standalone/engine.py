@@ -1,7 +1,6 @@
 """The embedded engine: one Face Generator request to pictures, without ComfyUI."""
 
-import secrets
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from ..models.pictures import Watch, unwatched
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
 from ..models.safety.load import NUDENET, load_checker
-from ..models.style import FaceStyle, find_style
+from .asked import Asked, Result, shape_of
 from .checkpoints.controlnet import open_controlnet
 from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
@@ -32,16 +31,6 @@ from .memory import usual_device
 from .model_files import ModelFiles
 from .photos import scaled
 from .pulid_flux import FluxFace
-
-
-@dataclass(frozen=True)
-class Result:
-    """images: RGB [samples, H, W, 3] (0-1), unsafe ones redacted; request: as it was run, with its seed; adapter: its kind."""
-
-    images: Tensor
-    request: FaceGenRequest
-    flagged: list[bool]
-    adapter: str
 
 
 class Engine:
@@ -85,63 +74,68 @@ class Engine:
     ) -> Result:
         """Sample `request.samples` pictures of the face; without one, what the model makes of the words alone. `progress`
         labels a progress bar; None shows none. `watch` is told of the steps; what it raises ends the work."""
-        seed = secrets.randbits(32) if request.seed is None else request.seed
-        request = replace(request, seed=seed)
-        checker = self._checker_for(request)
-        style = find_style(request.style)
-        width, height = (side * self.checkpoint.scale for side in (request.width, request.height))
-        more = self._apply(request, style, face_embeds, (width, height))
+        return self.generate_together([Asked(request, face_embeds)], progress, watch)[0]
+
+    def generate_together(self, asked: Sequence[Asked], progress: str | None = None, watch: Watch = unwatched) -> list[Result]:
+        """What `generate` gives for each, to rounding, sampled in one batch. Raises ValueError unless `shape_of` says the same
+        of all, and all have a face, or there is but one."""
+        asked = [one.with_seed() for one in asked]
+        first = asked[0].request
+        if len({shape_of(one.request) for one in asked}) > 1 or (
+            len(asked) > 1 and any(one.face_embeds is None for one in asked)
+        ):
+            raise ValueError("requests that don't fit together")
+        checkers = [self._checker_for(one.request) for one in asked]
+        width, height = (side * self.checkpoint.scale for side in (first.width, first.height))
+        more = self._apply(asked, (width, height))
         images = self.checkpoint.sample(
-            [style.positive(request.prompt)],
+            [one.style.positive(one.request.prompt) for one in asked],
             width=width,
             height=height,
-            steps=request.num_inference_steps,
-            guidance=request.guidance_scale,
-            samples=request.samples,
-            generator=torch.Generator("cpu").manual_seed(seed),
+            steps=first.num_inference_steps,
+            guidance=first.guidance_scale,
+            samples=[one.request.samples for one in asked],
+            generator=[generator for one in asked for generator in one.generators()],
             progress=progress,
             watch=watch,
             **more,
         )
-        flagged = [False] * len(images)
+        each = torch.split(images, [one.request.samples for one in asked])
+        return [self._checked(*parts) for parts in zip(asked, each, checkers, strict=True)]
+
+    def _checked(self, asked: Asked, images: Tensor, checker: SafetyChecker | None) -> Result:
+        request, flagged = asked.request, [False] * len(images)
         if checker is not None:
             filtered = filter_images(images, checker, request.safety_checker_type)
             images, flagged = filtered.images, filtered.flagged
         return Result(scaled(images, request.width, request.height), request, flagged, self.adapter.variant.name)
 
-    def _apply(
-        self,
-        request: FaceGenRequest,
-        style: FaceStyle,
-        face_embeds: FaceEmbeds | None,
-        size: tuple[int, int],
-    ) -> dict[str, Any]:
-        """The face into the model's attention; what else the sampling is told. size: width and height in pixels."""
-        if face_embeds is None:
-            return self._apply_nobody(request, style)
+    def _apply(self, asked: Sequence[Asked], size: tuple[int, int]) -> dict[str, Any]:
+        """The faces into the model's attention; what else the sampling is told. size: width and height in pixels."""
+        shown = [person for one in asked for person in one.shown(self._weight)]
         if self.flux_face is not None:
-            self.flux_face.show(face_embeds, weight=style.weight, layer_weights=style.layer_weights)
+            self.flux_face.show(shown)
             return {}
-        sides = CFG_SIDES if request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
-        told = _without_face(request, style)
-        how: dict[str, Any] = {"layer_weights": style.layer_weights, "sides": sides}
-        if isinstance(self.adapter, InstantIDAdapter):
-            apply_instantid(self._unet, self.adapter, face_embeds, weight=INSTANTID_WEIGHT * style.weight, **how)
-            hint = hint_image(face_embeds, *size)
-            return told | {"control": FaceControl(self.controlnet, self.adapter, face_embeds, hint, sides=sides)}
-        if isinstance(self.adapter, PulidAdapter):
-            apply_pulid(self._unet, self.adapter, face_embeds, weight=PULID_WEIGHT * style.weight, **how)
+        told = {"negative_prompts": [one.style.negative_prompt(one.request.negative_prompt) for one in asked]}
+        sides = CFG_SIDES if asked[0].request.guidance_scale > 1 else CFG_SIDES[1:]  # at 1 there is no unconditional half
+        if not shown:
+            apply_nobody(self._unet)
+        elif isinstance(self.adapter, InstantIDAdapter):
+            apply_instantid(self._unet, self.adapter, shown, sides=sides)
+            hints = [hint_image(person.face_embeds, *size) for person in shown]
+            return told | {"control": FaceControl(self.controlnet, self.adapter, shown, hints, sides=sides)}
+        elif isinstance(self.adapter, PulidAdapter):
+            apply_pulid(self._unet, self.adapter, shown, sides=sides)
         else:
-            apply_faceid(self._unet, self.adapter, face_embeds, weight=style.weight, s_scale=request.s_scale, **how)
+            apply_faceid(self._unet, self.adapter, shown, sides=sides)
         return told
 
-    def _apply_nobody(self, request: FaceGenRequest, style: FaceStyle) -> dict[str, Any]:
-        """Whatever face was there is taken away."""
-        if self.flux_face is not None:
-            self.flux_face.hide()
-            return {}
-        apply_nobody(self._unet)
-        return _without_face(request, style)
+    @property
+    def _weight(self) -> float:
+        """How much of a face the method's authors show."""
+        if isinstance(self.adapter, InstantIDAdapter):
+            return INSTANTID_WEIGHT
+        return PULID_WEIGHT if isinstance(self.adapter, PulidAdapter) and self.flux_face is None else 1.0
 
     @property
     def _unet(self) -> Any:
@@ -167,11 +161,6 @@ class Engine:
             return None
         self.checker = self.checker or load_checker(NUDENET)
         return self.checker
-
-
-def _without_face(request: FaceGenRequest, style: FaceStyle) -> dict[str, Any]:
-    """What the sampling of a UNet is told in any case."""
-    return {"negative_prompts": [style.negative_prompt(request.negative_prompt)]}
 
 
 def _open_adapter(files: ModelFiles) -> FaceIDAdapter | InstantIDAdapter | PulidAdapter:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from tqdm import tqdm
 
 from ..models.checkpoint_kind import CheckpointKind
 from ..models.pictures import Watch, unwatched
-from .stable_diffusion import decoded
+from .prompts import numbers
+from .stable_diffusion import decoded, first_noise
 
 LENGTH = 512  # tokens of T5 that the transformer reads
 SIDE = 16  # pixels: of a picture's patches, each of 2x2 latents of 8x8
@@ -47,11 +47,11 @@ class Flux:
         steps: int,
         guidance: float,
         generator: torch.Generator | list[torch.Generator],
-        samples: int = 1,
+        samples: int | Sequence[int] = 1,
         progress: str | None = None,
         watch: Watch = unwatched,
     ) -> Tensor:
-        """Pictures, RGB float32 on the CPU [prompts x samples, H, W, 3] (0-1): width and height, up to multiples of 16.
+        """Pictures, RGB float32 on the CPU [n, H, W, 3] (0-1): width and height, up to multiples of 16.
 
         There are no negative prompts: the model was taught what guidance does, and computes one side. schnell knows no
         `guidance` either. The rest is as of StableDiffusion.
@@ -60,7 +60,7 @@ class Flux:
         states, pooled = self._encode(prompts, samples)
         rows, columns = (-(-side // SIDE) for side in (height, width))
         channels = self.transformer.config.in_channels // 4
-        noise = randn_tensor((len(states), channels, 2 * rows, 2 * columns), generator=generator, device=device, dtype=dtype)
+        noise = first_noise((len(states), channels, 2 * rows, 2 * columns), generator, device, dtype)
         given = {
             "encoder_hidden_states": states,
             "pooled_projections": pooled,
@@ -79,7 +79,7 @@ class Flux:
         config = self.vae.config
         return decoded(self.vae, _unpacked(latents, rows, columns) / config.scaling_factor + config.shift_factor)
 
-    def _encode(self, prompts: Sequence[str], samples: int) -> tuple[Tensor, Tensor]:
+    def _encode(self, prompts: Sequence[str], samples: int | Sequence[int]) -> tuple[Tensor, Tensor]:
         """What the transformer reads: T5's states, and CLIP's pooled text; each text `samples` times."""
         outputs = []
         for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True):
@@ -88,7 +88,8 @@ class Flux:
             outputs.append(encoder(tokens.input_ids.to(encoder.device)))
         pooled, states = outputs[0].pooler_output, outputs[1][0]
         device, dtype = self.transformer.device, self.transformer.dtype
-        return states.repeat_interleave(samples, 0).to(device, dtype), pooled.repeat_interleave(samples, 0).to(device, dtype)
+        rows = numbers(len(prompts), samples)
+        return states[rows].to(device, dtype), pooled[rows].to(device, dtype)
 
     def _guidance(self, guidance: float, count: int) -> Tensor | None:
         if not self.transformer.config.guidance_embeds:

@@ -9,30 +9,26 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..models.face.embeds import FaceEmbeds
 from ..models.identity.attention import IdentityAttention
 from ..models.identity.blocks import CrossAttention
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
-from ..models.identity.layer_weights import parse_layer_weights
 from ..models.identity.pulid.adapter import PulidAdapter
 from ..models.identity.pulid.orthogonal import V2, OrthogonalAttention
+from ..models.identity.shown import Shown, weighed
 
 FORWARD_ORDER = ("down_blocks", "mid_block", "up_blocks")
 CFG_SIDES = (1, 0)  # the unconditional half of the batch comes first
 INSTANTID_WEIGHT = PULID_WEIGHT = 0.8  # that their authors use, PuLID's for SDXL
-Attend = Callable[[Tensor, Tensor, int, float], IdentityAttention]
+Attend = Callable[[Tensor, Tensor, int], IdentityAttention]
 
 
 def apply_faceid(
     unet: UNet2DConditionModel,
     adapter: FaceIDAdapter,
-    face_embeds: FaceEmbeds,
+    shown: Sequence[Shown],
     *,
-    weight: float = 1.0,
-    s_scale: float = 1.0,
     lora_strength: float = 1.0,
-    layer_weights: str = "",
     sides: tuple[int, ...] = CFG_SIDES,
 ) -> None:
     """Give the UNet's attention these faces and the adapter's LoRA, replacing whatever an earlier call put there.
@@ -44,44 +40,41 @@ def apply_faceid(
     adapter.match(blocks, unet.config.cross_attention_dim)
     device, dtype = unet.device, unet.dtype  # looked up among all of its parameters
     lora = {name: tensor.to(device, dtype) for name, tensor in adapter.lora(blocks).items()} if lora_strength else {}
-    keys_values = adapter.keys_values(face_embeds, s_scale)
-    _set_processors(unet, blocks, keys_values, weight, layer_weights, sides, lora, lora_strength)
+    keys_values = [adapter.keys_values(one.face_embeds, one.s_scale) for one in shown]
+    _set_processors(unet, blocks, weighed(shown, keys_values, _depths(blocks)), sides, lora, lora_strength)
 
 
 def apply_instantid(
-    unet: UNet2DConditionModel,
-    adapter: InstantIDAdapter,
-    face_embeds: FaceEmbeds,
-    *,
-    weight: float = INSTANTID_WEIGHT,
-    layer_weights: str = "",
-    sides: tuple[int, ...] = CFG_SIDES,
+    unet: UNet2DConditionModel, adapter: InstantIDAdapter, shown: Sequence[Shown], *, sides: tuple[int, ...] = CFG_SIDES
 ) -> None:
     """Give the UNet's attention these faces, replacing whatever an earlier call put there; `sides` as in `apply_faceid`.
 
     Raises FaceGenError when the adapter doesn't fit the UNet or the face embeds.
     """
-    blocks = cross_attention_blocks(unet)
-    adapter.match(blocks, unet.config.cross_attention_dim)
-    _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0)
+    _set_processors(unet, *_matched(unet, adapter, shown), sides, {}, 0.0)
 
 
 def apply_pulid(
     unet: UNet2DConditionModel,
     adapter: PulidAdapter,
-    face_embeds: FaceEmbeds,
+    shown: Sequence[Shown],
     *,
-    weight: float = PULID_WEIGHT,
     projection: str = V2,
     num_zero: int = 0,
-    layer_weights: str = "",
     sides: tuple[int, ...] = CFG_SIDES,
 ) -> None:
     """As `apply_instantid`; for `projection` and `num_zero` see OrthogonalAttention."""
+    attend = partial(OrthogonalAttention, projection=projection, num_zero=num_zero)
+    _set_processors(unet, *_matched(unet, adapter, shown), sides, {}, 0.0, attend)
+
+
+def _matched(
+    unet: UNet2DConditionModel, adapter: InstantIDAdapter | PulidAdapter, shown: Sequence[Shown]
+) -> tuple[list[CrossAttention], list[tuple[Tensor, Tensor]]]:
+    """The UNet's blocks, and for each the keys and weighed values of all faces."""
     blocks = cross_attention_blocks(unet)
     adapter.match(blocks, unet.config.cross_attention_dim)
-    attend = partial(OrthogonalAttention, projection=projection, num_zero=num_zero)
-    _set_processors(unet, blocks, adapter.keys_values(face_embeds), weight, layer_weights, sides, {}, 0.0, attend)
+    return blocks, weighed(shown, [adapter.keys_values(one.face_embeds) for one in shown], _depths(blocks))
 
 
 def apply_nobody(unet: UNet2DConditionModel) -> None:
@@ -93,22 +86,23 @@ def _set_processors(
     unet: UNet2DConditionModel,
     blocks: list[CrossAttention],
     keys_values: Sequence[tuple[Tensor, Tensor]],
-    weight: float,
-    layer_weights: str,
     sides: tuple[int, ...],
     lora: Mapping[str, Tensor],
     lora_strength: float,
     attend: Attend = IdentityAttention,
 ) -> None:
-    weights = parse_layer_weights(layer_weights, len(blocks))
     processors = dict(unet.attn_processors)
     for block, (key, value) in zip(blocks, keys_values, strict=True):
-        identity = attend(key, value, block.heads, weight * weights[block.depth])
+        identity = attend(key, value, block.heads)
         for attention, face in (("attn1", None), ("attn2", identity)):
             path = f"{block.path}.{attention}"
             own = {name.removeprefix(f"{path}."): tensor for name, tensor in lora.items() if name.startswith(f"{path}.")}
             processors[f"{path}.processor"] = IdentityProcessor(own, lora_strength, face, sides)
     unet.set_attn_processor(processors)
+
+
+def _depths(blocks: Sequence[CrossAttention]) -> list[int]:
+    return [block.depth for block in blocks]
 
 
 def cross_attention_blocks(unet: UNet2DConditionModel) -> list[CrossAttention]:
@@ -147,7 +141,7 @@ class IdentityProcessor:
         query, key, value = (t.view(*t.shape[:2], attn.heads, -1).transpose(1, 2) for t in (q, k, v))
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask).transpose(1, 2).flatten(2)
         if self.identity is not None:
-            out = out + self.identity.beside(out, q, self.sides)
+            out = self.identity.added_to(out, q, self.sides)
         return self._linear("to_out.0", attn.to_out[0], out)
 
     def _linear(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """InstantID's ControlNet while diffusers' UNet samples: it reads the face's tokens where others read the text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from ..models.face.embeds import FaceEmbeds
 from ..models.face.keypoints import are_placed, as_in_photo, draw_keypoints, faces_to_draw, fitted
 from ..models.identity.instantid.adapter import InstantIDAdapter
+from ..models.identity.shown import Shown, joined
 from .identity import CFG_SIDES
 
 STRENGTH = 0.8  # that its authors use
@@ -25,7 +27,8 @@ class FaceControl:
     """The Control of a sampling.
 
     network   diffusers' ControlNetModel, for the UNet that it acts on.
-    hint      RGB [height, width, 3] (0-1), in the size of the pictures.
+    shown     whose tokens it reads; their weights are those of the attention.
+    hints     of each of these RGB [height, width, 3] (0-1), in the size of the pictures.
     strength  factor on all that it adds.
     sides     for each chunk of the batch 0 if it is conditional, 1 if unconditional.
     """
@@ -34,15 +37,16 @@ class FaceControl:
         self,
         network: Any,
         adapter: InstantIDAdapter,
-        face_embeds: FaceEmbeds,
-        hint: Tensor,
+        shown: Sequence[Shown],
+        hints: Sequence[Tensor],
         strength: float = STRENGTH,
         sides: tuple[int, ...] = CFG_SIDES,
     ):
         self.network, self.strength, self.sides = network, strength, sides
-        tokens = adapter.tokens(face_embeds)
-        self.tokens = [tokens[side].to(network.device, network.dtype) for side in sides]
-        self.hint = hint.movedim(-1, 0)[None].to(network.device, network.dtype)
+        tokens = [adapter.tokens(one.face_embeds) for one in shown]
+        self.tokens = [self._placed(joined(shown, [each[side] for each in tokens])) for side in sides]
+        hint = self._placed(joined(shown, [hint.movedim(-1, 0)[None] for hint in hints]))
+        self.hint = hint if len(hint) == 1 else torch.cat([hint] * len(sides))
 
     def __call__(self, latents: Tensor, time: Tensor, added: dict[str, Tensor] | None) -> dict[str, Any]:
         """What to add inside the UNet, as its arguments."""
@@ -57,3 +61,6 @@ class FaceControl:
             return_dict=False,
         )
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.network.device, self.network.dtype)

@@ -21,7 +21,13 @@ class Text:
         return Text(torch.cat([other.states, self.states]), pooled)
 
 
-def encode(tokenizers: Sequence[Any], text_encoders: Sequence[Any], texts: Sequence[str], samples: int) -> Text:
+def numbers(texts: int, samples: int | Sequence[int]) -> list[int]:
+    """Which text each row reads: `samples` rows for every text, or so many for each."""
+    counts = [samples] * texts if isinstance(samples, int) else samples
+    return [number for number, count in zip(range(texts), counts, strict=True) for _ in range(count)]
+
+
+def encode(tokenizers: Sequence[Any], text_encoders: Sequence[Any], texts: Sequence[str], samples: int | Sequence[int]) -> Text:
     """Each text `samples` times; what is beyond the 77 tokens is cut off.
 
     SD1.5 reads the encoder's last states, SDXL the ones before the last of both, side by side, and the second's pooled text.
@@ -32,7 +38,8 @@ def encode(tokenizers: Sequence[Any], text_encoders: Sequence[Any], texts: Seque
         tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         ids = tokens.input_ids.to(encoder.device)
         outputs.append(encoder(ids, attention_mask=None, output_hidden_states=len(text_encoders) > 1))
+    rows = numbers(len(texts), samples)
     if len(outputs) == 1:
-        return Text(outputs[0][0].repeat_interleave(samples, 0))
+        return Text(outputs[0][0][rows])
     states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
-    return Text(states.repeat_interleave(samples, 0), outputs[-1].text_embeds.repeat_interleave(samples, 0))
+    return Text(states[rows], outputs[-1].text_embeds[rows])

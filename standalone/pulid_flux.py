@@ -1,16 +1,16 @@
 """PuLID in diffusers' FLUX.1: its layers after some of the transformer's blocks, by hooks on these."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import FaceGenError
-from ..models.face.embeds import FaceEmbeds
 from ..models.identity.attention import IdentityAttention
-from ..models.identity.layer_weights import parse_layer_weights
 from ..models.identity.pulid.adapter import PulidAdapter
 from ..models.identity.pulid.cross_attention import HEAD_DIM
+from ..models.identity.shown import Shown, weighed
 
 SIDES = (0,)  # every row of the batch is conditional: FLUX.1 has no other side
 
@@ -30,17 +30,16 @@ class FluxFace:
         for number, (part, block) in enumerate(places):
             blocks[part][block].register_forward_hook(_Hook(self, number))
 
-    def show(self, face_embeds: FaceEmbeds, *, weight: float = 1.0, layer_weights: str = "") -> None:
-        """From now on this face, in place of any other. Raises FaceGenError when the adapter can't read it."""
-        weights = parse_layer_weights(layer_weights, len(self.faces))
+    def show(self, shown: Sequence[Shown]) -> None:
+        """From now on these faces, in place of any others. Raises FaceGenError when the adapter can't read them."""
+        if not shown:
+            self.faces = [None] * len(self.faces)
+            return
+        keys_values = [self.adapter.keys_values(one.face_embeds) for one in shown]
         self.faces = [
-            IdentityAttention(key, value, key.shape[-1] // HEAD_DIM, weight * share) if weight * share else None
-            for share, (key, value) in zip(weights, self.adapter.keys_values(face_embeds), strict=True)
+            IdentityAttention(key, value, key.shape[-1] // HEAD_DIM) if value.any() else None
+            for key, value in weighed(shown, keys_values, range(len(self.faces)))
         ]
-
-    def hide(self) -> None:
-        """From now on no face."""
-        self.faces = [None] * len(self.faces)
 
     def added(self, number: int, picture: Tensor) -> Tensor:
         """The picture's states [batch, length, width] after a block, with what layer `number` adds."""

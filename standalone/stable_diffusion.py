@@ -6,6 +6,7 @@ Source of the loop: diffusers' StableDiffusionPipeline and StableDiffusionXLPipe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from ..errors import FaceGenError
 from ..models.checkpoint_kind import SDXL, CheckpointKind
 from ..models.pictures import Watch, unwatched
-from .prompts import Text, encode
+from .prompts import Text, encode, numbers
 
 # Called in each step with the latents, the time and what else the UNet is told (`added_cond_kwargs`); gives more for it.
 Control = Callable[[Tensor, Tensor, dict[str, Tensor] | None], dict[str, Any]]
@@ -49,17 +50,18 @@ class StableDiffusion:
         steps: int,
         guidance: float,
         generator: torch.Generator | list[torch.Generator],
-        samples: int = 1,
+        samples: int | Sequence[int] = 1,
         control: Control | None = None,
         progress: str | None = None,
         watch: Watch = unwatched,
     ) -> Tensor:
-        """Pictures, RGB float32 on the CPU [prompts x samples, height, width, 3] (0-1).
+        """Pictures, RGB float32 on the CPU [n, height, width, 3] (0-1), those of the first prompt first.
 
         prompts, negative_prompts  one of each for every kind of picture.
         width, height              multiples of 8.
         guidance                   scale of classifier-free guidance; at 1 or less the negative prompts are left out.
-        generator                  of all noise: one for all pictures, or one for each.
+        generator                  of all noise: one for all pictures, or one for each; neighbours may share theirs.
+        samples                    how many pictures of every prompt, or of each.
         control                    what else acts on the UNet in each step.
         progress                   label of a progress bar; None shows none.
         watch                      is told of the steps as of a batch's pictures: before each, and after the last.
@@ -71,8 +73,8 @@ class StableDiffusion:
             text = text.after(self._encode(negative_prompts, samples))
         context, added = text.states.to(dtype), self._added(text, width, height)
         self.scheduler.set_timesteps(steps, device=device)
-        shape = (len(prompts) * samples, self.unet.config.in_channels, height // 8, width // 8)
-        latents = randn_tensor(shape, generator=generator, device=device, dtype=dtype) * self.scheduler.init_noise_sigma
+        shape = (len(numbers(len(prompts), samples)), self.unet.config.in_channels, height // 8, width // 8)
+        latents = first_noise(shape, generator, device, dtype) * self.scheduler.init_noise_sigma
         for step, t in enumerate(tqdm(self.scheduler.timesteps, desc=progress, disable=progress is None)):
             watch(step, len(self.scheduler.timesteps))
             given = self.scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
@@ -85,7 +87,7 @@ class StableDiffusion:
         watch(len(self.scheduler.timesteps), len(self.scheduler.timesteps))
         return decoded(self.vae, latents.to(self.vae.dtype) / self.vae.config.scaling_factor)
 
-    def _encode(self, texts: Sequence[str], samples: int) -> Text:
+    def _encode(self, texts: Sequence[str], samples: int | Sequence[int]) -> Text:
         return encode(self.tokenizers, self.text_encoders, texts, samples)
 
     def _added(self, text: Text, width: int, height: int) -> dict[str, Tensor] | None:
@@ -96,6 +98,18 @@ class StableDiffusion:
         pooled = text.pooled.to(self.unet.dtype)
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=pooled.device, dtype=pooled.dtype)
         return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
+
+
+def first_noise(
+    shape: tuple[int, ...], generator: torch.Generator | list[torch.Generator], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Normal numbers from one generator, or from one for each row. Rows that share theirs get what they would get alone: drawn
+    one by one, they would get others."""
+    if isinstance(generator, torch.Generator):
+        drawn: Tensor = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+        return drawn
+    shared = [list(rows) for _, rows in groupby(generator, key=id)]
+    return torch.cat([first_noise((len(rows), *shape[1:]), rows[0], device, dtype) for rows in shared])
 
 
 def decoded(vae: Any, latents: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection
 
+from ...api.comfyui.choices import NO_FILE as NO_FILE
 from ...errors import FaceGenError
 
-NO_FILE = "missing: "  # so begins what a loader offers in place of a file while there is none
 Cure = Callable[[str], str]  # the choice -> what to do about it
 
 

@@ -18,7 +18,7 @@ from ...errors import FaceGenError
 from ...models.face.likeness import Likeness, best_first
 from ..memory import is_out_of_memory, make_room
 from ..server.engines import Engines, told
-from ..server.made import Made, make, not_enough_memory
+from ..server.made import Made, Wanted, make, not_enough_memory
 from .faces import Face, Faces
 from .pieces import BadPiece, Piece, is_remote
 
@@ -81,7 +81,7 @@ class Maker:
         if piece.best_of > 1:
             kept = _best(piece, engine, flavour, request, face)
         else:
-            kept = _all(piece.seed, make(engine, flavour, dataclasses.replace(request, seed=piece.seed), face.embeds))
+            kept = _all(piece.seed, make(engine, Wanted(flavour, dataclasses.replace(request, seed=piece.seed), face.embeds)))
         seconds = round(time.perf_counter() - began, 3)
         return Done(*_told(piece, request, tip, kept, seconds, told(files)))
 
@@ -96,7 +96,7 @@ def _best(piece: Piece, engine: "Engine", flavour: Flavour, request: FaceGenRequ
     kept: list[_Kept] = []
     for number in range(piece.best_of):
         seed = (piece.seed + number) % SEEDS
-        kept += _all(seed, make(engine, flavour, dataclasses.replace(request, seed=seed, samples=1), face.embeds))
+        kept += _all(seed, make(engine, Wanted(flavour, dataclasses.replace(request, seed=seed, samples=1), face.embeds)))
         numbered = [
             dataclasses.replace(one.score, picture=at, cosine=None if one.flagged else one.score.cosine)
             for at, one in enumerate(kept)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...api.local.config import ConfigFile, LocalConfig
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
-from .common import libraries, say
+from .common import add_models_argument, libraries, say
 from .generate import CURES, TINY, TINY_NOTICE, load_engine, use_one_thread
 from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 from .serve import DATA, built_in
@@ -32,11 +32,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "face_image, prompt and style may hold several, and a face may be a folder. docs/batch.md has it all.",
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="Folder for pictures, index and errors.")
-    parser.add_argument(
-        "--models",
-        default=TINY,
-        help="Folder with the model files, laid out like ComfyUI's models folder, or 'tiny'. Default: tiny.",
-    )
+    add_models_argument(parser)
     parser.add_argument(
         "--data",
         type=Path,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ...api.local.flavours import TINY
 from ...errors import FaceGenError
 
 PACK = Path(__file__).resolve().parents[2]
@@ -28,6 +29,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"formatter_class": _HelpFormatter, **kwargs})
+
+
+def add_models_argument(parser: argparse.ArgumentParser) -> None:
+    """Where the model files are."""
+    parser.add_argument(
+        "--models",
+        default=TINY,
+        help="Folder with the model files, laid out like ComfyUI's models folder, or 'tiny'. Default: tiny.",
+    )
 
 
 def say(text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...api.local.flavours import TINY as TINY
 from ...contract import FIELDS, OF_THE_ANSWER, FaceGenRequest
 from ...errors import (
     BrokenModelPackError,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from ..model_files import ModelFiles
 
-TINY = "tiny"
 TINY_NOTICE = (
     "Using the built-in tiny model: it was trained on drawings of people who don't exist, so it shows what the pack does and "
     "is not for real portraits. For those, give the folder of real files with --models DIR."

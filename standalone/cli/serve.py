@@ -11,7 +11,7 @@ from ...api.local.flavours import FLAVOURS, FLAVOURS_WITH_FLUX, TINY, Flavour
 from ...api.local.place import Place
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
-from .common import libraries, say
+from .common import add_models_argument, libraries, say
 from .generate import CURES, TINY_NOTICE, find_files, load_engine, use_one_thread
 from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
 
 PORT = 8199
 DRAIN = 30.0
+BATCH = 1
 DATA = ".facegen"  # in the home folder
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `serve` to the commands."""
     parser = commands.add_parser("serve", help="the Face Generator API and a web page, without ComfyUI")
-    parser.add_argument(
-        "--models",
-        default=TINY,
-        help="Folder with the model files, laid out like ComfyUI's models folder, or 'tiny'. Default: tiny.",
-    )
+    add_models_argument(parser)
     parser.add_argument(
         "--listen", default="127.0.0.1", help="Addresses to listen on, with commas between. Default: 127.0.0.1."
     )
@@ -62,6 +59,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=DRAIN,
         metavar="SECONDS",
         help=f"How long a stop waits for what is in work; a second signal doesn't wait. Default: {DRAIN:g}.",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=BATCH,
+        metavar="N",
+        help="How many pictures are made at once when several requests wait that have models, size, steps and guidance in "
+        f"common. It takes more memory; nobody waits for others. Default: {BATCH}.",
     )
     add_ray_arguments(parser)
     parser.set_defaults(run=run)
@@ -133,6 +138,10 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
         from ..server.metrics import Metrics
     from ..server.serving import Server
 
+    if options.batch < 1:
+        raise FaceGenError(f"--batch is {options.batch}; it must be 1 or more.")
+    if options.batch > 1 and options.ray is not None:
+        raise FaceGenError("--batch is for the engine of this process; with --ray, each engine makes one request at a time.")
     tiny = options.models == TINY
     if tiny:
         say(TINY_NOTICE)
@@ -140,7 +149,7 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
     engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
     first = first_flavour(engines, settings)
     metrics = Metrics()
-    backend = EngineBackend(engines, metrics) if options.ray is None else ray_backend(options, engines)
+    backend = EngineBackend(engines, metrics, options.batch) if options.ray is None else ray_backend(options, engines)
     log_as_json()
     return Server(place, backend, metrics, first, options.drain)
 

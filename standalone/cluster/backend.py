@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -16,33 +16,29 @@ from ...api.local.backend import CANCELLED, BackendError, Busy, Files, Phase, St
 from ...api.local.flavours import Flavour
 from ...errors import FaceGenError, printable
 from ..server.engines import Engines, told
+from ..server.works import LOST, KnownWork, Works
 
 TRIES = 2  # that a work gets: the second when the replica with the first has ended
-LOST = State(Phase.FAILED, "The request was lost. Send it again.")
 FULL = "All machines are busy, and {} requests wait already."
 DIED = State(Phase.FAILED, "The machines that made this ended twice while they were at it. Send it again.")
 AGAIN = 0.5  # seconds before Ray is asked again whether there is room
 
 
 @dataclass
-class Entry:
-    """What is known of a work."""
+class Entry(KnownWork):
+    """A work with what Ray knows its models by."""
 
-    work: Work
     models: str
-    state: State = field(default_factory=lambda: State(Phase.WAITING))
-    is_cancelled: bool = False
-    pictures: list[bytes] = field(default_factory=list)
     answers: Any = None  # of the replica
     task: "asyncio.Task[None] | None" = None
 
 
-class RayBackend:
+class RayBackend(Works[Entry]):
     """A Backend, see api/local/backend.py. `engines` finds the files, and loads nothing; `most` is how many may wait."""
 
     def __init__(self, handle: "DeploymentHandle[Any]", engines: Engines, most: int):
+        super().__init__()
         self._handle, self._engines, self._most = handle, engines, most
-        self._entries: dict[str, Entry] = {}
 
     async def load(self, flavour: Flavour) -> None:
         """Nothing: replicas load what they need."""
@@ -62,32 +58,13 @@ class RayBackend:
         except FaceGenError as error:
             raise BackendError(str(error)) from error
         names = told(files)
-        entry = self._entries[work.id] = Entry(work, "/".join(names.values()))
+        entry = self._know(Entry(work, "/".join(names.values())))
         entry.task = asyncio.get_running_loop().create_task(self._carry(entry, photo))
         return names
 
-    async def state(self, ids: Collection[str]) -> Mapping[str, State]:
-        return {id: self._entries[id].state if id in self._entries else LOST for id in ids}
-
-    async def cancel(self, id: str) -> None:
-        entry = self._entries.get(id)
-        if entry is None:
-            return
-        if entry.state.has_ended:
-            del self._entries[id]
-            return
-        entry.is_cancelled = True
+    async def _stop(self, entry: Entry) -> None:
         if entry.answers is not None:
             entry.answers.cancel()
-        if entry.state.phase is Phase.WAITING:
-            entry.state = State(Phase.FAILED, CANCELLED)
-
-    async def pictures(self, id: str) -> list[bytes]:
-        entry = self._entries.get(id)
-        if entry is None:
-            raise BackendError(LOST.message)
-        pictures, entry.pictures = entry.pictures, []  # the API keeps them
-        return pictures
 
     async def details(self) -> Mapping[str, Any]:
         """What Ray has in all, and what of it is free."""

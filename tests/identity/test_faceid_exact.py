@@ -86,6 +86,7 @@ def test_tokens_equal_diffusers_projection_at_published_shapes(published, publis
 @pytest.mark.parametrize("faces", [1, 2])
 @pytest.mark.parametrize("s_scale", [0.0, 1.0, 2.0])
 def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
+    from facegen.models.identity.shown import Shown
     from facegen.standalone.identity import apply_faceid
 
     state = faceid_state(WIDTHS, CONTEXT, CLIP)
@@ -97,7 +98,7 @@ def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
     plain = reduced_unet()
     ours = reduced_unet()
     adapter = FaceIDAdapter(save(state, tmp_path / "adapter.safetensors"))
-    apply_faceid(ours, adapter, people, weight=0.8, s_scale=s_scale)
+    apply_faceid(ours, adapter, [Shown(people, weight=0.8, s_scale=s_scale)])
     pipe, image_embeds = diffusers_faceid(state, people, s_scale)
     pipe.set_ip_adapter_scale(0.8)
     with torch.no_grad():
@@ -110,6 +111,7 @@ def test_unet_output_equals_diffusers(tmp_path, s_scale, faces):
 
 
 def test_each_call_replaces_the_lora_of_the_one_before(tmp_path):
+    from facegen.models.identity.shown import Shown
     from facegen.standalone.identity import apply_faceid
 
     first, second = (
@@ -121,7 +123,7 @@ def test_each_call_replaces_the_lora_of_the_one_before(tmp_path):
     latent, text = torch.randn(2, 4, 8, 8, generator=g), torch.randn(2, 7, CONTEXT, generator=g)
 
     def output(unet, adapter, strength):
-        apply_faceid(unet, adapter, random_faces(), lora_strength=strength)
+        apply_faceid(unet, adapter, [Shown(random_faces())], lora_strength=strength)
         with torch.no_grad():
             return unet(latent, torch.tensor(500), text).sample
 

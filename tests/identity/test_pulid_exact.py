@@ -10,7 +10,7 @@ from facegen.models.face.embeds import NOBODY
 from facegen.models.identity.attention import IdentityAttention
 from facegen.models.identity.pulid.adapter import PulidAdapter
 from facegen.models.identity.pulid.cross_attention import places
-from facegen.models.identity.pulid.orthogonal import PROJECTIONS, OrthogonalAttention, without_projection
+from facegen.models.identity.pulid.orthogonal import PROJECTIONS, OrthogonalAttention
 from faceid_files import relative_error
 from pulid_files import CONTEXT, FLUX_WIDTH, flux_state, save, sdxl_state, seen_faces
 
@@ -91,7 +91,7 @@ def test_what_is_added_to_a_block_of_sdxl(tmp_path, projection, num_zero):
     for block, (width, (key, value)) in enumerate(zip(WIDTHS, adapter.keys_values(faces), strict=True)):
         attention = OrthogonalAttention(key, value, HEADS, 0.8, projection, num_zero)
         own, q = torch.randn(2, 40, width, generator=g), torch.randn(2, 40, width, generator=g)
-        given = attention.beside(own, q, (1, 0))  # unconditional first, as hosts batch the two
+        given = attention.added_to(own, q, (1, 0)) - own  # unconditional first, as hosts batch the two
         for row, side in enumerate((1, 0)):
             expected = reference.sdxl_addition(
                 state, block, tokens[side][0], own[row], q[row], HEADS, 0.8, projection, num_zero
@@ -104,15 +104,59 @@ def test_the_projections_differ(tmp_path):
     key, value = adapter.keys_values(seen_faces())[0]
     g = torch.Generator().manual_seed(5)
     own, q = torch.randn(1, 40, WIDTHS[0], generator=g), torch.randn(1, 40, WIDTHS[0], generator=g)
-    added = [OrthogonalAttention(key, value, HEADS, 1.0, projection).beside(own, q, (0,)) for projection in PROJECTIONS]
+    attentions = [OrthogonalAttention(key, value, HEADS, 1.0, projection) for projection in PROJECTIONS]
+    added = [attention.added_to(own, q, (0,)) - own for attention in attentions]
     assert all(relative_error(added[a], added[b]) > 0.01 for a, b in ((0, 1), (0, 2), (1, 2)))
     v1 = added[PROJECTIONS.index("orthogonal v1")]
     assert (v1 * own).sum(dim=1).abs().max() < 1e-4  # nothing of it lies along the block's own attention
 
 
 def test_a_channel_in_which_the_block_says_nothing():
-    face = torch.randn(1, 9, 4)
-    assert torch.equal(without_projection(face, torch.zeros(1, 9, 4)), face)
+    key, value, q = torch.randn(2, 1, 8, 4), torch.randn(2, 1, 8, 4), torch.randn(1, 9, 4)
+    own = torch.randn(1, 9, 4) * torch.tensor([1.0, 0.0, 1e-30, 1.0])
+    for projection in PROJECTIONS:
+        attention = OrthogonalAttention(key, value, 2, projection=projection)
+        given = attention.added_to(own, q, (0,))
+        assert torch.equal(given[..., 1:3], attention(q, (0,))[..., 1:3])
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_where_a_face_acts(projection):
+    """Black is the block's own attention and white all of the face, to the bit; grey is between."""
+    g = torch.Generator().manual_seed(5)
+    key, value, own, q = (torch.randn(2, n, length, 64, generator=g) for n, length in ((1, 8), (1, 8), (1, 30), (1, 30)))
+    own, q, attention = own[:, 0], q[:, 0], OrthogonalAttention(key, value, HEADS, projection=projection)
+    whole = attention.added_to(own, q, (1, 0))
+    where = torch.tensor([0.0, 1.0, 0.25]).repeat_interleave(10)[None, :, None]
+    given = attention.added_to(own, q, (1, 0), where=where)
+    assert torch.equal(given[:, :10], own[:, :10]) and torch.equal(given[:, 10:20], whole[:, 10:20])
+    assert relative_error((given - own)[:, 20:], (whole - own)[:, 20:] / 4) < 1e-5
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_half_precision_rounds_once(projection):
+    """As near to float32 as rounding the outcome and the attention to the face comes."""
+    g = torch.Generator().manual_seed(5)
+    key, value, own, q = (torch.randn(2, n, length, 64, generator=g) for n, length in ((1, 8), (1, 8), (1, 30), (1, 30)))
+    key, value, own, q = (t.half() for t in (key, value, own[:, 0], q[:, 0]))
+    given = OrthogonalAttention(key, value, HEADS, projection=projection).added_to(own, q, (1, 0))
+    exact = OrthogonalAttention(key.float(), value.float(), HEADS, projection=projection)
+    assert given.dtype == torch.half
+    assert relative_error(given.float(), exact.added_to(own.float(), q.float(), (1, 0))) < 4e-4
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_gradients_go_through(projection):
+    """As when a model with a face on it is trained."""
+    g = torch.Generator().manual_seed(5)
+    attention = OrthogonalAttention(torch.randn(2, 1, 8, 64, generator=g), torch.randn(2, 1, 8, 64, generator=g), HEADS)
+    attention.projection = projection
+    q, own, along = (torch.randn(1, 30, 64, generator=g) for _ in range(3))
+    q.requires_grad_(), own.requires_grad_()
+    (attention.added_to(own, q, (0,)) ** 2).sum().backward()
+    with torch.no_grad():
+        up, down = ((attention.added_to(own, q + step * along, (0,)) ** 2).sum() for step in (1e-2, -1e-2))
+    assert relative_error((q.grad * along).sum(), (up - down) / 2e-2) < 1e-2 and own.grad.abs().sum() > 0
 
 
 def test_one_person_for_several_latents_is_projected_latent_by_latent(tmp_path):
@@ -121,9 +165,9 @@ def test_one_person_for_several_latents_is_projected_latent_by_latent(tmp_path):
     attention = OrthogonalAttention(key, value, HEADS)
     g = torch.Generator().manual_seed(5)
     own, q = torch.randn(4, 40, WIDTHS[0], generator=g), torch.randn(4, 40, WIDTHS[0], generator=g)
-    together = attention.beside(own, q, (1, 0))
+    together = attention.added_to(own, q, (1, 0))
     for row, side in enumerate((1, 1, 0, 0)):
-        alone = attention.beside(own[[row]], q[[row]], (side,))
+        alone = attention.added_to(own[[row]], q[[row]], (side,))
         assert relative_error(together[[row]], alone) < 1e-6
 
 

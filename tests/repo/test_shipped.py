@@ -62,13 +62,13 @@ KNOWN = {
         r"aiohttp\s*\.\s*ClientSession|urllib\.request|urlopen|http\.client|\brequests\s*\.|\bhttpx\b|"
         r"\.(connect|send|sendall|sendto|recv\w*)\s*\(|\bsocket\s*\.|XMLHttpRequest|(?<![.\w])fetch\s*\(|WebSocket",
         {
+            "api/comfyui/client.py": "ComfyUI's own queue, over loopback; with `serve --comfyui`, those that its user names",
             "api/download.py": "fetches the photo that a client of the local API names, if its address is public or allowed",
             "api/hosted/client.py": "the node of the hosted service",
             "api/hosted/exchange.py": "the node of the hosted service",
             "api/local/store/postgres.py": "PostgreSQL, where several fronts share it",
             "api/local/store/sqlite.py": "SQLite's connect",
             "api/local/routes/access.py": "this machine's name, against DNS rebinding",
-            "nodes/host/local_api/comfyui.py": "ComfyUI's own queue, over loopback",
             "standalone/cli/doctor_rows/api.py": "`doctor`, which a user types, asks ComfyUI on this machine",
             "standalone/cli/file_download.py": "`models download`, which a user types",
             "standalone/server/page/client.js": "the page of `serve`, which calls the server that it comes from",

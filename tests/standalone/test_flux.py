@@ -7,6 +7,7 @@ import pulid_reference as reference
 from facegen.errors import FaceGenError, MissingStructureError, WrongBaseModelError
 from facegen.models.identity.pulid.adapter import PulidAdapter
 from facegen.models.identity.pulid.cross_attention import places
+from facegen.models.identity.shown import Shown
 from facegen.standalone.checkpoints.opening import CPU, open_checkpoint
 from facegen.standalone.pulid_flux import FluxFace
 from faceid_files import random_faces, relative_error
@@ -145,7 +146,7 @@ def test_the_whole_model_equals_the_reference(state, adapter, weight):
     plain = predict(network)
     face = FluxFace(network, adapter)
     assert torch.equal(predict(network), plain)  # no face yet
-    face.show(faces, weight=weight)
+    face.show([Shown(faces, weight)])
     ours, wanted = predict(network), predict(hooked(transformer(), state, adapter.tokens(faces)[0][0], weight))
     for row in (0, 1):
         assert relative_error(ours[row], wanted[row]) < 1e-4 and relative_error(plain[row], wanted[row]) > 1e-3
@@ -154,22 +155,22 @@ def test_the_whole_model_equals_the_reference(state, adapter, weight):
 def test_another_face_takes_the_place_of_the_first_and_weight_0_is_none(adapter):
     network = transformer()
     plain, face = predict(network), FluxFace(network, adapter)
-    face.show(seen_faces())
+    face.show([Shown(seen_faces())])
     first = predict(network)
-    face.show(seen_faces(seed=5))
+    face.show([Shown(seen_faces(seed=5))])
     assert not torch.equal(predict(network), first)
-    face.show(seen_faces())
+    face.show([Shown(seen_faces())])
     assert torch.equal(predict(network), first)
-    face.show(seen_faces(), layer_weights="0-1:0, 2-3:0.5")
+    face.show([Shown(seen_faces(), layer_weights="0-1:0, 2-3:0.5")])
     assert not torch.equal(predict(network), first) and not torch.equal(predict(network), plain)
-    face.show(seen_faces(), weight=0.0)
+    face.show([Shown(seen_faces(), weight=0.0)])
     assert torch.equal(predict(network), plain)
 
 
 def test_the_picture_s_face_is_the_reference_s(folder, pipe, state, adapter):
     flux, faces = open_checkpoint(folder), seen_faces()
     plain = by_us(flux)
-    FluxFace(flux.transformer, adapter).show(faces)
+    FluxFace(flux.transformer, adapter).show([Shown(faces)])
     hooked(pipe.transformer, state, adapter.tokens(faces)[0][0], 1.0)
     expected = by_diffusers(pipe, guidance_scale=3.5)
     assert relative_error(by_us(flux), expected) < 1e-4 and relative_error(plain, expected) > 0.01
@@ -183,4 +184,4 @@ def test_what_does_not_fit_is_refused(adapter, tmp_path):
         with pytest.raises(WrongBaseModelError, match=rf"{says}.* FLUX with 3 double and 5 single blocks of width 64"):
             FluxFace(network, wrong)
     with pytest.raises(MissingStructureError, match="reads the structure of the face"):
-        FluxFace(network, adapter).show(random_faces(clip=None))
+        FluxFace(network, adapter).show([Shown(random_faces(clip=None))])

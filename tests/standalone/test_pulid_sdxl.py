@@ -8,6 +8,7 @@ import pulid_reference as reference
 from facegen.errors import MissingStructureError, WrongBaseModelError
 from facegen.models.identity.pulid.adapter import PulidAdapter
 from facegen.models.identity.pulid.orthogonal import PROJECTIONS
+from facegen.models.identity.shown import Shown
 from facegen.standalone.identity import apply_pulid
 from faceid_files import random_faces, relative_error
 from pulid_files import flux_state, save, sdxl_state, seen_faces
@@ -73,9 +74,9 @@ def step(rows, seed=9):
 def test_a_whole_step_equals_the_reference(state, adapter, projection, num_zero, sides):
     network, given, faces = unet("SDXL"), step(len(sides)), seen_faces()
     plain = predict(network, given)
-    settings = {"weight": 0.8, "projection": projection, "num_zero": num_zero}
-    apply_pulid(network, adapter, faces, sides=sides, **settings)
-    ours, wanted = predict(network, given), expected_step(state, adapter.tokens(faces), sides, given, **settings)
+    weight, settings = 0.8, {"projection": projection, "num_zero": num_zero}
+    apply_pulid(network, adapter, [Shown(faces, weight)], sides=sides, **settings)
+    ours, wanted = predict(network, given), expected_step(state, adapter.tokens(faces), sides, given, weight=weight, **settings)
     for row in range(len(sides)):
         assert relative_error(ours[row], wanted[row]) < 1e-4
         assert relative_error(plain[row], wanted[row]) > 1e-3
@@ -83,15 +84,15 @@ def test_a_whole_step_equals_the_reference(state, adapter, projection, num_zero,
 
 def test_another_face_takes_the_place_of_the_first(adapter):
     once, twice, given = unet("SDXL"), unet("SDXL"), step(2)
-    apply_pulid(twice, adapter, seen_faces(seed=5))
+    apply_pulid(twice, adapter, [Shown(seen_faces(seed=5))])
     for network in (once, twice):
-        apply_pulid(network, adapter, seen_faces())
+        apply_pulid(network, adapter, [Shown(seen_faces())])
     assert torch.equal(predict(once, given), predict(twice, given))
 
 
 def test_a_file_for_flux_and_faces_without_structure_are_refused(adapter, tmp_path):
     flux = PulidAdapter(save(flux_state(4), tmp_path / "flux.safetensors"))
     with pytest.raises(WrongBaseModelError, match=r"pulid_flux adapter, made for FLUX\.1 .* but the model is a UNet"):
-        apply_pulid(unet("SDXL"), flux, seen_faces())
+        apply_pulid(unet("SDXL"), flux, [Shown(seen_faces())])
     with pytest.raises(MissingStructureError, match="reads the structure of the face"):
-        apply_pulid(unet("SDXL"), adapter, random_faces(clip=None))
+        apply_pulid(unet("SDXL"), adapter, [Shown(random_faces(clip=None))])

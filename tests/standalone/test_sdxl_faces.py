@@ -7,9 +7,10 @@ from safetensors.torch import save_file
 from facegen.errors import FaceGenError, UnreadableFileError, WrongBaseModelError
 from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from facegen.models.identity.instantid.adapter import InstantIDAdapter
+from facegen.models.identity.shown import Shown
 from facegen.standalone.checkpoints.controlnet import open_controlnet
 from facegen.standalone.checkpoints.opening import CPU, open_checkpoint
-from facegen.standalone.identity import apply_faceid, apply_instantid
+from facegen.standalone.identity import INSTANTID_WEIGHT, apply_faceid, apply_instantid
 from facegen.standalone.instantid import FaceControl, hint_image
 from faceid_files import CLIP, faceid_state, random_faces, relative_error, save
 from small_checkpoints import BLOCKS, CONTEXT, POOLED, SIZES, controlnet, save_folder, unet
@@ -63,7 +64,8 @@ def test_faceid_in_a_step_equals_diffusers(tmp_path, step, added, s_scale):
     state, faces = faceid_state(BLOCKS["SDXL"], CONTEXT_DIM, CLIP), random_faces()
     latents, time, text = step
     ours, plain = unet("SDXL"), unet("SDXL")
-    apply_faceid(ours, FaceIDAdapter(save(state, tmp_path / "adapter.safetensors")), faces, weight=0.8, s_scale=s_scale)
+    adapter = FaceIDAdapter(save(state, tmp_path / "adapter.safetensors"))
+    apply_faceid(ours, adapter, [Shown(faces, weight=0.8, s_scale=s_scale)])
     pipe = with_ip_adapter(unet("SDXL"), state)
     embeds = asks_for_the_face(pipe.unet, faces, s_scale)
     with torch.no_grad():
@@ -84,7 +86,7 @@ def test_faceid_s_pictures_are_those_of_diffusers(tmp_path):
     asked = {"width": 64, "height": 72}
     settings = {"steps": 4, "guidance": 2.0, **asked}
     before = ours.sample(["a pilot"], ["dark"], generator=torch.Generator().manual_seed(5), **settings)
-    apply_faceid(ours.unet, FaceIDAdapter(save(state, tmp_path / "adapter.bin")), faces, weight=0.8)
+    apply_faceid(ours.unet, FaceIDAdapter(save(state, tmp_path / "adapter.bin")), [Shown(faces, weight=0.8)])
     given = ours.sample(["a pilot"], ["dark"], generator=torch.Generator().manual_seed(5), **settings)
     pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
@@ -132,9 +134,10 @@ def person():
 def our_step(adapter, file, step, added, sides, dtype=torch.float32):
     face, (latents, time, text) = person(), step
     network = unet("SDXL").to(dtype)
-    apply_instantid(network, adapter, face, sides=sides)
+    shown = [Shown(face, INSTANTID_WEIGHT)]
+    apply_instantid(network, adapter, shown, sides=sides)
     opened, hint = open_controlnet(file, network, CPU, dtype), hint_image(face, 64, 64)
-    control = FaceControl(opened, adapter, face, hint, sides=sides)
+    control = FaceControl(opened, adapter, shown, [hint], sides=sides)
     with torch.no_grad():
         return network(latents, time, text, added_cond_kwargs=added, **control(latents, time, added)).sample
 

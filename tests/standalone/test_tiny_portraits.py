@@ -9,6 +9,7 @@ from PIL import Image
 from facegen.contract import FaceGenRequest
 from facegen.models.face.embeds import FaceEmbeds
 from facegen.models.face.likeness import likenesses
+from facegen.models.identity.shown import Shown
 from facegen.models.safety.filter import filter_images
 from facegen.models.safety.load import NUDENET, load_checker
 from facegen.models.style import load_style, style_files
@@ -45,7 +46,7 @@ def sample(engine, faces, styles, seeds, weight=1.0):
         clip_hidden_zero=faces[0].clip_hidden_zero,
         per_image=True,
     )
-    apply_faceid(engine.checkpoint.unet, engine.adapter, face_embeds, weight=weight)
+    apply_faceid(engine.checkpoint.unet, engine.adapter, [Shown(face_embeds, weight)])
     loaded = [load_style(style_files()[style]) for style in styles]
     return engine.checkpoint.sample(
         [style.positive(PROMPT) for style in loaded],

@@ -22,9 +22,10 @@ from facegen.standalone.batch.pieces import Pieces
 from facegen.standalone.batch.run import Batch, made_here
 from facegen.standalone.server import made as made_module
 from facegen.standalone.server.engines import Engines
+from one_by_one import OneByOne
 
 
-class QuickEngine:
+class QuickEngine(OneByOne):
     """A picture's pixels are noise of its seed, prompt, style and face. `fails` may raise for a request."""
 
     face_analysis = None

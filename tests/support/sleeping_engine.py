@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import torch
 
+from one_by_one import OneByOne
+
 STEPS = 10
 SECONDS = "SLEEPING_SECONDS"  # in the environment: how long a picture takes
 PIDS = "SLEEPING_PIDS"  # in the environment: a folder in which each engine leaves a file with the number of its process
 
 
-class SleepingEngine:
+class SleepingEngine(OneByOne):
     """Takes STEPS steps; a picture's pixels are noise of its seed."""
 
     face_analysis = None

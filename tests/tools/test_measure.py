@@ -10,7 +10,7 @@ import pytest
 
 from pack import ROOT
 
-PARTS = "machine faceid_sd15 safety embedding"
+PARTS = "machine faceid_sd15 safety embedding together"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measure.sh is for Linux")
 
 
@@ -49,6 +49,14 @@ def test_each_checker_has_its_speeds(measured):
         assert line["ours"] > 0 and line["library"] > 0 and line["ratio"] == pytest.approx(line["ours"] / line["library"])
 
 
+def test_requests_together_are_beside_one_by_one(measured):
+    _, table, figures = measured
+    (line,) = (line for line in figures if line["part"] == "together")
+    assert [*line["rows"]] == ["1", "2"] and line["rows"]["1"]["ratio"] == 1 and line["rows"]["2"]["differ"] < 1e-4
+    shown = re.findall(r"^\| SD1\.5, 32 wide, 64×64, 21 steps, \w+ \| (\d) \| ([\d.]+) \| ([\d.]+) \|", table, re.MULTILINE)
+    assert shown == [(n, f"{way['per_minute']:.1f}", f"{way['ratio']:.2f}") for n, way in line["rows"].items()]
+
+
 def test_a_provider_that_is_not_there_is_said(measured):
     import onnxruntime
 
@@ -62,5 +70,5 @@ def test_a_part_that_fails_leaves_the_others_and_is_said(measured):
     printed, table, figures = measured
     assert "No module named 'comfy'" in printed
     ended = {line["name"]: line["rc"] for line in figures if line["part"] == "ended"}
-    assert ended == {"machine": 0, "faceid_sd15": 1, "safety": 0, "embedding": 0}
+    assert ended == {"machine": 0, "faceid_sd15": 1, "safety": 0, "embedding": 0, "together": 0}
     assert re.search(r"^Parts that did not end well: faceid_sd15 \(exit status 1, \d+ s\)\.$", table, re.MULTILINE)

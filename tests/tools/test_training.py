@@ -35,7 +35,19 @@ def seeded():
 # --- what was trained, in every form --------------------------------------------------------------------------------
 
 PLAN = Plan(
-    4, recogniser=2, clip_vision=1, finder=1, autoencoder=1, tokens=1, diffusion=1, adapter=1, judge=1, batches=SMALLEST
+    4,
+    recogniser=2,
+    clip_vision=1,
+    finder=1,
+    autoencoder=1,
+    decoder=1,
+    tokens=1,
+    diffusion=1,
+    adapter=1,
+    retouch=1,
+    judge=1,
+    portraits=1,
+    batches=SMALLEST,
 )
 
 
@@ -237,6 +249,7 @@ def test_boxes_are_those_of_one_face(drawings):
 def test_the_trained_network_predicts_what_the_engine_s_does(tmp_path, weight, s_scale):
     from safetensors.torch import save_file
 
+    from facegen.models.identity.shown import Shown
     from facegen.standalone.identity import apply_faceid
 
     diffusion, network = LatentDiffusion(600).eval(), unet().eval()
@@ -256,7 +269,7 @@ def test_the_trained_network_predicts_what_the_engine_s_does(tmp_path, weight, s
         return diffusion.unet(latents, steps, context).sample
 
     face = FaceEmbeds(identity, states, nothing)
-    apply_faceid(network, FaceIDAdapter(tmp_path / "a.safetensors"), face, weight=weight, s_scale=s_scale)
+    apply_faceid(network, FaceIDAdapter(tmp_path / "a.safetensors"), [Shown(face, weight, s_scale)])
     given, wanted = network(latents, steps, context).sample, predict(weight, s_scale)
     others = [predict(weight + 0.1, s_scale), predict(weight, s_scale + 0.2)]
     diffusion.with_lora = False

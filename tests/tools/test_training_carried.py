@@ -18,7 +18,7 @@ from facegen.tools.tiny_model.recipe import SHARES, SMALLEST, Plan, stages_until
 from facegen.tools.tiny_model.worker import Box, Reached, Worker, train
 
 SEED = 5
-PLAN = Plan(2, recogniser=1, clip_vision=1, finder=1, autoencoder=1, batches=SMALLEST)
+PLAN = Plan(2, recogniser=1, clip_vision=1, finder=1, autoencoder=1, decoder=1, batches=SMALLEST)
 
 
 @pytest.fixture(autouse=True)
@@ -52,14 +52,14 @@ def tensors(content):
 
 
 def test_a_run_goes_until_the_stage_that_was_asked_for(first):
-    assert {path.name for path in first[0].glob("*.pt")} == {"plan.pt", "autoencoder.pt", "recogniser.pt"}
+    assert {path.name for path in first[0].glob("*.pt")} == {"plan.pt", "autoencoder.pt", "decoder.pt", "recogniser.pt"}
     assert [path.name for path in first[1].iterdir()] == ["checkpoints.0"]
 
 
 def test_another_machine_goes_on_with_what_was_finished(first, tmp_path, monkeypatch):
     work, results = first
     other = fresh(tmp_path / "other")
-    assert checkpoints.unpack(results, other) == ["autoencoder.pt", "plan.pt", "recogniser.pt"]
+    assert checkpoints.unpack(results, other) == ["autoencoder.pt", "decoder.pt", "plan.pt", "recogniser.pt"]
     for name in ("autoencoder.pt", "recogniser.pt"):
         was, now = (torch.load(folder / name, weights_only=True) for folder in (work, other))
         assert was.keys() == now.keys()
@@ -142,9 +142,31 @@ def test_what_is_unfinished_goes_without_its_optimizer_where_room_lacks(tmp_path
         "optimizer": torch.optim.AdamW(other.parameters()),
         "averaged": worker.Averaged(list(other.parameters()), 0.9),
     }
-    assert worker._resume(tmp_path / "there" / "stage.unfinished.pt", fresh_ones, own) == (7, 0.5)
+    assert worker._resume(tmp_path / "there" / "stage.unfinished.pt", fresh_ones, own) == (7, 0.5, False)
     assert torch.allclose(other.weight, module.weight, atol=1e-3) and not fresh_ones["optimizer"].state
     assert torch.equal(fresh_ones["averaged"].mean[0], other.weight)
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_the_rate_rises_again_where_the_optimizer_is_missing(tmp_path, monkeypatch, with_optimizer):
+    """Its first steps would else be as large as the rate, whatever the gradients are."""
+    monkeypatch.setattr(worker, "ANEW", 5)
+    module, own = nn.Linear(4, 1), Worker(tmp_path, 0)
+    optimizer = torch.optim.AdamW(module.parameters())
+    averaged = worker.Averaged(list(module.parameters()), 0.0)
+    state = {"step": 10, "far": 0.5, "module": module.state_dict()}
+    if with_optimizer:
+        state |= {"optimizer": optimizer.state_dict(), "averaged": averaged.state_dict()}
+    worker.save(state, tmp_path / "stage.unfinished.pt")
+    rates, take = [], worker.Step.take
+
+    def noted(step, far, share):
+        take(step, far, share)
+        rates.append(step.optimizer.param_groups[0]["lr"] / (share * step.rate))
+
+    monkeypatch.setattr(worker.Step, "take", noted)
+    train(own, "stage", module, lambda _: module(torch.ones(1, 4)).square().mean(), 20, 1e-2)
+    assert rates == pytest.approx([1.0] * 10 if with_optimizer else [0.2, 0.4, 0.6, 0.8] + [1.0] * 6)
 
 
 def test_a_training_that_was_begun_here_is_left_alone(first, tmp_path):
@@ -196,7 +218,7 @@ def test_a_number_that_half_precision_cannot_hold_stays_as_it_is(tmp_path):
 
 
 def test_the_stages_until_one_share_all_the_time():
-    assert list(stages_until("recogniser")) == ["autoencoder", "recogniser"] and stages_until(None) == SHARES
+    assert list(stages_until("recogniser")) == ["autoencoder", "decoder", "recogniser"] and stages_until(None) == SHARES
     box = Box(worker.time.monotonic() + 100, stages_until("recogniser"))
     assert box.seconds("recogniser") == pytest.approx(100, abs=1)
 

@@ -44,12 +44,14 @@ if [[ ${1:-} == --small ]]; then
     slow=5 by=eager
     unet=(--channels 32 --size 8 --tokens 7 --repeat 2) flux=(--channels 128 --size 8 --tokens 7 --repeat 2)
     exact15=(--channels 32 --size 8 --tokens 7) exactxl=("${exact15[@]}") safety=(--small --batches 1 2 --rounds 1 --side 64)
+    together=(--small --batches 2 --seconds 1)
 else
     by=inductor
     unet=(--repeat 20) flux=(--channels 3072 --repeat 8)
     exact15=(--size 64) exactxl=(--channels 128 --size 64) safety=(--rounds 5)
+    together=(--batches 2 4 8 --seconds 8)
 fi
-wanted=${PARTS:-machine faceid_sd15 faceid_sdxl instantid pulid_sdxl pulid_flux safety embedding tests exactness compiled}
+wanted=${PARTS:-machine faceid_sd15 faceid_sdxl instantid pulid_sdxl pulid_flux safety embedding together tests exactness compiled}
 has() { [[ " $wanted " == *" $1 "* ]]; }
 
 # One after the other: these are timed.
@@ -61,6 +63,7 @@ has pulid_sdxl && overhead pulid_sdxl 60 --method pulid --base sdxl "${unet[@]}"
 has pulid_flux && overhead pulid_flux 70 --method pulid "${flux[@]}"
 has safety && part safety 45 "$python" $bench/safety_throughput.py --checkers concepts classifier --json "$figures" "${safety[@]}"
 has embedding && part embedding 40 "$python" $bench/face_embedding.py --provider CUDA --json "$figures"
+has together && part together 40 "$python" $bench/requests_together.py --json "$figures" "${together[@]}"
 
 # At once: compiling takes long, and its clock starts when the others are done.
 has compiled && overhead compiled 150 --compile "$by" --after "$out/quiet" "${unet[@]}" &
@@ -70,7 +73,7 @@ reserve=15 # for those figures
     has exactness && part exactness_sdxl 60 "$python" $bench/half_precision.py --base sdxl --json "$figures" "${exactxl[@]}"
 } &
 exact=$!
-has tests && part tests 120 "$python" -m pytest -q -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
+has tests && part tests 120 "$python" -m pytest -v -p no:cacheprovider -rs --junitxml "$out/tests.xml" \
     tests/host/server/test_gpu.py tests/host/sampling/test_devices.py
 wait $exact
 touch "$out/quiet"

@@ -81,6 +81,20 @@ def embedding(lines: list[dict[str, Any]]) -> list[str]:
     return made
 
 
+def together(lines: list[dict[str, Any]]) -> list[str]:
+    made = head("requests sampled together", "at once", "pictures a minute", "ratio", "GB", "differ by") if lines else []
+    for line in lines:
+        network = (
+            f"SD1.5, {line['channels']} wide, {line['width']}×{line['height']}, {line['steps']} steps, {line['precision']}"
+        )
+        for number, way in line["rows"].items():
+            most, differ = (
+                "" if way[key] is None else f"{way[key]:{form}}" for key, form in (("gb", ".2f"), ("differ", ".1e"))
+            )
+            made.append(row(network, number, f"{way['per_minute']:.1f}", f"{way['ratio']:.2f}", most, differ))
+    return made
+
+
 def tests(file: Path) -> list[str]:
     """How many of the tests that want a GPU passed, and why the others didn't."""
     if not file.exists():
@@ -110,7 +124,7 @@ def main() -> None:
     made = [f"Measured on {by}:"]
     for name, show in (("overhead", overhead), ("overhead", growth), ("exactness", exactness), ("safety", safety)):
         made += show(parts.get(name, []))
-    made += embedding(parts.get("embedding", []))
+    made += embedding(parts.get("embedding", [])) + together(parts.get("together", []))
     made += tests(Path(sys.argv[2])) if len(sys.argv) > 2 else []
     bad = [f"{line['name']} (exit status {line['rc']}, {line['took']} s)" for line in parts.get("ended", []) if line["rc"]]
     made += ["", f"Parts that did not end well: {', '.join(bad) or 'none'}."]

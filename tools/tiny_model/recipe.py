@@ -11,6 +11,7 @@ from .judge import Judge, train_judge
 from .language import load_tokenizer
 from .stages.autoencoder import Narrow, train_autoencoder
 from .stages.conditions import make_conditions
+from .stages.decoder import train_decoder, train_on_sampled
 from .stages.diffusion import LatentDiffusion, train_diffusion
 from .stages.faces import VisionTraining, train_clip_vision, train_recogniser
 from .stages.finder import Finder, train_finder
@@ -43,23 +44,28 @@ class Plan:
     clip_vision: int = 2600
     finder: int = 1000
     autoencoder: int = 5000
+    decoder: int = 2000
     tokens: int = 1200
     diffusion: int = 11000
     adapter: int = 1500
+    retouch: int = 2000
     judge: int = 700
+    portraits: int = 2048  # sampled, for the last stage
     batches: Batches = Batches()
 
 
 # Of a limited time. Nothing waits for the drawings: each stage takes those that are there.
 SHARES = {
-    "autoencoder": 0.15,
-    "recogniser": 0.07,
-    "clip_vision": 0.065,
+    "autoencoder": 0.13,
+    "decoder": 0.09,
+    "recogniser": 0.06,
+    "clip_vision": 0.06,
     "finder": 0.02,
     "judge": 0.025,
     "tokens": 0.02,
-    "painter": 0.53,
-    "adapter": 0.12,
+    "painter": 0.44,
+    "adapter": 0.09,
+    "retouch": 0.08,
 }
 
 
@@ -86,6 +92,7 @@ def train_all(worker: Worker, plan: Plan, often: Callable[[Trained], None] | Non
     _same_plan(worker, plan)
     tokenizer, drawings, batches = worker.folder / "tokenizer", Drawings(worker, "drawings"), plan.batches
     autoencoder = train_autoencoder(worker, drawings, plan.autoencoder, batches.autoencoder)
+    train_decoder(worker, drawings, autoencoder, plan.decoder, batches.autoencoder)
     recogniser = train_recogniser(worker, drawings, plan.recogniser, batches.recogniser)
     vision = train_clip_vision(worker, drawings, plan.clip_vision, batches.clip_vision)
     finder = train_finder(worker, drawings, plan.finder, batches.finder)
@@ -105,6 +112,17 @@ def train_all(worker: Worker, plan: Plan, often: Callable[[Trained], None] | Non
         batches.diffusion,
         batches.tokens,
         often and (lambda diffusion: often(trained(diffusion))),
+    )
+    train_on_sampled(
+        worker,
+        drawings,
+        conditions,
+        diffusion,
+        load_tokenizer(tokenizer),
+        autoencoder,
+        plan.portraits,
+        plan.retouch,
+        batches.autoencoder,
     )
     return trained(diffusion)
 

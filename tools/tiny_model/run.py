@@ -157,7 +157,10 @@ def _worker(options: Options, rank: int, world: int, began: float):
     seconds, box = 60 * (options.minutes or 0), None
     if seconds and not options.smoke:
         end = began + seconds - min(TAIL[0] * seconds, TAIL[1])
-        box = Box(end, stages_until(options.until), drawn_by=began + DRAWING * seconds)
+        left = {
+            name: share for name, share in stages_until(options.until).items() if not (options.work / f"{name}.pt").is_file()
+        }
+        box = Box(end, left, drawn_by=began + DRAWING * seconds)
     return Worker(
         options.work,
         options.seed,

@@ -60,11 +60,13 @@ class Step:
         self.far, self.total = (torch.zeros((), device=worker.device) for _ in range(2))
         self.graph: torch.cuda.CUDAGraph | None = None
         self.taken = self.counted = 0
+        self.rise = 1  # steps in which the rate rises, besides what take is told
         self.pace: dict[bool, list[float]] = {False: [], True: []}  # seconds of AHEAD steps, recorded or not
         self.since = time.monotonic()
 
     def take(self, far: float, share: float) -> None:
         """far: how far the stage is; share: of the rate."""
+        share *= min(1.0, (self.taken + 1) / self.rise)
         self.far.fill_(far)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):

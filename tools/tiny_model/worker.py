@@ -23,6 +23,7 @@ SAY_EVERY = 15  # seconds
 PATIENCE = datetime.timedelta(minutes=30)  # for the slowest part that one process does alone
 WARM_UP = 0.03  # of a stage
 AVERAGE_EVERY = 4  # steps
+ANEW = 100  # steps in which the rate rises again where weights come without their optimiser, whose first steps are the largest
 CPU = torch.device("cpu")
 
 
@@ -196,7 +197,8 @@ def train(
         step = Step(worker, name, wanted, loss, rate)
         averaged = Averaged(wanted, keep)
         parts = {"module": module, "optimizer": step.optimizer, "averaged": averaged}
-        first, before = _resume(unfinished, parts, worker)
+        first, before, whole = _resume(unfinished, parts, worker)
+        step.rise = 1 if whole else ANEW
         clock = Clock(worker, worker.trial or steps, worker.box.seconds(name) if worker.box else None, before)
         _run(worker, step, clock, averaged, first, (unfinished, parts), between, often)
         if keep:
@@ -263,17 +265,18 @@ def _rate(far: float, clock: Clock) -> float:
     return min(1.0, next_ / rise) if far < rise else 0.5 + 0.5 * math.cos(math.pi * (far - rise) / max(1e-9, 1 - rise))
 
 
-def _resume(path: Path, parts: dict, worker: Worker) -> tuple[int, float]:
-    """The step to go on with, and how far the stage was. From another machine there may be no more than the module."""
+def _resume(path: Path, parts: dict, worker: Worker) -> tuple[int, float, bool]:
+    """The step to go on with, how far the stage was, and whether all was there. From another machine there may be no more
+    than the module."""
     if not path.is_file():
-        return 0, 0.0
+        return 0, 0.0, True
     state = torch.load(path, weights_only=True, map_location=worker.device)
     for key in parts.keys() & state.keys():
         parts[key].load_state_dict(state[key])
     if "averaged" not in state:
         parts["averaged"].begin()
     worker.wait()  # nobody writes the next one before all have read this one
-    return state["step"], state["far"]
+    return state["step"], state["far"], parts.keys() <= state.keys()
 
 
 def save(content, path: Path) -> None:

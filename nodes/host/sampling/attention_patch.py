@@ -124,10 +124,9 @@ class FacePatch(Moving):
     def _added(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
         call = chunks(extra_options, len(q))
         if self.window is None or self.window.open(call, extra_options["sigmas"]):
-            face = self.identity.beside(out, q, call.sides, call.latents)
-            if self.region is not None:
-                face = face * self.region.weights(face, extra_options["activations_shape"][-2:], call)
-            out = out + face
+            region = self.region
+            where = None if region is None else region.weights(out, extra_options["activations_shape"][-2:], call)
+            out = self.identity.added_to(out, q, call.sides, call.latents, where)
         for callback, kwargs, window in self.added:
             if window.holds(extra_options["sigmas"]):
                 out = out + callback(out, q, k, v, extra_options, **kwargs)

@@ -118,9 +118,11 @@ class FluxFacePatch(Moving):
                 "sample without a face."
             )
         face = self.layer(picture, self.identity, call.sides, call.latents)
-        if self.region is not None:
-            face = face * self.region.weights(face, (grid[0], grid[1]), call)
-        return {**out, "img": torch.cat([out["img"][:, :start], picture + face, out["img"][:, end:]], dim=1)}
+        if self.region is None:
+            picture = picture + face
+        else:
+            picture = torch.addcmul(picture, face, self.region.weights(face, (grid[0], grid[1]), call))
+        return {**out, "img": torch.cat([out["img"][:, :start], picture, out["img"][:, end:]], dim=1)}
 
     @staticmethod
     def _start(args: dict[str, Any], text: int) -> int:

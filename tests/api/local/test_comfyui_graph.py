@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from comfyui_double import CHOICES
+from facegen.api.comfyui.checked import PASSING
+from facegen.api.comfyui.choices import LOADERS, offered
+from facegen.api.comfyui.graph import build_graph, flavour_files, load_workflow, result_node
 from facegen.api.local.backend import BackendError
 from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
 from facegen.contract import ENDPOINTS, NOTICE_TEXT, FaceGenRequest
-from facegen.nodes.host.local_api.checked import PASSING
-from facegen.nodes.host.local_api.graph import build_graph, flavour_files, load_workflow, result_node
 from pack import ROOT
 
 REQUEST = FaceGenRequest("a sailor", "x", width=512, height=768, seed=5)
@@ -71,11 +72,20 @@ def test_which_file_is_taken():
     assert build(set_by_user, choices=several)[1]["CheckpointLoaderSimple"]["ckpt_name"] == "a.safetensors"
     with pytest.raises(BackendError, match=r"8_pruned.safetensors is missing; ComfyUI has a, b\. Set checkpoint"):
         build(choices=CHOICES | {"CheckpointLoaderSimple": ["a", "b"]})
-    beside = CHOICES | {"CLIPVisionLoader": ["EVA02_CLIP_L_336_psz14_s6B.pt", "mine.safetensors"]}
-    assert build(choices=beside)[1]["CLIPVisionLoader"]["clip_name"] == "mine.safetensors"  # the other is PuLID's
-    for none in ([], ["missing: plusv2.bin -> models/ipadapter"]):  # how the loader puts it
-        with pytest.raises(BackendError, match=r"^faceid: \S+ is missing, and ComfyUI has no other\. .*doctor"):
-            build(choices=CHOICES | {"FaceGenLoadFaceID": none})
+    with pytest.raises(BackendError, match=r"^faceid: \S+ is missing, and ComfyUI has no other\. .*doctor"):
+        build(choices=CHOICES | {"FaceGenLoadFaceID": []})
+
+
+def test_which_files_a_loader_offers():
+    def told(kind, files, part="required", new=False):
+        return {"input": {part: {LOADERS[kind]: ["COMBO", {"options": files}] if new else [files, {}]}}}
+
+    kind, files = "CLIPVisionLoader", ["EVA02_CLIP_L_336_psz14_s6B.pt", "mine.safetensors"]
+    for new in (False, True):  # how older nodes and V3's are told
+        assert offered(told(kind, files, new=new), kind, files[:1]) == ["mine.safetensors"]
+    assert offered(told("LoraLoader", ["a"], "optional"), "LoraLoader", ()) == ["a"]
+    ours = "FaceGenLoadFaceID"
+    assert offered(told(ours, ["missing: plusv2.bin -> models/ipadapter"]), ours, ()) == [] == offered({}, ours, ())
 
 
 def test_the_users_own_workflow_wins(tmp_path):
@@ -86,7 +96,7 @@ def test_the_users_own_workflow_wins(tmp_path):
 
 
 def test_every_file_that_is_missing_is_named():
-    nothing = {kind: [] for kind in CHOICES} | {"FaceGenLoadFaceID": ["missing: plusv2.bin -> models/ipadapter"]}
+    nothing = {kind: [] for kind in CHOICES}
     styled = Flavour("local_sd15", styles={"anime": StyleFiles("anime.safetensors", {"ink.safetensors": 0.6, "b": 1})})
     with pytest.raises(BackendError) as error:
         build(styled, FaceGenRequest("a", "x", style="anime"), nothing)
@@ -312,14 +322,14 @@ def own_workflows(base, content):
 
 @pytest.mark.parametrize("content", ["{", '{"nodes": [], "version": 1}', '{"1": {"class_type": 1}}'])
 def test_a_file_that_is_no_workflow(tmp_path, content):
-    with pytest.raises(BackendError, match=r"^user/facegen/workflows/own\.json is not a workflow in API format") as error:
+    with pytest.raises(BackendError, match=r"^workflows/own\.json is not a workflow in API format") as error:
         load_workflow("own", own_workflows(tmp_path, content))
     assert str(tmp_path) not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["", "../local_sd15", "missing", "a/b"])
 def test_a_workflow_that_is_not_there(tmp_path, name):
-    with pytest.raises(BackendError, match=r"Set workflow of the flavour in user/facegen/local_api\.json\.$") as error:
+    with pytest.raises(BackendError, match=r"Set workflow of the flavour in local_api\.json\.$") as error:
         load_workflow(name, tmp_path)
     assert str(tmp_path) not in str(error.value) and str(ROOT) not in str(error.value)
 

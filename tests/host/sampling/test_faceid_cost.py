@@ -54,6 +54,10 @@ def test_a_call_costs_few_operations_and_no_sync(base, apply, sides):
     assert 0 < operations - plain <= allowed and syncs == 0
 
 
+def test_a_mask_costs_no_operation_more(base, apply):
+    assert counted([base[2](apply(mask=torch.eye(8)))]) == counted([base[2](apply())])
+
+
 def test_a_percent_range_costs_one_sync(base, apply):
     assert counted([base[2](apply(end_percent=0.9))])[1] == 1
 

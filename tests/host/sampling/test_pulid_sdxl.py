@@ -7,9 +7,10 @@ import torch
 
 import comfy_unets
 import pulid_reference as reference
+from counting import Count
 from facegen.errors import WrongBaseModelError
 from facegen.models.identity.pulid.adapter import PulidAdapter
-from facegen.models.identity.pulid.orthogonal import PROJECTIONS
+from facegen.models.identity.pulid.orthogonal import PLAIN, PROJECTIONS, V1, V2
 from faceid_files import relative_error
 from pulid_files import flux_state, save, sdxl_state, seen_faces
 
@@ -78,6 +79,25 @@ def test_sdxl_equals_the_reference_on_both_sides(apply, model, adapter, state, p
     for row in (0, 1):  # unconditional, conditional
         assert relative_error(given[row], wanted[row]) < 1e-4
         assert relative_error(plain[row], wanted[row]) > 0.001
+
+
+def counted(patcher):
+    """(operations, syncs) of a call, as `identity_overhead.py` counts them."""
+    given = comfy_unets.xl_inputs()
+    call = comfy_unets.caller(patcher, given.x, given.context, y=given.y)
+    with torch.inference_mode():
+        call()
+        with Count() as count:
+            call()
+    return len(count.names), count.syncs
+
+
+@pytest.mark.parametrize(("projection", "operations", "masked"), [(V2, 15, 16), (V1, 12, 13), (PLAIN, 6, 6)])
+def test_a_call_costs_few_operations_and_no_sync(apply, model, adapter, projection, operations, masked):
+    """On a GPU their number counts, not what they compute."""
+    plain, _ = counted(model)
+    assert counted(apply(projection=projection)) == (plain + operations * adapter.blocks, 0)
+    assert counted(apply(projection=projection, mask=torch.eye(8))) == (plain + masked * adapter.blocks, 0)
 
 
 def test_disconnecting_restores_and_runs_are_alike(apply, model):

@@ -23,11 +23,12 @@ from facegen.standalone.model_files import find_model_files
 from facegen.standalone.server import made as made_module
 from facegen.standalone.server.backend import EngineBackend
 from facegen.standalone.server.engines import Engines, told
+from one_by_one import OneByOne
 
 TINY_FLAVOUR = FLAVOURS["tiny"]
 
 
-class FakeEngine:
+class FakeEngine(OneByOne):
     """Takes `steps` steps, each when `step` lets it; then fails with `error`, if there is one."""
 
     face_analysis = None

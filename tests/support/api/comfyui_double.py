@@ -14,7 +14,7 @@ from aiohttp import web
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from facegen.nodes.host.local_api.graph import FILES, LORA
+from facegen.api.comfyui.choices import LOADERS
 from waiting import until
 
 CHOICES = {
@@ -25,7 +25,6 @@ CHOICES = {
     "FaceGenLoadSafetyChecker": ["nudenet"],
     "LoraLoader": ["ink.safetensors"],
 }
-WIDGETS = dict(FILES.values()) | {LORA[0]: LORA[1]}
 
 
 class FakeComfy:
@@ -96,7 +95,7 @@ class FakeComfy:
     async def object_info(self, request):
         kind = request.match_info["kind"]
         spec = [self.choices[kind], {}] if kind.startswith("C") else ["COMBO", {"options": self.choices[kind]}]
-        return web.json_response({kind: {"input": {"required": {WIDGETS[kind]: spec}}}})
+        return web.json_response({kind: {"input": {"required": {LOADERS[kind]: spec}}}})
 
     async def system_stats(self, request):
         device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8, "vram_free": 4, "torch_vram_total": 8}

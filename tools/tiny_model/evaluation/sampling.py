@@ -11,13 +11,13 @@ from ....models.style import load_style, style_files
 from ..crops import aligned, channels_first
 from ..data import EACH, REALISTIC, Drawings
 from ..language import load_tokenizer, token_ids
-from ..networks import SCHEDULE, SIDE
+from ..networks import SIDE
 from ..recipe import Trained
 from ..stages.faces import as_input
 from ..stages.finder import CANVAS, REACH, middles
+from ..stages.sampled import GUIDANCE, STEPS, Side, sample
 from ..worker import Worker
 
-GUIDANCE, STEPS = 2.0, 20
 AT_ONCE = 160  # pictures
 
 
@@ -87,28 +87,22 @@ class NetworkPortraits:
 
     @torch.no_grad()
     def _draw(self, jobs: list[Job]) -> Tensor:
-        from diffusers import EulerDiscreteScheduler
-
-        device, diffusion = self.worker.device, self.trained.diffusion
-        scheduler = EulerDiscreteScheduler(**SCHEDULE, steps_offset=1, timestep_spacing="leading")
-        scheduler.set_timesteps(self.steps, device=device)
+        device = self.worker.device
         texts = [side for sides in zip(*(job.prompts() for job in jobs), strict=True) for side in sides]
         wanted, unwanted = torch.from_numpy(token_ids(self.tokenizer, texts)).to(device).chunk(2)
         people = torch.tensor([job.person for job in jobs], device=device)
         weight, s_scale = (torch.tensor([getattr(j, k) for j in jobs], device=device) for k in ("weight", "s_scale"))
         identity, states = self.identities[people], self.states[people]
-        latents = torch.stack([job.noise() for job in jobs]).to(device) * scheduler.init_noise_sigma
+        latents = sample(
+            self.trained.diffusion,
+            Side(unwanted, torch.zeros_like(identity), self.nothing.expand_as(states)),
+            Side(wanted, identity, states),
+            s_scale,
+            weight,
+            torch.stack([job.noise() for job in jobs]).to(device),
+            self.guidance,
+            self.steps,
+        )
         with torch.autocast("cuda", torch.float16, enabled=device.type == "cuda"):
-            context = diffusion.text(torch.cat([unwanted, wanted])).last_hidden_state
-            diffusion.look(
-                torch.cat([torch.zeros_like(identity), identity]),
-                torch.cat([self.nothing.expand_as(states), states]),
-                s_scale.repeat(2),
-                weight.repeat(2),
-            )
-            for step in scheduler.timesteps:
-                x = scheduler.scale_model_input(latents, step)
-                without, with_ = diffusion.unet(torch.cat([x, x]), step, context).sample.float().chunk(2)
-                latents = scheduler.step(without + self.guidance * (with_ - without), step, latents).prev_sample
             pictures = self.trained.autoencoder.decode(latents)
         return ((pictures.float() + 1) * 127.5).clamp(0, 255).round()

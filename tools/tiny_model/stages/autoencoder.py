@@ -1,8 +1,7 @@
 """TAESD's autoencoder (https://github.com/madebyollin/taesd): its decoder as published, its encoder narrower.
 
 The encoder's file has the published widths, too; what is left out is zero, which changes nothing: a block of zeros returns its
-input, a channel of zeros stays zero. Pictures are to be sharp, so a network that learns to tell drawings from decoded ones
-judges patches of both (arXiv:1611.07004), and what it sees in them is to be alike as well (arXiv:1512.09300).
+input, a channel of zeros stays zero. Pictures are to be sharp, so another network judges them, see patches.py.
 """
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from ..crops import sharpness
 from ..data import Drawings
 from ..worker import Worker, train
+from .patches import OWN, SEEN_ALIKE, Patches, balance
 
 # Blocks and channels per level: the encoder's from pixels to latents, the decoder's from latents to pixels.
 ENCODER, DECODER = ((0, 32), (1, 48), (2, 64), (3, 64)), ((3, 64), (3, 64), (3, 64), (1, 64))
@@ -20,8 +20,6 @@ CROP = 128  # pixels; the network has no notion of place
 NOISE = 0.16  # in the latents, at most, as they come from a diffusion model
 JUDGED_FROM = 0.35  # of the stage: before, decoded pictures are too easily told
 JUDGED = 0.5  # how much the judgement moves a pixel, against everything else
-OWN = 0.02  # of the judge's own loss, whose gradients are large, and are clipped together with the others
-SEEN_ALIKE = 4.0  # against being taken for a drawing
 
 
 class _Block(nn.Module):
@@ -118,25 +116,12 @@ def widen(narrow: Narrow) -> dict[str, Tensor]:
     return wide
 
 
-class Patches(nn.Module):
-    """Says of patches of pictures (-1..1) how much they look drawn; all it sees on the way is told, too."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleList()
-        for before, after, stride in ((3, 48, 2), (48, 96, 2), (96, 128, 2), (128, 128, 1)):
-            norm = nn.GroupNorm(8, after) if before > 3 else nn.Identity()
-            self.layers.append(
-                nn.Sequential(nn.Conv2d(before, after, 2 + stride if stride > 1 else 3, stride, 1), norm, nn.LeakyReLU(0.2))
-            )
-        self.head = nn.Conv2d(128, 1, 3, 1, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        seen = []
-        for layer in self.layers:
-            x = layer(x)
-            seen.append(x)
-        return self.head(x), seen
+def distance(decoded: Tensor, pictures: Tensor) -> Tensor:
+    """How far decoded pictures are from what they were [n, 3, H, W]: in pixels, edges and the colours of latents."""
+    off = decoded - pictures
+    edges = sum(off.diff(dim=d).abs().mean() for d in (2, 3))
+    colours = F.avg_pool2d(off, 8).square().mean()  # without it, two of three colour axes are given up for edges
+    return off.abs().mean() + 0.5 * edges + 4 * colours
 
 
 class AutoencoderTraining(nn.Module):
@@ -151,32 +136,11 @@ class AutoencoderTraining(nn.Module):
             amount = NOISE * torch.rand(len(latents), 1, 1, 1, device=latents.device)
             decoded = self.narrow.decode(latents + amount * torch.randn_like(latents)).float()
         spread = (latents.mean(dim=(0, 2, 3)).square() + (latents.std(dim=(0, 2, 3)) - 1).square()).sum()
-        off = decoded - pictures
-        edges = sum(off.diff(dim=d).abs().mean() for d in (2, 3))
-        colours = F.avg_pool2d(off, 8).square().mean()  # without it, two of three colour axes are given up for edges
-        alike = off.abs().mean() + 0.5 * edges + 4 * colours
-        judged, own = self._judged(worker, pictures, decoded)
-        amount = ((far - JUDGED_FROM) / 0.1).clamp(0, 1) * JUDGED * _balance(alike, judged, decoded)
+        alike = distance(decoded, pictures)
+        seen_alike, verdict, own = self.patches.judge(worker, decoded, pictures)
+        judged = SEEN_ALIKE * seen_alike - verdict
+        amount = ((far - JUDGED_FROM) / 0.1).clamp(0, 1) * JUDGED * balance(alike, judged, decoded)
         return alike + 0.02 * spread + amount * judged + OWN * own
-
-    def _judged(self, worker: Worker, pictures: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
-        """How much decoded pictures are seen as such, and how badly the judge tells both apart (hinge), which alone it learns
-        from."""
-        fixed = {name: p.detach() for name, p in self.patches.named_parameters()}
-        with worker.fast():
-            verdict, seen = torch.func.functional_call(self.patches, fixed, (decoded,))
-            drawn, wanted = self.patches(pictures)
-            other, _ = self.patches(decoded.detach())
-        pairs = list(zip(seen, wanted, strict=True))
-        alike = sum((a - b.detach()).float().abs().mean() for a, b in pairs) / len(pairs)
-        told = F.relu(1 - drawn.float()).mean() + F.relu(1 + other.float()).mean()
-        return SEEN_ALIKE * alike - verdict.float().mean(), told
-
-
-def _balance(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """By how much the first one's gradient at a tensor is larger than the second one's."""
-    sizes = [torch.autograd.grad(value, at, retain_graph=True)[0].norm() for value in (first, second)]
-    return (sizes[0] / (sizes[1] + 1e-8)).clamp(max=1e3).detach()
 
 
 def train_autoencoder(worker: Worker, drawings: Drawings, steps: int, batch: int = 12) -> Narrow:
@@ -184,24 +148,24 @@ def train_autoencoder(worker: Worker, drawings: Drawings, steps: int, batch: int
     count = max(2, batch // worker.world)
 
     def loss(far: Tensor) -> Tensor:
-        return network.loss(worker, as_pictures(_crops(drawings, count)), far)
+        return network.loss(worker, as_pictures(crops(drawings, count)), far)
 
     drawings.wait(1)
     train(worker, "autoencoder", network, loss, steps, 1e-3, between=drawings.look)
-    _say_sharpness(worker, drawings, network.narrow)
+    say_sharpness(worker, drawings, network.narrow, "autoencoder")
     return network.narrow
 
 
 @torch.no_grad()
-def _say_sharpness(worker: Worker, drawings: Drawings, narrow: Narrow) -> None:
+def say_sharpness(worker: Worker, drawings: Drawings, narrow: Narrow, stage: str) -> None:
     worker.chance("sharpness")
-    pictures = as_pictures(_crops(drawings, 8))
+    pictures = as_pictures(crops(drawings, 8))
     decoded = narrow.decode(narrow.encode(pictures))
     ratio = sharpness((decoded + 1) * 127.5).mean() / sharpness((pictures + 1) * 127.5).mean()
-    worker.say(f"autoencoder: decoded pictures are {ratio.item():.0%} as sharp as the drawings")
+    worker.say(f"{stage}: decoded pictures are {ratio.item():.0%} as sharp as the drawings")
 
 
-def _crops(drawings: Drawings, count: int) -> Tensor:
+def crops(drawings: Drawings, count: int) -> Tensor:
     """uint8 [count, CROP, CROP, 3]"""
     pictures, rows = drawings.pictures, drawings.rows(count)
     room, along = pictures.shape[1] - CROP + 1, torch.arange(CROP, device=rows.device)

@@ -7,39 +7,27 @@ and whatever loaders it likes: those of FILES are told which file to load. What 
 
 import copy
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ....api.local.backend import BackendError, Files
-from ....api.local.flavours import Flavour, StyleFiles, made_guidance, made_size
-from ....contract import FaceGenRequest
-from ....models.published import EVA_CLIP, PUBLISHED
-from ..combos import NO_FILE
-from .checked import CHECKER, FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
+from ...contract import FaceGenRequest
+from ..local.backend import BackendError, Files
+from ..local.flavours import Flavour, StyleFiles, made_guidance, made_size
+from .checked import FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
+from .choices import CHECKER, FILES, LORA, Choices
 from .stock_sampler import fill_stock_sampler, fill_stock_texts, stock_sampler
 
-WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows" / "api"
-# Entry of a flavour -> the loader's class and input.
-FILES = {
-    "checkpoint": ("CheckpointLoaderSimple", "ckpt_name"),
-    "clip_vision": ("CLIPVisionLoader", "clip_name"),
-    "face_pack": ("FaceGenLoadFaceAnalyzer", "model_pack"),
-    "faceid": ("FaceGenLoadFaceID", "faceid_file"),
-    "safety_checker": (CHECKER, "checker"),
-}
-LORA = ("LoraLoader", "lora_name")
-TOWER = PUBLISHED[EVA_CLIP].file  # PuLID's lies among the CLIP vision models, and is none that a FaceID adapter reads
-SETTINGS = "user/facegen/local_api.json"
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
+SETTINGS = "local_api.json"
 AND_NO_OTHER = " is missing, and ComfyUI has no other."
 GET_FILES = "`python <pack folder> doctor` shows how to get what is missing."
 SET_WORKFLOW = f"Set workflow of the flavour in {SETTINGS}."
 PHOTO, STYLE, RESIZE = "LoadImage", "FaceGenStyle", "ImageScale"
-Choices = Mapping[str, list[str]]  # loader's class -> the files that it offers
 
 
 def load_workflow(name: str, own_folder: Path) -> Graph:
-    """NAME.json of the user's folder, else of the pack's workflows/api. Raises BackendError, which names no other folder."""
+    """NAME.json of the user's folder, else of the pack's workflows/api. Raises BackendError, which names no folder of this
+    machine: clients read it."""
     if not name or Path(name).name != name:
         raise BackendError(f"{name!r} is no name of a file without its folder and .json. {SET_WORKFLOW}")
     for folder in (own_folder, WORKFLOWS):
@@ -47,21 +35,15 @@ def load_workflow(name: str, own_folder: Path) -> Graph:
         if path.is_file():
             break
     else:
-        raise BackendError(
-            f"There is no workflow {name}.json in {_shown(own_folder)} or the pack's workflows/api. {SET_WORKFLOW}"
-        )
+        where = f"the folder workflows beside {SETTINGS}, or in the pack's workflows/api"
+        raise BackendError(f"There is no workflow {name}.json in {where}. {SET_WORKFLOW}")
     try:
         graph: Graph = json.loads(path.read_text(encoding="utf-8"))
         if not all(isinstance(node["class_type"], str) and isinstance(node["inputs"], dict) for node in graph.values()):
             raise TypeError
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BackendError(f"{_shown(path)} is not a workflow in API format (Workflow > Export (API)).") from error
+        raise BackendError(f"workflows/{path.name} is not a workflow in API format (Workflow > Export (API)).") from error
     return graph
-
-
-def _shown(path: Path) -> str:
-    """A path of the user's folder as the documentation writes it; clients read it."""
-    return "/".join(path.parts[-4:] if path.suffix else path.parts[-3:])
 
 
 def build_graph(
@@ -105,6 +87,17 @@ def flavour_files(template: Graph, flavour: Flavour, choices: Choices) -> Files:
 def result_node(graph: Graph) -> str:
     """The id of the node that shows the pictures."""
     return next(number for number, node in graph.items() if node["class_type"] == RESULT)
+
+
+def sampler_node(graph: Graph) -> str:
+    """The id of the node that samples, whose steps tell how far a request is."""
+    kind = SAMPLER if SAMPLER in kinds(graph) else stock_sampler(graph)
+    return next(number for number, node in graph.items() if node["class_type"] == kind)
+
+
+def kinds(graph: Graph) -> set[str]:
+    """The classes of its nodes."""
+    return {node["class_type"] for node in graph.values()}
 
 
 def _load_files(
@@ -201,7 +194,6 @@ def _insert_lora(graph: Graph, lora: str, strength: float) -> None:
 
 def _choose(entry: str, wanted: str | None, usual: str | None, offered: list[str], may_be_other: bool) -> str:
     """The file that is configured, else the workflow's own, else the only one there is, if it may be another one."""
-    offered = [file for file in offered if not file.startswith(NO_FILE) and file != TOWER]
     if wanted is None and usual in offered:
         return usual
     if wanted is None and len(offered) == 1 and may_be_other:

@@ -2,15 +2,11 @@
 
 from typing import Any
 
-from ....api.local.backend import BackendError
+from ..local.backend import BackendError
+from .choices import CHECKER
 
 Graph = dict[str, dict[str, Any]]
-CHECKER, COMBINED, FILTER, SAMPLER = (
-    "FaceGenLoadSafetyChecker",
-    "FaceGenCombineSafetyCheckers",
-    "FaceGenSafetyFilter",
-    "FaceGenSampler",
-)
+COMBINED, FILTER, SAMPLER = "FaceGenCombineSafetyCheckers", "FaceGenSafetyFilter", "FaceGenSampler"
 RESULT = "PreviewImage"
 CHECKED_BY = "safety_checker"  # the input of a sampler or a filter
 # Nodes that show what they are given and make nothing of their own -> the input whose pictures their first output shows.
