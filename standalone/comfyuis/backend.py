@@ -75,7 +75,7 @@ class ComfyUIs(Works[Entry]):
             return Files({}, [str(error)])
         there = [self._files_at(server, template, flavour) for server in self._asked(template)]
         if not there:
-            raise BackendError(self.why_away)
+            raise BackendError(NOT_ONE.format(len(self._servers)))
         return next((files for files in there if not files.missing), there[0])
 
     def _files_at(self, server: Server, template: Graph, flavour: Flavour) -> Files:
@@ -174,7 +174,7 @@ class ComfyUIs(Works[Entry]):
                 self._graph(server, entry, "")
             except BackendError as error:
                 return str(error)
-        return self.why_away
+        return NOT_ONE.format(len(self._servers))
 
     def _turned(self, server: Server) -> None:
         """A ComfyUI has been looked at. What it had when it got lost goes on there, unless it was begun elsewhere."""
@@ -219,7 +219,10 @@ class ComfyUIs(Works[Entry]):
     def _place(self, entry: Entry, server: Server, graph: Graph | None) -> None:
         """Have a work made there; without a graph it may be there already."""
         server.works[entry.work.id], server.given = entry, time.monotonic()
-        entry.is_posted = graph is None
+        if graph is None:
+            entry.is_posted = True
+            with contextlib.suppress(BackendError):
+                entry.files = self._graph(server, entry, "")[1]
         entry.task = asyncio.get_running_loop().create_task(self._carry(entry, server, graph))
         server.hurry()
 

@@ -29,3 +29,5 @@ class Entry(KnownWork):
         """Take notice of how it stands, unless it has ended."""
         if not self.state.has_ended:
             self.state = state
+        if self.state.has_ended:
+            self.template = {}  # it is remembered as long as its results are

@@ -2,12 +2,14 @@
 once, and the log says what is wrong with which."""
 
 import asyncio
+import json
 import logging
 
 import pytest
 from aiohttp import web
 
 from facegen.api.comfyui import client
+from facegen.api.comfyui.graph import load_workflow
 from facegen.api.local.backend import BackendError, Phase
 from facegen.standalone.comfyuis.backend import TRIES
 from facegen.standalone.comfyuis.server import BLANK
@@ -96,6 +98,24 @@ def test_a_short_break_moves_nothing(crowd):
     at.is_cut = False
     at.gate.set()
     assert here.end(identifier)["status"] == "success" and sum(here.drawn) == 1
+
+
+def test_one_that_was_restarted_in_a_moment_makes_it_anew(crowd, far, caplog):
+    """It was gone for less long than its works are left with it, and knows nothing of them."""
+    here = crowd(far())
+    (comfy,) = here.comfies
+    comfy.gate.clear()
+    identifier = here.submit()
+    until(lambda: comfy.running)
+    comfy.is_cut = True
+    until(lambda: said(caplog, comfy.url, "gets no work"))
+    comfy.interrupted.add(comfy.running[0][0])
+    until(lambda: not comfy.running)
+    comfy.history.clear()
+    comfy.interrupted.clear()
+    comfy.gate.set()
+    comfy.is_cut = False
+    assert here.end(identifier)["status"] == "success" and here.drawn == [2]
 
 
 def test_without_any_requests_wait_and_readyz_says_so(crowd, far):
@@ -217,6 +237,24 @@ def test_files_that_nobody_has_are_named(crowd, far):
     for comfy in comfies:  # and put there
         comfy.choices = comfy.choices | {"FaceGenLoadFaceID": ["plusv2.bin"]}
     until(lambda: here.end(here.submit())["status"] == "success")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_workflow_that_doesn_t_fit_is_named(crowd, far, tmp_path, running):
+    """Also if no ComfyUI could be asked yet when it came."""
+    graph = load_workflow("local_sd15", tmp_path)
+    own = {number: node for number, node in graph.items() if node["class_type"] not in ("PreviewImage", "FaceGenSampler")}
+    (tmp_path / "front" / "workflows").mkdir(parents=True)
+    (tmp_path / "front" / "workflows" / "own.json").write_text(json.dumps(own))
+    here = crowd(far(), running=running, default="own", flavours={"own": {"workflow": "own"}})
+    identifier = here.submit()
+    if not running:
+        assert here.fetch(identifier)["status"] == "processing"
+        here.comfies[0].start()
+    try:
+        assert "has 0 " in here.end(identifier)["message"] and here.drawn == [0]
+    finally:
+        here.comfies[0].stop()
 
 
 # --- one that does strange things
