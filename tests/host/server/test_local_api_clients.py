@@ -22,7 +22,6 @@ from official_clients import (
 )
 from pack import ROOT
 
-
 # Either client at both endpoints: tests/standalone/server/test_serve.py.
 
 
