@@ -12,12 +12,13 @@ from pack import load_pack
 load_pack()
 
 
-LONGEST = Path(__file__).parent / "standalone" / "test_tiny_portraits.py"
+STANDALONE = Path(__file__).parent / "standalone"
+LONGEST = [STANDALONE / name for name in ("test_tiny_portraits.py", "server/test_serve.py", "cli/test_verify.py")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: where several processes share the files, the others take the rest meanwhile."""
-    items.sort(key=lambda item: item.path != LONGEST)
+    """The longest files first: where several processes share the files, the others take the rest meanwhile."""
+    items.sort(key=lambda item: LONGEST.index(item.path) if item.path in LONGEST else len(LONGEST))
     if importlib.util.find_spec("timm") is None:
         for item in items:
             if item.get_closest_marker("timm"):

@@ -11,10 +11,11 @@ from ...contract import FaceGenRequest
 from ...models.face.embeds import FaceEmbeds
 from ...models.face.likeness import Likeness, likenesses
 from ...models.pictures import Watch, unwatched
+from ..asked import Asked, Result
 from ..photos import to_image
 
 if TYPE_CHECKING:
-    from ..engine import Engine, Result
+    from ..engine import Engine
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,6 @@ def make(engine: "Engine", wanted: Wanted, watch: Watch = unwatched) -> Made:
 
 def make_together(engine: "Engine", wanted: Sequence[Wanted], watch: Watch = unwatched) -> list[Made]:
     """As `make`, of each; they are sampled in one batch. Raises as Engine.generate_together."""
-    from ..engine import Asked
-
     asked = [Asked(made_request(each.flavour, each.request), each.face_embeds) for each in wanted]
     results = engine.generate_together(asked, watch=watch)
     return [_made(engine, *each) for each in zip(wanted, results, strict=True)]
@@ -62,7 +61,7 @@ def made_request(flavour: Flavour, request: FaceGenRequest) -> FaceGenRequest:
     return replace(request, width=width, height=height, guidance_scale=made_guidance(flavour, request))
 
 
-def _made(engine: "Engine", wanted: Wanted, result: "Result") -> Made:
+def _made(engine: "Engine", wanted: Wanted, result: Result) -> Made:
     scores = likenesses(result.images, engine.face_analysis, wanted.face_embeds)
     images = [_sized(to_image(picture), wanted.request.width, wanted.request.height) for picture in result.images]
     return Made(images, result.flagged, scores)

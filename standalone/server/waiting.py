@@ -7,6 +7,7 @@ from contextvars import Context
 from dataclasses import dataclass
 
 from ...contract import FaceGenRequest
+from ..asked import shape_of
 from ..model_files import ModelFiles
 from .works import KnownWork
 
@@ -25,8 +26,6 @@ class Entry(KnownWork):
 
     def fits(self, other: "Entry") -> bool:
         """Whether both can be made in one batch."""
-        from ..engine import shape_of
-
         return self.files == other.files and shape_of(self.asked) == shape_of(other.asked)
 
     @property
