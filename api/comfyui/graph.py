@@ -85,14 +85,17 @@ def flavour_files(template: Graph, flavour: Flavour, choices: Choices) -> Files:
 
 
 def result_node(graph: Graph) -> str:
-    """The id of the node that shows the pictures."""
-    return next(number for number, node in graph.items() if node["class_type"] == RESULT)
+    """The id of the node that shows the pictures; "" where there is none."""
+    return _first(graph, RESULT)
 
 
 def sampler_node(graph: Graph) -> str:
-    """The id of the node that samples, whose steps tell how far a request is."""
-    kind = SAMPLER if SAMPLER in kinds(graph) else stock_sampler(graph)
-    return next(number for number, node in graph.items() if node["class_type"] == kind)
+    """The id of the node that samples, whose steps tell how far a request is; "" where there is none."""
+    return _first(graph, SAMPLER) or _first(graph, stock_sampler(graph))
+
+
+def _first(graph: Graph, kind: str | None) -> str:
+    return next((number for number, node in graph.items() if node["class_type"] == kind), "")
 
 
 def kinds(graph: Graph) -> set[str]:

@@ -93,6 +93,7 @@ KNOWN = {
             "api/hosted/profiles.py": "the hosted service's key",
             "api/local/config.py": "the local API's token",
             "models/published.py": "a mirror of Hugging Face, by the name that its own library reads",
+            "standalone/cli/comfyui_options.py": "the token of the ComfyUIs that its user names",
             "standalone/cli/comfyui.py": "which ComfyUI the shell came through",
             "standalone/cli/doctor_rows/files.py": "whether there is a key",
             "standalone/cli/generate.py": "how many threads",

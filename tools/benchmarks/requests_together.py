@@ -88,7 +88,7 @@ class _Kind:
 def requests(options, count):
     """Each with what may differ within a batch."""
     from facegen.contract import FaceGenRequest
-    from facegen.standalone.engine import Asked
+    from facegen.standalone.asked import Asked
     from faceid_files import random_faces
 
     def one(number):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ....api.comfyui.client import ComfyUI
 from ....api.comfyui.graph import build_graph, flavour_files, load_workflow, result_node
-from ....api.comfyui.outcome import NOT_TEMPORARY, VANISHED, Image, outcome
+from ....api.comfyui.outcome import NOT_TEMPORARY, TEMPORARY, VANISHED, Image, outcome
 from ....api.local.backend import BackendError, Files, Phase, State, Work
 from ....api.local.flavours import Flavour
 from ....models.published import EVA_CLIP, PUBLISHED
@@ -53,7 +53,7 @@ class ComfyQueue:
         prompt = self._prompts[work.id] = Prompt()
         try:
             template = load_workflow(work.flavour.workflow, self._workflows)
-            face = f"{work.face.relative_to(self._temp).as_posix()} [temp]"
+            face = f"{work.face.relative_to(self._temp).as_posix()}{TEMPORARY}"
             choices = await self._comfyui.choices()
             graph, files = build_graph(template, work.flavour, work.request, face, choices)
             if prompt.is_cancelled:

@@ -24,5 +24,5 @@ class ServeServer(ApiServer):
         return place_of(parser.parse_args(["serve", *given]))
 
     def make_app(self):
-        self.front = Front(self.make_api(), Metrics())
+        self.front = Front(self.make_api(), Metrics(), lambda: self.backend.why_away)
         return self.front.app()
