@@ -185,7 +185,7 @@ def test_types_are_checked_through_a_link_of_a_name_that_can_be_imported(dev, mo
     ((command, place),) = seen
     assert place == check_types.ROOT.resolve() and place.is_dir() and not (place / "facegen").exists()
     named = {part.rpartition("facegen.")[2] for part in map(str, command) if "=facegen." in part}
-    assert named == {"contract", "errors", "atomic_write", "adoption", "models", "api", "nodes", "standalone"}
+    assert named == {"contract", "errors", "atomic_write", "adoption", "models", "api", "comfyui", "nodes", "standalone"}
 
 
 def test_named_tests_run_alone(dev, suites, home, capsys):

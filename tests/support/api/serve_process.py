@@ -65,8 +65,8 @@ class ServeProcess:
         raise RuntimeError(f"serve isn't ready:\n{self.log.read_text()}")
 
     def lines(self):
-        """The log's JSON lines."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """All that it wrote so far, which has to be JSON, one object a line."""
+        return [json.loads(line) for line in self.log.read_text().rpartition("\n")[0].splitlines()]
 
     def post(self, path, body, **headers):
         headers = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
