@@ -45,8 +45,8 @@ def in_order(suites):
 
 def in_comfyui(dev, folder, *options, newest=True, alone=False):
     """What runs inside the ComfyUI in this folder when no tests are chosen."""
-    nodes = ["--ignore=tests/host/web", "--ignore=tests/host/server", "tests/host"]
-    apart = [["--ignore=tests/host/web", "tests/host"]] if alone or not newest else [nodes, ["tests/host/server"]]
+    most = ["--ignore=tests/host/web", "--ignore=tests/host/sampling", "tests/host"]
+    apart = [["--ignore=tests/host/web", "tests/host"]] if alone or not newest else [most, ["tests/host/sampling"]]
     python = f"{folder.name} python"
     ran = [(python, ["-c", *options, *tests], str(folder)) for tests in (*apart, ["tests/host/web"])]
     timm = (python, ["-c", "-m", "timm and not network", *options, *dev.suites.WITH_TIMM], None)

@@ -20,6 +20,7 @@ from facegen.models.tiny_files import TINY
 from facegen.standalone.checkpoints import controlnet, opening
 from facegen.standalone.model_files import find_model_files
 from facegen.standalone.server import made as made_module
+from facegen.standalone.server import works as works_module
 from facegen.standalone.server.backend import EngineBackend
 from facegen.standalone.server.engines import Engines, told
 from one_by_one import OneByOne
@@ -193,6 +194,32 @@ def test_a_picture_that_needs_the_memory_of_other_models_gets_it(engine):
 
     state = asyncio.run(test())
     assert state.phase is Phase.DONE and len(loaded) == 2
+
+
+def test_works_that_ended_long_ago_are_forgotten(run, engine, monkeypatch):
+    """But none whose pictures nobody has taken, and none that goes on."""
+    monkeypatch.setattr(works_module, "MOST_ENDED", 2)
+
+    async def test(backend):
+        kept = work()
+        await backend.start(kept)
+        await ended(backend, kept)
+        others = [work() for _ in range(4)]
+        for number, one in enumerate(others):
+            engine.error = FaceGenError("No face found.") if number % 2 else None
+            await backend.start(one)
+            await ended(backend, one)
+            await backend.pictures(one.id)
+        engine.gate.clear()
+        last = [work(), work()]
+        for one in last:
+            await backend.start(one)
+        known = [backend.knows(one.id) for one in (*others, *last)]
+        engine.gate.set()
+        return known, len(await backend.pictures(kept.id))
+
+    known, pictures = run(test)
+    assert known == [False, False, True, True, True, True] and pictures == 1
 
 
 @pytest.mark.parametrize("opened", ["checkpoint", "ControlNet"])
