@@ -17,7 +17,7 @@ from .entry import Entry
 
 LOOK, IDLE, AGAIN = 0.5, 2.0, 5.0  # seconds between two looks: with works there, without, and while it gets none
 LEAST = 0.1  # seconds between two looks, however much happens there
-PATIENCE = 20.0  # seconds without an answer after which its works go elsewhere: it may be busy loading a model
+PATIENCE = 30.0  # seconds without an answer after which its works go elsewhere: it may be busy loading a model
 REFUSED = 3  # looks in a row that find nobody there, after which they do so at once
 EXAMINED = 60.0  # seconds after which it is asked again what it offers
 AHEAD = 2  # works at a time, so that one waits there while the other is made

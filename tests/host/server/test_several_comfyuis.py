@@ -103,6 +103,7 @@ def test_many_at_once_are_spread_and_nothing_of_them_stays(front, two):
     assert len(left) >= 16 and all(file.stat().st_size < 100 for file in left), "photos and pictures are one pixel now"
 
 
+@pytest.mark.newest
 def test_which_one_makes_it_is_no_difference(front, two):
     """The same request, with one and with the other out of reach."""
     alone = []
