@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ...api.local.config import ConfigFile
 from ...api.local.flavours import TINY
@@ -50,12 +51,10 @@ def comfyuis(options: argparse.Namespace, settings: ConfigFile, folder: Path) ->
 
 def _address(given: str) -> str:
     """Of a ComfyUI, without a slash at its end. Raises FaceGenError, which repeats nothing that may be a secret."""
-    with libraries():
-        from yarl import URL
     try:
-        url = URL(given)
-        is_plain = not (url.user or url.password or url.query_string or url.fragment)
-        is_address = url.scheme in ("http", "https") and bool(url.host) and bool(url.port)
+        url = urlsplit(given)
+        is_plain = not ("@" in url.netloc or url.query or url.fragment)
+        is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
     except ValueError:
         is_plain, is_address = "@" not in given, False
     if not (is_plain and is_address):

@@ -11,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...api.comfyui.checked import Graph
-from ...api.comfyui.client import ComfyUI, ComfyUIError, GraphRefused, NotThere
-from ...api.comfyui.graph import build_graph, flavour_files, kinds, load_workflow, result_node, sampler_node
-from ...api.comfyui.outcome import TEMPORARY, VANISHED, outcome
 from ...api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work
 from ...api.local.flavours import Flavour
-from ...models.published import EVA_CLIP, PUBLISHED
+from ...comfyui.checked import Graph
+from ...comfyui.client import ComfyUI, ComfyUIError, GraphRefused, NotThere
+from ...comfyui.graph import build_graph, flavour_files, kinds, load_workflow, result_node, sampler_node
+from ...comfyui.outcome import TEMPORARY, VANISHED, outcome
 from ..server.works import Works
 from .entry import Entry
 from .server import BLANK, FOLDER, Lost, Server
@@ -40,9 +39,7 @@ class ComfyUIs(Works[Entry]):
     def __init__(self, urls: Mapping[str, str], workflows: Path):
         super().__init__()
         self._workflows, self._kinds, client_id = workflows, set[str](), uuid.uuid4().hex
-        # PuLID's vision tower lies among the CLIP vision models, and is none that a FaceID adapter reads.
-        asked = {url: ComfyUI(url, token, ignored=(PUBLISHED[EVA_CLIP].file,)) for url, token in urls.items()}
-        self._servers = [Server(url, comfyui, self._kinds, self._turned, client_id) for url, comfyui in asked.items()]
+        self._servers = [Server(url, ComfyUI(url, token), self._kinds, self._turned, client_id) for url, token in urls.items()]
         self._waiting: deque[Entry] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._first_look: asyncio.Task[Any] | None = None

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...api.comfyui.checked import Graph
 from ...api.local.backend import State
+from ...comfyui.checked import Graph
 from ..server.works import KnownWork
 
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ...api.comfyui.checked import Graph
-from ...api.comfyui.choices import LOADERS, Choices
-from ...api.comfyui.client import ComfyUI, ComfyUIError, NotThere
-from ...api.comfyui.outcome import left_behind
 from ...api.local.backend import BackendError, Phase, State
+from ...comfyui.checked import Graph
+from ...comfyui.choices import LOADERS, Choices
+from ...comfyui.client import ComfyUI, ComfyUIError, NotThere
+from ...comfyui.outcome import left_behind
 from .entry import Entry
 
 LOOK, IDLE, AGAIN = 0.5, 2.0, 5.0  # seconds between two looks: with works there, without, and while it gets none

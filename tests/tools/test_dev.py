@@ -45,8 +45,8 @@ def in_order(suites):
 
 def in_comfyui(dev, folder, *options, newest=True, alone=False):
     """What runs inside the ComfyUI in this folder when no tests are chosen."""
-    nodes = ["--ignore=tests/host/web", "--ignore=tests/host/server", "tests/host"]
-    apart = [["--ignore=tests/host/web", "tests/host"]] if alone or not newest else [nodes, ["tests/host/server"]]
+    most = ["--ignore=tests/host/web", "--ignore=tests/host/sampling", "tests/host"]
+    apart = [["--ignore=tests/host/web", "tests/host"]] if alone or not newest else [most, ["tests/host/sampling"]]
     python = f"{folder.name} python"
     ran = [(python, ["-c", *options, *tests], str(folder)) for tests in (*apart, ["tests/host/web"])]
     timm = (python, ["-c", "-m", "timm and not network", *options, *dev.suites.WITH_TIMM], None)
@@ -185,7 +185,7 @@ def test_types_are_checked_through_a_link_of_a_name_that_can_be_imported(dev, mo
     ((command, place),) = seen
     assert place == check_types.ROOT.resolve() and place.is_dir() and not (place / "facegen").exists()
     named = {part.rpartition("facegen.")[2] for part in map(str, command) if "=facegen." in part}
-    assert named == {"contract", "errors", "atomic_write", "adoption", "models", "api", "nodes", "standalone"}
+    assert named == {"contract", "errors", "atomic_write", "adoption", "models", "api", "comfyui", "nodes", "standalone"}
 
 
 def test_named_tests_run_alone(dev, suites, home, capsys):

@@ -40,7 +40,7 @@ PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.e
 # Of hosts but the newest; pytest's own option would be replaced by this one.
 NOT_NEWEST = ["-m", "not network and not newest"]
 
-HOST, SERVER, BROWSER, SCALE = "tests/host", "tests/host/server", "tests/host/web", "tests/scale"
+HOST, SAMPLING, BROWSER, SCALE = "tests/host", "tests/host/sampling", "tests/host/web", "tests/scale"
 # These tests ask nothing of ComfyUI, but need timm, which is only where torchvision is: in the newest one's environment.
 WITH_TIMM = [
     "tests/face/test_structure.py",
@@ -138,8 +138,8 @@ def host_suites(
 ) -> dict[str, Suite]:
     """Tests inside one ComfyUI: those `named`, or all, with the browser's beside the others.
 
-    The `newest` runs most: where it isn't `alone` and has one process, those of its server are beside those of nodes. In its
-    environment are also the tests that need timm.
+    The `newest` runs most: where it isn't `alone` and has one process, those of sampling, which need no server, are beside the
+    others. In its environment are also the tests that need timm.
     """
 
     def suite(*arguments: str) -> Suite:
@@ -152,8 +152,8 @@ def host_suites(
         suites = {f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", HOST)} | browser
     else:
         suites = {
-            f"server tests in {comfyui}": suite(SERVER),
-            f"node tests in {comfyui}": suite(f"--ignore={BROWSER}", f"--ignore={SERVER}", HOST),
+            f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", f"--ignore={SAMPLING}", HOST),
+            f"sampling tests in {comfyui}": suite(SAMPLING),
         } | browser
     if newest:
         timm = Suite(python, ["-c", PYTEST, "-m", "timm and not network", *options, *WITH_TIMM], borrowed=True)

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from facegen.api.comfyui import client
+from facegen.comfyui import client
 from facegen.standalone.comfyuis import server
 from facegen.standalone.comfyuis.backend import ComfyUIs
 from far_comfy import FarComfy

@@ -8,9 +8,9 @@ import logging
 import pytest
 from aiohttp import web
 
-from facegen.api.comfyui import client
-from facegen.api.comfyui.graph import load_workflow
 from facegen.api.local.backend import BackendError, Phase
+from facegen.comfyui import client
+from facegen.comfyui.graph import load_workflow
 from facegen.standalone.comfyuis.backend import TRIES
 from facegen.standalone.comfyuis.server import BLANK
 from waiting import until

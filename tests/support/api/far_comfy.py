@@ -7,7 +7,7 @@ import threading
 from aiohttp import web
 
 from comfyui_double import CHOICES, FakeComfy
-from facegen.api.comfyui.graph import WORKFLOWS
+from facegen.comfyui.graph import WORKFLOWS
 from host_server import free_port
 
 KNOWN = {node["class_type"] for file in WORKFLOWS.glob("*.json") for node in json.loads(file.read_text("utf-8")).values()}

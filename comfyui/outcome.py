@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import NoFaceError
-from ..local.backend import CANCELLED, Phase, State
+from ..api.local.backend import CANCELLED, Phase, State
+from ..errors import NoFaceError
 
 # What a client is told where its photo is at fault: (node, kind of error) -> words without nodes, which it has none of.
 OF_THE_PHOTO = {

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..local.backend import BackendError
+from ..api.local.backend import BackendError
 from .checked import Graph
 from .choices import LOADERS, Choices, offered
 
@@ -34,12 +34,11 @@ class GraphRefused(BackendError):
 class ComfyUI:
     """Each call raises ComfyUIError if ComfyUI can't be asked at `url`; what it answers is taken as it comes.
 
-    `token` goes along in a Bearer header, for what stands before it. `ignored` are files that loaders offer and no face is made
-    with. Without `verify`, its certificate may be anybody's.
+    `token` goes along in a Bearer header, for what stands before it. Without `verify`, its certificate may be anybody's.
     """
 
-    def __init__(self, url: str, token: str = "", ignored: Collection[str] = (), verify: bool = True):
-        self._url, self._ignored, self._verify = url.rstrip("/"), ignored, verify
+    def __init__(self, url: str, token: str = "", verify: bool = True):
+        self._url, self._verify = url.rstrip("/"), verify
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -111,7 +110,7 @@ class ComfyUI:
 
     def choices_of(self, infos: Mapping[str, Mapping[str, Any]]) -> Choices:
         """The same, of what infos() has told."""
-        return _as_told(lambda: {kind: offered(infos[kind], kind, self._ignored) for kind in LOADERS}, "/object_info")
+        return _as_told(lambda: {kind: offered(infos[kind], kind) for kind in LOADERS}, "/object_info")
 
     async def infos(self, kinds: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         """Node class -> what ComfyUI tells of it; nothing of one that it doesn't know."""
