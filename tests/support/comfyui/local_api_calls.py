@@ -36,7 +36,9 @@ def check(answer, size=(64, 64), count=1):
 
 
 def submit(server, face, **values):
-    return json.loads(server.request("/v6/image_editing/face_gen", {"prompt": "a", "face_image": face, **SMALL, **values}))
+    """The first of a server also waits for the models."""
+    body = {"prompt": "a", "face_image": face, **SMALL, **values}
+    return json.loads(server.request("/v6/image_editing/face_gen", body, timeout=300))
 
 
 def fetch(server, identifier):
