@@ -24,13 +24,13 @@ from .asked import Asked, Result, shape_of
 from .checkpoints.controlnet import open_controlnet
 from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
-from .flux import Flux
 from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_nobody, apply_pulid
 from .instantid import FaceControl, hint_image
 from .memory import usual_device
 from .model_files import ModelFiles
 from .photos import scaled
 from .pulid_flux import FluxFace
+from .sampling.flux import Flux
 
 
 class Engine:

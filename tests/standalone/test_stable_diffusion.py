@@ -11,7 +11,7 @@ from facegen.errors import FaceGenError
 from facegen.models import tiny_files
 from facegen.models.tiny_files import TINY
 from facegen.standalone.checkpoints.opening import open_checkpoint
-from facegen.standalone.stable_diffusion import first_noise
+from facegen.standalone.sampling.stable_diffusion import first_noise
 
 PROMPT, NEGATIVE = "a portrait of a person, realistic", "dark"
 LONG = " ".join(["a person in a red coat before a blue wall,"] * 12)  # more than 77 tokens

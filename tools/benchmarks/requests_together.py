@@ -45,7 +45,7 @@ def engine(options, folder):
     from facegen.models.identity.faceid.adapter import FaceIDAdapter
     from facegen.standalone.checkpoints.clip_tokenizer import LENGTH, clip_merges, save_tokenizer
     from facegen.standalone.engine import Engine
-    from facegen.standalone.stable_diffusion import StableDiffusion
+    from facegen.standalone.sampling.stable_diffusion import StableDiffusion
     from faceid_files import SD15_WIDTHS, faceid_state, save
 
     small = options.small

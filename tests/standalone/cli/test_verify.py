@@ -20,7 +20,7 @@ from facegen.standalone.cli.main import main
 from facegen.standalone.cli.verify import command, trial
 from facegen.standalone.cli.verify.ways import WAYS
 from facegen.standalone.engine import Engine
-from facegen.standalone.flux import Flux
+from facegen.standalone.sampling.flux import Flux
 from real_format_models import save_all_models
 
 FILES = ["verify.json", "verify.md", "verify.png"]
