@@ -50,7 +50,7 @@ def cluster(pids):
             for _ in range(2):
                 made.add_node(num_cpus=1)
             connection.reach(address)
-            connection.deployed(REPLICAS, True, partial(load_few_steps, most=1))
+            connection.deployed(REPLICAS, True, partial(load_few_steps, at_most=1))
             yield made
         finally:
             connection.leave(address)

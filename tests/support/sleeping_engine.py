@@ -62,7 +62,7 @@ def load_quick(files, pids=None):
     return engine
 
 
-def load_few_steps(files, most=3):
+def load_few_steps(files, at_most=3):
     """The real one, with three steps or so however many are asked for."""
     from facegen.standalone.engine import Engine
 
@@ -70,5 +70,5 @@ def load_few_steps(files, most=3):
     engine = Engine(files, checks=True)
     scheduler = engine.checkpoint.scheduler
     set_timesteps = scheduler.set_timesteps
-    scheduler.set_timesteps = lambda steps, **options: set_timesteps(min(most, steps), **options)
+    scheduler.set_timesteps = lambda steps, **options: set_timesteps(min(at_most, steps), **options)
     return engine

@@ -16,6 +16,7 @@ class Installer:
 
     def __init__(self, dev, monkeypatch):
         self.dev, self.ran, self.error, self.pip_config = dev, [], None, ""
+        self.installed, self.chosen = "", ""  # what is there; what uv would have
         monkeypatch.setattr(dev.environments, "quietly", self)
         monkeypatch.setattr(dev.environments, "usable", Path.is_file)
 
@@ -28,6 +29,10 @@ class Installer:
             self.uv, self.uv_env = command, env
             if self.error:
                 raise self.dev.common.DevError(self.error)
+            if "compile" in command:
+                self.asked = command
+                self.preferred = self.after("-o").read_text()
+                self.after("-o").write_text(self.chosen)
         elif "venv" in command:
             self.ran.append("venv")
             venv = Path(command[-1])
@@ -38,8 +43,14 @@ class Installer:
         elif "pip" in command:
             self.ran.append("pip")
             self.pip = command
+        elif "distributions" in command[-1]:
+            return self.installed
         else:  # where are your packages?
             return f"{Path(command[0]).parent}\n"
+
+    def after(self, option):
+        """The file that uv was given last with this option."""
+        return Path(self.uv[self.uv.index(option) + 1])
 
     def took(self):
         ran, self.ran = self.ran, []
@@ -83,15 +94,6 @@ def test_uv_gets_what_pip_was_told(dev, installer, monkeypatch):
     }
 
 
-@pytest.mark.parametrize(("told", "compiled"), [("1", True), ("", False)])
-def test_packages_are_compiled_at_once_where_python_would_not_keep_what_it_compiles(
-    dev, installer, monkeypatch, told, compiled
-):
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", told)
-    dev.environments.pack_venv()
-    assert ("--compile-bytecode" in installer.uv) is compiled and "PYTHONPYCACHEPREFIX" not in installer.uv_env
-
-
 def test_half_built_venv_is_made_anew(dev, installer):
     installer.error = "no network"
     with pytest.raises(dev.common.DevError, match="no network"):
@@ -122,19 +124,33 @@ def test_venv_with_a_broken_python_is_made_anew(dev, installer):
     assert installer.took() == ["venv", "pip", "uv"]
 
 
-def test_overlay_keeps_the_torch_of_its_host(dev, installer):
-    venv = dev.common.ROOT / ".venv-host-0.8.0"
-    host = {"pins": {"torch": "2.11.0+cu130", "torchvision": "0.26.0"}, "site": ["/comfy/site-packages"]}
-    python = dev.environments.ensure_venv(venv, "python", [dev.environments.PACK_REQUIREMENTS], host)
-    assert installer.took() == ["venv", "pip"]
-    constraints = Path(installer.pip[installer.pip.index("-c") + 1])
-    assert constraints.read_text() == "torch==2.11.0+cu130\ntorchvision==0.26.0\n"
+def overlay(dev, host):
+    return dev.environments.ensure_venv(
+        dev.common.ROOT / ".venv-host-0.8.0", "python", [dev.environments.PACK_REQUIREMENTS], host
+    )
+
+
+def test_overlay_is_made_anew_when_its_host_has_another_torch(dev, installer):
+    host = {"pins": {"torch": "2.11.0+cu130"}, "site": ["/comfy/site-packages"]}
+    python = overlay(dev, host)
+    assert installer.took() == ["venv", "pip", "uv", "uv"]
     assert (python.parent / "comfyui.pth").read_text() == "/comfy/site-packages\n"
-    dev.environments.ensure_venv(venv, "python", [dev.environments.PACK_REQUIREMENTS], host)
+    overlay(dev, host)
     assert installer.took() == []
     host["pins"]["torch"] = "2.12.0"
-    dev.environments.ensure_venv(venv, "python", [dev.environments.PACK_REQUIREMENTS], host)
-    assert installer.took() == ["venv", "pip"]
+    overlay(dev, host)
+    assert installer.took() == ["venv", "pip", "uv", "uv"]
+
+
+def test_overlay_gets_what_its_host_lacks_and_keeps_its_torch(dev, installer):
+    """And a package that is there in a version that won't do."""
+    installer.installed = "torch==2.11.0+cu130\nruamel.yaml==0.18\nnumpy==1.26.4\ntqdm==4.1\n"
+    installer.chosen = "ruamel-yaml==0.18\nnumpy==2.4.6\ntqdm==4.1\npytest==9.2.0\n"
+    overlay(dev, {"pins": {"torch": "2.11.0+cu130", "torchvision": "0.26.0"}, "site": []})
+    assert installer.preferred == installer.installed and str(dev.environments.PACK_REQUIREMENTS) in installer.asked
+    assert Path(installer.asked[installer.asked.index("--excludes") + 1]).read_text() == "torch\ntorchvision\n"
+    assert "install" in installer.uv and "--no-deps" in installer.uv
+    assert installer.after("-r").read_text() == "numpy==2.4.6\npytest==9.2.0\n"
 
 
 def test_borrowed_packages_come_after_the_own_ones(dev, tmp_path):

@@ -46,6 +46,7 @@ PLAN = Plan(
     adapter=1,
     retouch=1,
     judge=1,
+    portraits=1,
     batches=SMALLEST,
 )
 

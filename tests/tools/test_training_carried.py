@@ -18,7 +18,7 @@ from facegen.tools.tiny_model.recipe import SHARES, SMALLEST, Plan, stages_until
 from facegen.tools.tiny_model.worker import Box, Reached, Worker, train
 
 SEED = 5
-PLAN = Plan(2, recogniser=1, clip_vision=1, finder=1, autoencoder=1, batches=SMALLEST)
+PLAN = Plan(2, recogniser=1, clip_vision=1, finder=1, autoencoder=1, decoder=1, batches=SMALLEST)
 
 
 @pytest.fixture(autouse=True)
@@ -52,14 +52,14 @@ def tensors(content):
 
 
 def test_a_run_goes_until_the_stage_that_was_asked_for(first):
-    assert {path.name for path in first[0].glob("*.pt")} == {"plan.pt", "autoencoder.pt", "recogniser.pt"}
+    assert {path.name for path in first[0].glob("*.pt")} == {"plan.pt", "autoencoder.pt", "decoder.pt", "recogniser.pt"}
     assert [path.name for path in first[1].iterdir()] == ["checkpoints.0"]
 
 
 def test_another_machine_goes_on_with_what_was_finished(first, tmp_path, monkeypatch):
     work, results = first
     other = fresh(tmp_path / "other")
-    assert checkpoints.unpack(results, other) == ["autoencoder.pt", "plan.pt", "recogniser.pt"]
+    assert checkpoints.unpack(results, other) == ["autoencoder.pt", "decoder.pt", "plan.pt", "recogniser.pt"]
     for name in ("autoencoder.pt", "recogniser.pt"):
         was, now = (torch.load(folder / name, weights_only=True) for folder in (work, other))
         assert was.keys() == now.keys()
@@ -218,7 +218,7 @@ def test_a_number_that_half_precision_cannot_hold_stays_as_it_is(tmp_path):
 
 
 def test_the_stages_until_one_share_all_the_time():
-    assert list(stages_until("recogniser")) == ["autoencoder", "recogniser"] and stages_until(None) == SHARES
+    assert list(stages_until("recogniser")) == ["autoencoder", "decoder", "recogniser"] and stages_until(None) == SHARES
     box = Box(worker.time.monotonic() + 100, stages_until("recogniser"))
     assert box.seconds("recogniser") == pytest.approx(100, abs=1)
 

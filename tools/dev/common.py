@@ -15,16 +15,19 @@ class DevError(Exception):
     """What went wrong and what to do about it, for the person at the shell."""
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(borrowed: bool = False, **more: str) -> dict[str, str]:
     """The variables for a process that dev.py starts; what the user set stays, and `more` wins.
 
     Where Python is told to write no compiled code, as in many containers, each process would compile torch again, for 12
-    seconds; ours keep theirs in a folder of their own.
+    seconds. So ours write it: beside the sources, where all is ours; where packages are `borrowed` from an environment that is
+    only read, in a folder of its own.
     """
     # Threads that wait by spinning take the core from the one that they wait for: on a busy machine twenty times as long.
     ours = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
-        ours |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".venv-bytecode")}
+        ours["PYTHONDONTWRITEBYTECODE"] = ""
+        if borrowed:
+            ours["PYTHONPYCACHEPREFIX"] = str(ROOT / ".venv-bytecode")
     return ours | more
 
 

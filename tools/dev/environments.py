@@ -6,9 +6,11 @@ import ast
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,14 @@ print(json.dumps({
     "site": [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))],
     "makes_venvs": all(map(importlib.util.find_spec, ("venv", "ensurepip"))),
 }))
+"""
+
+# What a Python finds, its own and what it borrows: name==version, line by line.
+INSTALLED = """
+import importlib.metadata
+for found in importlib.metadata.distributions():
+    if found.name:
+        print(f"{found.name}=={found.version}")
 """
 
 
@@ -95,28 +105,24 @@ def ensure_venv(venv: Path, maker: str | Path, requirements: list[Path], host: d
     return python
 
 
-def pip_install(python: Path) -> list[str | Path]:
-    # Python compiles what is imported when it is: a small part of all that is installed.
-    options = ["--no-input", "--no-compile", "--disable-pip-version-check", "--progress-bar=off"]
-    return [python, "-m", "pip", "install", *options]
-
-
 def named(requirements: list[Path]) -> list[str | Path]:
     return [part for path in requirements for part in ("-r", path)]
 
 
-def install(python: Path, requirements: list[Path]) -> None:
-    """By uv, which takes seconds where pip takes minutes; pip brings it."""
-    failure = f"could not install what {python.parents[1].name} needs"
-    # Python compiles what is imported when it is, unless it is told not to: then each process would do it again.
-    compiled = ["--compile-bytecode"] if os.environ.get("PYTHONDONTWRITEBYTECODE") else []
+def bring_uv(python: Path) -> Callable[..., str]:
+    """Install uv by pip, which takes minutes for what uv does in seconds; what runs `uv pip` with the arguments given."""
+    name = python.parents[1].name
     uv = next((line for line in DEV_REQUIREMENTS.read_text(encoding="utf-8").splitlines() if line.startswith("uv")), "uv")
-    quietly([*pip_install(python), uv], f"pip {failure}")
-    quietly(
-        [python, "-m", "uv", "pip", "install", "--python", python, *compiled, *named(requirements)],
-        f"uv {failure}",
-        uv_settings(python),
-    )
+    # Python compiles what is imported when it is: a small part of all that is installed.
+    options = ["--no-input", "--no-compile", "--disable-pip-version-check", "--progress-bar=off"]
+    quietly([python, "-m", "pip", "install", *options, uv], f"pip could not install uv into {name}")
+    settings = uv_settings(python)
+    return lambda *command: quietly([python, "-m", "uv", "pip", *command], f"uv could not install what {name} needs", settings)
+
+
+def install(python: Path, requirements: list[Path]) -> None:
+    run_uv = bring_uv(python)
+    run_uv("install", "--python", python, *named(requirements))
 
 
 def uv_settings(python: Path) -> dict[str, str]:
@@ -128,17 +134,33 @@ def uv_settings(python: Path) -> dict[str, str]:
         variable = PIP_TO_UV.get(key.rpartition(".")[2])
         if variable and value[:1] in ("'", '"'):
             ours.setdefault(variable, " ".join(ast.literal_eval(value).split()))
-    settings = environment(**{name: value for name, value in ours.items() if name not in os.environ})
-    settings.pop("PYTHONPYCACHEPREFIX", None)  # packages are compiled where they lie, for whatever runs them later
-    return settings
+    return environment(**{name: value for name, value in ours.items() if name not in os.environ})
 
 
 def install_beside(python: Path, requirements: list[Path], pins: dict[str, str]) -> None:
-    """By pip, which sees the packages that the environment borrows; uv would install them once more. Those in `pins` stay."""
-    constraints = python.parents[1] / "constraints.txt"
-    constraints.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()), encoding="utf-8")
-    command = [*pip_install(python), "-c", constraints, *named(requirements)]
-    quietly(command, f"pip could not install what {python.parents[1].name} needs")
+    """What is lacking beside the packages that the environment borrows: uv doesn't see those.
+
+    So it is asked which versions it would take, with those that are there preferred, and installs the others. The packages in
+    `pins` are left out with all that they need: an index may not have the host's own.
+    """
+    run_uv = bring_uv(python)
+    venv = python.parents[1]
+    there = quietly([python, "-c", INSTALLED], f"{python} does not run")
+    kept, wanted, lacking = (venv / f"{name}.txt" for name in ("kept", "wanted", "lacking"))
+    kept.write_text("".join(f"{name}\n" for name in pins), encoding="utf-8")
+    wanted.write_text(there, encoding="utf-8")  # uv prefers what this file says, and writes over it
+    quiet = ["--no-header", "--no-annotate", "--quiet"]
+    run_uv("compile", "--python", python, *quiet, "--excludes", kept, "-o", wanted, *requirements)
+    have = set(map(comparable, there.splitlines()))
+    lines = wanted.read_text(encoding="utf-8").splitlines()
+    lacking.write_text("".join(f"{line}\n" for line in lines if comparable(line) not in have), encoding="utf-8")
+    run_uv("install", "--python", python, "--no-deps", "-r", lacking)
+
+
+def comparable(requirement: str) -> str:
+    """name==version with the name as indexes write it."""
+    name, _, version = requirement.partition("==")
+    return f"{re.sub(r'[-_.]+', '-', name).lower()}=={version}"
 
 
 def borrow(python: Path, site: list[str]) -> None:

@@ -36,7 +36,7 @@ def comfyui(options: list[str], port: int | None = None, browser: bool = True) -
     port = port or free_port()
     say(f"starting ComfyUI {comfyui_version(home)} in {home} (stop it with Ctrl+C)")
     command: list[str | Path] = [python, "main.py", "--port", str(port), "--disable-auto-launch", *options]
-    process = subprocess.Popen(command, cwd=home, env=environment())
+    process = subprocess.Popen(command, cwd=home, env=environment(borrowed=True))
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(process, f"{address}/system_stats")

@@ -50,6 +50,7 @@ class Plan:
     adapter: int = 1500
     retouch: int = 2000
     judge: int = 700
+    portraits: int = 2048  # sampled, for the last stage
     batches: Batches = Batches()
 
 
@@ -113,7 +114,15 @@ def train_all(worker: Worker, plan: Plan, often: Callable[[Trained], None] | Non
         often and (lambda diffusion: often(trained(diffusion))),
     )
     train_on_sampled(
-        worker, drawings, conditions, diffusion, load_tokenizer(tokenizer), autoencoder, plan.retouch, batches.autoencoder
+        worker,
+        drawings,
+        conditions,
+        diffusion,
+        load_tokenizer(tokenizer),
+        autoencoder,
+        plan.portraits,
+        plan.retouch,
+        batches.autoencoder,
     )
     return trained(diffusion)
 

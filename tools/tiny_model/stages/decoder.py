@@ -27,8 +27,7 @@ JUDGED_FROM = 0.1  # of the stage: before, the judge only learns
 PATCH = 8  # pixels within which contrast is compared
 CONTRAST = 1.0  # against everything else that is compared
 SHAPES = 4  # pixels within which sampled pictures stay as they were
-PORTRAITS = 2048  # that are sampled
-AT_ONCE = 256  # of them
+AT_ONCE = 256  # portraits that are sampled
 
 
 class DecoderTraining(nn.Module):
@@ -84,6 +83,7 @@ def train_on_sampled(
     diffusion: LatentDiffusion,
     tokenizer,
     narrow: Narrow,
+    portraits: int,
     steps: int,
     batch: int = 12,
 ) -> None:
@@ -91,11 +91,11 @@ def train_on_sampled(
     if (worker.folder / "retouch.pt").is_file():
         latents = torch.zeros(1, 4, CROP // 8, CROP // 8, device=worker.device)
     else:
-        latents = sample_portraits(worker, drawings, conditions, diffusion, tokenizer)
+        latents = sample_portraits(worker, drawings, conditions, diffusion, tokenizer, portraits)
     old = copy.deepcopy(narrow).requires_grad_(False)
     side, across = latents.shape[-1], CROP // 8
 
-    def portraits(count: int) -> tuple[Tensor, Tensor]:
+    def some(count: int) -> tuple[Tensor, Tensor]:
         chosen = torch.randint(len(latents), (count,), device=worker.device)
         along = torch.arange(across, device=worker.device)
         y, x = (torch.randint(side - across + 1, (count, 1), device=worker.device) + along for _ in range(2))
@@ -103,7 +103,7 @@ def train_on_sampled(
         with torch.no_grad(), worker.fast():
             return parts, old.decode(parts).float()
 
-    _train(worker, "retouch", drawings, narrow, steps, batch, portraits)
+    _train(worker, "retouch", drawings, narrow, steps, batch, some)
 
 
 def _train(worker: Worker, name: str, drawings: Drawings, narrow: Narrow, steps: int, batch: int, sampled) -> None:
@@ -119,12 +119,12 @@ def _train(worker: Worker, name: str, drawings: Drawings, narrow: Narrow, steps:
 
 
 def sample_portraits(
-    worker: Worker, drawings: Drawings, conditions: Conditions, diffusion: LatentDiffusion, tokenizer
+    worker: Worker, drawings: Drawings, conditions: Conditions, diffusion: LatentDiffusion, tokenizer, portraits: int
 ) -> Tensor:
-    """Latents [n, 4, side, side] of people and captions of the training, as the engine would sample them."""
+    """Latents [portraits, 4, side, side] of people and captions of the training, as the engine would sample them."""
     worker.chance("sampled")
-    gpu = worker.device.type == "cuda"
-    count, times = (AT_ONCE, 1 if worker.trial else PORTRAITS // AT_ONCE) if gpu else (4, 1)
+    count = min(portraits, AT_ONCE if worker.device.type == "cuda" else 4)
+    times, steps = (1, 2) if worker.trial else (portraits // count, STEPS)
     negative = torch.from_numpy(token_ids(tokenizer, unwanted()[1:])).to(worker.device)
     ones = torch.ones(count, device=worker.device)
 
@@ -137,6 +137,6 @@ def sample_portraits(
         other = Side(negative[rows % len(STYLES)], torch.zeros_like(identity), conditions.nothing.expand_as(states))
         side = conditions.latents.shape[-1]
         noise = torch.randn(count, 4, side, side, device=worker.device)
-        return sample(diffusion, other, prompted, ones, ones, noise, steps=STEPS if gpu else 2)
+        return sample(diffusion, other, prompted, ones, ones, noise, steps=steps)
 
     return torch.cat([some() for _ in range(times)])
