@@ -10,6 +10,9 @@ from pack import load_pack
 
 load_pack()
 
+# Ray ends a process that has lost a head for a minute, also the tests' own; it reads this once, as soon as it is imported.
+os.environ |= {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_ray():
