@@ -309,16 +309,18 @@ def test_a_batch_is_the_same_as_in_one_process(cluster, tmp_path, monkeypatch):
         return batch
 
     (tmp_path / "pids").mkdir()
+    killed = []
 
     def kill():
         """The engines that are at it: what they have not handed over is lost."""
-        for pid in (tmp_path / "pids").iterdir():
-            os.kill(int(pid.name), signal.SIGKILL)
+        killed.extend(int(pid.name) for pid in (tmp_path / "pids").iterdir())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
 
     assert by_ray(3, load_quick).there == 0
     last = by_ray(1000, partial(load_quick, pids=str(tmp_path / "pids")), kill)
     assert last.there in (2, 3), "what was made before it was stopped is there; the torn photo may be among the three"
-    assert len(list((tmp_path / "pids").iterdir())) > 2, "others took their places"
+    assert killed and len(list((tmp_path / "pids").iterdir())) > len(killed), "others went on"
     assert held(tmp_path / "out") == held(tmp_path / "calm")
 
 
@@ -335,7 +337,8 @@ def test_serve_with_ray_answers_as_without(tmp_path, monkeypatch):
             assert Image.open(io.BytesIO(picture.read())).size == (64, 64)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
-        assert "stopped" in server.lines()[-1]["message"]
+        ours = [line for line in server.log.read_text().splitlines() if line.startswith("{")]  # Ray's are no JSON
+        assert "stopped" in json.loads(ours[-1])["message"]
 
 
 def test_a_configuration_file_of_serve_deploy_can_name_the_application():
