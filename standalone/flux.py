@@ -14,8 +14,7 @@ from tqdm import tqdm
 
 from ..models.checkpoint_kind import CheckpointKind
 from ..models.pictures import Watch, unwatched
-from .prompts import numbers
-from .stable_diffusion import decoded, first_noise
+from .stable_diffusion import decoded, first_noise, numbers
 
 LENGTH = 512  # tokens of T5 that the transformer reads
 SIDE = 16  # pixels: of a picture's patches, each of 2x2 latents of 8x8

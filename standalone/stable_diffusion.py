@@ -17,10 +17,22 @@ from tqdm import tqdm
 from ..errors import FaceGenError
 from ..models.checkpoint_kind import SDXL, CheckpointKind
 from ..models.pictures import Watch, unwatched
-from .prompts import Text, encode, numbers
 
 # Called in each step with the latents, the time and what else the UNet is told (`added_cond_kwargs`); gives more for it.
 Control = Callable[[Tensor, Tensor, dict[str, Tensor] | None], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Text:
+    """states: [texts, 77, width]; pooled: [texts, width], or None where the UNet reads none (SD1.5)."""
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+    def after(self, other: "Text") -> "Text":
+        """The other's, then these."""
+        pooled = None if self.pooled is None or other.pooled is None else torch.cat([other.pooled, self.pooled])
+        return Text(torch.cat([other.states, self.states]), pooled)
 
 
 @dataclass
@@ -98,6 +110,30 @@ class StableDiffusion:
         pooled = text.pooled.to(self.unet.dtype)
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=pooled.device, dtype=pooled.dtype)
         return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
+
+
+def numbers(texts: int, samples: int | Sequence[int]) -> list[int]:
+    """Which text each row reads: `samples` rows for every text, or so many for each."""
+    counts = [samples] * texts if isinstance(samples, int) else samples
+    return [number for number, count in zip(range(texts), counts, strict=True) for _ in range(count)]
+
+
+def encode(tokenizers: Sequence[Any], text_encoders: Sequence[Any], texts: Sequence[str], samples: int | Sequence[int]) -> Text:
+    """Each text `samples` times; what is beyond the 77 tokens is cut off.
+
+    SD1.5 reads the encoder's last states, SDXL the ones before the last of both, side by side, and the second's pooled text.
+    """
+    outputs = []
+    for tokenizer, encoder in zip(tokenizers, text_encoders, strict=True):
+        length = tokenizer.model_max_length
+        tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        ids = tokens.input_ids.to(encoder.device)
+        outputs.append(encoder(ids, attention_mask=None, output_hidden_states=len(text_encoders) > 1))
+    rows = numbers(len(texts), samples)
+    if len(outputs) == 1:
+        return Text(outputs[0][0][rows])
+    states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
+    return Text(states[rows], outputs[-1].text_embeds[rows])
 
 
 def first_noise(
