@@ -12,8 +12,15 @@ from pack import load_pack
 load_pack()
 
 
-STANDALONE = Path(__file__).parent / "standalone"
-LONGEST = [STANDALONE / name for name in ("test_tiny_portraits.py", "server/test_serve.py", "cli/test_verify.py")]
+LONGEST = [
+    Path(__file__).parent / name
+    for name in (
+        "standalone/test_tiny_portraits.py",
+        "standalone/server/test_serve.py",
+        "standalone/cli/test_verify.py",
+        "scale/test_ray.py",
+    )
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -30,11 +30,11 @@ def reach(address: str, cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, (str(IMPORT_PATH), os.environ.get("PYTHONPATH"))))}
-    how: dict[str, Any] = {"runtime_env": {"env_vars": environment}, "log_to_driver": False, "logging_level": "warning"}
+    # The address is given for 'local', too: without one, Ray joins that of RAY_ADDRESS or the last that was started here.
+    how: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": environment}}
+    how |= {"log_to_driver": False, "logging_level": "warning"}
     if address == LOCAL:
         how |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": LOCAL_MEMORY}
-    else:
-        how |= {"address": address}
     try:
         ray.init(**how)
     except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:

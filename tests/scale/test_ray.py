@@ -322,8 +322,9 @@ def test_a_batch_is_the_same_as_in_one_process(cluster, tmp_path, monkeypatch):
     assert held(tmp_path / "out") == held(tmp_path / "calm")
 
 
-def test_serve_with_ray_answers_as_without(tmp_path):
-    """As a user starts it: a Ray of its own, which ends with it."""
+def test_serve_with_ray_answers_as_without(tmp_path, monkeypatch):
+    """As a user starts it: a Ray of its own, which ends with it, also where the user has another, or knows where one was."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     face = f"data:image/png;base64,{base64.b64encode(Path(FACE).read_bytes()).decode()}"
     body = {"prompt": "a sailor", "face_image": face, "width": 64, "height": 64, "num_inference_steps": 21, "seed": 3}
     with ServeProcess(tmp_path, "--ray", "local", "--replica-cpus", "0.5", hold_seconds=100) as server:

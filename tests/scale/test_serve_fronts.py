@@ -30,6 +30,7 @@ def picture(server, answer):
 def test_a_front_that_dies_while_it_draws(tmp_path, database):
     face = base64.b64encode((TINY / DRAWN_FACE).read_bytes()).decode()
     body = {"prompt": "blue background", "face_image": face, "style": "comic", "num_inference_steps": 41, "seed": 7}
+    body |= {"width": 256, "height": 256}
     options = ["--jobs", database, "--results", str(tmp_path / "results")]
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -40,7 +41,7 @@ def test_a_front_that_dies_while_it_draws(tmp_path, database):
     ):
         one.wait_until_ready()
         two.wait_until_ready()
-        calm = picture(two, one.post(SUBMIT, body))
+        calm = picture(two, last(two, one.post(SUBMIT, body)["id"]))
         identifier = one.post(SUBMIT, body, Prefer="wait=0")["id"]
         until(lambda: fetch(one, identifier, 0)["meta"].get("progress", 0) > 0, 60)
         one.process.kill()

@@ -35,12 +35,17 @@ class SleepingEngine(OneByOne):
         return SimpleNamespace(images=images, flagged=[False] * request.samples)
 
 
+def leave_number():
+    """This process's, where it is asked for."""
+    if PIDS in os.environ:
+        Path(os.environ[PIDS], str(os.getpid())).touch()
+
+
 def load(files):
     """In place of opening an engine. The likeness is the number of the process, so that it is known who made a picture."""
     from facegen.standalone.server import made
 
-    if PIDS in os.environ:
-        Path(os.environ[PIDS], str(os.getpid())).touch()
+    leave_number()
     made.likenesses = lambda images, *_: [SimpleNamespace(percent=os.getpid())] * len(images)
     return SleepingEngine(float(os.environ.get(SECONDS, "0")))
 
@@ -58,9 +63,10 @@ def load_quick(files, pids=None):
 
 
 def load_few_steps(files, at_most=3):
-    """The real one, with three steps however many are asked for."""
+    """The real one, with three steps or so however many are asked for."""
     from facegen.standalone.engine import Engine
 
+    leave_number()
     engine = Engine(files, checks=True)
     scheduler = engine.checkpoint.scheduler
     set_timesteps = scheduler.set_timesteps

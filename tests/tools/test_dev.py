@@ -63,9 +63,11 @@ def test_the_tests_of_several_fronts_run_alone_in_their_own_environment(dev, sui
     monkeypatch.setattr(dev.suites, "scale_venv", lambda: "scale python")
     assert dev.suites.test_scale(["-x"]) == 0
     assert dev.suites.test_scale(["tests/scale/test_fronts.py"]) == 0
+    assert dev.suites.test_scale([]) == 0
     assert [suite[:2] for suite in suites] == [
         ("scale python", ["-c", "-x", "tests/scale"]),
         ("scale python", ["-c", "tests/scale/test_fronts.py"]),
+        ("scale python", ["-c", *SHARED, "tests/scale"]),
     ]
 
 

@@ -8,7 +8,8 @@ hold each submit until its picture is there. One front on SQLite, one on Postgre
 takes of a processor says more than requests a second where other programs are busy, too. It is read from Linux's /proc.
 
 With --ramp, one front on PostgreSQL gets the traffic of more and more replicas instead, up to a thousand, whose pictures take
-two seconds: the rate grows with them until the front has no more of a processor.
+two seconds: the rate grows with them until the front has no more of a processor. As many callers as replicas begin one after
+the other within those two seconds. What is refused with 503 then is asked again after `retry_after`, and counted.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
@@ -39,26 +41,44 @@ SETTLED = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_data
 SIZE = "SELECT pg_total_relation_size('jobs')"
 
 
-async def drive(fronts, requests, callers, prompt=BODY["prompt"]):
-    """Requests a second, and the middle of the seconds that one took."""
+class Driven(NamedTuple):
+    """rate: requests a second, as if all had begun at once. seconds: that one took, the middle of all. refused: how often one
+    was told to come again."""
+
+    rate: float
+    seconds: float
+    refused: int
+
+
+async def drive(fronts, requests, callers, prompt=BODY["prompt"], within=0.0):
+    """So many requests by so many callers, who begin within some seconds. One is Driven when its picture is there."""
     import aiohttp
 
-    body, left, took = json.dumps({**BODY, "prompt": prompt}).encode(), iter(range(requests)), []
+    body, left, took, refused = json.dumps({**BODY, "prompt": prompt}).encode(), iter(range(requests)), [], 0
     headers = {"Content-Type": "application/json", "Prefer": "wait=60"}
 
-    async def call(session):
+    async def call(session, caller):
+        nonlocal refused
+        await asyncio.sleep(within * caller / callers)
         for number in left:
-            began = time.monotonic()
+            began, told = time.monotonic(), {}
             url = f"{fronts[number % len(fronts)].url}/api/v6/image_editing/face_gen"
-            async with session.post(url, data=body, headers=headers) as answer:
-                told = await answer.json()
-                assert told["status"] == "success", told
+            while told.get("status") != "success":
+                is_taken = "fetch_result" in told  # it was held as long as a call may be
+                async with session.post(told["fetch_result"] if is_taken else url, data=body, headers=headers) as answer:
+                    said = await answer.json()
+                if answer.status == 503:
+                    refused += 1
+                    await asyncio.sleep(said["retry_after"])
+                    continue
+                assert said["status"] in ("success", "processing"), said
+                told = said
             took.append(time.monotonic() - began)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         began = time.monotonic()
-        await asyncio.gather(*(call(session) for _ in range(callers)))
-        return requests / (time.monotonic() - began), sorted(took)[len(took) // 2]
+        await asyncio.gather(*(call(session, caller) for caller in range(callers)))
+        return Driven(requests / (time.monotonic() - began - within), sorted(took)[len(took) // 2], refused)
 
 
 def processor(*roots):
@@ -78,26 +98,27 @@ def measure(name, fronts, postgres, given):
     asyncio.run(drive(ready, 20, 4))
     processes = [front.process.pid for front in fronts], [postgres.process.pid]
     before = [processor(*each) for each in processes]
-    rate, middle = asyncio.run(drive(ready, given.requests, given.callers))
+    driven = asyncio.run(drive(ready, given.requests, given.callers))
     costs = [(processor(*each) - at) * 1000 / given.requests for each, at in zip(processes, before, strict=True)]
     print(
-        f"{name:24} {rate:6.1f} requests/s, {middle * 1000:5.0f} ms each; {costs[0]:.1f} ms of a processor in fronts, "
-        f"{costs[1]:.1f} ms in PostgreSQL"
+        f"{name:24} {driven.rate:6.1f} requests/s, {driven.seconds * 1000:5.0f} ms each; "
+        f"{costs[0]:.1f} ms of a processor in fronts, {costs[1]:.1f} ms in PostgreSQL"
     )
 
 
 def ramp(front, postgres):
-    """Two pictures of each replica, and at least one, for more and more of them."""
+    """Some pictures of each replica, for more and more of them."""
     front.wait_until_ready()
     asyncio.run(drive([front], 20, 4))
     for replicas in RAMP:
-        began, before = time.monotonic(), [processor(each.process.pid) for each in (front, postgres)]
-        rate, middle = asyncio.run(drive([front], min(2 * replicas, AT_ONCE), replicas, f"sleep {RAMP_SECONDS}"))
-        seconds = time.monotonic() - began
-        shares = [(processor(each.process.pid) - at) / seconds for each, at in zip((front, postgres), before, strict=True)]
+        requests = 4 * replicas if replicas <= 100 else 2 * replicas
+        before = [processor(each.process.pid) for each in (front, postgres)]
+        driven = asyncio.run(drive([front], requests, replicas, f"sleep {RAMP_SECONDS}", RAMP_SECONDS))
+        costs = [(processor(each.process.pid) - at) / requests for each, at in zip((front, postgres), before, strict=True)]
         print(
-            f"{replicas:5} replicas: {rate:6.1f} requests/s of {replicas / RAMP_SECONDS:.0f}, {middle:.1f} s each; "
-            f"{shares[0]:.0%} of a processor in the front, {shares[1]:.0%} in PostgreSQL",
+            f"{replicas:5} replicas: {driven.rate:6.1f} requests/s of {replicas / RAMP_SECONDS:.0f}, "
+            f"{driven.seconds:.1f} s each; {costs[0] * 1000:.1f} ms of a processor in the front, "
+            f"{costs[1] * 1000:.1f} ms in PostgreSQL; {driven.refused} times refused",
             flush=True,
         )
 

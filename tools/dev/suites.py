@@ -213,9 +213,11 @@ def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bo
 
 def test_scale(options: list[str]) -> int:
     """The tests of several fronts and machines, alone: what they need is an environment of its own, and they keep all cores
-    busy. They are skipped where it can't be made."""
+    busy. Each of them waits a good deal of its time, so one more than there are cores runs at once. They are skipped where the
+    environment can't be made."""
     named, others = split_named(options)
-    suites = {"scale tests": Suite(scale_venv, ["-c", PYTEST, *others, *(named or [SCALE])], may_lack=True)}
+    arguments = ["-c", PYTEST, *shared(cores() + 1, options), *others, *(named or [SCALE])]
+    suites = {"scale tests": Suite(scale_venv, arguments, may_lack=True)}
     report = run_suites(suites)
     for suite, result in report.items():
         say(f"{suite}: {result}")

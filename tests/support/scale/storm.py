@@ -13,7 +13,7 @@ from waiting import until
 from webhook_receiver import Receiver
 
 SEEDS = 4
-MANY = int(os.environ.get("FACEGEN_STORM", "160"))
+MANY = int(os.environ.get("FACEGEN_STORM", "100"))
 
 
 def insist(ask, seconds=120):
@@ -50,10 +50,10 @@ def linked(fronts, answer):
 
 class Storm:
     """`many` requests of `clients` at these fronts, while troubles come. A client that `waits` begins a request when the one
-    before has ended, else all of them at once."""
+    before has ended, else all of them at once. `body` has fields of every request."""
 
-    def __init__(self, fronts, many, clients, waits=False):
-        self.fronts, self.many, self.clients, self.waits = fronts, many, clients, waits
+    def __init__(self, fronts, many, clients, waits=False, **body):
+        self.fronts, self.many, self.clients, self.waits, self.body = fronts, many, clients, waits, body
         self.asked = []  # (seed, id)
         self._may = many  # be asked, before the next trouble is over
 
@@ -88,7 +88,7 @@ class Storm:
         return answers, twice
 
     def _take(self, seed, **body):
-        return insist(lambda: random.choice(self.fronts).take(seed=seed, **body))["id"]
+        return insist(lambda: random.choice(self.fronts).take(seed=seed, **self.body, **body))["id"]
 
     def _client(self, number, webhook):
         chance = random.Random(number)
