@@ -1,9 +1,6 @@
 """The embedded engine: one Face Generator request to pictures, without ComfyUI."""
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,67 +15,22 @@ from ..models.face.structure.look import FaceStructure
 from ..models.identity.faceid.adapter import FaceIDAdapter
 from ..models.identity.instantid.adapter import InstantIDAdapter
 from ..models.identity.pulid.adapter import PulidAdapter
-from ..models.identity.shown import Shown
 from ..models.networks import stay
 from ..models.pictures import Watch, unwatched
 from ..models.safety.checking import SafetyChecker
 from ..models.safety.filter import filter_images
 from ..models.safety.load import NUDENET, load_checker
-from ..models.style import FaceStyle, find_style
+from .asked import Asked, Result, shape_of
 from .checkpoints.controlnet import open_controlnet
 from .checkpoints.opening import open_checkpoint
 from .clip_vision import ClipVision
-from .flux import Flux
 from .identity import CFG_SIDES, INSTANTID_WEIGHT, PULID_WEIGHT, apply_faceid, apply_instantid, apply_nobody, apply_pulid
 from .instantid import FaceControl, hint_image
 from .memory import usual_device
 from .model_files import ModelFiles
 from .photos import scaled
 from .pulid_flux import FluxFace
-
-
-@dataclass(frozen=True)
-class Result:
-    """images: RGB [samples, H, W, 3] (0-1), unsafe ones redacted; request: as it was run, with its seed; adapter: its kind."""
-
-    images: Tensor
-    request: FaceGenRequest
-    flagged: list[bool]
-    adapter: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request, and the face that it is about; None where there is none."""
-
-    request: FaceGenRequest
-    face_embeds: FaceEmbeds | None
-
-    def with_seed(self) -> "Asked":
-        """With one of its own, if it has none."""
-        seed = secrets.randbits(32) if self.request.seed is None else self.request.seed
-        return replace(self, request=replace(self.request, seed=seed))
-
-    @cached_property
-    def style(self) -> FaceStyle:
-        """Raises FaceGenError if there is none of that name."""
-        return find_style(self.request.style)
-
-    def shown(self, weight: float) -> list[Shown]:
-        """The face, where there is one, in the style's measure of `weight`."""
-        if self.face_embeds is None:
-            return []
-        style, asked = self.style, self.request
-        return [Shown(self.face_embeds, weight * style.weight, asked.s_scale, style.layer_weights, asked.samples)]
-
-    def generators(self) -> list[torch.Generator]:
-        """One for all of its pictures."""
-        return [torch.Generator("cpu").manual_seed(self.request.seed or 0)] * self.request.samples
-
-
-def shape_of(request: FaceGenRequest) -> tuple[float, ...]:
-    """What requests that are sampled together have in common: size, steps and guidance."""
-    return request.width, request.height, request.num_inference_steps, request.guidance_scale
+from .sampling.flux import Flux
 
 
 class Engine:

@@ -1,5 +1,6 @@
 """Loads the pack as package `facegen` by path, as ComfyUI does, and gives the tests real photos."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,17 @@ from pack import load_pack
 load_pack()
 
 
-LONGEST = Path(__file__).parent / "standalone" / "test_tiny_portraits.py"
+STANDALONE = Path(__file__).parent / "standalone"
+LONGEST = [STANDALONE / name for name in ("test_tiny_portraits.py", "server/test_serve.py", "cli/test_verify.py")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: where several processes share the files, the others take the rest meanwhile."""
-    items.sort(key=lambda item: item.path != LONGEST)
+    """The longest files first: where several processes share the files, the others take the rest meanwhile."""
+    items.sort(key=lambda item: LONGEST.index(item.path) if item.path in LONGEST else len(LONGEST))
+    if importlib.util.find_spec("timm") is None:
+        for item in items:
+            if item.get_closest_marker("timm"):
+                item.add_marker(pytest.mark.skip(reason="needs timm"))
 
 
 def _picture(rgb: np.ndarray) -> torch.Tensor:

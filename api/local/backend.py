@@ -47,12 +47,14 @@ class Work:
 
     `id` is made by the API before anything is started, so that even a work whose start got lost can be cancelled: a UUID,
     in lower case with hyphens. `request` is complete: its seed is set, and its face_image is a file, see `face`. `flavour`
-    says which files the user has chosen; what it leaves out is the backend's choice.
+    says which files the user has chosen; what it leaves out is the backend's choice. `again`: another front, which is gone, may
+    have started it.
     """
 
     id: str
     request: FaceGenRequest
     flavour: Flavour
+    again: bool = False
 
     @property
     def face(self) -> Path:

@@ -18,7 +18,8 @@
       "max_queued": 20, "keep_hours": 24, "hold_seconds": 25, "poll_seconds": 10,
       "webhook_secret": "whsec_…",                        made when the API is first turned on
       "jobs": "postgresql://…", "results": "s3://…",      for several fronts, see docs/scale.md
-      "lease_seconds": 15
+      "lease_seconds": 15,
+      "comfyui_tokens": {"https://gpu1.example:8443": "…"}   what `serve --comfyui` sends them, see docs/scale.md
     }
 
 Every entry may be left out.
@@ -79,6 +80,7 @@ class LocalConfig:
     jobs: str = field(default="", repr=False)
     results: str = ""
     lease_seconds: float = 15.0
+    comfyui_tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def known_tokens(self) -> dict[str, str]:
@@ -130,7 +132,8 @@ class ConfigFile:
         seen = (found.st_mtime_ns, found.st_size, os.environ.get(TOKEN_VARIABLE))
         if seen != self._seen:
             config = self._parse(self._load())
-            if (config.token or config.tokens or config.jobs) and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+            holds_secrets = config.token or config.tokens or config.jobs or config.comfyui_tokens
+            if holds_secrets and os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
                 raise ConfigError(f"{self.path} holds a token or a database's URL, and can be read by others: chmod 600 it.")
             self.last, self._seen = _with_token(config, self.path), seen
         return self.last

@@ -336,7 +336,7 @@ class Runner:
         values = {field: job.meta[field] for field in endpoint.fields if field not in NOT_IN_META}
         request = endpoint.request(**values, face_image=str(face))
         atomic_write(face, await self.results.face(job.secret), USUAL)
-        return Work(job.work_id, request, self._config.last.flavours[name])
+        return Work(job.work_id, request, self._config.last.flavours[name], again=True)
 
     async def _notice(self, identifier: int | None) -> None:
         """Others stored the outcome of a request; with None, maybe of any. Raises StoreError."""

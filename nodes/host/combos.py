@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from ...api.comfyui.choices import NO_FILE as NO_FILE
+from ...comfyui.choices import NO_FILE as NO_FILE
 from ...errors import FaceGenError
 
 Cure = Callable[[str], str]  # the choice -> what to do about it

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -17,10 +18,12 @@ from ...contract import ContractError
 from ...errors import FaceGenError
 from ...models.face.embeds import TENSORS, FaceEmbeds
 from ...picture_file import FORMATS, MAX_OWN_PIXELS, MAX_PIXELS, OWN_FORMATS, PictureError, open_rgb
-from ..engine import Engine
 from ..model_files import ModelFiles
 from ..photos import photo_bytes, to_tensor
 from .pieces import is_remote
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 MOST_BYTES = 512 << 20  # of face embeds that are kept: of FaceID-PlusV2 some 400, of FaceID 200,000
 MOST_SOURCES = 200_000  # photos whose content is remembered
@@ -45,7 +48,7 @@ class Faces:
     _contents: "OrderedDict[str, str]" = field(default_factory=OrderedDict)  # source -> digest of what it was
     _bytes: int = 0
 
-    def of(self, source: str, engine: Engine, files: ModelFiles) -> Face:
+    def of(self, source: str, engine: "Engine", files: ModelFiles) -> Face:
         """The face of a photo, as the engine of these files sees it. Raises ContractError about face_image."""
         name = source if len(source) < 200 else hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
         digest = self._contents.get(name)
@@ -81,7 +84,7 @@ class Faces:
         except FaceGenError as error:
             raise ContractError({"face_image": [str(error)]}) from error
 
-    def _embed(self, source: str, content: bytes, engine: Engine) -> Face | ContractError:
+    def _embed(self, source: str, content: bytes, engine: "Engine") -> Face | ContractError:
         """What is wrong with the photo is kept, too: it isn't looked at again for the next prompt."""
         self.embedded += 1
         try:

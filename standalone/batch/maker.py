@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, PngImagePlugin
 
@@ -16,12 +16,14 @@ from ...api.local.flavours import Flavour
 from ...contract import OF_THE_ANSWER, ContractError, FaceGenRequest
 from ...errors import FaceGenError
 from ...models.face.likeness import Likeness, best_first
-from ..engine import Engine
 from ..memory import is_out_of_memory, make_room
 from ..server.engines import Engines, told
 from ..server.made import Made, Wanted, make, not_enough_memory
 from .faces import Face, Faces
 from .pieces import BadPiece, Piece, is_remote
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 SEEDS = 2**64
 
@@ -71,7 +73,7 @@ class Maker:
     def _bad(self, piece: Piece, errors: dict[str, list[str]]) -> BadPiece:
         return BadPiece(piece.row, errors, piece.values.get("track_id"))
 
-    def _made(self, piece: Piece, flavour: Flavour, engine: Engine) -> Done:
+    def _made(self, piece: Piece, flavour: Flavour, engine: "Engine") -> Done:
         began = time.perf_counter()
         files = self.engines.files(flavour, str(piece.values.get("style", "")))
         face = self.faces.of(piece.wanted.face_image, engine, files)
@@ -89,7 +91,7 @@ def _all(seed: int, made: Made) -> list[_Kept]:
     return [_Kept(seed, *row) for row in rows]
 
 
-def _best(piece: Piece, engine: Engine, flavour: Flavour, request: FaceGenRequest, face: Face) -> list[_Kept]:
+def _best(piece: Piece, engine: "Engine", flavour: Flavour, request: FaceGenRequest, face: Face) -> list[_Kept]:
     """The most alike of `best_of` pictures with seeds in a row, each made by itself, so that its seed alone makes it again."""
     kept: list[_Kept] = []
     for number in range(piece.best_of):

@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 
 from ...errors import FaceGenError
 from ...models.checkpoint_kind import FLUX1, SDXL, CheckpointKind, kind_of
-from ..flux import Flux
 from ..memory import is_out_of_memory
-from ..stable_diffusion import StableDiffusion
+from ..sampling.flux import Flux
+from ..sampling.stable_diffusion import StableDiffusion
 
 CPU = torch.device("cpu")
 

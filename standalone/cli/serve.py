@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +12,16 @@ from ...api.local.flavours import FLAVOURS, FLAVOURS_WITH_FLUX, TINY, Flavour
 from ...api.local.place import Place
 from ...errors import FaceGenError, advise
 from ...models.style import style_files
-from .common import add_models_argument, libraries, say
+from .comfyui_options import add_comfyui_arguments, comfyuis
+from .common import add_models_argument, libraries
 from .generate import CURES, TINY_NOTICE, find_files, load_engine, use_one_thread
 from .ray_options import RAY_REQUIREMENTS, add_ray_arguments, scale_of
 
 if TYPE_CHECKING:
     from ..cluster.backend import RayBackend
     from ..server.engines import Engines
-    from ..server.serving import Server
+    from ..server.metrics import Metrics
+    from ..server.serving import Loading, Server
 
 PORT = 8199
 DRAIN = 30.0
@@ -69,6 +72,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         f"common. It takes more memory; nobody waits for others. Default: {BATCH}.",
     )
     add_ray_arguments(parser)
+    add_comfyui_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -132,26 +136,42 @@ def check_settings(place: Place) -> ConfigFile:
 def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile) -> "Server":
     """The server, with nothing loaded yet. Raises FaceGenError where files or libraries are missing."""
     with libraries():
-        from ..server.backend import EngineBackend
-        from ..server.engines import Engines
         from ..server.logs import log_as_json
         from ..server.metrics import Metrics
     from ..server.serving import Server
 
     if options.batch < 1:
         raise FaceGenError(f"--batch is {options.batch}; it must be 1 or more.")
-    if options.batch > 1 and options.ray is not None:
-        raise FaceGenError("--batch is for the engine of this process; with --ray, each engine makes one request at a time.")
+    for name in ("ray", "comfyui"):
+        if options.batch > 1 and getattr(options, name):
+            raise FaceGenError(
+                f"--batch is for the engine of this process; with --{name}, each engine makes one request at a time."
+            )
+    log_as_json()
+    metrics = Metrics()
+    if options.comfyui:
+        backend: Loading = comfyuis(options, settings, place.folder)
+        flavours = settings.read().flavours
+        first = flavours[settings.read().default or next(iter(flavours))]
+    else:
+        backend, first = engine_backend(options, settings, metrics)
+    return Server(place, backend, metrics, first, options.drain)
+
+
+def engine_backend(options: argparse.Namespace, settings: ConfigFile, metrics: "Metrics") -> "tuple[Loading, Flavour]":
+    """The engine, in this process or by Ray, and the flavour whose models are loaded at once. Raises FaceGenError where files
+    or libraries are missing."""
+    with libraries():
+        from ..server.backend import EngineBackend
+        from ..server.engines import Engines
+
     tiny = options.models == TINY
     if tiny:
-        say(TINY_NOTICE)
+        logging.info(TINY_NOTICE)
         use_one_thread()
     engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
     first = first_flavour(engines, settings)
-    metrics = Metrics()
-    backend = EngineBackend(engines, metrics, options.batch) if options.ray is None else ray_backend(options, engines)
-    log_as_json()
-    return Server(place, backend, metrics, first, options.drain)
+    return (EngineBackend(engines, metrics, options.batch) if options.ray is None else ray_backend(options, engines)), first
 
 
 def ray_backend(options: argparse.Namespace, engines: "Engines") -> "RayBackend":
@@ -161,7 +181,7 @@ def ray_backend(options: argparse.Namespace, engines: "Engines") -> "RayBackend"
         from ..cluster.connection import deployed, reach
     scale = scale_of(options)
     reach(options.ray)
-    say(f"Ray: {options.ray}; from {scale.least} to {scale.most} engines")
+    logging.info("FaceGen: Ray: %s; from %d to %d engines", options.ray, scale.least, scale.most)
     return RayBackend(deployed(scale, again=options.replicas is not None), engines, scale.max_queued)
 
 

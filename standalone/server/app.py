@@ -26,9 +26,11 @@ METRICS_ARE = "Metrics are told to callers on this machine, and to those with a 
 
 
 class Front:
-    """What the server's app answers with. `api` is started and stopped with it."""
+    """What the server's app answers with. `api` is started and stopped with it; `why_away` says why its backend can't make
+    anything, "" while it can."""
 
-    def __init__(self, api: LocalApi, metrics: Metrics):
+    def __init__(self, api: LocalApi, metrics: Metrics, why_away: Callable[[], str] = str):
+        self._why_away = why_away
         self.api, self._metrics, self._answers, self._log = api, metrics, metrics.answers, AccessLog()
         self.is_ready, self.why_not, self.is_stopping = False, "the models are being loaded", False
 
@@ -87,8 +89,10 @@ class Front:
         return web.json_response({"status": "alive"})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        why = "the server is stopping" if self.is_stopping else self.api.why_away if self.is_ready else self.why_not
-        if self.is_ready and not self.is_stopping and not why:
+        why = "the server is stopping"
+        if not self.is_stopping:
+            why = (self.api.why_away or self._why_away()) if self.is_ready else self.why_not
+        if not why:
             return web.json_response({"status": "ready"})
         return web.json_response({"status": "not ready", "reason": why}, status=503)
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ...api.local.backend import BackendError, Files
 from ...api.local.flavours import FLAVOURS, TINY, Flavour, StyleFiles
@@ -12,9 +12,11 @@ from ...errors import FaceGenError
 from ...models.checkpoint_kind import FLUX1, SD15, SDXL
 from ...models.published import CHECKPOINT, FACEID_SD15, FACEID_SDXL, PUBLISHED, PULID_FLUX
 from ...models.tiny_files import require_tiny_files
-from ..engine import Engine
 from ..memory import is_out_of_memory, make_room
 from ..model_files import PULID, ModelFiles, checkpoints, find_model_files
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 MOST = 2  # engines that are kept loaded
 T = TypeVar("T")
@@ -39,12 +41,19 @@ FOLDERS = {"checkpoint": "checkpoints", "faceid": "ipadapter", "pulid": "pulid"}
 NO_MODELS = "{} needs real model files, and serve was started without any. Start it with --models DIR."
 
 
+def open_engine(files: ModelFiles) -> "Engine":
+    """Raises FaceGenError. Imports diffusers, which one who hands pictures on does without."""
+    from ..engine import Engine
+
+    return Engine(files)
+
+
 @dataclass
 class Engines:
     """The engines of the files in `models`; None has the tiny model alone. `load` opens one."""
 
     models: Path | None
-    load: Callable[[ModelFiles], Engine] = Engine
+    load: "Callable[[ModelFiles], Engine]" = open_engine
     _open: "OrderedDict[ModelFiles, Engine]" = field(default_factory=OrderedDict)
 
     def files_of(self, flavour: Flavour) -> Files:
@@ -72,7 +81,7 @@ class Engines:
         names = {**there, **{kind: name for kind, name in given.items() if name}, "checkpoint": checkpoint}
         return find_model_files(self.models, usual.method, **names)
 
-    def get(self, files: ModelFiles) -> Engine:
+    def get(self, files: ModelFiles) -> "Engine":
         """The engine of these files; the one that was used longest ago makes room for it. Raises FaceGenError."""
         if files not in self._open:
             while len(self._open) >= MOST:
@@ -81,7 +90,7 @@ class Engines:
         self._open.move_to_end(files)
         return self._open[files]
 
-    def get_with_room(self, files: ModelFiles) -> Engine:
+    def get_with_room(self, files: ModelFiles) -> "Engine":
         """As get; where the memory doesn't suffice for one more, the others make room for it."""
         try:
             return self.get(files)

@@ -5,8 +5,10 @@ import logging
 import random
 import re
 import sys
+import threading
 from contextvars import ContextVar
 from datetime import datetime, timezone
+from types import TracebackType
 
 from ...errors import printable
 
@@ -37,7 +39,8 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json(level: int = logging.INFO) -> None:
-    """From now on, all that is logged goes to stderr in this form. Libraries' own chatter stays out."""
+    """From now on, all that is logged goes to stderr in this form: Python's warnings, too, and errors that nobody caught.
+    Libraries' own chatter stays out."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
@@ -45,3 +48,10 @@ def log_as_json(level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in ("aiohttp.access", "asyncio", "urllib3", "PIL", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda hook: _uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    logging.critical("FaceGen: nobody caught %s", kind.__name__, exc_info=(kind, error or kind(), traceback))

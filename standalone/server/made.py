@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
@@ -11,8 +11,11 @@ from ...contract import FaceGenRequest
 from ...models.face.embeds import FaceEmbeds
 from ...models.face.likeness import Likeness, likenesses
 from ...models.pictures import Watch, unwatched
-from ..engine import Asked, Engine, Result
+from ..asked import Asked, Result
 from ..photos import to_image
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,12 @@ class Wanted(NamedTuple):
     face_embeds: FaceEmbeds
 
 
-def make(engine: Engine, wanted: Wanted, watch: Watch = unwatched) -> Made:
+def make(engine: "Engine", wanted: Wanted, watch: Watch = unwatched) -> Made:
     """Generate the pictures. `watch` is told of the steps; what it raises ends the work. Raises as Engine.generate."""
     return make_together(engine, [wanted], watch)[0]
 
 
-def make_together(engine: Engine, wanted: Sequence[Wanted], watch: Watch = unwatched) -> list[Made]:
+def make_together(engine: "Engine", wanted: Sequence[Wanted], watch: Watch = unwatched) -> list[Made]:
     """As `make`, of each; they are sampled in one batch. Raises as Engine.generate_together."""
     asked = [Asked(made_request(each.flavour, each.request), each.face_embeds) for each in wanted]
     results = engine.generate_together(asked, watch=watch)
@@ -58,7 +61,7 @@ def made_request(flavour: Flavour, request: FaceGenRequest) -> FaceGenRequest:
     return replace(request, width=width, height=height, guidance_scale=made_guidance(flavour, request))
 
 
-def _made(engine: Engine, wanted: Wanted, result: Result) -> Made:
+def _made(engine: "Engine", wanted: Wanted, result: Result) -> Made:
     scores = likenesses(result.images, engine.face_analysis, wanted.face_embeds)
     images = [_sized(to_image(picture), wanted.request.width, wanted.request.height) for picture in result.images]
     return Made(images, result.flagged, scores)

@@ -4,7 +4,7 @@ import io
 import logging
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
@@ -12,13 +12,15 @@ from ...api.local.backend import CANCELLED, Phase, State
 from ...contract import FaceGenRequest
 from ...errors import FaceGenError
 from ...models.pictures import Watch
-from ..engine import Engine
 from ..memory import is_out_of_memory, make_room
 from ..model_files import ModelFiles
 from ..photos import read_photo
 from .engines import Engines, told
 from .made import Wanted, make_together, not_enough_memory
 from .waiting import Entry, Waiting
+
+if TYPE_CHECKING:
+    from ..engine import Engine
 
 
 class Observer(Protocol):
@@ -61,7 +63,7 @@ class Making:
             words = "FaceGen: work %s ended after %.2f s: %s"
             entry.context.run(logging.info, words, entry.work.id, time.monotonic() - began, outcome)
 
-    def engine(self, files: ModelFiles) -> Engine:
+    def engine(self, files: ModelFiles) -> "Engine":
         """That of the files, loaded where it isn't. Raises FaceGenError."""
         if not self._engines.is_open(files):
             logging.info("FaceGen: loading %s", ", ".join(told(files).values()))
@@ -119,7 +121,7 @@ class Making:
                 entry.pictures = pictures
                 entry.state = State(Phase.DONE, seconds=seconds, notes={"likeness": each.likeness})
 
-    def _face(self, engine: Engine, entry: Entry) -> Wanted | None:
+    def _face(self, engine: "Engine", entry: Entry) -> Wanted | None:
         """A work with its face; None where it fails for it, and others needn't."""
         try:
             face_embeds, _ = engine.embed(read_photo(entry.work.face))

@@ -23,7 +23,12 @@ LOOK = 0.1  # seconds between two looks at what is still in work
 
 
 class Loading(Backend, Protocol):
-    """A backend that may be told which models to have at the beginning."""
+    """A backend that may be told which models to have at the beginning, and tells whether it can make anything."""
+
+    @property
+    def why_away(self) -> str:
+        """Why nothing can be made just now; "" while it can."""
+        ...
 
     async def load(self, flavour: Flavour) -> None:
         """Load a flavour's models, where that is its business. Raises FaceGenError."""
@@ -42,7 +47,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.api = LocalApi(self.place, self.backend, styles=style_files)
-        self.front = Front(self.api, self.metrics)
+        self.front = Front(self.api, self.metrics, lambda: self.backend.why_away)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 

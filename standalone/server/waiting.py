@@ -7,7 +7,7 @@ from contextvars import Context
 from dataclasses import dataclass
 
 from ...contract import FaceGenRequest
-from ..engine import shape_of
+from ..asked import shape_of
 from ..model_files import ModelFiles
 from .works import KnownWork
 

@@ -28,7 +28,6 @@ def saved(state, path):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """(tower, parsing)"""
-    pytest.importorskip("timm")
     folder = tmp_path_factory.mktemp("structure")
     return saved(tower_state(), folder / "eva.pt"), saved(parsing_state(), folder / "parsing.pth")
 
@@ -81,6 +80,7 @@ def test_parsing_equals_the_plain_network(tmp_path):
     assert torch.equal(given[clear], scores.argmax(dim=1)[clear])
 
 
+@pytest.mark.timm
 def test_the_tower_equals_the_plain_network(files):
     tower, picture = VisionTower.load(files[0]), smooth(3, SIDE)
     pooled, hidden = tower(picture)
@@ -91,6 +91,7 @@ def test_the_tower_equals_the_plain_network(files):
         assert relative_error(given, state) < 1e-4
 
 
+@pytest.mark.timm
 def test_timms_own_file_is_read_too(files, tmp_path):
     tower = VisionTower.load(files[0])
     again = VisionTower.load(saved(tower.network.state_dict(), tmp_path / "model.safetensors"))
@@ -138,6 +139,7 @@ class Count:
         return ready
 
 
+@pytest.mark.timm
 def test_a_face_is_looked_at_once(files, monkeypatch):
     place = Count()
     structure = FaceStructure(*files, place)
@@ -159,6 +161,7 @@ def test_a_face_is_looked_at_once(files, monkeypatch):
     assert place.asked == asked + 2  # the memory is bounded
 
 
+@pytest.mark.timm
 def test_a_crop_in_which_nothing_is_kept(files, monkeypatch):
     structure = FaceStructure(*files)
     monkeypatch.setattr(structure.parsing, "forward", lambda pictures: torch.zeros(1, SIZE, SIZE, dtype=torch.int64))
@@ -166,6 +169,7 @@ def test_a_crop_in_which_nothing_is_kept(files, monkeypatch):
         structure.look(smooth()[0].movedim(0, -1))
 
 
+@pytest.mark.timm
 def test_without_timm(files, monkeypatch):
     real = builtins.__import__
     for name in [name for name in sys.modules if name.split(".")[0] == "timm"]:
@@ -181,6 +185,7 @@ def test_without_timm(files, monkeypatch):
         VisionTower.load(files[0])
 
 
+@pytest.mark.timm
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -189,16 +194,15 @@ def test_without_timm(files, monkeypatch):
     ],
 )
 def test_a_tower_of_another_size(tmp_path, change, says):
-    pytest.importorskip("timm")
     with pytest.raises(WrongStructureFileError, match=rf"eva\.pt is not the vision tower.*{says}"):
         VisionTower.load(saved(tower_state(**change), tmp_path / "eva.pt"))
 
 
+@pytest.mark.timm
 @pytest.mark.parametrize(
     "name", ["pos_embed", "head.weight", "blocks.3.mlp.w2.weight", "norm.bias", "blocks.0.attn.q_proj.weight"]
 )
 def test_a_tower_that_lacks_a_tensor(tmp_path, name):
-    pytest.importorskip("timm")
     state = tower_state()
     del state[f"visual.{name}"]
     with pytest.raises(WrongStructureFileError, match=r"not the vision tower.*This file holds \d+ tensors"):

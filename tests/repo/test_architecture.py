@@ -16,12 +16,13 @@ ARROWS = {
     "picture_file": {"errors"},
     "models": GROUND,
     "api": GROUND,
-    "nodes.host": {"models", "api", *GROUND},
+    "comfyui": {"models", "api", *GROUND},
+    "nodes.host": {"comfyui", "models", "api", *GROUND},
     "adoption": GROUND,
     "nodes": {"nodes.host", "adoption", "models", "api", *GROUND},
-    "standalone": {"models", "api", *GROUND},
+    "standalone": {"comfyui", "models", "api", *GROUND},
     "standalone.cli": {"standalone", "adoption", "models", "api", *GROUND},
-    "tools": {"standalone", "standalone.cli", "nodes", "nodes.host", "models", "api", *GROUND},
+    "tools": {"standalone", "standalone.cli", "nodes", "nodes.host", "comfyui", "models", "api", *GROUND},
     "__init__": {"nodes"},
     "__main__": {"standalone.cli"},
 }
@@ -31,6 +32,7 @@ COMFYUI |= {"execution", "folder_paths", "latent_preview", "node_helpers", "node
 NEVER = {
     "models": {*COMFYUI, "diffusers", "aiohttp"},
     "api": {*COMFYUI, "torch", "diffusers", "insightface"},
+    "comfyui": {*COMFYUI, "torch", "diffusers"},
     "adoption": {*COMFYUI, "torch", "numpy", "PIL"},
     "contract": {*COMFYUI, "torch", "numpy", "PIL"},
     "errors": {*COMFYUI, "torch", "numpy", "PIL"},
@@ -42,7 +44,7 @@ NEVER = {
 # comes from another process finds its class.
 BY_NAME = {"import_module", "__import__", "spec_from_file_location", "run_path", "run_module"}
 MAY_BY_NAME = {"__main__", "errors", "standalone.cli.doctor"}
-FOLDERS = ("adoption", "api", "models", "nodes", "standalone", "tools")
+FOLDERS = ("adoption", "api", "comfyui", "models", "nodes", "standalone", "tools")
 
 
 def modules():
@@ -172,6 +174,9 @@ def test_a_circle_is_seen():
     ("module", "target"),
     [
         ("models.style", "api.download"),
+        ("api.local.runner", "comfyui.client"),
+        ("comfyui.graph", "nodes.host.combos"),
+        ("comfyui.client", "!server"),
         ("models.style", "nodes.face"),
         ("api.local.server", "models.style"),
         ("nodes.host.reports", "nodes.face"),

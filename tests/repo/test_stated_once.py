@@ -13,7 +13,7 @@ SHIPPED = [
     *ROOT.glob("*.py"),
     *(
         file
-        for folder in ("adoption", "api", "models", "nodes", "standalone", "tools")
+        for folder in ("adoption", "api", "comfyui", "models", "nodes", "standalone", "tools")
         for file in (ROOT / folder).rglob("*.py")
     ),
 ]

@@ -8,6 +8,8 @@ import pytest
 
 from facegen.models.tiny_files import DRAWN_FACE, TINY
 from facegen.standalone.cli.main import main
+from far_comfy import FarComfy
+from local_api_server import BODY
 from serve_process import ServeProcess
 from waiting import until
 
@@ -45,6 +47,30 @@ def test_a_front_that_dies_while_it_draws(tmp_path, database):
         assert picture(two, last(two, identifier)) == calm
         two.process.terminate()
         assert two.process.wait(60) == 0
+
+
+def test_a_front_before_comfyuis_dies(tmp_path, database):
+    """What it had put into a ComfyUI's queue is delivered by the other one, and made once."""
+    options = ["--jobs", database, "--results", str(tmp_path / "results")]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    settings = {"lease_seconds": 4, "default": "sd15"}
+    with FarComfy(tmp_path / "comfy") as comfy:
+        comfy.gate.clear()
+        options += ["--comfyui", comfy.url]
+        with (
+            ServeProcess(tmp_path / "one", *options, **settings) as one,
+            ServeProcess(tmp_path / "two", *options, **settings) as two,
+        ):
+            one.wait_until_ready()
+            two.wait_until_ready()
+            identifier = one.post(SUBMIT, BODY, Prefer="wait=0")["id"]
+            until(lambda: comfy.running, 60)
+            one.process.kill()
+            until(lambda: "is taken over" in two.log.read_text(), 60)
+            comfy.gate.set()
+            assert picture(two, last(two, identifier))
+            assert len(comfy.prompts) == 1
 
 
 def last(server, identifier):

@@ -156,25 +156,23 @@ def test_the_tokenizers_of_a_single_file_are_the_published_ones(singles, folders
     assert opened(singles[base]).tokenizers[0]("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
 
 
-@pytest.mark.parametrize(
-    ("marks", "noise"),
-    [
-        (("v_pred",), {"prediction_type": "v_prediction"}),
-        (("v_pred", "ztsnr"), {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}),
-    ],
-    ids=str,
-)
-def test_v_prediction_is_told_by_a_folder_s_scheduler_and_by_a_file_s_marks(folders, tmp_path, marks, noise):
+def test_v_prediction_is_told_by_a_folder_s_scheduler_and_by_a_file_s_marks(folders, tmp_path):
     folder = tmp_path / "folder"
     shutil.copytree(folders["SDXL"], folder)
     file = folder / "scheduler" / "scheduler_config.json"
+    noise = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | noise), encoding="utf-8")
     from diffusers import DiffusionPipeline
 
     expected = of_pipeline(prepared(DiffusionPipeline.from_pretrained(folder, local_files_only=True)))
     assert torch.equal(of_file(folder), expected)
-    assert torch.equal(of_file(save_single(folder, tmp_path / "one.safetensors", marks)), expected)
+    assert torch.equal(of_file(save_single(folder, tmp_path / "one.safetensors", ("v_pred", "ztsnr"))), expected)
     assert not torch.equal(sampled(opened(folders["SDXL"])), expected)
+
+
+def test_v_prediction_alone_leaves_the_noise_as_it_is(folders, tmp_path):
+    config = open_checkpoint(save_single(folders["SDXL"], tmp_path / "one.safetensors", ("v_pred",))).scheduler.config
+    assert config.prediction_type == "v_prediction" and not config.rescale_betas_zero_snr
 
 
 def test_weights_in_half_precision(folders, tmp_path):

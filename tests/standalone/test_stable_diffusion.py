@@ -11,6 +11,7 @@ from facegen.errors import FaceGenError
 from facegen.models import tiny_files
 from facegen.models.tiny_files import TINY
 from facegen.standalone.checkpoints.opening import open_checkpoint
+from facegen.standalone.sampling.stable_diffusion import first_noise
 
 PROMPT, NEGATIVE = "a portrait of a person, realistic", "dark"
 LONG = " ".join(["a person in a red coat before a blue wall,"] * 12)  # more than 77 tokens
@@ -103,3 +104,16 @@ def test_a_checkpoint_that_is_not_whole_is_named(tmp_path, lost):
         FaceGenError, match=r"checkpoint (could not be loaded as a checkpoint of SD1\.5|can't be read as a checkpoint): "
     ):
         open_checkpoint(folder)
+
+
+def test_rows_that_share_a_generator_get_the_noise_that_they_get_alone():
+    """Which a row of 324 numbers after another wouldn't: PyTorch draws 16 at a time."""
+
+    def generator(seed):
+        return torch.Generator().manual_seed(seed)
+
+    first, second = generator(5), generator(6)
+    where = torch.device("cpu"), torch.float32
+    together = first_noise((3, 4, 9, 9), [first, first, second], *where)
+    alone = [first_noise((2, 4, 9, 9), generator(5), *where), first_noise((1, 4, 9, 9), generator(6), *where)]
+    assert torch.equal(together, torch.cat(alone))

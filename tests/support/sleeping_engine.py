@@ -57,12 +57,12 @@ def load_quick(files, pids=None):
     return engine
 
 
-def load_few_steps(files):
+def load_few_steps(files, at_most=3):
     """The real one, with three steps however many are asked for."""
     from facegen.standalone.engine import Engine
 
     engine = Engine(files, checks=True)
     scheduler = engine.checkpoint.scheduler
     set_timesteps = scheduler.set_timesteps
-    scheduler.set_timesteps = lambda steps, **options: set_timesteps(min(3, steps), **options)
+    scheduler.set_timesteps = lambda steps, **options: set_timesteps(min(at_most, steps), **options)
     return engine

@@ -39,10 +39,18 @@ SHARED = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 NOT_NEWEST = ["-m", "not network and not newest"]
 
 
-def in_comfyui(dev, folder, *options, newest=True):
+def in_order(suites):
+    return sorted(suites, key=str)
+
+
+def in_comfyui(dev, folder, *options, newest=True, alone=False):
     """What runs inside the ComfyUI in this folder when no tests are chosen."""
-    most = ["--ignore=tests/host/web", "tests/host", *(dev.suites.WITH_TIMM if newest else [])]
-    return [(f"{folder.name} python", ["-c", *options, *tests], str(folder)) for tests in (most, ["tests/host/web"])]
+    most = ["--ignore=tests/host/web", "--ignore=tests/host/sampling", "tests/host"]
+    apart = [["--ignore=tests/host/web", "tests/host"]] if alone or not newest else [most, ["tests/host/sampling"]]
+    python = f"{folder.name} python"
+    ran = [(python, ["-c", *options, *tests], str(folder)) for tests in (*apart, ["tests/host/web"])]
+    timm = (python, ["-c", "-m", "timm and not network", *options, *dev.suites.WITH_TIMM], None)
+    return [*ran, timm] if newest else ran
 
 
 def test_without_comfyui_the_host_tests_are_said_to_be_skipped(dev, suites, capsys):
@@ -72,7 +80,7 @@ def test_they_are_skipped_where_their_environment_can_t_be_made(dev, capsys, mon
 def test_every_comfyui_runs_the_host_tests(dev, suites, home, capsys):
     old, new = make_comfyui(home / "comfy" / "a", "0.3.64"), make_comfyui(home / "comfy" / "b")
     assert dev.suites.test([], pack=False) == 0
-    assert sorted(suites) == sorted([*in_comfyui(dev, old, *NOT_NEWEST, newest=False), *in_comfyui(dev, new)])
+    assert in_order(suites) == in_order([*in_comfyui(dev, old, *NOT_NEWEST, newest=False), *in_comfyui(dev, new)])
     shown = capsys.readouterr().out
     assert "pack tests: skipped: not asked for" in shown
     assert f"host tests marked `newest` in {old}: skipped: they ask nothing of ComfyUI's version" in shown
@@ -83,8 +91,8 @@ def test_all_hosts_and_chosen_tests_leave_nothing_out(dev, suites, home, capsys,
     for name, version in (("a", "0.3.64"), ("b", "0.8.0")):
         make_comfyui(home / "comfy" / name, version)
     assert dev.suites.test(options, pack=False, **more) == 0
-    assert {path for _, _, path in suites} == {str(home / "comfy" / name) for name in "ab"}
-    assert not [arguments for _, arguments, _ in suites if "-m" in arguments]
+    assert {path for _, _, path in suites if path} == {str(home / "comfy" / name) for name in "ab"}
+    assert not [arguments for _, arguments, path in suites if "-m" in arguments and path]
     assert "newest" not in capsys.readouterr().out
 
 
@@ -92,22 +100,21 @@ def test_only_the_oldest_and_the_newest_comfyui_run_unless_all_are_asked_for(dev
     versions = ("0.3.9", "0.10.1", "0.9.0", "0.3.64")
     made = {version: make_comfyui(home / "comfy" / f"v{version}", version) for version in versions}
     assert dev.suites.test([], pack=False) == 0
-    assert list(dict.fromkeys(path for _, _, path in suites)) == [str(made["0.10.1"]), str(made["0.3.9"])]
+    assert list(dict.fromkeys(path for _, _, path in suites if path)) == [str(made["0.10.1"]), str(made["0.3.9"])]
     shown = capsys.readouterr().out
     for version in ("0.9.0", "0.3.64"):
         assert f"host tests in {made[version]}: skipped: only the oldest and the newest run; --all-hosts runs" in shown
     suites.clear()
     assert dev.suites.test([], pack=False, all_hosts=True) == 0
     newest_first = [str(made[version]) for version in ("0.10.1", "0.9.0", "0.3.64", "0.3.9")]
-    assert list(dict.fromkeys(path for _, _, path in suites)) == newest_first
+    assert list(dict.fromkeys(path for _, _, path in suites if path)) == newest_first
     assert "host tests: " not in capsys.readouterr().out
 
 
 def test_what_needs_timm_is_where_it_is_asked_for(dev):
-    """Each file that skips tests without timm runs in the newest ComfyUI's environment, too."""
-    asking = [path for path in (ROOT / "tests").rglob("test_*.py") if 'importorskip("timm")' in path.read_text("utf-8")]
-    outside = {path.relative_to(ROOT).as_posix() for path in asking if "host" not in path.relative_to(ROOT).parts}
-    assert outside - {"tests/tools/test_dev.py"} == set(dev.suites.WITH_TIMM)
+    """Each file that has tests which need timm is run in the newest ComfyUI's environment for these."""
+    asking = [path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.timm" in path.read_text("utf-8")]
+    assert {path.relative_to(ROOT).as_posix() for path in asking} - {"tests/tools/test_dev.py"} == set(dev.suites.WITH_TIMM)
 
 
 def test_all_cores_share_the_tests(dev, suites, home, monkeypatch, capsys):
@@ -116,12 +123,12 @@ def test_all_cores_share_the_tests(dev, suites, home, monkeypatch, capsys):
     monkeypatch.setattr(dev.suites, "cores", lambda: 2)
     assert dev.suites.test([]) == 0
     of_pack = ("pack python", ["-c", *SHARED, "--ignore=tests/host", "tests"], None)
-    assert sorted(suites, key=str) == sorted([*in_comfyui(dev, old, *SHARED), *CHECKS, TYPES, of_pack], key=str)
+    assert in_order(suites) == in_order([*in_comfyui(dev, old, *SHARED, alone=True), *CHECKS, TYPES, of_pack])
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("-- ")][-1] == "-- pack tests: passed"
     new = make_comfyui(home / "comfy" / "b")
     suites.clear()
     assert dev.suites.test([], pack=False) == 0
-    assert sorted(suites) == sorted([*in_comfyui(dev, old, *NOT_NEWEST, newest=False), *in_comfyui(dev, new)])
+    assert in_order(suites) == in_order([*in_comfyui(dev, old, *NOT_NEWEST, newest=False), *in_comfyui(dev, new)])
 
 
 def test_chosen_tests_are_not_shared(dev, suites, monkeypatch):
@@ -178,7 +185,7 @@ def test_types_are_checked_through_a_link_of_a_name_that_can_be_imported(dev, mo
     ((command, place),) = seen
     assert place == check_types.ROOT.resolve() and place.is_dir() and not (place / "facegen").exists()
     named = {part.rpartition("facegen.")[2] for part in map(str, command) if "=facegen." in part}
-    assert named == {"contract", "errors", "atomic_write", "adoption", "models", "api", "nodes", "standalone"}
+    assert named == {"contract", "errors", "atomic_write", "adoption", "models", "api", "comfyui", "nodes", "standalone"}
 
 
 def test_named_tests_run_alone(dev, suites, home, capsys):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from facegen.errors import FaceGenError
-from facegen.tools.tiny_model import run, worker
+from facegen.tools.tiny_model import run, steps, worker
 from facegen.tools.tiny_model.worker import Box, Worker, train
 
 
@@ -184,3 +184,29 @@ def test_one_process_that_fails_ends_the_others(tmp_path, monkeypatch):
     assert time.monotonic() - began < 300 and len(started) == 6  # three that draw, three that train
     assert [process.returncode is None for process in started] == [False] * 6
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recorded_step_s_pace_leaves_out_what_came_before(monkeypatch):
+    """Also within the eight steps after which it is looked at."""
+    now = [0.0]
+    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
+
+    def passes(seconds):
+        now[0] += seconds
+        return torch.zeros((), requires_grad=True) * 1
+
+    class Replayed:
+        def replay(self):
+            passes(2.0)
+
+    def record(step):
+        passes(50.0)
+        step.graph = Replayed()
+
+    monkeypatch.setattr(steps.Step, "_record", record)
+    step = steps.Step(
+        Worker(Path(), 0, recorded=True), "stage", [torch.zeros(1, requires_grad=True)], lambda _: passes(6.0), 1e-2
+    )
+    for _ in range(24):
+        step.take(0.5, 1.0)
+    assert step.pace[True] == [2.0, 2.0, 2.0]

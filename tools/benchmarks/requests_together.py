@@ -5,9 +5,9 @@
 
 SD1.5's networks and FaceID-PlusV2 with random weights, in half precision on a GPU, where there is one: from prompts and faces
 to pictures in memory, each request with a face, prompt, seed and face-structure weight of its own. Photos, safety checker,
-likeness and files are left out: those cost each request the same, whoever is sampled with it. The ways take turns with as
-many requests as the largest batch has, for `--seconds`, a round at least; the ratio is the median over the rounds. What the
-pictures differ by from those made alone is told, too. `--small` is for a try on a CPU.
+likeness and files are left out: those cost each request the same, whoever is sampled with it. The ways take turns for
+`--seconds`, a round at least, each with one batch; the ratio is the median over the rounds. What the pictures differ by from
+those made alone is told, too. `--small` is for a try on a CPU.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import results  # noqa: E402
 from pack import load_pack  # noqa: E402
 
 CUDA = torch.cuda.is_available()
+COMPARED = 2  # pictures of each batch, with those made alone
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 DTYPE = torch.float16 if CUDA else torch.float32
@@ -44,7 +45,7 @@ def engine(options, folder):
     from facegen.models.identity.faceid.adapter import FaceIDAdapter
     from facegen.standalone.checkpoints.clip_tokenizer import LENGTH, clip_merges, save_tokenizer
     from facegen.standalone.engine import Engine
-    from facegen.standalone.stable_diffusion import StableDiffusion
+    from facegen.standalone.sampling.stable_diffusion import StableDiffusion
     from faceid_files import SD15_WIDTHS, faceid_state, save
 
     small = options.small
@@ -87,7 +88,7 @@ class _Kind:
 def requests(options, count):
     """Each with what may differ within a batch."""
     from facegen.contract import FaceGenRequest
-    from facegen.standalone.engine import Asked
+    from facegen.standalone.asked import Asked
     from faceid_files import random_faces
 
     def one(number):
@@ -118,25 +119,33 @@ def made(engine, asked, together, clock=time.perf_counter):
 
 
 def measure(options, engine, asked):
-    """One dict for each way, by how many are made together."""
+    """(one dict for each way, by how many are made together; how many rounds there were)"""
     ways = [1, *options.batches]
-    rows, alone = {}, None
+    rows, alone = {}, made(engine, asked[:COMPARED], 1)[0]
     for together in ways:  # once for the kernels to be chosen, and to compare the pictures
         if CUDA:
             torch.cuda.reset_peak_memory_stats()
-        pictures, _ = made(engine, asked if together == 1 else asked[:together], together)
-        alone = pictures if alone is None else alone
-        differ = None if together == 1 else (pictures - alone[:together]).abs().max().item()
+        pictures, _ = made(engine, asked[:together], together)
+        differ = None if together == 1 else (pictures[:COMPARED] - alone).abs().max().item()
         rows[together] = {"gb": torch.cuda.max_memory_allocated() / 1e9 if CUDA else None, "differ": differ}
-    times = {together: [] for together in ways}
+        say(options, f"{together} at once are warm")
+    seconds = {together: [] for together in ways}  # of a picture
     began = time.monotonic()
-    while not times[ways[-1]] or time.monotonic() - began < options.seconds:
-        for together in ways[:: -1 if len(times[1]) % 2 else 1]:
-            times[together].append(made(engine, asked, together, CLOCKS[options.clock])[1])
+    while not seconds[ways[-1]] or time.monotonic() - began < options.seconds:
+        for together in ways[:: -1 if len(seconds[1]) % 2 else 1]:
+            took = made(engine, asked[:together], together, CLOCKS[options.clock])[1]
+            seconds[together].append(took / together)
+        say(options, f"round {len(seconds[1])}")
     for together, row in rows.items():
-        row["per_minute"] = 60 * len(asked) / statistics.median(times[together])
-        row["ratio"] = statistics.median(one / own for one, own in zip(times[1], times[together], strict=True))
-    return rows, len(times[1])
+        row["per_minute"] = 60 / statistics.median(seconds[together])
+        row["ratio"] = statistics.median(one / own for one, own in zip(seconds[1], seconds[together], strict=True))
+    return rows, len(seconds[1])
+
+
+def say(options, what):
+    """When it came about, for whoever has little time."""
+    sys.stdout.write(f"{time.monotonic() - options.began:6.1f} s: {what}\n")
+    sys.stdout.flush()
 
 
 def report(options, rows, rounds):
@@ -166,12 +175,15 @@ def main():
     options = parser.parse_args()
     if options.small:
         options.channels, options.width, options.height = 32, 64, 64
+    options.began = time.monotonic()
     load_pack()
     import logging
 
     logging.disable(logging.WARNING)  # of libraries, about each other
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        rows, rounds = measure(options, engine(options, Path(folder)), requests(options, max(options.batches)))
+        networks = engine(options, Path(folder))
+        say(options, "networks are there")
+        rows, rounds = measure(options, networks, requests(options, max(options.batches)))
     report(options, rows, rounds)
     told = {k: getattr(options, k) for k in ("channels", "width", "height", "steps", "clock")}
     results.keep(options.json, "together", **told, precision=str(DTYPE).removeprefix("torch."), rounds=rounds, rows=rows)

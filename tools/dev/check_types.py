@@ -13,7 +13,7 @@ from pathlib import Path
 from .common import ROOT, link_folder
 
 MODULES = ("contract", "errors", "atomic_write")
-PACKAGES = ("adoption", "models", "api", "nodes", "standalone")
+PACKAGES = ("adoption", "models", "api", "comfyui", "nodes", "standalone")
 
 
 def main() -> int:

@@ -40,8 +40,8 @@ PYTEST = "import sys; sys.path[:] = filter(None, sys.path); import pytest; sys.e
 # Of hosts but the newest; pytest's own option would be replaced by this one.
 NOT_NEWEST = ["-m", "not network and not newest"]
 
-HOST, BROWSER, SCALE = "tests/host", "tests/host/web", "tests/scale"
-# They ask nothing of ComfyUI, but need timm, which is only where torchvision is: they run beside the newest one's.
+HOST, SAMPLING, BROWSER, SCALE = "tests/host", "tests/host/sampling", "tests/host/web", "tests/scale"
+# These tests ask nothing of ComfyUI, but need timm, which is only where torchvision is: in the newest one's environment.
 WITH_TIMM = [
     "tests/face/test_structure.py",
     "tests/standalone/server/test_engine_flux.py",
@@ -134,19 +134,31 @@ def chosen_hosts(comfyuis: list[Path], all_hosts: bool) -> tuple[list[Path], lis
 
 
 def host_suites(
-    comfyui: Path, python: Callable[[], Path], options: list[str], named: list[str], more: list[str]
+    comfyui: Path, python: Callable[[], Path], options: list[str], named: list[str], newest: bool, alone: bool
 ) -> dict[str, Suite]:
-    """Tests inside one ComfyUI: those `named`, or all and `more`, with the browser's beside the others."""
+    """Tests inside one ComfyUI: those `named`, or all, with the browser's beside the others.
+
+    The `newest` runs most: where it isn't `alone` and has one process, those of sampling, which need no server, are beside the
+    others. In its environment are also the tests that need timm.
+    """
 
     def suite(*arguments: str) -> Suite:
         return Suite(python, ["-c", PYTEST, *options, *arguments], {"COMFYUI_PATH": str(comfyui)}, borrowed=True)
 
     if named:
         return {f"host tests in {comfyui}": suite(*named)}
-    return {
-        f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", HOST, *more),
-        f"browser tests in {comfyui}": suite(BROWSER),
-    }
+    browser = {f"browser tests in {comfyui}": suite(BROWSER)}
+    if not newest or alone:
+        suites = {f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", HOST)} | browser
+    else:
+        suites = {
+            f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", f"--ignore={SAMPLING}", HOST),
+            f"sampling tests in {comfyui}": suite(SAMPLING),
+        } | browser
+    if newest:
+        timm = Suite(python, ["-c", PYTEST, "-m", "timm and not network", *options, *WITH_TIMM], borrowed=True)
+        suites[f"tests with timm beside {comfyui}"] = timm
+    return suites
 
 
 def checks(python: Callable[[], Path], types: bool) -> dict[str, Suite]:
@@ -179,8 +191,8 @@ def test(options: list[str], pack: bool = True, host: bool = True, all_hosts: bo
             workers = shared(cores() // len(comfyuis), chosen)
             some = NOT_NEWEST if left_out_of(comfyui, comfyuis, all_hosts, chosen) else []
             made = makers.submit(host_venv, comfyui).result
-            more = WITH_TIMM if comfyui == comfyuis[0] else []
-            suites |= host_suites(comfyui, made, [*workers, *some, *others], for_host, more)
+            newest, alone = comfyui == comfyuis[0], len(comfyuis) == 1
+            suites |= host_suites(comfyui, made, [*workers, *some, *others], for_host, newest, alone)
         if pack:
             python = makers.submit(pack_venv).result
             suites |= checks(python, types=not chosen)

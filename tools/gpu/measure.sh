@@ -49,7 +49,7 @@ else
     by=inductor
     unet=(--repeat 20) flux=(--channels 3072 --repeat 8)
     exact15=(--size 64) exactxl=(--channels 128 --size 64) safety=(--rounds 5)
-    together=(--batches 2 4 8 --seconds 8)
+    together=(--batches 2 4 8 --seconds 6)
 fi
 wanted=${PARTS:-machine faceid_sd15 faceid_sdxl instantid pulid_sdxl pulid_flux safety embedding together tests exactness compiled}
 has() { [[ " $wanted " == *" $1 "* ]]; }

@@ -61,8 +61,8 @@ class Step:
         self.graph: torch.cuda.CUDAGraph | None = None
         self.taken = self.counted = 0
         self.rise = 1  # steps in which the rate rises, besides what take is told
-        self.pace: dict[bool, list[float]] = {False: [], True: []}  # seconds of AHEAD steps, recorded or not
-        self.since = time.monotonic()
+        self.pace: dict[bool, list[float]] = {False: [], True: []}  # seconds a step, recorded or not
+        self.since = time.monotonic(), 0  # and how many had been taken then
 
     def take(self, far: float, share: float) -> None:
         """far: how far the stage is; share: of the rate."""
@@ -87,9 +87,9 @@ class Step:
     def _measure(self) -> None:
         if self.worker.device.type == "cuda":
             torch.cuda.current_stream().synchronize()
-        now = time.monotonic()
-        self.pace[self.graph is not None].append((now - self.since) / AHEAD)
-        self.since = now
+        began, before = self.since
+        self.since = time.monotonic(), self.taken
+        self.pace[self.graph is not None].append((self.since[0] - began) / (self.taken - before))
 
     def _step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -104,6 +104,7 @@ class Step:
         """Whoever tries what a step costs wants to see every stage, also after one that can't be recorded."""
         try:
             self._record()
+            self.since = time.monotonic(), self.taken
         except RuntimeError as error:
             if not self.worker.trial:
                 raise
@@ -116,7 +117,6 @@ class Step:
         with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
             self._step()
         self.graph = graph
-        self.since = time.monotonic()
 
     def summary(self) -> str:
         """Mean loss since the last one, and what a step takes. Raises RuntimeError when the loss is no number."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....api.comfyui.client import ComfyUI
-from ....api.comfyui.graph import build_graph, flavour_files, load_workflow, result_node
-from ....api.comfyui.outcome import NOT_TEMPORARY, VANISHED, Image, outcome
 from ....api.local.backend import BackendError, Files, Phase, State, Work
 from ....api.local.flavours import Flavour
-from ....models.published import EVA_CLIP, PUBLISHED
+from ....comfyui.client import ComfyUI
+from ....comfyui.graph import build_graph, flavour_files, load_workflow, result_node
+from ....comfyui.outcome import NOT_TEMPORARY, TEMPORARY, VANISHED, Image, outcome
 
 
 @dataclass
@@ -33,9 +32,8 @@ class ComfyQueue:
     """
 
     def __init__(self, url: str, temp: Path, workflows: Path):
-        # It calls itself: a certificate made for another name is no reason to stop. PuLID's vision tower lies among the CLIP
-        # vision models, and is none that a FaceID adapter reads.
-        self._comfyui = ComfyUI(url, ignored=(PUBLISHED[EVA_CLIP].file,), verify=False)
+        # It calls itself: a certificate made for another name is no reason to stop.
+        self._comfyui = ComfyUI(url, verify=False)
         self._temp, self._workflows = temp, workflows
         self._prompts: dict[str, Prompt] = {}
 
@@ -53,7 +51,7 @@ class ComfyQueue:
         prompt = self._prompts[work.id] = Prompt()
         try:
             template = load_workflow(work.flavour.workflow, self._workflows)
-            face = f"{work.face.relative_to(self._temp).as_posix()} [temp]"
+            face = f"{work.face.relative_to(self._temp).as_posix()}{TEMPORARY}"
             choices = await self._comfyui.choices()
             graph, files = build_graph(template, work.flavour, work.request, face, choices)
             if prompt.is_cancelled:

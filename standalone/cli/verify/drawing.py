@@ -19,8 +19,8 @@ from ....models.face.likeness import Likeness, likenesses
 from ....models.face.quality import PortraitQuality, portrait_quality
 from ...demo import S_SCALES, rows
 from ...engine import Engine
-from ...flux import Flux
 from ...memory import MemoryMeter
+from ...sampling.flux import Flux
 
 QUICK_STYLES, QUICK_S_SCALES = STYLES[:2], S_SCALES[::2]
 

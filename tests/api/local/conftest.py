@@ -16,9 +16,15 @@ def server(tmp_path):
 
 
 @pytest.fixture(params=KINDS)
-def any_server(request, tmp_path):
-    """Each of the two that answer alike: ComfyUI's stand-in, and serve's front."""
-    with KINDS[request.param](tmp_path, enabled=True, poll_seconds=0.3) as running:
+def any_kind(request):
+    """Each of the two that answer alike: ComfyUI's stand-in, and serve's front. To be made with a folder and settings."""
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def any_server(any_kind, tmp_path):
+    """Each of the two, for one test."""
+    with any_kind(tmp_path, enabled=True, poll_seconds=0.3) as running:
         yield running
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from facegen.api.local.routes import bodies, local_api
 from facegen.api.local.routes.paths import CANCEL, FETCH, SUBMIT, UPLOADS
 from facegen.contract import FIELDS
-from local_api_server import BODY, ROUTES, SUBMIT_URL, TOKEN, LocalServer, bearer
+from local_api_server import BODY, ROUTES, SUBMIT_URL, TOKEN, bearer
 from waiting import until
 
 
@@ -77,13 +77,13 @@ def test_a_body_without_a_photo_is_small(shared_server, path):
     assert status == 413 and "64 kB" in answer["message"]
 
 
-def test_a_large_body_without_the_token_is_not_decoded(tmp_path, monkeypatch):
+def test_a_large_body_without_the_token_is_not_decoded(any_kind, tmp_path, monkeypatch):
     token = 'a/token "of" some länge'
     decoded = []
     real = local_api.decode_body
     monkeypatch.setattr(local_api, "decode_body", lambda *given: decoded.append(1) or real(*given))
     large = {"face_image": "A" * 70_000, "key": "sixteen wrong characters"}
-    with LocalServer(tmp_path, enabled=True, tokens={"anna": token}) as server:
+    with any_kind(tmp_path, enabled=True, tokens={"anna": token}) as server:
         assert server.post(SUBMIT_URL, large) == (
             401,
             {"status": "error", "message": "The key is not a token of this machine."},
@@ -118,10 +118,10 @@ def test_a_fetch_needs_no_body(shared_server, kind):
     assert status == 415, "a page of somebody else's could send that"
 
 
-def test_many_large_bodies_at_once_are_refused_and_not_held(tmp_path, monkeypatch):
+def test_many_large_bodies_at_once_are_refused_and_not_held(any_kind, tmp_path, monkeypatch):
     """Those that are here are read to their end, and what was refused may come again."""
     monkeypatch.setattr(bodies.Room.__init__, "__defaults__", (4 << 20,))
-    with LocalServer(tmp_path, enabled=True) as server:
+    with any_kind(tmp_path, enabled=True) as server:
         body = json.dumps(BODY | {"face_image": "A" * (3 << 20)}).encode()
         head = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.port)) as slow:
@@ -136,16 +136,16 @@ def test_many_large_bodies_at_once_are_refused_and_not_held(tmp_path, monkeypatc
             assert server.post(SUBMIT_URL, raw=body)[0] == 200
 
 
-def test_a_client_that_waits_for_its_pictures_takes_no_room(tmp_path, monkeypatch):
+def test_a_client_that_waits_for_its_pictures_takes_no_room(any_kind, tmp_path, monkeypatch):
     monkeypatch.setattr(bodies.Room.__init__, "__defaults__", (256 << 10,))
     large = BODY | {"key": "x" * (150 << 10)}
-    with LocalServer(tmp_path, enabled=True, hold_seconds=30) as server, ThreadPoolExecutor() as pool:
-        server.comfy.gate.clear()
+    with any_kind(tmp_path, enabled=True, hold_seconds=30) as server, ThreadPoolExecutor() as pool:
+        server.gate.clear()
         first = pool.submit(server.submit, large)
-        until(lambda: server.comfy.prompts)
+        server.wait_for(1)
         second = pool.submit(server.submit, large)
-        until(lambda: len(server.comfy.prompts) == 2)
-        server.comfy.gate.set()
+        server.wait_for(2)
+        server.gate.set()
         assert first.result()["status"] == second.result()["status"] == "success"
 
 

@@ -61,8 +61,8 @@ def test_state_that_cannot_be_used_does_not_keep_comfyui_from_starting(tmp_path,
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"default": "none"}', '{"token": "short"}', '{"nosuch": 1}'])
-def test_settings_that_cannot_be_used_are_named_without_their_folder(tmp_path, content):
-    with LocalServer(tmp_path, enabled=True) as server:
+def test_settings_that_cannot_be_used_are_named_without_their_folder(any_kind, tmp_path, content):
+    with any_kind(tmp_path, enabled=True) as server:
         server.config.write_text(content)
         status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "local_api.json" in answer["message"] and str(tmp_path) not in answer["message"]
@@ -71,16 +71,16 @@ def test_settings_that_cannot_be_used_are_named_without_their_folder(tmp_path, c
 @pytest.mark.parametrize(
     "entry", ['"token": 1234567890123456', '"tokens": {"anna": 1234567890123456}', '"webhook_secret": ["1234567890123456"]']
 )
-def test_a_secret_of_the_wrong_type_is_not_told(tmp_path, entry):
-    with LocalServer(tmp_path, enabled=True) as server:
+def test_a_secret_of_the_wrong_type_is_not_told(any_kind, tmp_path, entry):
+    with any_kind(tmp_path, enabled=True) as server:
         server.config.write_text(f"{{{entry}}}")
         status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "must be str" in answer["message"] and "1234567890123456" not in answer["message"]
 
 
-def test_a_node_that_fails_on_a_file_names_it_without_its_folder(tmp_path):
-    with LocalServer(tmp_path, enabled=True) as server:
-        server.comfy.break_with = f"Load FaceID: {tmp_path}/models/ipadapter/cut.bin is cut short."
+def test_whoever_fails_on_a_file_names_it_without_its_folder(any_kind, tmp_path):
+    with any_kind(tmp_path, enabled=True) as server:
+        server.fail_with(f"Load FaceID: {tmp_path}/models/ipadapter/cut.bin is cut short.")
         answer = server.submit(BODY)
         assert answer["status"] == "failed" and answer["message"].endswith("Load FaceID: cut.bin is cut short.")
 
@@ -99,15 +99,15 @@ def test_folders_of_this_machine_are_left_out(text, shown):
     assert without_folders(text) == (text if shown is None else shown)
 
 
-def test_a_photo_that_cannot_be_written(tmp_path):
-    with LocalServer(tmp_path, enabled=True) as server:
+def test_a_photo_that_cannot_be_written(any_kind, tmp_path):
+    with any_kind(tmp_path, enabled=True) as server:
         server.photos.write_text("a file where the folder of the photos belongs")
         status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "can't use its files: File exists" in answer["message"]
 
 
-def test_a_request_that_cannot_be_stored(tmp_path, full_disk):
-    with LocalServer(tmp_path, enabled=True) as server:
+def test_a_request_that_cannot_be_stored(any_kind, tmp_path, full_disk):
+    with any_kind(tmp_path, enabled=True) as server:
         full_disk.append(True)
         status, answer = server.post(SUBMIT_URL, BODY)
         assert status == 503 and "disk is full" in answer["message"]
@@ -117,15 +117,15 @@ def test_a_request_that_cannot_be_stored(tmp_path, full_disk):
 
 
 @pytest.mark.parametrize("end", ["finished", "cancelled"])
-def test_an_outcome_that_cannot_be_stored(tmp_path, full_disk, end):
-    with LocalServer(tmp_path, enabled=True, hold_seconds=0.1) as server:
-        server.comfy.gate.clear()
+def test_an_outcome_that_cannot_be_stored(any_kind, tmp_path, full_disk, end):
+    with any_kind(tmp_path, enabled=True, hold_seconds=0.1) as server:
+        server.gate.clear()
         identifier = server.submit(BODY)["id"]
-        server.comfy.wait_for(1)
+        server.wait_for(1)
         full_disk.append(True)
         if end == "cancelled":
             assert "could not be stored" in server.post(f"/api/v6/image_editing/cancel/{identifier}")[1]["message"]
-        server.comfy.gate.set()
+        server.gate.set()
         until(lambda: server.fetch(identifier)["status"] == "failed")
         assert "could not be stored" in server.fetch(identifier)["message"]
         assert not any((server.config.parent / "local_api" / "results").iterdir()), "what nobody can fetch takes no room"
@@ -207,7 +207,7 @@ def test_photos_of_a_process_that_was_killed_are_deleted(tmp_path):
         assert list((tmp_path / "photos").iterdir()) == []
 
 
-def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):
+def test_cleaning_goes_on_after_a_failure(any_kind, tmp_path, monkeypatch):
     failed, old, too_old = [], [], runner_module.too_old
 
     def once_broken(hours):
@@ -219,7 +219,7 @@ def test_cleaning_goes_on_after_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(runner_module, "too_old", once_broken)
     monkeypatch.setattr(runner_module, "CLEAN_EVERY", 0.02)
     monkeypatch.setattr(runner_module, "PATIENCE", 0.05)
-    with LocalServer(tmp_path, enabled=True) as server:
+    with any_kind(tmp_path, enabled=True) as server:
         identifier = server.submit(BODY)["id"]
         old.append("everything")
         until(lambda: server.fetch(identifier)["status"] == "error")
@@ -322,8 +322,8 @@ def test_a_picture_that_a_request_does_not_have(shared_server):
     assert status == 404 and answer["message"] == "There is no such picture."
 
 
-def test_settings_that_cannot_be_read_tell_a_rebound_name_nothing(tmp_path):
-    with LocalServer(tmp_path) as server:
+def test_settings_that_cannot_be_read_tell_a_rebound_name_nothing(any_kind, tmp_path):
+    with any_kind(tmp_path) as server:
         server.config.write_text("{")
         answers = [server.get("/facegen/settings", headers={"Host": "evil.example"})]
         answers.append(server.post("/facegen/settings", {"local_api": {"enabled": True}}, headers={"Host": "evil.example"}))

@@ -11,7 +11,7 @@ from facegen.api.local.routes.local_api import LocalApi
 from facegen.api.local.routes.paths import ASKED_IN_VAIN, CLEAR, COUNT, DETAILS, ROUTES, SUBMIT
 from facegen.contract import TYPE_NAMES
 from facegen.nodes.host.local_api.place import comfyui_place
-from local_api_server import BODY, LocalServer
+from local_api_server import BODY
 
 DESCRIPTION = json.loads((Path(__file__).parents[3] / "api" / "openapi.json").read_text(encoding="utf-8"))
 SCHEMAS = DESCRIPTION["components"]["schemas"]
@@ -76,8 +76,8 @@ def check(answer, method, path, status):
 SUBMIT_URL = "/v6/image_editing/face_gen"
 
 
-def test_its_answers_are_those_given(tmp_path):
-    with LocalServer(tmp_path, enabled=True, max_queued=1, poll_seconds=0.05) as server:
+def test_its_answers_are_those_given(any_kind, tmp_path):
+    with any_kind(tmp_path, enabled=True, max_queued=1, poll_seconds=0.05) as server:
         done = server.submit(BODY)
         check(done, "post", SUBMIT_URL, 200)
         check(server.submit({}), "post", SUBMIT_URL, 200)
@@ -94,7 +94,7 @@ def test_its_answers_are_those_given(tmp_path):
         status, refused = server.get("/facegen/settings", headers={"Host": "evil.example"})
         check(refused, "get", "/facegen/settings", status)
         server.configure(enabled=True, max_queued=1, hold_seconds=0, poll_seconds=0.05)
-        server.comfy.gate.clear()
+        server.gate.clear()
         check(server.submit(BODY), "post", SUBMIT_URL, 200)
         status, full = server.post(SUBMIT_URL, BODY)
         assert status == 429

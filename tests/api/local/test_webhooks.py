@@ -11,7 +11,7 @@ import standardwebhooks
 from facegen.api.download import DownloadError, Guard
 from facegen.api.local import webhooks
 from facegen.api.local.config import new_secret
-from local_api_server import BODY, KEY, LocalServer
+from local_api_server import BODY, KEY
 from waiting import until
 
 
@@ -61,8 +61,8 @@ SETTINGS = {"enabled": True, "allowed_hosts": ["127.0.0.1"], "webhook_secret": S
 
 
 @pytest.fixture
-def server(tmp_path):
-    with LocalServer(tmp_path, **SETTINGS) as running:
+def server(any_kind, tmp_path):
+    with any_kind(tmp_path, **SETTINGS) as running:
         yield running
 
 
@@ -85,7 +85,7 @@ def test_it_is_signed(server, receiver):
 
 
 def test_a_failed_request_is_reported(server, receiver):
-    server.comfy.break_with = "No face found."
+    server.fail_with("No face found.")
     answer = server.submit({**BODY, "webhook": receiver.url, "track_id": "a"})
     (call,) = receiver.wait(1)
     assert call == {"status": "failed", "id": answer["id"], "message": answer["message"], "track_id": "a"}
@@ -111,33 +111,33 @@ def test_it_is_given_up(server, receiver, statuses, count, caplog):
     assert server.fetch(answer["id"])["status"] == "success"
 
 
-def test_a_neighbour_is_not_called(tmp_path, receiver, caplog):
-    with LocalServer(tmp_path, enabled=True) as server:
+def test_a_neighbour_is_not_called(any_kind, tmp_path, receiver, caplog):
+    with any_kind(tmp_path, enabled=True) as server:
         named = receiver.url.replace("127.0.0.1", "localhost")  # found out when the name is resolved
         for url in (receiver.url, named, f" {named} "):
             answer = server.submit({**BODY, "webhook": url})
             assert answer["status"] == "error" and "not a public address" in answer["message"]["webhook"][0]
             assert answer["message"]["webhook"][0].endswith("name it in allowed_hosts of the local API's settings.")
-        assert not server.comfy.prompts
+        assert not server.made
     assert not receiver.calls
 
 
-def test_a_name_that_leads_inside_later_is_not_called(tmp_path, receiver, caplog, monkeypatch):
+def test_a_name_that_leads_inside_later_is_not_called(any_kind, tmp_path, receiver, caplog, monkeypatch):
     """Or that did when it could not be looked up: the call itself is guarded, too."""
 
     async def not_now(self, url, seconds=0):
         raise DownloadError("rebound.example can't be found.")
 
     monkeypatch.setattr(Guard, "check_name", not_now)
-    with LocalServer(tmp_path, enabled=True) as server:
+    with any_kind(tmp_path, enabled=True) as server:
         answer = server.submit({**BODY, "webhook": receiver.url.replace("127.0.0.1", "localhost")})
         assert answer["status"] == "success" and "may not be reached. rebound.example can't be found." in answer["tip"]
         until(lambda: "is not called" in caplog.text)
     assert not receiver.calls
 
 
-def test_an_allowed_name_is_called(tmp_path, receiver):
-    with LocalServer(tmp_path, enabled=True, allowed_hosts=["LocalHost"]) as server:
+def test_an_allowed_name_is_called(any_kind, tmp_path, receiver):
+    with any_kind(tmp_path, enabled=True, allowed_hosts=["LocalHost"]) as server:
         assert server.submit({**BODY, "webhook": receiver.url.replace("127.0.0.1", "localhost")})["status"] == "success"
         receiver.wait(1)
 
@@ -149,17 +149,17 @@ def test_the_id_of_a_call_tells_nothing_of_the_pictures(server, receiver):
     assert identifier not in link and len(identifier) == 36
 
 
-def test_a_restart_reports_what_it_interrupted(tmp_path, receiver):
-    with LocalServer(tmp_path, **SETTINGS, hold_seconds=0) as first:
-        first.comfy.gate.clear()
+def test_a_restart_reports_what_it_interrupted(any_kind, tmp_path, receiver):
+    with any_kind(tmp_path, **SETTINGS, hold_seconds=0) as first:
+        first.gate.clear()
         identifier = first.submit({**BODY, "webhook": receiver.url, "track_id": 3})["id"]
-        first.comfy.wait_for(1)
+        first.wait_for(1)
     assert not receiver.calls
-    with LocalServer(tmp_path):
+    with any_kind(tmp_path):
         (call,) = receiver.wait(1)
         time.sleep(0.3)  # until it is stored that it was called
     assert call["status"] == "failed" and call["id"] == identifier and call["track_id"] == 3
-    with LocalServer(tmp_path) as third:
+    with any_kind(tmp_path) as third:
         assert third.fetch(identifier)["status"] == "failed"
         time.sleep(0.2)
     assert len(receiver.calls) == 1

@@ -7,9 +7,10 @@ import torch
 
 from tiny_people import PROMPT, identity, nearest, photos
 
-STEPS = 10  # who it is and in which style is decided in the first
+STEPS = 7  # who it is and in which style is decided in the first
 SIZE = {"width": 256, "height": 256, "num_inference_steps": STEPS, "guidance_scale": 2.0}
 PEOPLE = 6
+SHOWN = 3  # of them have portraits
 
 pytestmark = pytest.mark.newest
 
@@ -58,16 +59,16 @@ def share(values):
 def test_the_right_person_at_weight_1_and_nobody_in_particular_at_0(tiny, face, generate, gallery):
     hits = {}
     for weight in (1.0, 0.0):
-        pictures = [generate(face(photos(n)), "realistic", faceid_weight=weight, seed=n)[0] for n in range(PEOPLE)]
+        pictures = [generate(face(photos(n)), "realistic", faceid_weight=weight, seed=n)[0] for n in range(SHOWN)]
         hits[weight] = share(found == n for n, found in enumerate(nearest(tiny["face_analysis"], pictures, gallery)))
     assert hits[1.0] >= 0.8 and hits[0.0] <= 0.35
 
 
-@pytest.mark.parametrize(("left", "right", "seed"), [(1, 0, 2), (6, 7, 2)])
-def test_two_masked_people_each_in_their_half(run, tiny, face, left, right, seed):
+def test_two_masked_people_each_in_their_half(run, tiny, face):
     """Side by side in a picture twice as wide as the model's own, where not every seed gives a face on the right."""
     import nodes
 
+    left, right, seed = 1, 0, 2
     left_half = torch.zeros(1, 256, 512)
     left_half[..., :256] = 1
     model = tiny["model"]
@@ -94,16 +95,16 @@ def test_the_best_of_several_is_more_alike(run, tiny, face, generate):
         return best, [entry["cosine"] for entry in json.loads(report)]
 
     one = generate(embeds, "comic", seed=11)
-    best = generate(embeds, "comic", seed=11, candidates=4, **judge)
+    best = generate(embeds, "comic", seed=11, candidates=3, **judge)
     assert best.shape == one.shape
-    every = [likeness(picture)[1][0] for picture in (one, *(generate(embeds, "comic", seed=11 + n) for n in range(1, 4)))]
+    every = [likeness(picture)[1][0] for picture in (one, *(generate(embeds, "comic", seed=11 + n) for n in range(1, 3)))]
     assert likeness(best)[1][0] == pytest.approx(max(every), abs=1e-3)
     assert max(every) > share(every) + 0.01
 
 
 def test_styles_differ_and_the_safety_filter_passes_them(run, face, generate):
     embeds = face(photos(1))
-    pictures = torch.cat([generate(embeds, style) for style in ("realistic", "anime", "3d", "chibi", "comic")])
+    pictures = torch.cat([generate(embeds, style) for style in ("realistic", "3d", "comic")])
     assert all((a - b).abs().mean() > 0.03 for i, a in enumerate(pictures) for b in pictures[:i])
     checker = run("FaceGenLoadSafetyChecker")[0]
     shown, _, flagged, _ = run("FaceGenSafetyFilter", image=pictures, safety_checker=checker)
@@ -113,6 +114,6 @@ def test_styles_differ_and_the_safety_filter_passes_them(run, face, generate):
 def test_the_words_of_the_prompt_count(face, generate):
     """A background's colour, where no face acts: blue is bluer, and red redder, than the other."""
     embeds = face(photos(2))
-    red, blue = (generate(embeds, "anime", f"a portrait, {word} background", samples=2) for word in ("red", "blue"))
+    red, blue = (generate(embeds, "anime", f"a portrait, {word} background") for word in ("red", "blue"))
     corners = [picture[:, :24].reshape(-1, 24 * 256, 3).mean(dim=1) for picture in (red, blue)]
     assert (corners[0][:, 0] > corners[1][:, 0]).all() and (corners[0][:, 2] < corners[1][:, 2]).all()

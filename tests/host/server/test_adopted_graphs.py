@@ -58,8 +58,7 @@ def test_with_titles_and_by_parts(server):
     assert Done(server, {number: {**node, "_meta": {"title": "x"}} for number, node in prompt.items()}).picture().std() > 1
 
 
-@pytest.mark.parametrize("native", [False, True])
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(("native", "nested"), [(False, False), (True, True)])
 def test_a_saved_graph_adopted_by_the_command(server, tmp_path, native, nested, old_picture):
     """To the same picture, whichever way, also inside a subgraph."""
     object_info = server.get("/object_info")

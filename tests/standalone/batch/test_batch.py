@@ -186,10 +186,10 @@ def test_a_stop_anywhere_costs_nothing_that_was_made(photos, engine, where, monk
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_killed_three_times_it_holds_what_an_undisturbed_run_does(photos, engine):
+def test_killed_twice_it_holds_what_an_undisturbed_run_does(photos, engine):
     rows = [{**SMALL, "face_image": "people", "prompt": str(n), "best_of": 1 + n % 2, "samples": 1 + n % 2} for n in range(30)]
     run(write(photos / "r.jsonl", *rows, "{", {**SMALL, "face_image": "torn.png"}), photos / "calm", engine)
-    killed_runs(photos / "r.jsonl", photos / "out", (3, 31, 62), 0.05)
+    killed_runs(photos / "r.jsonl", photos / "out", (3, 40), 0.05)
     assert held(photos / "out") == held(photos / "calm")
 
 

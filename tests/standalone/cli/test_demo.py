@@ -12,10 +12,10 @@ from facegen.contract import FIELDS, STYLES, FaceGenRequest
 from facegen.errors import FaceGenError
 from facegen.models.tiny_files import TINY
 from facegen.standalone import demo, portraits
+from facegen.standalone.asked import Result
 from facegen.standalone.cli import comfyui
 from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
-from facegen.standalone.engine import Result
 from facegen.standalone.photos import read_photo
 
 

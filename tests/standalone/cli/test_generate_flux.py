@@ -28,7 +28,6 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(models):
-    pytest.importorskip("timm")
     return Engine(find_model_files(models))
 
 
@@ -46,9 +45,9 @@ def generate(tmp_path, monkeypatch, capsys, models):
     return run
 
 
+@pytest.mark.timm
 @pytest.mark.parametrize(("arguments", "guidance"), [((), 4.0), (("--method", "pulid", "--guidance-scale", "2"), 2.0)])
 def test_photo_to_pictures(generate, tmp_path, arguments, guidance):
-    pytest.importorskip("timm")
     code, told = generate(*arguments)
     assert code == 0, told
     picture = Image.open(tmp_path / "out" / "realistic_7_0.png")
@@ -57,6 +56,7 @@ def test_photo_to_pictures(generate, tmp_path, arguments, guidance):
     assert (said["pulid"], said["likeness_recogniser"]) == ("pulid_flux", "glintr100")
 
 
+@pytest.mark.timm
 def test_face_and_settings_reach_the_picture(engine, astronaut):
     face_embeds, _ = engine.embed(astronaut)
     base = engine.generate(REQUEST, face_embeds).images
@@ -75,6 +75,7 @@ def test_face_and_settings_reach_the_picture(engine, astronaut):
     assert (both[0] - base[0]).abs().max() < 0.02 and (both[1] - base[0]).abs().mean() > 0.005
 
 
+@pytest.mark.timm
 def test_of_nobody_it_is_what_the_model_makes_of_the_words_alone(models, engine, astronaut):
     face_embeds, _ = engine.embed(astronaut)
     shown = engine.generate(REQUEST, face_embeds).images
@@ -99,8 +100,8 @@ def test_a_flux_in_one_file_is_refused(generate, models):
     assert "as a folder in diffusers' layout. Choose another one with --checkpoint." in told
 
 
+@pytest.mark.timm
 def test_a_pulid_file_for_another_flux_is_told_before_the_pictures(generate, models, tmp_path):
-    pytest.importorskip("timm")
     other = save(flux_state(LAYERS + 1, WIDTH), models / "pulid" / "other.safetensors")
     code, told = generate("--pulid", other.name)
     other.unlink()

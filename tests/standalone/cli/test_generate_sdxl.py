@@ -31,10 +31,8 @@ def models(tmp_path_factory):
     return save_sdxl_models(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("checkpoint"))
 
 
-@pytest.fixture(scope="module", params=["faceid", "instantid", "pulid"])
+@pytest.fixture(scope="module", params=["faceid", "instantid", pytest.param("pulid", marks=pytest.mark.timm)])
 def engine(request, models):
-    if request.param == "pulid":
-        pytest.importorskip("timm")
     return Engine(find_model_files(models, method=request.param))
 
 
@@ -66,13 +64,11 @@ def generate(tmp_path, monkeypatch, capsys, models):
         ((), {"faceid": "faceid-plusv2_context192"}, 7.5),
         (("--method", "instantid"), {"instantid": "instantid"}, 5.0),
         (("--instantid", "ip-adapter.bin", "--guidance-scale", "1"), {"instantid": "instantid"}, 1.0),
-        (("--method", "pulid"), {"pulid": "pulid_v1.1"}, 7.5),
+        pytest.param(("--method", "pulid"), {"pulid": "pulid_v1.1"}, 7.5, marks=pytest.mark.timm),
     ],
     ids=str,
 )
 def test_photo_to_pictures(generate, tmp_path, arguments, adapter, guidance):
-    if "pulid" in adapter:
-        pytest.importorskip("timm")
     code, told = generate(*arguments)
     assert code == 0, told
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["contact_sheet.png", "realistic_7_0.png"]

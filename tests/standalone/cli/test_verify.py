@@ -20,7 +20,7 @@ from facegen.standalone.cli.main import main
 from facegen.standalone.cli.verify import command, trial
 from facegen.standalone.cli.verify.ways import WAYS
 from facegen.standalone.engine import Engine
-from facegen.standalone.flux import Flux
+from facegen.standalone.sampling.flux import Flux
 from real_format_models import save_all_models
 
 FILES = ["verify.json", "verify.md", "verify.png"]
@@ -34,13 +34,17 @@ def models(tmp_path_factory):
     return save_all_models(folder, tmp_path_factory.mktemp("scratch"))
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """Two steps, however many are asked for, and one style of the quick two."""
+def at_most(number, monkeypatch):
+    """So many steps, however many are asked for."""
     scheduler = opening.DPMSolverMultistepScheduler
     set_timesteps, set_steps = scheduler.set_timesteps, Flux._set_steps
-    monkeypatch.setattr(scheduler, "set_timesteps", lambda self, steps, **more: set_timesteps(self, min(2, steps), **more))
-    monkeypatch.setattr(Flux, "_set_steps", lambda self, steps, patches: set_steps(self, min(2, steps), patches))
+    monkeypatch.setattr(scheduler, "set_timesteps", lambda self, steps, **more: set_timesteps(self, min(number, steps), **more))
+    monkeypatch.setattr(Flux, "_set_steps", lambda self, steps, patches: set_steps(self, min(number, steps), patches))
+
+
+@pytest.fixture
+def few(monkeypatch):
+    at_most(2, monkeypatch)
 
 
 @pytest.fixture
@@ -78,8 +82,9 @@ def by_name(found):
 # --- the tiny model ---------------------------------------------------------------------------------------------------
 
 
-def test_the_tiny_model_shows_the_face_it_was_given(verify):
-    """Really sampled: with the face the recogniser knows the person, without it it doesn't."""
+def test_the_tiny_model_shows_the_face_it_was_given(verify, monkeypatch):
+    """Really sampled, in steps that decide who it is: with the face the recogniser knows the person, without it it doesn't."""
+    at_most(7, monkeypatch)
     code, printed, said = verify("--models", "tiny", "--quick")
     assert code == 0, said
     found = report()
@@ -110,8 +115,8 @@ def test_the_tiny_model_knows_faceid_alone(verify):
 # --- files of the published formats -----------------------------------------------------------------------------------
 
 
+@pytest.mark.timm
 def test_every_method_whose_files_are_here_is_tried(small, models):
-    pytest.importorskip("timm")
     code, printed, said = small("--models", models)
     assert code == 0, printed + said
     found = by_name(report())

@@ -4,7 +4,6 @@ import asyncio
 import io
 import threading
 import time
-import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,20 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from facegen.api.local.backend import BackendError, Files, Phase, Work
+from engine_works import TINY_FLAVOUR, Counts, ended, run_with, work
+from facegen.api.local.backend import BackendError, Files, Phase
 from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
-from facegen.contract import FaceGenRequest
 from facegen.errors import FaceGenError
 from facegen.models.controlnet_kind import ControlNetKind
-from facegen.models.tiny_files import DRAWN_FACE, TINY
+from facegen.models.tiny_files import TINY
 from facegen.standalone.checkpoints import controlnet, opening
 from facegen.standalone.model_files import find_model_files
 from facegen.standalone.server import made as made_module
+from facegen.standalone.server import works as works_module
 from facegen.standalone.server.backend import EngineBackend
 from facegen.standalone.server.engines import Engines, told
 from one_by_one import OneByOne
-
-TINY_FLAVOUR = FLAVOURS["tiny"]
 
 
 class FakeEngine(OneByOne):
@@ -56,17 +54,6 @@ class FakeEngine(OneByOne):
         return SimpleNamespace(images=images, flagged=[False] * request.samples)
 
 
-class Counts:
-    def __init__(self):
-        self.steps, self.made = [], []
-
-    def step(self, seconds):
-        self.steps.append(seconds)
-
-    def pictures(self, count, seconds):
-        self.made.append(count)
-
-
 @pytest.fixture
 def engine(monkeypatch):
     monkeypatch.setattr(made_module, "likenesses", lambda images, *_: [SimpleNamespace(percent=71.6)] * len(images))
@@ -80,35 +67,7 @@ def counts():
 
 @pytest.fixture
 def run(engine, counts):
-    """run(test): what an async function of the backend gives, in a loop of its own, with the backend closed after it."""
-
-    def run(test):
-        async def inside():
-            backend = EngineBackend(Engines(None, lambda files: engine), counts)
-            try:
-                return await test(backend)
-            finally:
-                await backend.close()
-
-        return asyncio.run(inside())
-
-    return run
-
-
-def work(flavour=TINY_FLAVOUR, **changes):
-    request = FaceGenRequest("a sailor", str(TINY / DRAWN_FACE), seed=1, **{"width": 256, "height": 256, **changes})
-    return Work(str(uuid.uuid4()), request, flavour)
-
-
-async def ended(backend, *works):
-    """The last states."""
-    ids = [one.id for one in works]
-    states, deadline = await backend.state(ids), time.monotonic() + 60
-    while not all(state.has_ended for state in states.values()):
-        assert time.monotonic() < deadline, states
-        await asyncio.sleep(0.005)
-        states = await backend.state(ids)
-    return [states[id] for id in ids]
+    return run_with(Engines(None, lambda files: engine), counts)
 
 
 def test_a_work_becomes_pictures_of_the_size_that_was_asked_for(run, engine, counts):
@@ -235,6 +194,32 @@ def test_a_picture_that_needs_the_memory_of_other_models_gets_it(engine):
 
     state = asyncio.run(test())
     assert state.phase is Phase.DONE and len(loaded) == 2
+
+
+def test_works_that_ended_long_ago_are_forgotten(run, engine, monkeypatch):
+    """But none whose pictures nobody has taken, and none that goes on."""
+    monkeypatch.setattr(works_module, "MOST_ENDED", 2)
+
+    async def test(backend):
+        kept = work()
+        await backend.start(kept)
+        await ended(backend, kept)
+        others = [work() for _ in range(4)]
+        for number, one in enumerate(others):
+            engine.error = FaceGenError("No face found.") if number % 2 else None
+            await backend.start(one)
+            await ended(backend, one)
+            await backend.pictures(one.id)
+        engine.gate.clear()
+        last = [work(), work()]
+        for one in last:
+            await backend.start(one)
+        known = [backend.knows(one.id) for one in (*others, *last)]
+        engine.gate.set()
+        return known, len(await backend.pictures(kept.id))
+
+    known, pictures = run(test)
+    assert known == [False, False, True, True, True, True] and pictures == 1
 
 
 @pytest.mark.parametrize("opened", ["checkpoint", "ControlNet"])

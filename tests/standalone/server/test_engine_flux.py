@@ -83,8 +83,8 @@ def test_settings_may_change_it(tmp_path):
     assert read == {**FLAVOURS_WITH_FLUX, "flux": replace(FLUX, guidance_factor=0.7)}
 
 
+@pytest.mark.timm
 def test_served_from_files_to_a_picture(models, tmp_path):
-    pytest.importorskip("timm")
     photo = io.BytesIO()
     Image.fromarray(data.astronaut()).save(photo, "PNG")
     face = f"data:image/png;base64,{base64.b64encode(photo.getvalue()).decode()}"

@@ -5,6 +5,7 @@ import json
 import logging
 import random
 import re
+import subprocess
 import sys
 import urllib.request
 
@@ -15,6 +16,7 @@ from facegen.standalone.server.answers import Answers
 from facegen.standalone.server.logs import JsonLines, new_request_id
 from local_api_server import BODY, KEY, data_uri
 from memory_backend import MemoryBackend
+from pack import ROOT
 from serve_server import ServeServer
 from waiting import until
 
@@ -160,6 +162,29 @@ def test_a_failure_s_line_has_its_traceback():
         record = logging.LogRecord("x", logging.ERROR, "f", 1, "It failed\x1b", None, (ValueError, error, error.__traceback__))
     line = json.loads(JsonLines().format(record))
     assert line["message"] == "It failed\\x1b" and "ValueError: why" in line["error"]
+
+
+def test_warnings_and_what_nobody_caught_are_lines_of_the_log():
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pack import load_pack
+load_pack()
+import logging, threading, warnings
+from facegen.standalone.server.logs import log_as_json
+log_as_json()
+warnings.warn("old ways\\nof a library")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+raise KeyError("none")
+"""
+    support = ROOT / "tests" / "support"
+    done = subprocess.run([sys.executable, "-c", code, str(support)], capture_output=True, text=True, check=False)
+    warned, in_thread, last = [json.loads(line) for line in done.stderr.splitlines()]
+    assert warned["level"] == "warning" and "old ways" in warned["message"] and done.returncode == 1
+    assert in_thread["level"] == last["level"] == "critical"
+    assert "ZeroDivisionError: division by zero" in in_thread["error"] and last["message"] == "FaceGen: nobody caught KeyError"
 
 
 # --- the page's files

@@ -70,8 +70,8 @@ def fill(page, prompt="a sailor"):
 
 
 def test_from_a_photo_to_portraits_on_the_tiny_model(open_page, tmp_path):
-    """The whole way, and then its own cURL command in a shell."""
-    with ServeProcess(tmp_path) as serve:
+    """The whole way, in few steps, and then its own cURL command in a shell."""
+    with ServeProcess(tmp_path, steps=7) as serve:
         serve.wait_until_ready()
         page = open_page(serve.url)
         fill(page, "it's a person, blue background")

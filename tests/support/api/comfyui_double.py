@@ -14,7 +14,7 @@ from aiohttp import web
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from facegen.api.comfyui.choices import LOADERS
+from facegen.comfyui.choices import LOADERS
 from waiting import until
 
 CHOICES = {

@@ -24,6 +24,7 @@ from facegen.contract import STYLES
 from facegen.nodes.host.local_api.comfy_queue import ComfyQueue
 from facegen.nodes.host.local_api.place import comfyui_place
 from host_server import free_port
+from waiting import until
 
 KEY = "sk-live-of-a-hosted-account"
 TOKEN = "a-token-of-some-length"
@@ -49,8 +50,9 @@ class ApiServer:
 
     flavours = FLAVOURS  # that are built in
 
-    def __init__(self, base, backend, **settings):
-        self.base, self.backend = base, backend
+    def __init__(self, base, backend, listen=("127.0.0.1",), profiles=tuple, **settings):
+        """`listen`: what the program would have been told; `profiles` names those of the hosted service."""
+        self.base, self.backend, self.listen, self.profiles = base, backend, listen, profiles
         self.config, self.photos = base / "user" / "facegen" / "local_api.json", base / "photos"
         self.config.parent.mkdir(parents=True, exist_ok=True)
         if settings:
@@ -74,11 +76,17 @@ class ApiServer:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
-    def make_api(self):
+    def make_place(self):
         words = {"turn_on": "turn it on with the switch.", "set_token": "Set a token."}
-        place = Place("The program", ("127.0.0.1",), self.port, False, self.config.parent, self.photos, **words)
-        place = replace(place, flavours=self.flavours)
-        return LocalApi(place, self.backend)
+        return Place("The program", self.listen, self.port, False, self.config.parent, self.photos, **words)
+
+    @property
+    def place(self):
+        """As the program tells of itself."""
+        return replace(self.make_place(), flavours=self.flavours)
+
+    def make_api(self):
+        return LocalApi(self.place, self.backend, self.profiles)
 
     def make_app(self):
         app, routes = web.Application(client_max_size=100 << 20), web.RouteTableDef()
@@ -95,7 +103,30 @@ class ApiServer:
     @property
     def made(self):
         """What the backend was given to do, in order."""
-        return list(self.backend.works)
+        return list(self.backend.works.values())
+
+    @property
+    def told(self):
+        """All that the backend was told and tells others, as a text."""
+        return repr(self.made)
+
+    @property
+    def left(self):
+        """Pictures that the backend still has."""
+        return list(self.backend.files.values())
+
+    @property
+    def gate(self):
+        """While it is clear, what is made is not done."""
+        return self.backend.gate
+
+    def fail_with(self, message):
+        """What is made from now on fails with this; with None it doesn't."""
+        self.backend.fail = message
+
+    def wait_for(self, count):
+        """Until so many works have reached the backend."""
+        until(lambda: len(self.made) >= count)
 
     async def work(self):
         """What goes on beside answering."""
@@ -125,6 +156,12 @@ class ApiServer:
     def fetch(self, identifier, **options):
         return self.post(f"/api/v6/image_editing/fetch/{identifier}", **options)[1]
 
+    def picture(self, url):
+        """The one at a link of an answer."""
+        status, content = self.get(url)
+        assert status == 200, content
+        return Image.open(io.BytesIO(content))
+
     def _open(self, path, data, headers, timeout):
         url = path if "://" in path else f"http://127.0.0.1:{self.port}{path}"
         try:
@@ -136,11 +173,11 @@ class ApiServer:
 
 
 class LocalServer(ApiServer):
-    """The API as ComfyUI serves it, beside the stand-in `comfy`. `listen` is what ComfyUI would have been told."""
+    """The API as ComfyUI serves it, beside the stand-in `comfy`."""
 
-    def __init__(self, base, listen=("127.0.0.1",), profiles=tuple, **settings):
+    def __init__(self, base, **settings):
         super().__init__(base, None, **settings)
-        self.listen, self.profiles, self.temp, self.styles = listen, profiles, base / "temp", [*STYLES]
+        self.temp, self.styles = base / "temp", [*STYLES]
         self.photos = self.temp / "facegen"
         self.temp.mkdir(parents=True, exist_ok=True)
 
@@ -152,10 +189,30 @@ class LocalServer(ApiServer):
     def made(self):
         return self.comfy.prompts
 
+    @property
+    def told(self):
+        return json.dumps([self.made, self.comfy.history])
+
+    @property
+    def left(self):
+        return list(self.temp.glob("*.png"))
+
+    @property
+    def gate(self):
+        return self.comfy.gate
+
+    def fail_with(self, message):
+        self.comfy.break_with = message
+
+    def wait_for(self, count):
+        self.comfy.wait_for(count)
+
+    def make_place(self):
+        return comfyui_place(self.listen, self.port, False, self.temp, self.base / "user")
+
     def make_api(self):
-        place = comfyui_place(self.listen, self.port, False, self.temp, self.base / "user")
-        queue = ComfyQueue(place.url, self.temp, place.folder / "workflows")
-        return LocalApi(place, queue, self.profiles, lambda: self.styles)
+        queue = ComfyQueue(self.place.url, self.temp, self.place.folder / "workflows")
+        return LocalApi(self.place, queue, self.profiles, lambda: self.styles)
 
     def own_routes(self):
         return self.comfy.routes()

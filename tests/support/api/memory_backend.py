@@ -29,7 +29,7 @@ class MemoryBackend:
         self.waiting, self.queued, self.notes = False, set(), {}
         self.lose, self.broken, self.seconds, self.extra = False, False, 1.5, 0
         self.works, self.files, self.stopped, self.lacks = {}, {}, set(), []
-        self.knocked, self.cancelled, self.asked, self.is_closed = [], [], [], False
+        self.knocked, self.cancelled, self.asked, self.is_closed, self.why_away = [], [], [], False, ""
 
     async def files_of(self, flavour):
         if self.away:

@@ -1,11 +1,11 @@
-// Asks for a picture as the hosted service's JavaScript client does: a Bearer header beside the key, any answer but 2xx is an
-// exception, and up to ten fetches two seconds apart. Prints the last answer.
+// Asks for a picture as the hosted service's JavaScript SDK does, see official_clients.py: a Bearer header beside the key, any
+// answer but 2xx is an exception, and up to ten fetches two seconds apart. Prints the last answer.
 const [url, key, body] = process.argv.slice(2);
 
 async function post(address, content) {
   const answer = await fetch(address, {
     method: "POST",
-    headers: { "Content-Type": "application/json", Authorization: `Bearer ${key}` },
+    headers: { "Content-Type": "application/json", Authorization: `Bearer ${key}`, "X-Requested-With": "modelslab-js" },
     body: JSON.stringify({ ...content, key }),
   });
   if (!answer.ok) throw new Error(`HTTP ${answer.status}: ${await answer.text()}`);

@@ -14,6 +14,7 @@ from torch import Tensor
 from ....models.face.analysis import to_bgr
 from ....models.face.likeness import percentage
 from ....models.face.recognisers import TINY
+from ....models.identity.shown import Shown
 from ....standalone.engine import Engine
 from ....standalone.identity import apply_faceid
 from ....standalone.model_files import find_model_files
@@ -61,7 +62,7 @@ class EnginePortraits:
 
     def _draw(self, job: Job) -> Tensor:
         face = self.faces[job.person]
-        apply_faceid(self.engine.checkpoint.unet, self.engine.adapter, face, weight=job.weight, s_scale=job.s_scale)
+        apply_faceid(self.engine.checkpoint.unet, self.engine.adapter, [Shown(face, job.weight, job.s_scale)])
         positive, negative = job.prompts()
         (picture,) = self.engine.checkpoint.sample(
             [positive],

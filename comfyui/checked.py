@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..local.backend import BackendError
+from ..api.local.backend import BackendError
 from .choices import CHECKER
 
 Graph = dict[str, dict[str, Any]]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..models.checkpoint_kind import CheckpointKind
-from ..models.pictures import Watch, unwatched
+from ...models.checkpoint_kind import CheckpointKind
+from ...models.pictures import Watch, unwatched
 from .prompts import numbers
 from .stable_diffusion import decoded, first_noise
 

@@ -6,8 +6,8 @@ The texts are found from the conditionings, back through nodes that pass one on.
 
 from typing import Any
 
-from ...contract import FaceGenRequest
-from ..local.backend import BackendError
+from ..api.local.backend import BackendError
+from ..contract import FaceGenRequest
 from .checked import Graph, is_link
 
 KSAMPLER, CUSTOM = SAMPLERS = ("KSampler", "SamplerCustomAdvanced")

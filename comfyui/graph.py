@@ -10,14 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...contract import FaceGenRequest
-from ..local.backend import BackendError, Files
-from ..local.flavours import Flavour, StyleFiles, made_guidance, made_size
+from ..api.local.backend import BackendError, Files
+from ..api.local.flavours import Flavour, StyleFiles, made_guidance, made_size
+from ..contract import FaceGenRequest
 from .checked import FILTER, RESULT, SAMPLER, Graph, is_link, remove_checkers, require_checked
 from .choices import CHECKER, FILES, LORA, Choices
 from .stock_sampler import fill_stock_sampler, fill_stock_texts, stock_sampler
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
+WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows" / "api"
 SETTINGS = "local_api.json"
 AND_NO_OTHER = " is missing, and ComfyUI has no other."
 GET_FILES = "`python <pack folder> doctor` shows how to get what is missing."
@@ -85,14 +85,17 @@ def flavour_files(template: Graph, flavour: Flavour, choices: Choices) -> Files:
 
 
 def result_node(graph: Graph) -> str:
-    """The id of the node that shows the pictures."""
-    return next(number for number, node in graph.items() if node["class_type"] == RESULT)
+    """The id of the node that shows the pictures; "" where there is none."""
+    return _first(graph, RESULT)
 
 
 def sampler_node(graph: Graph) -> str:
-    """The id of the node that samples, whose steps tell how far a request is."""
-    kind = SAMPLER if SAMPLER in kinds(graph) else stock_sampler(graph)
-    return next(number for number, node in graph.items() if node["class_type"] == kind)
+    """The id of the node that samples, whose steps tell how far a request is; "" where there is none."""
+    return _first(graph, SAMPLER) or _first(graph, stock_sampler(graph))
+
+
+def _first(graph: Graph, kind: str | None) -> str:
+    return next((number for number, node in graph.items() if node["class_type"] == kind), "")
 
 
 def kinds(graph: Graph) -> set[str]:

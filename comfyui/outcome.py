@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import NoFaceError
-from ..local.backend import CANCELLED, Phase, State
+from ..api.local.backend import CANCELLED, Phase, State
+from ..errors import NoFaceError
 
 # What a client is told where its photo is at fault: (node, kind of error) -> words without nodes, which it has none of.
 OF_THE_PHOTO = {
@@ -14,6 +14,7 @@ OF_THE_PHOTO = {
 }
 VANISHED = State(Phase.FAILED, "The request was taken out of ComfyUI's queue.")
 NOT_TEMPORARY = "The workflow of the local API has to end in a Preview Image node."
+TEMPORARY = " [temp]"  # ends the name of a file there, for LoadImage
 Image = Mapping[str, str]  # filename, subfolder and type
 
 
@@ -31,6 +32,18 @@ def outcome(entry: Mapping[str, Any], node: str) -> Outcome:
         return _outcome(entry, node)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Outcome(State(Phase.FAILED, f"ComfyUI's history of the request can't be read ({type(error).__name__})."))
+
+
+def left_behind(entry: Any) -> set[tuple[str, str]]:
+    """(subfolder, name) of the photos and pictures of a prompt in the temporary folder, as far as its history tells."""
+    try:
+        shown = [image for output in entry["outputs"].values() for image in output.get("images", [])]
+        files = {(str(image["subfolder"]), str(image["filename"])) for image in shown if image["type"] == "temp"}
+        photos = [node["inputs"].get("image") for node in entry["prompt"][2].values() if node["class_type"] == "LoadImage"]
+        names = [name.removesuffix(TEMPORARY) for name in photos if isinstance(name, str) and name.endswith(TEMPORARY)]
+        return files | {(folder, file) for folder, _, file in (name.rpartition("/") for name in names)}
+    except (KeyError, TypeError, AttributeError, IndexError):
+        return set()
 
 
 def _outcome(entry: Mapping[str, Any], node: str) -> Outcome:

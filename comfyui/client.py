@@ -4,18 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 
-from ..local.backend import BackendError
+from ..api.local.backend import BackendError
 from .checked import Graph
 from .choices import LOADERS, Choices, offered
 
-USUAL, QUICK, CONNECT = 60.0, 10.0, 5.0  # seconds that a call, a small one, and its connection may take
+USUAL, QUICK, CONNECT = 30.0, 10.0, 5.0  # seconds that a call, a small one, and its connection may take
 MOST_ANSWER = 32 << 20  # bytes: other people's graphs are in a queue, with the workflows they came from
 MOST_PICTURE = 64 << 20
 T = TypeVar("T")
-EVENTS = {"progress", "execution_success", "execution_error", "execution_interrupted"}
+EVENTS = {"status", "progress"}
 
 
 class ComfyUIError(BackendError):
@@ -33,12 +34,11 @@ class GraphRefused(BackendError):
 class ComfyUI:
     """Each call raises ComfyUIError if ComfyUI can't be asked at `url`; what it answers is taken as it comes.
 
-    `token` goes along in a Bearer header, for what stands before it. `ignored` are files that loaders offer and no face is made
-    with. Without `verify`, its certificate may be anybody's.
+    `token` goes along in a Bearer header, for what stands before it. Without `verify`, its certificate may be anybody's.
     """
 
-    def __init__(self, url: str, token: str = "", ignored: Collection[str] = (), verify: bool = True):
-        self._url, self._ignored, self._verify = url.rstrip("/"), ignored, verify
+    def __init__(self, url: str, token: str = "", verify: bool = True):
+        self._url, self._verify = url.rstrip("/"), verify
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -55,6 +55,8 @@ class ComfyUI:
         status, answer = await self._call("POST", "/prompt", body, may_be={400})
         if status != 200:
             raise GraphRefused(_reason(answer))
+        if _as_told(lambda: answer["prompt_id"], "/prompt") != prompt_id:
+            raise ComfyUIError(f"ComfyUI at {self._url} doesn't keep the id that a prompt is given.")
 
     async def queued(self) -> dict[str, bool]:
         """The ids of the prompts in the queue, and whether each is running (else it waits)."""
@@ -85,8 +87,8 @@ class ComfyUI:
             await self._call("POST", "/interrupt", {"prompt_id": prompt_id}, seconds=QUICK)
 
     async def events(self, client_id: str) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
-        """What happens to the graphs of a client, as it happens: (kind, what is told) of the kinds in EVENTS, until the
-        connection ends."""
+        """What happens, as it happens: (kind, what is told) of the kinds in EVENTS, until the connection ends. Of progress a
+        client hears only with its own graphs."""
         try:
             async with self._open().ws_connect(
                 f"{self._url}/ws", params={"clientId": client_id}, headers=self._headers, heartbeat=30.0
@@ -108,12 +110,13 @@ class ComfyUI:
 
     def choices_of(self, infos: Mapping[str, Mapping[str, Any]]) -> Choices:
         """The same, of what infos() has told."""
-        return _as_told(lambda: {kind: offered(infos[kind], kind, self._ignored) for kind in LOADERS}, "/object_info")
+        return _as_told(lambda: {kind: offered(infos[kind], kind) for kind in LOADERS}, "/object_info")
 
     async def infos(self, kinds: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         """Node class -> what ComfyUI tells of it; nothing of one that it doesn't know."""
         asked = [*kinds]
-        answers = await asyncio.gather(*(self._call("GET", f"/object_info/{kind}", seconds=QUICK) for kind in asked))
+        paths = [f"/object_info/{quote(kind, safe='')}" for kind in asked]
+        answers = await asyncio.gather(*(self._call("GET", path, seconds=QUICK) for path in paths))
         told = {kind: answer for kind, (_, answer) in zip(asked, answers, strict=True)}
         return _as_told(lambda: {kind: answer.get(kind, {}) for kind, answer in told.items()}, "/object_info")
 
@@ -147,15 +150,17 @@ class ComfyUI:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector() if self._verify else aiohttp.TCPConnector(ssl=False)
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+            stays = aiohttp.TraceConfig()
+            stays.on_request_redirect.append(_stay)  # a token is for one address; ws_connect can't be told otherwise
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=False, trace_configs=[stays])
         return self._session
 
     async def _call(
-        self, method: str, path: str, body: Any = None, may_be: Collection[int] = (), seconds: float = USUAL
+        self, method: str, path: str, body: Any = None, may_be: Collection[int] = (), seconds: float = 0
     ) -> tuple[int, Any]:
-        """The status, which is 200 or one that it may be, and the JSON."""
+        """The status, which is 200 or one that it may be, and the JSON. `seconds`: USUAL unless they are given."""
         content = {"data": body} if isinstance(body, aiohttp.FormData) else {"json": body}
-        status, text = await self._raw(method, path, MOST_ANSWER, seconds, may_be, **content)
+        status, text = await self._raw(method, path, MOST_ANSWER, seconds or USUAL, may_be, **content)
         if status == 200 or text.lstrip()[:1] == b"{":
             try:
                 return status, json.loads(text) if text.strip() else {}
@@ -180,10 +185,16 @@ class ComfyUI:
                     if (size := size + len(part)) > most:
                         raise ComfyUIError(f"ComfyUI's answer at {where} is longer than {most >> 20} MiB.")
                 return answer.status, b"".join(parts)
+        except ComfyUIError:
+            raise
         except aiohttp.ClientConnectorError as error:
             raise NotThere(f"ComfyUI can't be asked at {where} ({type(error).__name__}).") from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise ComfyUIError(f"ComfyUI can't be asked at {where} ({type(error).__name__}).") from error
+
+
+async def _stay(*_: Any) -> None:
+    raise ComfyUIError("ComfyUI leads elsewhere.")
 
 
 def _as_told(read: Callable[[], T], path: str) -> T:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from comfyui_double import CHOICES
-from facegen.api.comfyui.checked import PASSING
-from facegen.api.comfyui.choices import LOADERS, offered
-from facegen.api.comfyui.graph import build_graph, flavour_files, load_workflow, result_node
 from facegen.api.local.backend import BackendError
 from facegen.api.local.flavours import FLAVOURS, Flavour, StyleFiles
+from facegen.comfyui.checked import PASSING
+from facegen.comfyui.choices import LOADERS, offered
+from facegen.comfyui.graph import build_graph, flavour_files, load_workflow, result_node
 from facegen.contract import ENDPOINTS, NOTICE_TEXT, FaceGenRequest
 from pack import ROOT
 
@@ -82,10 +82,10 @@ def test_which_files_a_loader_offers():
 
     kind, files = "CLIPVisionLoader", ["EVA02_CLIP_L_336_psz14_s6B.pt", "mine.safetensors"]
     for new in (False, True):  # how older nodes and V3's are told
-        assert offered(told(kind, files, new=new), kind, files[:1]) == ["mine.safetensors"]
-    assert offered(told("LoraLoader", ["a"], "optional"), "LoraLoader", ()) == ["a"]
+        assert offered(told(kind, files, new=new), kind) == ["mine.safetensors"]
+    assert offered(told("LoraLoader", ["a"], "optional"), "LoraLoader") == ["a"]
     ours = "FaceGenLoadFaceID"
-    assert offered(told(ours, ["missing: plusv2.bin -> models/ipadapter"]), ours, ()) == [] == offered({}, ours, ())
+    assert offered(told(ours, ["missing: plusv2.bin -> models/ipadapter"]), ours) == [] == offered({}, ours)
 
 
 def test_the_users_own_workflow_wins(tmp_path):

@@ -14,9 +14,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import FaceGenError
-from ..models.checkpoint_kind import SDXL, CheckpointKind
-from ..models.pictures import Watch, unwatched
+from ...errors import FaceGenError
+from ...models.checkpoint_kind import SDXL, CheckpointKind
+from ...models.pictures import Watch, unwatched
 from .prompts import Text, encode, numbers
 
 # Called in each step with the latents, the time and what else the UNet is told (`added_cond_kwargs`); gives more for it.

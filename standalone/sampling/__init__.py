@@ -1,0 +1,1 @@
+"""Prompts sampled to pictures: by Stable Diffusion, and by FLUX.1."""
