@@ -257,6 +257,9 @@ def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path)
         assert "cancelled" in server.fetch(identifier)["message"]
 
 
+SUCCEEDED = {"messages": [["execution_start", {"timestamp": 1000}], ["execution_success", {"timestamp": 2000}]]}
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
