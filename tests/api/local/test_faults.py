@@ -270,7 +270,10 @@ SUCCEEDED = {"messages": [["execution_start", {"timestamp": 1000}], ["execution_
             "a Preview Image node.",
         ),
         (
-            {"outputs": {"result": {"images": [{"filename": "../a.png", "subfolder": "", "type": "temp"}]}}},
+            {
+                "outputs": {"result": {"images": [{"filename": "../a.png", "subfolder": "", "type": "temp"}]}},
+                "status": SUCCEEDED,
+            },
             "a Preview Image node.",
         ),
     ],
