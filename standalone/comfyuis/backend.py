@@ -90,7 +90,7 @@ class ComfyUIs(Works[Entry]):
         if files is None:
             raise BackendError(self._why_not(entry))
         entry.files = files
-        self._entries[work.id] = entry
+        self._know(entry)
         if work.again and (server := await self._found(entry)):
             self._place(entry, server, None)
         else:

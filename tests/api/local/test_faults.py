@@ -257,6 +257,9 @@ def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path)
         assert "cancelled" in server.fetch(identifier)["message"]
 
 
+SUCCEEDED = {"messages": [["execution_start", {"timestamp": 1000}], ["execution_success", {"timestamp": 2000}]]}
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
@@ -267,7 +270,10 @@ def test_pictures_of_a_request_that_was_cancelled_too_late_are_deleted(tmp_path)
             "a Preview Image node.",
         ),
         (
-            {"outputs": {"result": {"images": [{"filename": "../a.png", "subfolder": "", "type": "temp"}]}}},
+            {
+                "outputs": {"result": {"images": [{"filename": "../a.png", "subfolder": "", "type": "temp"}]}},
+                "status": SUCCEEDED,
+            },
             "a Preview Image node.",
         ),
     ],
