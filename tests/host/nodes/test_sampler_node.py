@@ -65,7 +65,7 @@ def test_starts_from_a_latent(run, parts):
 def own_styles(base_directory):
     """The user's folder for styles; gone after the test."""
     folder = base_directory / "user" / "facegen" / "styles"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     yield folder
     shutil.rmtree(folder)
 
