@@ -35,10 +35,15 @@ CONFIG = {
 }
 
 
+def known(config):
+    """What this ComfyUI's FLUX.1 can be told of it."""
+    names = {field.name for field in dataclasses.fields(comfy.ldm.flux.model.FluxParams)} | {"image_model"}
+    return {name: value for name, value in config.items() if name in names}
+
+
 def flux(seed=0, dtype=torch.float32, computes_in=None, **changes):
     """A ModelPatcher, as the diffusion model loader returns; `computes_in` where that isn't the weights' own dtype."""
-    known = {field.name for field in dataclasses.fields(comfy.ldm.flux.model.FluxParams)} | {"image_model"}
-    config = comfy.supported_models.Flux({k: v for k, v in {**CONFIG, **changes}.items() if k in known})
+    config = comfy.supported_models.Flux(known({**CONFIG, **changes}))
     config.set_inference_dtype(dtype, computes_in)
     device = comfy.model_management.get_torch_device()
     model = config.get_model({}, device=device)

@@ -61,7 +61,7 @@ def _flux():
     import comfy_flux
 
     sizes = {"hidden_size": WIDTH, "num_heads": HEADS, "axes_dim": [16, 56, 56], "vec_in_dim": POOLED}
-    config = comfy_flux.CONFIG | sizes | {"context_in_dim": T5["d_model"]}
+    config = comfy_flux.known(comfy_flux.CONFIG | sizes | {"context_in_dim": T5["d_model"]})
     with torch.device("meta"):
         network = comfy.ldm.flux.model.Flux(**config, operations=comfy.ops.disable_weight_init)
     return randomize(network, 0)
