@@ -103,7 +103,8 @@ def test_pulid(server, sdxl, tmp_path):
 
 
 @pytest.mark.newest
-def test_pulid_flux(server, flux, tmp_path):
+@pytest.mark.usefixtures("flux_that_runs")
+def test_pulid_flux(server, tmp_path):
     pytest.importorskip("timm")
     check_pulid(server, old_graphs.pulid_flux([0.9, 0.0, 1.0, "concat", 1.0, 0.0, 1000, True]), tmp_path)
 

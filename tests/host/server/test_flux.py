@@ -8,7 +8,7 @@ import pytest
 import workflows
 from small_runs import Done, apart, asked, by_place, of_type, placed, put_photos, small
 
-pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("flux")]
+pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("flux_that_runs")]
 pytest.importorskip("timm")
 TEMPLATE, BLUEPRINT = "portrait_flux_pulid", "Portrait with FLUX"
 

@@ -54,6 +54,13 @@ def flux_files(models: Path) -> list[Path]:
     return [*made, *save_structure(models), *save_antelope(models / "insightface" / "models", FACES)]
 
 
+def are_read() -> bool:
+    """Whether this ComfyUI reads the width from the file; old ones take every FLUX.1 for the published one."""
+    import comfy.model_detection
+
+    return comfy.model_detection.detect_unet_config(_flux(), "")["hidden_size"] == WIDTH
+
+
 def _flux():
     import comfy.ldm.flux.model
     import comfy.ops
