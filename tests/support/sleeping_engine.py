@@ -64,10 +64,10 @@ def load_quick(files, pids=None):
 
 def load_few_steps(files, at_most=3):
     """The real one, with three steps or so however many are asked for."""
-    from facegen.standalone.engine import Engine
+    from facegen.standalone.cli.generate import load_engine
 
     leave_number()
-    engine = Engine(files, checks=True)
+    engine = load_engine(files, checks=True)
     scheduler = engine.checkpoint.scheduler
     set_timesteps = scheduler.set_timesteps
     scheduler.set_timesteps = lambda steps, **options: set_timesteps(min(at_most, steps), **options)

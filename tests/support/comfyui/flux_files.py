@@ -55,10 +55,11 @@ def flux_files(models: Path) -> list[Path]:
 
 
 def are_read() -> bool:
-    """Whether this ComfyUI reads the width from the file; old ones take every FLUX.1 for the published one."""
+    """Whether this ComfyUI reads width and heads from the file; old ones take every FLUX.1 for the published one."""
     import comfy.model_detection
 
-    return comfy.model_detection.detect_unet_config(_flux(), "")["hidden_size"] == WIDTH
+    found = comfy.model_detection.detect_unet_config(_flux(), "")
+    return (found["hidden_size"], found["num_heads"]) == (WIDTH, HEADS)
 
 
 def _flux():
