@@ -110,7 +110,7 @@ class ComfyUIs(Works[Entry]):
         if entry in self._waiting:
             self._waiting.remove(entry)
         if (server := self._where(entry)) and entry.is_posted:  # it is told again as long as the work is in its queue
-            self._in_background(_suppressed(server.comfyui.cancel(entry.work.id)))
+            self._in_background(_tidily(server, server.comfyui.cancel(entry.work.id)))
             server.hurry()
 
     async def details(self) -> Mapping[str, Any]:
@@ -266,7 +266,7 @@ class ComfyUIs(Works[Entry]):
         else:
             entry.pictures = pictures
             entry.stands(state)
-            self._in_background(_suppressed(server.tidy(id, entry.photo)))
+            self._in_background(_tidily(server, server.tidy(id, entry.photo)))
         finally:
             del server.works[id]
             self._turn()
@@ -333,7 +333,7 @@ class ComfyUIs(Works[Entry]):
         self._waiting.appendleft(entry)
 
     def _leave(self, server: Server, id: str, photo: str) -> None:
-        self._in_background(_suppressed(server.leave(id, photo)))
+        self._in_background(_tidily(server, server.leave(id, photo)))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -341,10 +341,12 @@ class ComfyUIs(Works[Entry]):
         task.add_done_callback(self._tasks.discard)
 
 
-async def _suppressed(work: Coroutine[Any, Any, None]) -> None:
-    """What is only for tidiness may fail."""
-    with contextlib.suppress(BackendError, KeyError, TypeError, AttributeError):
+async def _tidily(server: Server, work: Coroutine[Any, Any, None]) -> None:
+    """No client waits for this; whoever runs the server hears when it fails, as a photo may be left there."""
+    try:
         await work
+    except BackendError as error:
+        logging.warning("FaceGen: what %s has of a work can't be stopped or removed: %s", server.url, error)
 
 
 def _tell(entry: Entry, is_running: bool) -> None:

@@ -71,6 +71,15 @@ def test_one_that_was_cut_off_and_comes_back_with_the_picture_delivers_nothing_t
     until(lambda: all(file.read_bytes() == BLANK for file in lonely.temp.rglob("*.png")))
 
 
+def test_what_cannot_be_removed_is_said_and_the_picture_is_delivered_all_the_same(crowd, far, caplog):
+    here = crowd(far())
+    (comfy,) = here.comfies
+    comfy.faults["POST /history"] = 500
+    answer = here.end(here.submit())
+    assert answer["status"] == "success"
+    until(lambda: said(caplog, comfy.url, "can't be stopped or removed", "HTTP status 500"))
+
+
 def test_one_that_comes_back_while_its_work_still_waits_delivers_it(crowd, far, caplog):
     """Drawn once: nobody else could make it meanwhile."""
     here = crowd(far())
