@@ -1,6 +1,7 @@
 """Training the tiny model: files and networks that compute what was trained."""
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from facegen.models.identity.faceid.adapter import FaceIDAdapter
 from facegen.tools.tiny_model import shares
 from facegen.tools.tiny_model.data import EACH, Drawings
 from facegen.tools.tiny_model.drawings.person import STYLES
+from facegen.tools.tiny_model.evaluation.evaluate import EnginePortraits
+from facegen.tools.tiny_model.evaluation.sampling import Job
 from facegen.tools.tiny_model.language import save_tokenizer
 from facegen.tools.tiny_model.networks import Recogniser, unet
 from facegen.tools.tiny_model.recipe import SMALLEST, Plan, train_all
@@ -40,11 +43,11 @@ PLAN = Plan(
     clip_vision=1,
     finder=1,
     autoencoder=1,
-    decoder=1,
+    decoder=4,  # after which its running mean has moved
     tokens=1,
     diffusion=1,
     adapter=1,
-    retouch=1,
+    retouch=4,
     judge=1,
     portraits=1,
     batches=SMALLEST,
@@ -128,6 +131,27 @@ def test_a_finished_training_is_not_done_again(work, trained, monkeypatch):
     for name in ("recogniser", "finder", "vision", "autoencoder", "diffusion", "judge"):
         mine, other = (getattr(t, name).state_dict() for t in (trained, again))
         assert [key for key in mine if not torch.equal(mine[key], other[key])] == [] and mine.keys() == other.keys()
+
+
+def test_the_last_stages_leave_the_encoder_as_it_is(work, trained):
+    """The UNet knows its latents; each stage goes on with the decoder of the one before."""
+    stages = [torch.load(work / f"{name}.pt", weights_only=True) for name in ("autoencoder", "decoder", "retouch")]
+    for before, after in pairwise(stages):
+        changed = {
+            name for name, tensor in before.items() if name.startswith("narrow.") and not torch.equal(after[name], tensor)
+        }
+        assert {name.split(".")[1] for name in changed} == {"decoder"}
+    shipped = {f"narrow.{name}": tensor for name, tensor in trained.autoencoder.state_dict().items()}
+    assert all(torch.equal(stages[-1][name], tensor) for name, tensor in shipped.items())
+
+
+def test_a_model_s_files_are_measured_with_the_face_as_asked(drawings):
+    """By the engine, as `--evaluate` does: who is shown, and how much of the face's structure, decide what is drawn."""
+    portraits = EnginePortraits(tiny_files.TINY, drawings, steps=2)
+    asked = {"weight": 0.0}, {"weight": 1.0}, {"weight": 1.0, "s_scale": 0.0}
+    nobody, somebody, unposed = portraits.draw([Job(1, "realistic", "a portrait", 7, **one) for one in asked])
+    assert portraits.gallery.shape == (PLAN.people, 512) and nobody.shape == (3, 256, 256)
+    assert (nobody - somebody).abs().mean() > 2 and (somebody - unposed).abs().mean() > 0.5
 
 
 @pytest.mark.parametrize(("seed", "plan"), [(4, PLAN), (3, Plan())], ids=["seed", "plan"])

@@ -223,6 +223,13 @@ def test_the_stages_until_one_share_all_the_time():
     assert box.seconds("recogniser") == pytest.approx(100, abs=1)
 
 
+def test_stages_that_were_done_elsewhere_take_no_time(tmp_path):
+    for name in ("autoencoder", "recogniser"):
+        (tmp_path / f"{name}.pt").touch()
+    options = run.Options(tmp_path, tmp_path / "out", minutes=10, until="clip_vision")
+    assert list(run._worker(options, 0, 1, worker.time.monotonic()).box.shares) == ["decoder", "clip_vision"]
+
+
 def test_who_isn_t_drawn_is_waited_for_where_there_is_time(tmp_path, monkeypatch):
     """After stages that were done elsewhere there would be nobody yet."""
     shares.create(tmp_path / "drawings", 3)
