@@ -6,9 +6,6 @@ import json
 import re
 from urllib.parse import quote
 
-NAMED = {code: [name.rstrip(";") for name, sign in html.entities.html5.items() if sign == chr(code)] for code in range(128)}
-
-
 ESCAPES = re.compile(r"[%\\&]")  # one of which begins each escape of _spellings
 
 
@@ -52,7 +49,7 @@ def _spellings(sign: str) -> list[str]:
         rf"\\{{1,8}}u\{{0{{0,6}}{code:x}\}}",
         rf"(?:&amp;|&)\#0{{0,6}}{code};?",
         rf"(?:&amp;|&)\#x0{{0,6}}{code:x};?",
-        *(rf"(?:&amp;|&){name};?" for name in NAMED[code]),
+        *(rf"(?:&amp;|&){name.rstrip(';')};?" for name, named in html.entities.html5.items() if named == sign),
     ]
     return [*escaped, rf"\\{{0,8}}{re.escape(sign)}"]
 
