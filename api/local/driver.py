@@ -16,6 +16,7 @@ from .files.result_files import Results
 from .place import Place
 from .store.database import StoreAway, StoreError
 from .store.jobs import FAILED, SUCCESS, Job, JobStore
+from .tasks import end_tasks
 
 AGAIN = 1.0  # seconds after which an outcome that could not be stored is stored again
 UNKNOWN = State(Phase.FAILED, "The request was lost. Send it again.")  # a backend that leaves a work out of its answer
@@ -55,10 +56,7 @@ class Driver:
 
     async def stop(self) -> None:
         """Let go of all of them, without an outcome."""
-        tasks = [entry.task for entry in self.driven.values() if entry.task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(entry.task for entry in self.driven.values() if entry.task)
 
     def drives(self, job: Job) -> bool:
         """Whether its outcome is still to come from here."""

@@ -32,6 +32,7 @@ from .routes.paths import PREFIX
 from .store import jobs
 from .store.database import StoreError
 from .store.jobs import Job, JobStore, Load
+from .tasks import end_tasks
 from .webhook_calls import WebhookCalls
 
 POLL = 0.25  # seconds between two looks at the backend
@@ -112,9 +113,7 @@ class Runner:
 
     async def stop(self) -> None:
         await self._driver.stop()
-        for task in (tasks := [*self._background]):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(self._background)
         if self.store.is_shared:
             with contextlib.suppress(StoreError):
                 await self.store.leave(self._driver.front)

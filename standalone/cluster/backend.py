@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from ...api.local.backend import CANCELLED, BackendError, Busy, Files, Phase, State, Work
 from ...api.local.flavours import Flavour
+from ...api.local.tasks import end_tasks
 from ...errors import FaceGenError, printable
 from ..server.engines import Engines, told
 from ..server.works import LOST, KnownWork, Works
@@ -77,13 +78,9 @@ class RayBackend(Works[Entry]):
         return {"ray_version": ray.__version__, "machines": len(ray.nodes()), **counts}
 
     async def close(self) -> None:
-        tasks = []
-        for id, entry in list(self._entries.items()):
+        for id in list(self._entries):
             await self.cancel(id)
-            if entry.task is not None:
-                entry.task.cancel()
-                tasks.append(entry.task)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(entry.task for entry in self._entries.values() if entry.task)
 
     # --- one work
 

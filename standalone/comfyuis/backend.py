@@ -13,6 +13,7 @@ from typing import Any
 
 from ...api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work
 from ...api.local.flavours import Flavour
+from ...api.local.tasks import end_tasks
 from ...comfyui.checked import Graph
 from ...comfyui.client import ComfyUI, ComfyUIError, GraphRefused, NotThere
 from ...comfyui.graph import build_graph, flavour_files, kinds, load_workflow, result_node, sampler_node
@@ -129,9 +130,7 @@ class ComfyUIs(Works[Entry]):
         self._is_closed = True
         there = [(server, id) for server in self._servers for id, entry in server.works.items() if entry.is_posted]
         carrying = [entry.task for entry in self._entries.values() if entry.task]
-        for task in (tasks := [*self._tasks, *carrying, *([self._first_look] if self._first_look else [])]):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([*self._tasks, *carrying, *([self._first_look] if self._first_look else [])])
         leaving = asyncio.gather(*(server.comfyui.cancel(id) for server, id in there), return_exceptions=True)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(leaving, CLOSING)
