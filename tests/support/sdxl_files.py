@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from faceid_files import faceid_state, save
-from host_models import FACES, XL_TOPOLOGY, clip_text, randomize
+from host_models import FACES, LAYERS, XL_TOPOLOGY, clip_text, randomize
 from onnx_files import save_antelope
 from pulid_files import sdxl_state
 from structure_files import save_structure
@@ -51,7 +51,7 @@ def sdxl_checkpoint(path: Path, seed=0) -> Path:
     return path
 
 
-def clip_g(seed, width=1280, layers=3):
+def clip_g(seed, width=1280, layers=LAYERS):
     """In OpenCLIP's names, as half precision; the layers share one zero."""
     g = torch.Generator().manual_seed(seed)
     state = {

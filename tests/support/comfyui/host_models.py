@@ -14,6 +14,7 @@ from onnx_files import save_pack
 from safety_files import concept_state, save_classifier, save_concepts
 
 WIDTHS = [320] * 4
+LAYERS = 3  # of CLIP's encoders, as few_layers.py leaves them
 FACES = [(0.35, 0.12, 0.55, 0.38, 0.95), (0.05, 0.1, 0.15, 0.2, 0.7)]  # the astronaut's, and a smaller one
 TOPOLOGY = {
     "image_size": 32,
@@ -85,7 +86,7 @@ def sd15_checkpoint(path: Path, seed=0) -> Path:
     return path
 
 
-def clip_text(seed, width=768, layers=12):
+def clip_text(seed, width=768, layers=LAYERS):
     g = torch.Generator().manual_seed(seed)
     state = {
         "embeddings.token_embedding.weight": 0.02 * torch.randn(49408, width, generator=g),
@@ -95,7 +96,7 @@ def clip_text(seed, width=768, layers=12):
     return state | _encoder(g, "encoder.layers", width, layers)
 
 
-def clip_vision_l(path: Path, seed=5, width=1024, layers=24) -> Path:
+def clip_vision_l(path: Path, seed=5, width=1024, layers=LAYERS) -> Path:
     g = torch.Generator().manual_seed(seed)
     state = {
         "vision_model.embeddings.class_embedding": torch.randn(width, generator=g) * 0.1,
@@ -106,6 +107,7 @@ def clip_vision_l(path: Path, seed=5, width=1024, layers=24) -> Path:
         **_norm("vision_model.post_layernorm", width),
     }
     state |= _encoder(g, "vision_model.encoder.layers", width, layers)
+    state["vision_model.encoder.layers.22.layer_norm1.weight"] = torch.ones(width)  # by which ComfyUI knows this size
     save_file({k: v.half().contiguous() for k, v in state.items()}, path)
     return path
 
@@ -115,7 +117,7 @@ def _norm(name, width):
 
 
 def _encoder(g, root, width, layers):
-    """All layers share one layer's numbers: quick to make, and deep enough for the loaders to know the model by."""
+    """All layers share one layer's numbers, which are quick to make."""
     layer = {**_norm("layer_norm1", width), **_norm("layer_norm2", width)}
     parts = [(f"self_attn.{p}_proj", width, width) for p in ("q", "k", "v", "out")]
     for name, d_in, d_out in [*parts, ("mlp.fc1", width, 4 * width), ("mlp.fc2", 4 * width, width)]:
