@@ -4,8 +4,10 @@ import time
 
 
 def until(condition, seconds=10):
-    """Wait until `condition` is true; it is an error if that takes longer."""
-    deadline = time.monotonic() + seconds
+    """Wait until `condition` is true; it is an error if that takes longer. The longer it takes, the less often it looks: most
+    conditions ask a server."""
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        waited = time.monotonic() - began
+        assert waited < seconds
+        time.sleep(min(0.01 + waited / 20, 0.2))
