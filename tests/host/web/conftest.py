@@ -24,7 +24,7 @@ def browser():
 @pytest.fixture(scope="session")
 def page(browser, server):
     """The front end, loaded; `page.errors` collects what the console and scripts complain of."""
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
     page.errors = []
     for name, value in SETTINGS.items():
         page.request.post(f"http://127.0.0.1:{server.port}/api/settings/{name}", data=json.dumps(value))
