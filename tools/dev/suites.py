@@ -136,29 +136,25 @@ def chosen_hosts(comfyuis: list[Path], all_hosts: bool) -> tuple[list[Path], lis
 def host_suites(
     comfyui: Path, python: Callable[[], Path], options: list[str], named: list[str], newest: bool, alone: bool
 ) -> dict[str, Suite]:
-    """Tests inside one ComfyUI: those `named`, or all, with the browser's beside the others.
+    """Tests inside one ComfyUI: those `named`, or all.
 
-    The `newest` runs most: where it isn't `alone` and has one process, those of sampling, which need no server, are beside the
-    others. In its environment are also the tests that need timm.
+    The `newest` runs most: there the browser's are beside the others, and where it isn't `alone` and has one process, those of
+    sampling, too, which need no server. In its environment are also the tests that need timm.
     """
 
     def suite(*arguments: str) -> Suite:
         return Suite(python, ["-c", PYTEST, *options, *arguments], {"COMFYUI_PATH": str(comfyui)}, borrowed=True)
 
-    if named:
-        return {f"host tests in {comfyui}": suite(*named)}
-    browser = {f"browser tests in {comfyui}": suite(BROWSER)}
-    if not newest or alone:
-        suites = {f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", HOST)} | browser
-    else:
-        suites = {
-            f"host tests in {comfyui}": suite(f"--ignore={BROWSER}", f"--ignore={SAMPLING}", HOST),
-            f"sampling tests in {comfyui}": suite(SAMPLING),
-        } | browser
-    if newest:
-        timm = Suite(python, ["-c", PYTEST, "-m", "timm and not network", *options, *WITH_TIMM], borrowed=True)
-        suites[f"tests with timm beside {comfyui}"] = timm
-    return suites
+    if named or not newest:
+        return {f"host tests in {comfyui}": suite(*(named or [HOST]))}
+    apart = [BROWSER] if alone else [BROWSER, SAMPLING]
+    timm = Suite(python, ["-c", PYTEST, "-m", "timm and not network", *options, *WITH_TIMM], borrowed=True)
+    return {
+        f"host tests in {comfyui}": suite(*(f"--ignore={tests}" for tests in apart), HOST),
+        **({} if alone else {f"sampling tests in {comfyui}": suite(SAMPLING)}),
+        f"browser tests in {comfyui}": suite(BROWSER),
+        f"tests with timm beside {comfyui}": timm,
+    }
 
 
 def checks(python: Callable[[], Path], types: bool) -> dict[str, Suite]:

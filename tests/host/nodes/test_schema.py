@@ -388,11 +388,13 @@ print(json.dumps({{"pack": pack, "measure": measure, "heavy": heavy, "on_path": 
     return json.loads(python(script, PYTHONDONTWRITEBYTECODE=""))
 
 
+@pytest.mark.newest
 def test_model_folders_keep_what_was_set_before(loaded):
     for name, folders in zip(("ipadapter", "insightface"), loaded["folders"], strict=True):
         assert folders == [loaded["set"], os.path.join(loaded["models"], name)]
 
 
+@pytest.mark.newest
 def test_loading_the_pack_is_quick_and_lazy(loaded):
     """As on a user's machine, bytecode is written the first time and read from then on."""
     assert loaded["heavy"] == [] and not loaded["on_path"]
