@@ -5,8 +5,9 @@ called from the API's event loop, several may be under way at once, and none may
 process, another one, other machines) is the backend's own business.
 """
 
+import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -17,6 +18,7 @@ from ...errors import FaceGenError
 from .flavours import Flavour
 
 CANCELLED = "The request was cancelled."
+TOLD_AGAIN = 5.0  # seconds that a task has for what it does at its end
 # The folders of an absolute path; not those of a URL or a relative path.
 FOLDERS = re.compile(r"(?<![\w:/.\\-])(?:[A-Za-z]:[/\\]|[/\\]{1,2})(?:[^\s/\\'\"]+[/\\])*(?=[^\s/\\'\"])")
 
@@ -155,3 +157,16 @@ class Backend(Protocol):
     async def close(self) -> None:
         """The API ends, and with it every work: it is reported as failed when the API is there again. Nothing follows."""
         ...
+
+
+async def end_tasks(tasks: "Iterable[asyncio.Future[Any]]") -> None:
+    """Cancel them, and wait until all have ended; what they raise is dropped.
+
+    Before Python 3.12 asyncio.wait_for, on which libraries rely, may lose that its task is cancelled: then it is told again.
+    """
+    left = every = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=TOLD_AGAIN)
+    await asyncio.gather(*every, return_exceptions=True)

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...picture_file import PictureError
-from .backend import Backend, BackendError, Phase, State, Work, without_folders
+from .backend import Backend, BackendError, Phase, State, Work, end_tasks, without_folders
 from .days import today
 from .files.result_files import Results
 from .place import Place
 from .store.database import StoreAway, StoreError
 from .store.jobs import FAILED, SUCCESS, Job, JobStore
-from .tasks import end_tasks
 
 AGAIN = 1.0  # seconds after which an outcome that could not be stored is stored again
 UNKNOWN = State(Phase.FAILED, "The request was lost. Send it again.")  # a backend that leaves a work out of its answer

@@ -16,7 +16,7 @@ from ...atomic_write import USUAL, atomic_write
 from ...contract import ENDPOINTS
 from ...errors import FaceGenError, printable
 from ..response import FAILED, PROCESSING, SUCCESS, FaceGenResponse
-from .backend import CANCELLED, Backend, BackendError, Busy, Phase, State, Work
+from .backend import CANCELLED, Backend, BackendError, Busy, Phase, State, Work, end_tasks
 from .config import ConfigFile
 from .days import left_of_day, today, yesterday
 from .driver import Driver
@@ -32,7 +32,6 @@ from .routes.paths import PREFIX
 from .store import jobs
 from .store.database import StoreError
 from .store.jobs import Job, JobStore, Load
-from .tasks import end_tasks
 from .webhook_calls import WebhookCalls
 
 POLL = 0.25  # seconds between two looks at the backend

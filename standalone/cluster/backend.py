@@ -12,9 +12,8 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
-from ...api.local.backend import CANCELLED, BackendError, Busy, Files, Phase, State, Work
+from ...api.local.backend import CANCELLED, BackendError, Busy, Files, Phase, State, Work, end_tasks
 from ...api.local.flavours import Flavour
-from ...api.local.tasks import end_tasks
 from ...errors import FaceGenError, printable
 from ..server.engines import Engines, told
 from ..server.works import LOST, KnownWork, Works

@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work
+from ...api.local.backend import CANCELLED, BackendError, Files, Phase, State, Work, end_tasks
 from ...api.local.flavours import Flavour
-from ...api.local.tasks import end_tasks
 from ...comfyui.checked import Graph
 from ...comfyui.client import ComfyUI, ComfyUIError, GraphRefused, NotThere
 from ...comfyui.graph import build_graph, flavour_files, kinds, load_workflow, result_node, sampler_node

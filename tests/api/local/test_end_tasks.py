@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from facegen.api.local import tasks as tasks_module
-from facegen.api.local.tasks import end_tasks
+from facegen.api.local import backend as backend_module
+from facegen.api.local.backend import end_tasks
 from local_api_server import BODY, ApiServer
 from memory_backend import MemoryBackend
 from waiting import until
@@ -15,7 +15,7 @@ from waiting import until
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
-    monkeypatch.setattr(tasks_module, "TOLD_AGAIN", 0.2)
+    monkeypatch.setattr(backend_module, "TOLD_AGAIN", 0.2)
 
 
 async def loses_a_cancel():
