@@ -46,9 +46,10 @@ def in_order(suites):
 def in_comfyui(dev, folder, *options, newest=True, alone=False):
     """What runs inside the ComfyUI in this folder when no tests are chosen."""
     most = ["--ignore=tests/host/web", "--ignore=tests/host/sampling", "tests/host"]
-    apart = [["--ignore=tests/host/web", "tests/host"]] if alone or not newest else [most, ["tests/host/sampling"]]
+    apart = [["--ignore=tests/host/web", "tests/host"]] if alone else [most, ["tests/host/sampling"]]
     python = f"{folder.name} python"
-    ran = [(python, ["-c", *options, *tests], str(folder)) for tests in (*apart, ["tests/host/web"])]
+    kinds = [*apart, ["tests/host/web"]] if newest else [["tests/host"]]
+    ran = [(python, ["-c", *options, *tests], str(folder)) for tests in kinds]
     timm = (python, ["-c", "-m", "timm and not network", *options, *dev.suites.WITH_TIMM], None)
     return [*ran, timm] if newest else ran
 
