@@ -23,8 +23,8 @@ from tiny_people import PROMPT, StyleClassifier, identity, nearest, photos
 
 PEOPLE = 6
 SHOWN = 3  # of them have portraits
-# A third of what users get: who it is and in which style is decided in the first steps.
-STEPS = 7
+# A third of what users get: who it is and in which style is decided in the first steps. Fewer show whom.
+STEPS, FEWER = 7, 5
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def gallery(tiny_engine):
     return torch.stack([identity(tiny_engine.face_analysis, photos(n, first=1)[0]) for n in range(PEOPLE)])
 
 
-def sample(engine, faces, styles, seeds, weight=1.0):
+def sample(engine, faces, styles, seeds, weight=1.0, steps=STEPS):
     """One picture for each face with its style and seed, [n, 256, 256, 3]: all in one batch, whose latents have a face each."""
     face_embeds = FaceEmbeds(
         identity=torch.cat([face.identity for face in faces]),
@@ -53,17 +53,17 @@ def sample(engine, faces, styles, seeds, weight=1.0):
         [style.negative_prompt() for style in loaded],
         width=TINY_DEFAULTS["width"],
         height=TINY_DEFAULTS["height"],
-        steps=STEPS,
+        steps=steps,
         guidance=TINY_DEFAULTS["guidance_scale"],
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
     )
 
 
-def everybody(engine, faces, styles, weight=1.0):
+def everybody(engine, faces, styles, **how):
     """[person][style]"""
     each = [face for face in faces for _ in styles]
     seeds = [5 + i for _ in faces for i in range(len(styles))]
-    return list(sample(engine, each, [*styles] * len(faces), seeds, weight).split(len(styles)))
+    return list(sample(engine, each, [*styles] * len(faces), seeds, **how).split(len(styles)))
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +75,14 @@ def portraits(tiny_engine, faces):
 @pytest.fixture(scope="module")
 def without(tiny_engine, faces):
     """The same with weight 0, in one style."""
-    return everybody(tiny_engine, faces[:SHOWN], STYLES[:1], weight=0.0)
+    return everybody(tiny_engine, faces[:SHOWN], STYLES[:1], weight=0.0, steps=FEWER)
 
 
 @pytest.fixture
 def few_steps(tiny_engine, monkeypatch):
     """However many are asked for; few_steps(2): from now on two."""
     scheduler = tiny_engine.checkpoint.scheduler
-    whole, at_most = scheduler.set_timesteps, [STEPS]
+    whole, at_most = scheduler.set_timesteps, [FEWER]
     monkeypatch.setattr(scheduler, "set_timesteps", lambda steps, **options: whole(min(at_most[0], steps), **options))
     return lambda steps: at_most.__setitem__(0, steps)
 
@@ -130,7 +130,7 @@ def test_three_photos_are_better_than_one(tiny_engine, gallery):
         embedded.append([tiny_engine.embed(batch)[0] for batch in (three, *three.split(1))])
     near = [[(face.normed_identity @ gallery[n]).item() for face in row] for n, row in enumerate(embedded)]
     assert all(first > share(others) for first, *others in near), near
-    pictures = sample(tiny_engine, [row[0] for row in embedded], [STYLES[2]] * SHOWN, range(40, 40 + SHOWN))
+    pictures = sample(tiny_engine, [row[0] for row in embedded], [STYLES[2]] * SHOWN, range(40, 40 + SHOWN), steps=FEWER)
     assert nearest(tiny_engine.face_analysis, pictures, gallery) == [*range(SHOWN)]
 
 
@@ -149,11 +149,11 @@ def test_a_request_is_run_with_the_style_s_own_weight(tiny_engine, faces, few_st
 
 
 def test_every_picture_of_the_demo_is_shown_and_alike(tiny_engine, tmp_path, few_steps):
-    """A drawing and a real photo, in all styles and at all values of s_scale. Five steps show whom;
-    of the photo, whose likeness can't be judged, two are enough."""
+    """A drawing and a real photo, in all styles and at all values of s_scale. Of the photo, whose likeness can't be judged,
+    two steps are enough."""
     request = FaceGenRequest(face_image=cli.demo_photo(), **cli.DEMO, **TINY_DEFAULTS)
     likeness = {}
-    for steps, name, face in ((5, "drawing", demo.drawn_face()), (2, "photo", read_photo(cli.demo_photo()))):
+    for steps, name, face in ((FEWER, "drawing", demo.drawn_face()), (2, "photo", read_photo(cli.demo_photo()))):
         few_steps(steps)
         *files, _ = demo.generate_demo(tiny_engine, request, {name: face}, tmp_path)
         shown = [json.loads(Image.open(file).text["parameters"]) for file in files]

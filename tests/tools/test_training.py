@@ -21,6 +21,7 @@ from facegen.tools.tiny_model.evaluation.sampling import Job
 from facegen.tools.tiny_model.language import save_tokenizer
 from facegen.tools.tiny_model.networks import Recogniser, unet
 from facegen.tools.tiny_model.recipe import SMALLEST, Plan, train_all
+from facegen.tools.tiny_model.stages import autoencoder, decoder
 from facegen.tools.tiny_model.stages.autoencoder import Narrow, widen
 from facegen.tools.tiny_model.stages.conditions import Conditions
 from facegen.tools.tiny_model.stages.diffusion import FACE, LatentDiffusion, cell_importance
@@ -52,6 +53,16 @@ PLAN = Plan(
     portraits=1,
     batches=SMALLEST,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """A quarter of the pixels of what decoders learn from, and a portrait in two steps: nothing is learnt in so few anyway."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (autoencoder, decoder):
+            patch.setattr(module, "CROP", module.CROP // 2)
+        patch.setattr(decoder, "STEPS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -121,12 +121,13 @@ def made(engine, asked, together, clock=time.perf_counter):
 def measure(options, engine, asked):
     """(one dict for each way, by how many are made together; how many rounds there were)"""
     ways = [1, *options.batches]
-    rows, alone = {}, made(engine, asked[:COMPARED], 1)[0]
+    rows, alone = {}, None
     for together in ways:  # once for the kernels to be chosen, and to compare the pictures
         if CUDA:
             torch.cuda.reset_peak_memory_stats()
-        pictures, _ = made(engine, asked[:together], together)
-        differ = None if together == 1 else (pictures[:COMPARED] - alone).abs().max().item()
+        pictures = made(engine, asked[: max(together, COMPARED)], together)[0][:COMPARED]
+        differ = None if alone is None else (pictures - alone).abs().max().item()
+        alone = pictures if alone is None else alone
         rows[together] = {"gb": torch.cuda.max_memory_allocated() / 1e9 if CUDA else None, "differ": differ}
         say(options, f"{together} at once are warm")
     seconds = {together: [] for together in ways}  # of a picture

@@ -44,9 +44,9 @@ def batch(folder, tiny_engine, monkeypatch, capsys):
 
 
 def test_the_pictures_are_those_of_a_server(batch, folder, tiny_engine, monkeypatch):
-    """Row and request with the same seed, of a size whose faces can be judged; in seven steps, however many are asked for."""
+    """Row and request with the same seed, of a size whose faces can be judged; in four steps, however many are asked for."""
     set_timesteps = tiny_engine.checkpoint.scheduler.set_timesteps
-    monkeypatch.setattr(tiny_engine.checkpoint.scheduler, "set_timesteps", lambda n, **more: set_timesteps(min(7, n), **more))
+    monkeypatch.setattr(tiny_engine.checkpoint.scheduler, "set_timesteps", lambda n, **more: set_timesteps(min(4, n), **more))
     row = {**ROW, "seed": 4, "samples": 2, "width": 256, "height": 256}
     code, said = batch(write(folder / "r.jsonl", row), "-o", folder / "out")
     assert code == 0 and "1 to make, 0 made already, 0 that can't be made" in said, said

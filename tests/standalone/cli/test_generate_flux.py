@@ -13,6 +13,7 @@ from facegen.standalone.cli import generate as cli
 from facegen.standalone.cli.main import main
 from facegen.standalone.engine import Engine
 from facegen.standalone.model_files import find_model_files
+from facegen.standalone.sampling.flux import Flux
 from flux_folder import LAYERS, WIDTH, save_flux_models
 from pulid_files import flux_state, save
 
@@ -29,6 +30,13 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def engine(models):
     return Engine(find_model_files(models))
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Three, however many are asked for."""
+    set_steps = Flux._set_steps
+    monkeypatch.setattr(Flux, "_set_steps", lambda self, steps, patches: set_steps(self, min(3, steps), patches))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from facegen.models.face.recognisers import TINY as TINY_RECOGNISER
 from facegen.standalone.checkpoints import opening
 from facegen.standalone.cli import generate as generate_command
 from facegen.standalone.cli.main import main
-from facegen.standalone.cli.verify import command, trial
+from facegen.standalone.cli.verify import command, drawing, trial
 from facegen.standalone.cli.verify.ways import WAYS
 from facegen.standalone.engine import Engine
 from facegen.standalone.sampling.flux import Flux
@@ -69,6 +69,14 @@ def small(verify, few):
     return lambda *arguments: verify("--size", 64, "--quick", *arguments)
 
 
+@pytest.fixture
+def smallest(small, monkeypatch):
+    """As few as there can be: one style with the face and without, and one more value of s_scale."""
+    monkeypatch.setattr(drawing, "QUICK_STYLES", drawing.QUICK_STYLES[:1])
+    monkeypatch.setattr(drawing, "QUICK_S_SCALES", drawing.QUICK_S_SCALES[:1])
+    return small
+
+
 def report(folder="out"):
     """What was written, and that nothing else was."""
     assert sorted(file.name for file in Path(folder).iterdir()) == FILES
@@ -84,7 +92,7 @@ def by_name(found):
 
 def test_the_tiny_model_shows_the_face_it_was_given(verify, monkeypatch):
     """Really sampled, in steps that decide who it is: with the face the recogniser knows the person, without it it doesn't."""
-    at_most(7, monkeypatch)
+    at_most(5, monkeypatch)
     code, printed, said = verify("--models", "tiny", "--quick")
     assert code == 0, said
     found = report()
@@ -165,12 +173,12 @@ def test_paths_are_taken_out_of_words(home, text, left):
     assert without_paths(text.format(home=home), Path("out")) == left
 
 
-def test_what_lacks_is_listed_with_the_command_that_gets_it(small, models, tmp_path, monkeypatch):
+def test_what_lacks_is_listed_with_the_command_that_gets_it(smallest, models, tmp_path, monkeypatch):
     drawn, draw = [], trial.draw
     monkeypatch.setattr(trial, "draw", lambda *given: drawn[0] if drawn else drawn.append(draw(*given)) or drawn[0])
     folder = tmp_path / "some models"
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("pulid", "instantid", "small sdxl*"))
-    code, printed, said = small("--models", folder)
+    code, printed, said = smallest("--models", folder)
     assert code == 0, said
     found = by_name(report())
     assert [name for name, made in found.items() if made["state"] == "ran"] == ["FaceID, SD1.5"]
@@ -179,46 +187,55 @@ def test_what_lacks_is_listed_with_the_command_that_gets_it(small, models, tmp_p
     assert found["InstantID, SDXL"]["words"] == f"lacks a checkpoint of SDXL, {lacks}"
     assert "models download sdxl-base instantid --models" in printed and "pulid-flux-v0.9.1" in printed
     assert "InstantID, SDXL: lacks a checkpoint" in Path("out/verify.md").read_text(encoding="utf-8")
-    assert small("--models", folder, "--methods", "faceid-sd15", "instantid")[0] == 1  # asked for by name
+    assert smallest("--models", folder, "--methods", "faceid-sd15", "instantid")[0] == 1  # asked for by name
 
 
-def test_without_the_files_of_any_method_nothing_is_written(small, tmp_path):
+def test_without_the_files_of_any_method_nothing_is_written(smallest, tmp_path):
     (tmp_path / "bare").mkdir()
-    code, printed, said = small("--models", tmp_path / "bare")
+    code, printed, said = smallest("--models", tmp_path / "bare")
     assert code == 2 and "has the files of no method" in said and "models download" in printed
     assert not Path("out").exists()
-    code, _, said = small("--models", tmp_path / "gone")
+    code, _, said = smallest("--models", tmp_path / "gone")
     assert code == 2 and "gone is no folder" in said
 
 
 @pytest.mark.parametrize(
-    ("file", "method", "says"),
+    ("damaged", "other"),
     [
-        ("ipadapter/ip-adapter-faceid-plusv2_sdxl.bin", "FaceID, SDXL", "ip-adapter-faceid-plusv2_sdxl.bin"),
         (
-            "controlnet/instantid-controlnet.safetensors",
-            "InstantID, SDXL",
-            "instantid-controlnet.safetensors: it is truncated",
+            {
+                "FaceID, SDXL": ("ipadapter/ip-adapter-faceid-plusv2_sdxl.bin", "ip-adapter-faceid-plusv2_sdxl.bin"),
+                "InstantID, SDXL": (
+                    "controlnet/instantid-controlnet.safetensors",
+                    "instantid-controlnet.safetensors: it is truncated",
+                ),
+            },
+            "faceid-sd15",
         ),
-        ("checkpoints/small sd15.safetensors", "FaceID, SD1.5", "small sd15.safetensors: it is truncated"),
+        (
+            {"FaceID, SD1.5": ("checkpoints/small sd15.safetensors", "small sd15.safetensors: it is truncated")},
+            "faceid-sdxl",
+        ),
     ],
+    ids=["adapter and ControlNet", "checkpoint"],
 )
-def test_a_damaged_file_is_told_and_the_others_still_run(small, models, tmp_path, file, method, says):
+def test_a_damaged_file_is_told_and_the_others_still_run(smallest, models, tmp_path, damaged, other):
     folder = tmp_path / "models"
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("pulid"))
-    whole = (folder / file).read_bytes()
-    (folder / file).write_bytes(whole[: len(whole) // 2])
-    methods = [name for name, way in WAYS.items() if way.words == method]
-    other = "faceid-sdxl" if methods == ["faceid-sd15"] else "faceid-sd15"
-    code, printed, _ = small("--models", folder, "--methods", *methods, other)
+    for file, _ in damaged.values():
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(whole[: len(whole) // 2])
+    methods = [name for name, way in WAYS.items() if way.words in damaged]
+    code, printed, _ = smallest("--models", folder, "--methods", *methods, other)
     found = by_name(report())
-    assert code == 1 and found[method]["state"] == "failed" and says in found[method]["words"]
-    assert re.search(rf"^BROKEN +{method} ", printed, re.MULTILINE)
-    assert found[WAYS[other].words]["state"] == "ran"
-    assert f"**{method}**: failed" in Path("out/verify.md").read_text(encoding="utf-8")
+    assert code == 1 and found.keys() == {*damaged, WAYS[other].words} and found[WAYS[other].words]["state"] == "ran"
+    for method, (_, says) in damaged.items():
+        assert found[method]["state"] == "failed" and says in found[method]["words"]
+        assert re.search(rf"^BROKEN +{method} ", printed, re.MULTILINE)
+        assert f"**{method}**: failed" in Path("out/verify.md").read_text(encoding="utf-8")
 
 
-def test_one_method_at_a_time_is_in_memory_and_one_that_lacks_some_is_told(small, models, monkeypatch):
+def test_one_method_at_a_time_is_in_memory_and_one_that_lacks_some_is_told(smallest, models, monkeypatch):
     """Also what failed is let go of: nothing of it is left when the next is loaded."""
     engines, generate = [], Engine.generate
 
@@ -235,7 +252,7 @@ def test_one_method_at_a_time_is_in_memory_and_one_that_lacks_some_is_told(small
 
     monkeypatch.setattr(trial, "load_engine", load)
     monkeypatch.setattr(Engine, "generate", fail)
-    code, printed, _ = small("--models", models, "--methods", "faceid-sd15", "instantid", "faceid-sdxl")
+    code, printed, _ = smallest("--models", models, "--methods", "faceid-sd15", "instantid", "faceid-sdxl")
     states = {name: made["state"] for name, made in by_name(report()).items()}
     assert code == 1 and states == {"FaceID, SD1.5": "ran", "InstantID, SDXL": "failed", "FaceID, SDXL": "ran"}
     told = "There was not enough memory for a picture of 64x64 pixels (CUDA out of memory. Tried to allocate 2 GiB)."
@@ -243,7 +260,7 @@ def test_one_method_at_a_time_is_in_memory_and_one_that_lacks_some_is_told(small
     assert len(engines) == 3
 
 
-def test_stopped_it_leaves_whole_files_of_what_it_did(small, models, monkeypatch):
+def test_stopped_it_leaves_whole_files_of_what_it_did(smallest, models, monkeypatch):
     """Neither a half-written file nor a stranger to what was drawn by then."""
     generate, seen = Engine.generate, []
 
@@ -254,22 +271,22 @@ def test_stopped_it_leaves_whole_files_of_what_it_did(small, models, monkeypatch
         return generate(self, *arguments, **more)
 
     monkeypatch.setattr(Engine, "generate", stop)
-    code, _, said = small("--models", models, "--methods", "faceid-sd15", "instantid", "faceid-sdxl")
+    code, _, said = smallest("--models", models, "--methods", "faceid-sd15", "instantid", "faceid-sdxl")
     assert code == 130 and "stopped" in said and seen[-1] == "instantid"
     states = {name: made["state"] for name, made in by_name(report()).items()}
     assert states == {"FaceID, SD1.5": "ran", "InstantID, SDXL": "not reached", "FaceID, SDXL": "not reached"}
     Image.open("out/verify.png").verify()
 
 
-def test_stopped_before_the_first_is_done_it_leaves_nothing(small, models, monkeypatch):
+def test_stopped_before_the_first_is_done_it_leaves_nothing(smallest, models, monkeypatch):
     monkeypatch.setattr(trial, "draw", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert small("--models", models, "--methods", "faceid-sd15")[0] == 130 and not list(Path("out").iterdir())
+    assert smallest("--models", models, "--methods", "faceid-sd15")[0] == 130 and not list(Path("out").iterdir())
 
 
 # --- choices ----------------------------------------------------------------------------------------------------------
 
 
-def test_of_several_checkpoints_one_is_taken_and_may_be_named(small, models, tmp_path, monkeypatch):
+def test_of_several_checkpoints_one_is_taken_and_may_be_named(smallest, models, tmp_path, monkeypatch):
     folder = tmp_path / "models"
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("pulid", "instantid"))
     for name in ("a.safetensors", "z.safetensors"):
@@ -277,25 +294,25 @@ def test_of_several_checkpoints_one_is_taken_and_may_be_named(small, models, tmp
     taken = []
     monkeypatch.setattr(trial, "draw", lambda *_: (_ for _ in ()).throw(RuntimeError("seen")))
     monkeypatch.setattr(trial.Checker, "check", lambda self, files: taken.append(files.checkpoint.name))
-    _, _, said = small("--models", folder, "--methods", "faceid-sd15")
+    _, _, said = smallest("--models", folder, "--methods", "faceid-sd15")
     assert taken == ["a.safetensors"] and "takes a.safetensors of 3 files that would do" in said
-    small("--models", folder, "--methods", "faceid-sd15", "--checkpoint", "z.safetensors")
+    smallest("--models", folder, "--methods", "faceid-sd15", "--checkpoint", "z.safetensors")
     assert taken[1:] == ["z.safetensors"]
-    code, _, said = small("--models", folder, "--checkpoint", "none.safetensors")
+    code, _, said = smallest("--models", folder, "--checkpoint", "none.safetensors")
     assert code == 2 and "There is no checkpoint 'none.safetensors'. There are: " in said
 
 
-def test_a_model_pack_that_the_method_doesn_t_know_is_no_pack(small, models, tmp_path, monkeypatch):
+def test_a_model_pack_that_the_method_doesn_t_know_is_no_pack(smallest, models, tmp_path, monkeypatch):
     """Another pack's numbers would be a stranger's; of several the one that it knows is taken, whatever it is called."""
     folder, packs = tmp_path / "models", tmp_path / "models" / "insightface" / "models"
     shutil.copytree(models, folder, ignore=shutil.ignore_patterns("pulid", "instantid", "buffalo_l"))
-    code, printed, _ = small("--models", folder, "--methods", "faceid-sd15")
+    code, printed, _ = smallest("--models", folder, "--methods", "faceid-sd15")
     assert code == 2 and "lacks the model pack buffalo_l" in printed and "models download buffalo_l" in printed
     shutil.copytree(models / "insightface" / "models" / "buffalo_l", packs / "my own")
     used = []
     monkeypatch.setattr(trial, "draw", lambda *_: (_ for _ in ()).throw(RuntimeError("seen")))
     monkeypatch.setattr(trial.Checker, "check", lambda self, files: used.append(files.face_pack.name))
-    small("--models", folder, "--methods", "faceid-sd15")
+    smallest("--models", folder, "--methods", "faceid-sd15")
     assert used == ["my own"]
 
 

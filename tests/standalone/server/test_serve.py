@@ -35,6 +35,24 @@ def serve(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(scope="module")
+def asleep(tmp_path_factory):
+    """It makes noise in a second, for those to whom it's all the same what a picture shows."""
+    with ServeProcess(tmp_path_factory.mktemp("asleep"), asleep=1, **PATIENT) as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture
+def impatient(asleep):
+    """The same, but its first answer comes before the pictures."""
+    file = asleep.base / "local_api.json"
+    before = file.read_text()
+    file.write_text(json.dumps({"hold_seconds": 0.1, "poll_seconds": 2}))
+    yield asleep
+    file.write_text(before)
+
+
 def pictures(answer):
     assert answer["status"] == "success", answer
     read = [Image.open(io.BytesIO(urllib.request.urlopen(url).read())) for url in answer["output"]]
@@ -69,20 +87,18 @@ def test_the_page_s_command(tmp_path):
 
 
 @pytest.mark.parametrize("enterprise", [False, True])
-def test_the_python_sdk(serve, enterprise):
-    assert len(pictures(portraits_by_the_python_sdk(f"{serve.url}/api", FACE, enterprise, width=128, height=128))) == 2
+def test_the_python_sdk(asleep, enterprise):
+    assert len(pictures(portraits_by_the_python_sdk(f"{asleep.url}/api", FACE, enterprise, width=128, height=128))) == 2
 
 
 @pytest.mark.parametrize("enterprise", [False, True])
-def test_the_python_sdk_s_head_shot(serve, enterprise):
-    pictures(head_shot_by_the_python_sdk(f"{serve.url}/api", FACE, enterprise, width=128, height=128))
+def test_the_python_sdk_s_head_shot(asleep, enterprise):
+    pictures(head_shot_by_the_python_sdk(f"{asleep.url}/api", FACE, enterprise, width=128, height=128))
 
 
 @needs_node
-def test_a_polling_javascript_client(tmp_path):
-    with ServeProcess(tmp_path, asleep=1, hold_seconds=0.1, poll_seconds=2) as server:
-        server.wait_until_ready()
-        pictures(polled_by_javascript(f"{server.url}/api", KEY, **{**BODY, "width": 128, "height": 128}))
+def test_a_polling_javascript_client(impatient):
+    pictures(polled_by_javascript(f"{impatient.url}/api", KEY, **{**BODY, "width": 128, "height": 128}))
 
 
 def test_what_is_private_is_not_in_the_log(serve):
