@@ -73,7 +73,7 @@ def model():
 def pipeline(pack_nodes, tmp_path_factory):
     from facegen.nodes.adopted.parts import Pipeline
 
-    state = faceid_state(comfy_unets.WIDTHS, 768, CLIP)
+    state = faceid_state(comfy_unets.WIDTHS, 768, CLIP, depth=1)
     return Pipeline(FaceIDAdapter(save(state, tmp_path_factory.mktemp("faceid") / "adapter.safetensors")), "clip", "analysis")
 
 

@@ -43,6 +43,18 @@ def predict(patcher):
     return comfy_unets.predict(patcher, given.x, given.context, y=given.y)
 
 
+@pytest.fixture(scope="module")
+def plain(model):
+    """What the model predicts without a face."""
+    with torch.inference_mode():
+        return predict(model)
+
+
+@pytest.fixture(scope="module")
+def plain_operations(model):
+    return counted(model)[0]
+
+
 @contextlib.contextmanager
 def hooked(model, state, tokens, sides, **settings):
     """Within, each cross-attention adds what the reference says; by torch's hooks, of which ComfyUI knows nothing."""
@@ -71,9 +83,9 @@ def hooked(model, state, tokens, sides, **settings):
 
 
 @pytest.mark.parametrize(("projection", "num_zero"), [(projection, n) for projection in PROJECTIONS for n in (0, 8)])
-def test_sdxl_equals_the_reference_on_both_sides(apply, model, adapter, state, projection, num_zero):
+def test_sdxl_equals_the_reference_on_both_sides(apply, model, plain, adapter, state, projection, num_zero):
     settings = {"weight": 0.8, "projection": projection, "num_zero": num_zero}
-    given, plain = predict(apply(**settings)), predict(model)
+    given = predict(apply(**settings))
     with hooked(model, state, adapter.tokens(seen_faces()), (1, 0), **settings):
         wanted = predict(model)
     for row in (0, 1):  # unconditional, conditional
@@ -93,21 +105,20 @@ def counted(patcher):
 
 
 @pytest.mark.parametrize(("projection", "operations", "masked"), [(V2, 15, 16), (V1, 12, 13), (PLAIN, 6, 6)])
-def test_a_call_costs_few_operations_and_no_sync(apply, model, adapter, projection, operations, masked):
+def test_a_call_costs_few_operations_and_no_sync(apply, plain_operations, adapter, projection, operations, masked):
     """On a GPU their number counts, not what they compute."""
-    plain, _ = counted(model)
-    assert counted(apply(projection=projection)) == (plain + operations * adapter.blocks, 0)
-    assert counted(apply(projection=projection, mask=torch.eye(8))) == (plain + masked * adapter.blocks, 0)
+    assert counted(apply(projection=projection)) == (plain_operations + operations * adapter.blocks, 0)
+    assert counted(apply(projection=projection, mask=torch.eye(8))) == (plain_operations + masked * adapter.blocks, 0)
 
 
-def test_disconnecting_restores_and_runs_are_alike(apply, model):
-    plain, first = predict(model), predict(apply())
+def test_disconnecting_restores_and_runs_are_alike(apply, model, plain):
+    first = predict(apply())
     assert torch.equal(predict(apply()), first) and torch.equal(predict(model), plain)
 
 
-def test_the_face_acts_only_in_its_mask(apply, model):
+def test_the_face_acts_only_in_its_mask(apply, plain):
     """Black all over is no face; half of it is neither none nor all."""
-    plain, whole = predict(model), predict(apply())
+    whole = predict(apply())
     left = torch.zeros(64, 64)
     assert torch.equal(predict(apply(mask=left)), plain)
     left[:, :32] = 1

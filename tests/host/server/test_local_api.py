@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from host_server import ComfyServer
+from host_server import BESIDE, ComfyServer
 from local_api_calls import SMALL, check, configure, fetch, finished, submit
 from pack import ROOT
 
@@ -153,14 +153,14 @@ def test_killed_in_mid_job(base_directory, tmp_path, face):
     for name in ("models", "custom_nodes"):
         (base / name).symlink_to(base_directory / name, target_is_directory=True)
     configure(base, hold_seconds=0.1)
-    with ComfyServer(base) as first:
+    with ComfyServer(base, *BESIDE) as first:
         done = finished(first, submit(first, face)["id"])
         check(done)
         interrupted = submit(first, face, width=512, height=512, num_inference_steps=41)
         waiting = submit(first, face)
         running(first)
         first.process.kill()
-    with ComfyServer(base) as second:
+    with ComfyServer(base, *BESIDE) as second:
         again = fetch(second, done["id"])
         assert again["status"] == "success" and again["meta"] == done["meta"]
         check({**again, "output": [url.replace(str(first.port), str(second.port)) for url in again["output"]]})

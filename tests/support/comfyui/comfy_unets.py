@@ -135,11 +135,11 @@ class Diffusers:
 
         config, self.device = patcher.model.model_config.unet_config, patcher.load_device
         xl, channels = "num_classes" in config, config["model_channels"]
-        with self.device:
+        with torch.device("meta"):  # where no weights are drawn that others replace
             self.unet = (_diffusers_sdxl if xl else _diffusers_sd15)(diffusers, channels).eval()
         ours, names = patcher.model.diffusion_model.state_dict(), comfy.utils.unet_to_diffusers(SDXL if xl else SD15)
-        self.unet.load_state_dict({theirs: ours[names[theirs]].float() for theirs in self.unet.state_dict()})
-        self.unet.to(dtype)
+        given = {theirs: ours[names[theirs]].to(self.device, dtype, copy=True) for theirs in self.unet.state_dict()}
+        self.unet.load_state_dict(given, assign=True)
         self.pipe = diffusers.StableDiffusionPipeline(
             vae=None,
             text_encoder=None,

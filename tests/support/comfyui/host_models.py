@@ -117,12 +117,13 @@ def _norm(name, width):
 
 
 def _encoder(g, root, width, layers):
-    """All layers share one layer's numbers, which are quick to make."""
+    """In half precision. All layers share one layer's numbers, which are quick to make."""
     layer = {**_norm("layer_norm1", width), **_norm("layer_norm2", width)}
     parts = [(f"self_attn.{p}_proj", width, width) for p in ("q", "k", "v", "out")]
     for name, d_in, d_out in [*parts, ("mlp.fc1", width, 4 * width), ("mlp.fc2", 4 * width, width)]:
         layer[f"{name}.weight"] = 0.3 * torch.randn(d_out, d_in, generator=g) / d_in**0.5
         layer[f"{name}.bias"] = torch.zeros(d_out)
+    layer = {name: tensor.half() for name, tensor in layer.items()}
     return {f"{root}.{i}.{name}": tensor.clone() for i in range(layers) for name, tensor in layer.items()}
 
 

@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 COMFYUI = os.environ.get("COMFYUI_PATH", "")
+# Starts a fifth faster, for where several are started: on the CPU, without ComfyUI's nodes for services.
+BESIDE = ("--cpu", "--disable-api-nodes")
 
 
 def free_port() -> int:

@@ -49,4 +49,5 @@ def finished(server, identifier):
     deadline = time.monotonic() + 180
     while (answer := fetch(server, identifier))["status"] == "processing":
         assert time.monotonic() < deadline, server.tail()
+        time.sleep(0.1)
     return answer
