@@ -192,7 +192,7 @@ def test_files_of_countless_parts_are_given_up_on_at_once(part):
     )
     began = time.monotonic()
     assert refusal(start + part * ((20 << 20) // len(part)))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("shape", [(1, 50_000_000), (50_000_000, 1), (100_000, 500), (10 * MAX_ASPECT + 1, 10)])

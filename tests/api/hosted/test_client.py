@@ -222,7 +222,7 @@ def test_a_refusal_for_longer_than_there_is_time_ends_at_once(service):
     begin = time.monotonic()
     with pytest.raises(RemoteError, match=r"refuses more requests for now \(HTTP 429\): Rate limit.*in 3000 seconds"):
         generate(service)
-    assert time.monotonic() - begin < 2 and (service.billed, len(service.bodies)) == (0, 1)
+    assert time.monotonic() - begin < 10 and (service.billed, len(service.bodies)) == (0, 1)
 
 
 def test_refusals_without_end_do(service):

@@ -79,7 +79,7 @@ def test_work_that_takes_too_long_ends_with_its_id_and_one_last_look(service):
     begin = time.monotonic()
     with pytest.raises(RemoteError, match=r"still in work, after 1 seconds \(timeout\). They can be fetched by the id 123"):
         generate(service, seconds=1.0)
-    assert 1 < time.monotonic() - begin < 3
+    assert 1 < time.monotonic() - begin < 10
     service.polls, service.fetched, service.submits = 0, [], [processing(eta=300)]
     assert is_colour(generate(service, seconds=0.3).pictures, RED), "an eta beyond the time limit still gets a last look"
     assert len(service.fetched) == 1
@@ -159,7 +159,7 @@ def test_cancelling_ends_at_once_in_every_phase(service, when):
         await asyncio.wait({task})
         return time.monotonic() - begin
 
-    assert asyncio.run(cancel()) < 1
+    assert asyncio.run(cancel()) < 3
     assert len(service.bodies) == 1
 
 
