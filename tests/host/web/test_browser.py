@@ -249,6 +249,7 @@ class TestLanguages:
         shown = japanese.evaluate(
             """async () => {
                 const node = LiteGraph.createNode('FaceGenApplyFaceID');
+                node.id = 7000;  // 0.33.0 gives a number's widgets the labels that they had
                 app.graph.add(node);
                 const widget = node.widgets.find(w => w.name === 's_scale');
                 return [node.inputs.find(i => i.name === 'face_embeds').localized_name, widget.label];
