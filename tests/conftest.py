@@ -1,6 +1,10 @@
 """Loads the pack as package `facegen` by path, as ComfyUI does, and gives the tests real photos."""
 
 import importlib.util
+import logging
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +34,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("timm"):
                 item.add_marker(pytest.mark.skip(reason="needs timm"))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that runs in the tests' process sets up the logging of all of it, to a stream that ends with the test."""
+    root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook)
+    handlers, level = [*root.handlers], root.level
+    yield
+    for handler in [*root.handlers]:
+        if handler not in handlers and not type(handler).__module__.startswith("_pytest."):
+            root.removeHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    sys.excepthook, threading.excepthook = hooks
 
 
 def _picture(rgb: np.ndarray) -> torch.Tensor:

@@ -79,10 +79,10 @@ def test_head_shot_too(serve):
 def test_the_page_s_command(tmp_path):
     """docs/local-api.md, with this server's port; nothing is made quicker here."""
     (command,) = re.findall(r"^printf .*$", (ROOT / "docs" / "local-api.md").read_text(encoding="utf-8"), re.MULTILINE)
-    with ServeProcess(tmp_path) as serve:
+    with ServeProcess(tmp_path, **PATIENT) as serve:
         serve.wait_until_ready()
         here = command.replace("127.0.0.1:8188", f"127.0.0.1:{serve.port}") + " --silent"
-        done = subprocess.run(["bash", "-c", here], cwd=ROOT, check=True, capture_output=True, timeout=120)
+        done = subprocess.run(["bash", "-c", here], cwd=ROOT, check=True, capture_output=True, timeout=300)
         assert [picture.size for picture in pictures(json.loads(done.stdout))] == [(256, 256)]
 
 
