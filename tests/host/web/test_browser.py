@@ -41,7 +41,8 @@ def test_the_remote_node_shows_how_its_request_stands(page, server, photo):
             file.unlink()
 
 
-STORE = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s.get('nodeDef')"
+STORES = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s"
+STORE = f"{STORES}.get('nodeDef')"
 
 
 def test_a_node_is_found_by_what_people_type(page, server):
@@ -86,7 +87,7 @@ LISTED = """async () => {
 }"""
 
 
-@pytest.mark.parametrize("texts", ["there", *(pytest.param(name, marks=pytest.mark.newest) for name in ("lost", "stuck"))])
+@pytest.mark.parametrize("texts", ["there", "lost", "stuck"])
 def test_templates_are_in_one_list_whichever_is_asked_for_first(page, server, texts):
     """With their titles in the user's language, or by their names where the titles can't be had; ComfyUI's own in any case."""
     other = page.context.new_page()  # which knows the front end's files
@@ -282,5 +283,6 @@ def test_the_template_browser_shows_them(page):
     shot(page, "templates")
     in_view = "() => Array.from(document.images).filter(i => i.naturalWidth === 800 && i.naturalHeight === 500).length"
     assert page.evaluate(in_view) > 3
-    page.keyboard.press("Escape")  # it would cover what comes next
+    # It would cover what comes next. (0.8.0's takes no Escape.)
+    page.evaluate(f"() => {STORES}.get('dialog').closeDialog()")
     page.wait_for_function("() => !document.querySelector('[role=dialog]')", timeout=20_000)
