@@ -164,9 +164,9 @@ def test_exif_that_unfolds_is_not_unfolded(tags):
     segments = b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 8) + b"Exif\0\0" + part for part in parts)
     plain = saved("JPEG")
     for content in (plain[:2] + segments + plain[2:], saved("WEBP", exif=block), saved("PNG", exif=block)):
-        began = time.monotonic()
+        began = time.process_time()
         assert peak_of(lambda content=content: open_rgb(content)) < 60 << 20
-        assert time.monotonic() - began < 10
+        assert time.process_time() - began < 10
         assert open_rgb(content).size == (24, 20)
 
 
@@ -178,10 +178,10 @@ def test_text_that_unfolds_is_not_unfolded():
 def test_a_jpeg_of_many_scans():
     plain = saved("JPEG", Image.new("RGB", (2000, 2000)), progressive=True)
     last = plain[plain.rindex(b"\xff\xda") : -2]
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(PictureError, match="damaged \\(.* scans\\)"):
         open_rgb(plain[:-2] + last * 2000 + plain[-2:])
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert open_rgb(plain).size == (2000, 2000)
 
 
@@ -190,19 +190,19 @@ def test_files_of_countless_parts_are_given_up_on_at_once(part):
     start = {b"\xff": b"\xff\xd8", b"\0\0\0\x08": b"\0\0\0\x0cftypavif"}.get(
         part[:1] if part[0] else part[:4], empty_png(1, 1)[:33]
     )
-    began = time.monotonic()
+    began = time.process_time()
     assert refusal(start + part * ((20 << 20) // len(part)))
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("shape", [(1, 50_000_000), (50_000_000, 1), (100_000, 500), (10 * MAX_ASPECT + 1, 10)])
 def test_strips_are_refused_before_they_are_unpacked(shape):
     ihdr = chunk(b"IHDR", struct.pack(">LLBBBBB", *shape, 8, 2, 0, 0, 0))
     content = empty_png(10, 10)[:8] + ihdr + empty_png(10, 10)[33:]
-    began = time.monotonic()
+    began = time.process_time()
     assert f"{shape[0]}x{shape[1]} pixels" in refusal(content)
     assert peak_of(lambda: refusal(content)) < 10 << 20
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_more_pixels_than_allowed():

@@ -134,9 +134,9 @@ def test_memory_is_in_proportion_to_the_picture(face_analysis, shape, light):
         except ValueError:
             assert light == 0
 
-    began = time.monotonic()
+    began = time.process_time()
     assert peak_of(work) < 3 * photo.numel() * 4 + (90 << 20)  # of the detector's largest picture, 1280x1280
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
 
 
 @pytest.mark.parametrize("shape", [(300, 40_000), (40_000, 300)])
@@ -170,7 +170,7 @@ def test_a_detector_that_sees_faces_everywhere_is_damaged(tmp_path, monkeypatch,
     boxes[:, 2:] = boxes[:, :2] + 10
     found = [np.full((candidates, 1), 0.9, np.float32)], [boxes], [np.zeros((candidates, 5, 2), np.float32)]
     monkeypatch.setattr(face_analysis.session._models[0], "forward", lambda *_: found)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BrokenModelPackError, match=r"failed on this picture \(ValueError: it sees more than 1000 faces"):
         face_analysis.find(np.full((64, 64, 3), 128, np.uint8))
-    assert time.monotonic() - began < 15
+    assert time.process_time() - began < 15

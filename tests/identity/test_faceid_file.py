@@ -284,10 +284,10 @@ def deep():
 )
 def test_small_files_that_unfold(tmp_path, make, says):
     torch.save(make(), tmp_path / "faceid.bin")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UnreadableFileError, match=f"(?s)faceid.bin.*can't be read.*({says})"):
         AdapterFile(tmp_path / "faceid.bin")
-    assert (tmp_path / "faceid.bin").stat().st_size < 40_000 and time.monotonic() - began < 10
+    assert (tmp_path / "faceid.bin").stat().st_size < 40_000 and time.process_time() - began < 10
 
 
 def test_a_list_instead_of_tensors(tmp_path):

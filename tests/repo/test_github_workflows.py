@@ -123,7 +123,7 @@ class Runner:
             env=self.env | env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -215,7 +215,7 @@ def test_a_step_that_fails_on_a_runner_is_seen(step, error, source, tmp_path, mo
 
 def test_nothing_is_known_to_be_wrong_with_them():
     zizmor = shutil.which("zizmor", path=sysconfig.get_path("scripts"))
-    done = subprocess.run([zizmor, "--offline", "--no-progress", GITHUB], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([zizmor, "--offline", "--no-progress", GITHUB], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "No findings" in done.stdout, done.stdout + done.stderr
 
 

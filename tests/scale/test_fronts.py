@@ -41,9 +41,9 @@ def test_a_held_poll_is_woken_by_the_other_front(pair):
     one, two = pair
     identifier = one.submit(prompt="sleep 1")["id"]
     began = time.monotonic()
-    answer = two.fetch(identifier, wait=10)
+    answer = two.fetch(identifier, wait=60)
     took = time.monotonic() - began
-    assert answer["status"] == "success" and took < 5, took
+    assert answer["status"] == "success" and took < 30, took
     assert colour(two, one.submit(prompt="sleep 1")["future_links"][0])[0] == 200, "a link is held, too"
 
 
@@ -65,7 +65,7 @@ def test_cancelled_at_the_other_front(pair):
     assert [two.cancel(each)["message"] for each in identifiers] == ["The request was cancelled."] * (AT_ONCE + 1)
     assert [one.fetch(each)["status"] for each in identifiers] == ["failed"] * (AT_ONCE + 1)
     assert one.submit(wait=20)["status"] == "success", "what was cancelled is in nobody's way"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while any((one.base / "photos").iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -74,7 +74,7 @@ def test_cancelled_at_the_other_front(pair):
 def test_all_that_waits_is_cleared_at_the_other_front(pair):
     one, two = pair
     identifiers = [one.submit(prompt="sleep 60")["id"] for _ in range(AT_ONCE + 3)]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while sum("progress" in two.fetch(each)["meta"] for each in identifiers) < AT_ONCE:  # it is known what is being made
         assert time.monotonic() < deadline
     assert two.call("/api/v1/enterprise/face_gen/clear_queue", {})[1]["cleared"] == 3

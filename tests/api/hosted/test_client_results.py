@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 import struct
 import time
 import traceback
@@ -79,7 +80,7 @@ def test_work_that_takes_too_long_ends_with_its_id_and_one_last_look(service):
     begin = time.monotonic()
     with pytest.raises(RemoteError, match=r"still in work, after 1 seconds \(timeout\). They can be fetched by the id 123"):
         generate(service, seconds=1.0)
-    assert 1 < time.monotonic() - begin < 10
+    assert 1 < time.monotonic() - begin < 60
     service.polls, service.fetched, service.submits = 0, [], [processing(eta=300)]
     assert is_colour(generate(service, seconds=0.3).pictures, RED), "an eta beyond the time limit still gets a last look"
     assert len(service.fetched) == 1
@@ -110,7 +111,7 @@ def fault_drips(fault):
     ],
 )
 def test_a_picture_that_comes_late_is_fetched_again(service, fault):
-    service.files["/result/a"], service.patience = [fault, fault, Reply(png())], 0.5 if fault_drips(fault) else 10
+    service.files["/result/a"], service.patience = [fault, fault, Reply(png())], 1 if fault_drips(fault) else 30
     assert is_colour(generate(service).pictures, RED)
     assert service.billed == 1
 
@@ -120,7 +121,7 @@ def test_a_picture_that_comes_late_is_fetched_again(service, fault):
     [
         (Reply(b"x" * (2 << 20)), "more than 1 MB"),
         (Reply(b"x" * (2 << 20), headers={"Content-Length": "2097152"}), "more than 1 MB"),
-        (Reply(png(), drip=0.05), "within 0.5 seconds"),
+        (Reply(png(), drip=0.05), "within 1 seconds"),
         (Reply(png()[:100]), "picture is damaged"),
         (Reply(png(), length=100), "(picture is damaged|broke off)"),
         (Reply("<html>sorry</html>"), "begin '<html>sorry"),
@@ -129,7 +130,7 @@ def test_a_picture_that_comes_late_is_fetched_again(service, fault):
     ],
 )
 def test_a_picture_that_cannot_be_had_is_an_error_with_the_id(service, fault, says):
-    service.files["/result/a"], service.patience = [fault], 0.5 if fault_drips(fault) else 10
+    service.files["/result/a"], service.patience = [fault], 1 if fault_drips(fault) else 30
     with pytest.raises(RemoteError, match=f"picture 1: .*{says}.*fetched by the id 123"):
         generate(service)
     assert service.billed == 1
@@ -145,13 +146,13 @@ def test_the_hosted_service_may_not_lead_to_this_machine(service, monkeypatch):
 
 @pytest.mark.parametrize("when", ["submit", "poll", "download"])
 def test_cancelling_ends_at_once_in_every_phase(service, when):
-    slow = Reply(processing(), delay=30)
+    slow = Reply(processing(), delay=600)
     service.submits = [slow] if when == "submit" else []
     service.fetches = [slow] if when == "poll" else []
-    service.files["/result/a"] = [Reply(png(), drip=10)] if when == "download" else [Reply(png())]
+    service.files["/result/a"] = [Reply(png(), drip=60)] if when == "download" else [Reply(png())]
 
     async def cancel():
-        task = asyncio.create_task(client(service, 60).generate(request()))
+        task = asyncio.create_task(client(service, 600).generate(request()))
         await asyncio.sleep(0.3)
         assert not task.done()
         task.cancel()
@@ -159,7 +160,7 @@ def test_cancelling_ends_at_once_in_every_phase(service, when):
         await asyncio.wait({task})
         return time.monotonic() - begin
 
-    assert asyncio.run(cancel()) < 3
+    assert asyncio.run(cancel()) < 60
     assert len(service.bodies) == 1
 
 
@@ -169,11 +170,13 @@ def test_progress_says_state_time_eta_and_id(service):
 
     async def look():
         task = asyncio.create_task(remote.generate(request()))
-        await asyncio.sleep(0.2)
+        while not str(remote.progress).startswith("in work"):
+            assert not task.done()
+            await asyncio.sleep(0.02)
         task.cancel()
         return str(remote.progress)
 
-    assert asyncio.run(look()) == "in work, 0 s, about 20 s left, request 123"
+    assert re.fullmatch("in work, [0-5] s, about (20|1[5-9]) s left, request 123", asyncio.run(look()))
 
 
 # --- the key

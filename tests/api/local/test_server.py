@@ -64,7 +64,7 @@ def test_a_slow_request_is_processing_then_fetched(any_server):
     assert answer["future_links"] == answer["proxy_links"] and len(answer["future_links"]) == 2
     began = time.monotonic()
     assert any_server.post(answer["fetch_result"])[1]["status"] == "processing"
-    assert 0.25 < time.monotonic() - began < 5
+    assert 0.25 < time.monotonic() - began < 60
     any_server.gate.set()
     until(lambda: any_server.fetch(answer["id"])["status"] != "processing")
     done = any_server.fetch(answer["id"])
@@ -191,7 +191,7 @@ def test_beyond_the_bound_requests_are_told_to_come_back(any_server):
     any_server.gate.clear()
     with ThreadPoolExecutor(8) as pool:
         held = [pool.submit(any_server.post, SUBMIT_URL, BODY) for _ in range(8)]
-        until(lambda: sum(future.done() for future in held) >= 5, 20)
+        until(lambda: sum(future.done() for future in held) >= 5)
         any_server.gate.set()
         answers = [future.result() for future in held]
     refused = [answer for status, answer in answers if status == 429]

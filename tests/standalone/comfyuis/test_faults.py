@@ -329,7 +329,7 @@ def test_the_other_one_makes_what_one_can_t(crowd, far, call, fault, caplog, mon
     assert said(caplog, broken.url)
     broken.faults.clear()
     before = len(broken.prompts)
-    until(lambda: here.end(here.submit())["status"] == "success" and len(broken.prompts) > before, 20)
+    until(lambda: here.end(here.submit())["status"] == "success" and len(broken.prompts) > before)
 
 
 def test_alone_with_what_always_fails_it_ends_in_words(crowd, far):

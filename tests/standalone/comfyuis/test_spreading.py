@@ -178,7 +178,8 @@ def test_taken_over_from_a_front_that_is_gone(tmp_path, far, stopped):
         if stopped != "running":
             for comfy in comfies:
                 comfy.gate.set()
-            await asyncio.sleep(0.2)
+            while stopped != "unheard of" and not any(comfy.history for comfy in comfies):
+                await asyncio.sleep(0.02)
         second = ComfyUIs(urls, tmp_path)
         await second.start(replace(given, again=True))
         for comfy in comfies:

@@ -43,7 +43,7 @@ def open_page(browser):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" and NOISE not in m.text else None)
         page.goto(url)
-        page.wait_for_selector("body[data-ready]", timeout=20_000)
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
         return page
 
     yield opened
@@ -104,10 +104,10 @@ def test_progress_and_cancel(open_page, server, backend):
     page.click("#go")
     page.wait_for_function("() => document.querySelector('#state').textContent.startsWith('Waiting, about')")
     backend.progress = 0.4
-    page.wait_for_function("() => document.querySelector('#progress').value === 0.4", timeout=20_000)
+    page.wait_for_function("() => document.querySelector('#progress').value === 0.4", timeout=60_000)
     assert page.inner_text("#state").startswith("Generating, about") and page.is_disabled("#go")
     page.click("#cancel")
-    page.wait_for_selector("#problem", state="visible", timeout=20_000)
+    page.wait_for_selector("#problem", state="visible", timeout=60_000)
     assert page.inner_text("#problem") == "The request was cancelled." and page.is_enabled("#go")
     assert len(backend.cancelled) >= 1
 

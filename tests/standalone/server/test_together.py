@@ -44,7 +44,7 @@ class BatchEngine:
         for step in range(3):
             watch(step, 3)
             self.steps += 1
-            assert self.step.acquire(timeout=20)
+            assert self.step.acquire(timeout=60)
         watch(3, 3)
         self.fails(requests)
         return [
@@ -74,7 +74,7 @@ def run(engine, counts):
 
 async def in_step(engine, number):
     """Until this step has begun, counted through all batches from 1."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while engine.steps < number:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.002)

@@ -23,19 +23,19 @@ def profile(url, key=KEY, family="v6"):
     return Profile("test", key, family, url, "the test")
 
 
-def client(service, seconds=5.0, key=KEY, url=None, family="v6", ids=None, **more):
+def client(service, seconds=30.0, key=KEY, url=None, family="v6", ids=None, **more):
     told = [] if ids is None else ids
     return FaceGenClient(
         profile(url or service.url, key, family),
         seconds,
         told.append,
         QUICK,
-        Limits(seconds=getattr(service, "patience", 10), bytes=1 << 20),
+        Limits(seconds=getattr(service, "patience", 30), bytes=1 << 20),
         **more,
     )
 
 
-def generate(service, seconds=5.0, url=None, key=KEY, family="v6", ids=None, **changes):
+def generate(service, seconds=30.0, url=None, key=KEY, family="v6", ids=None, **changes):
     return asyncio.run(client(service, seconds, key, url, family, ids).generate(request(family, **changes)))
 
 

@@ -3,7 +3,7 @@
 import time
 
 
-def until(condition, seconds=10):
+def until(condition, seconds=60):
     """Wait until `condition` is true; it is an error if that takes longer. The longer it takes, the less often it looks: most
     conditions ask a server."""
     began = time.monotonic()
