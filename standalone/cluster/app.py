@@ -12,7 +12,7 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from ...errors import FaceGenError
-from .replica import EngineReplica, Load, load_checked
+from .replica import EngineReplica, Load
 from .scale import Scale
 
 NAME, DEPLOYMENT = "facegen", "Engine"
@@ -27,8 +27,8 @@ def build(arguments: dict[str, Any]) -> Application:
     return application(Scale(**arguments))
 
 
-def application(scale: Scale, load: Load = load_checked) -> Application:
-    """`load` opens a replica's engine."""
+def application(scale: Scale, load: Load | None = None) -> Application:
+    """`load` opens a replica's engine; None: the pack's own."""
     deployment = serve.deployment(
         EngineReplica,
         name=DEPLOYMENT,

@@ -21,7 +21,7 @@ from ..batch.maker import Done, Maker
 from ..batch.pieces import BadPiece, Piece
 from ..batch.run import Batch
 from ..server.engines import Engines
-from .replica import Load, load_checked
+from .replica import Load, own
 from .scale import Scale
 
 TOGETHER = 8  # pieces that an actor makes before they are handed over: as many are lost when this process is killed
@@ -30,8 +30,8 @@ TOGETHER = 8  # pieces that an actor makes before they are handed over: as many 
 class PieceMaker:
     """What an actor does. Rows of Ray Data: `piece`, JSON, becomes `outcome`, JSON, and `pictures`, its files in one."""
 
-    def __init__(self, models: str, flavours: Mapping[str, Flavour], folder: str, allow: Iterable[str], load: Load):
-        engines = Engines(Path(models) if models else None, load)
+    def __init__(self, models: str, flavours: Mapping[str, Flavour], folder: str, allow: Iterable[str], load: Load | None):
+        engines = Engines(Path(models) if models else None, load or own())
         self._maker = Maker(flavours, engines, Faces(Path(folder), allow))
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
@@ -45,7 +45,7 @@ def made_by_ray(
     flavours: Mapping[str, Flavour],
     folder: Path,
     allow: Iterable[str],
-    load: Load = load_checked,
+    load: Load | None = None,
 ) -> Iterator[Done | BadPiece]:
     """Everything that has to be made, as it comes. `folder` is what photos' paths are relative to, `allow` names hosts that may
     be asked though they aren't public. Raises FaceGenError."""

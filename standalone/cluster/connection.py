@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from ...errors import FaceGenError
 from .app import NAME, application
-from .replica import Load, load_checked
+from .replica import Load
 from .scale import Scale
 
 LOCAL = "local"
@@ -41,7 +41,7 @@ def reach(address: str, cpus: int | None = None) -> None:
         raise FaceGenError(NO_RAY.format(address, error)) from error
 
 
-def deployed(scale: Scale, again: bool, load: Load = load_checked) -> "DeploymentHandle[Any]":
+def deployed(scale: Scale, again: bool, load: Load | None = None) -> "DeploymentHandle[Any]":
     """The handle of the application: deployed as `scale` says, unless it is there and needn't be deployed `again`. Raises
     FaceGenError."""
     serve.start(proxy_location="Disabled")  # HTTP is the front's

@@ -7,33 +7,40 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ray import serve
 
 from ...api.local.backend import Phase, State, Work
-from ..engine import Engine
 from ..model_files import ModelFiles
 from ..server.backend import EngineBackend
 from ..server.engines import MOST, Engines
 from .replica_metrics import ReplicaMetrics
 
+if TYPE_CHECKING:
+    from ..engine import Engine
+
 LOOK = 0.02  # seconds between two looks at a work
 TELL = 0.25  # seconds at least between two words on how far it is: each costs the front some milliseconds
-Load = Callable[[ModelFiles], Engine]
+Load = Callable[[ModelFiles], "Engine"]
 
 
-def load_checked(files: ModelFiles) -> Engine:
-    """An engine whose safety checker is there before all else."""
-    return Engine(files, checks=True)
+def own() -> Load:
+    """Opens the pack's engines, their safety checker before all else. Imports diffusers: a machine that lacks it says so before
+    it gets work, and a front does without."""
+    from ..engine import Engine
+
+    return partial(Engine, checks=True)
 
 
 class EngineReplica:
     """One for each GPU, or for some CPUs. `models` is the folder with the model files, on each machine under the same path;
-    None has the tiny model alone. `load` opens an engine."""
+    None has the tiny model alone. `load` opens an engine; None: as `own` does."""
 
-    def __init__(self, models: str | None, load: Load = load_checked):
-        self._backend = EngineBackend(Engines(None if models is None else Path(models), load), ReplicaMetrics())
+    def __init__(self, models: str | None, load: Load | None = None):
+        self._backend = EngineBackend(Engines(None if models is None else Path(models), load or own()), ReplicaMetrics())
         self._folder = tempfile.TemporaryDirectory(prefix="facegen-")
         self._leaving: set[asyncio.Task[None]] = set()
 

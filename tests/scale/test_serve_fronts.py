@@ -30,7 +30,7 @@ def picture(server, answer):
 def test_a_front_that_dies_while_it_draws(tmp_path, database):
     face = base64.b64encode((TINY / DRAWN_FACE).read_bytes()).decode()
     body = {"prompt": "blue background", "face_image": face, "style": "comic", "num_inference_steps": 41, "seed": 7}
-    body |= {"width": 256, "height": 256}
+    body |= {"width": 128, "height": 128}
     options = ["--jobs", database, "--results", str(tmp_path / "results")]
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
