@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..reports import warn
-from .conditionings import call_of
+from .conditionings import call_of, is_watched
 from .mask_region import Region
 from .rows import Chunks, Crop, Options
 from .windows import Lines
@@ -78,14 +78,15 @@ class FaceControl(comfy.controlnet.ControlBase):
     net     the host's ControlNet, a copy of our own: strength and percent range are set on it.
     tokens  float32 [2, n, tokens, width]: side 0 conditional, 1 unconditional; n faces, one for all or one per latent.
     region  where in the picture it acts; None: everywhere.
+    lonely  what to say, once, when it runs beside a model that shows no face itself; "": nothing.
     """
 
-    def __init__(self, net: Any, tokens: Tensor, hint: Hint, region: Region | None = None):
+    def __init__(self, net: Any, tokens: Tensor, hint: Hint, region: Region | None = None, lonely: str = ""):
         super().__init__()
-        self.net, self.tokens, self.hint, self.region = net, tokens, hint, region
+        self.net, self.tokens, self.hint, self.region, self.lonely = net, tokens, hint, region, lonely
         self.compression_ratio, self.extra_hooks = net.compression_ratio, net.extra_hooks
         self._kept: dict[tuple[object, ...], Tensor] = {}
-        self._warned = False
+        self._said: set[str] = set()
 
     def get_control(
         self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, transformer_options: Options
@@ -95,9 +96,10 @@ class FaceControl(comfy.controlnet.ControlBase):
         if self.previous_controlnet is not None:
             earlier = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
         call, picture = call_of(transformer_options, tuple(x_noisy.shape))
-        if call.tiled and not self._warned:
-            self._warned = True
-            warn("each tile gets the key points of the whole face, as the tiled sampler doesn't tell where a tile lies.")
+        if call.tiled:
+            self._say("each tile gets the key points of the whole face, as the tiled sampler doesn't tell where a tile lies.")
+        if not is_watched(transformer_options):
+            self._say(self.lonely)
         self.net.cond_hint = self._hint(call, picture, x_noisy)
         cond = {**cond, "crossattn_controlnet": self._context(call, x_noisy)}
         own = self.net.get_control(x_noisy, t, cond, batched_number, transformer_options)
@@ -106,6 +108,11 @@ class FaceControl(comfy.controlnet.ControlBase):
         if self.region is not None:
             own = {name: [_inside(x, self.region, call) for x in outputs] for name, outputs in own.items()}
         return own if earlier is None else _sum(own, earlier)
+
+    def _say(self, text: str) -> None:
+        if text and text not in self._said:
+            self._said.add(text)
+            warn(text)
 
     def _hint(self, call: Chunks, picture: tuple[int, int], like: Tensor) -> Tensor:
         dtype = self.net.manual_cast_dtype or self.net.control_model.dtype
@@ -151,13 +158,13 @@ class FaceControl(comfy.controlnet.ControlBase):
 
     def copy(self) -> "FaceControl":
         """The same, free to stand in another chain."""
-        made = FaceControl(self.net.copy(), self.tokens, self.hint, self.region)
+        made = FaceControl(self.net.copy(), self.tokens, self.hint, self.region, self.lonely)
         self.copy_to(made)
         return made
 
     def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> "FaceControl":
         """Called by the host for each further device."""
-        made = FaceControl(self.net.deepclone_multigpu(load_device), self.tokens, self.hint, self.region)
+        made = FaceControl(self.net.deepclone_multigpu(load_device), self.tokens, self.hint, self.region, self.lonely)
         self.copy_to(made)
         if autoregister:
             self.multigpu_clones[load_device] = made

@@ -295,3 +295,12 @@ def test_a_model_without_the_face_still_gets_the_controlnet_s(apply, model, adap
     ((_, context),) = calls
     cond, uncond = adapter.tokens(person())
     assert torch.equal(context, torch.cat([uncond, cond]))
+
+
+def test_the_conditionings_beside_another_model_are_said_to_be_half_of_it(apply, model, caplog):
+    patched, *conds = apply()
+    generate(patched, *conds)
+    assert "isn't the one that Apply InstantID made" not in caplog.text
+    generate(model, *conds)
+    said = [r for r in caplog.records if "Connect Apply InstantID's model output to the sampler" in r.getMessage()]
+    assert len(said) == 1

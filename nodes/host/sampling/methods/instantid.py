@@ -19,6 +19,10 @@ from ..unet_blocks import matching_blocks
 
 Conditioning = list[list[Any]]  # the host's: [text states, what else belongs to them]
 WEIGHT, CONTROL_STRENGTH = 0.8, 0.8  # as the method's authors use it
+LONELY = (
+    "the model that samples isn't the one that Apply InstantID made, so its ControlNet alone shows the person. Connect Apply "
+    "InstantID's model output to the sampler."
+)
 DARK = 0.1  # below it, a pixel shows no point and no limb; the dimmest limb has 0.6
 
 
@@ -47,7 +51,7 @@ def apply_instantid(
     if said := _without_effect(adapter, weight, control_strength):
         warn(said)
     controlled = control_by_face(
-        adapter, face_embeds, positive, negative, control_net, keypoints, control_strength, percent_range, mask
+        adapter, face_embeds, positive, negative, control_net, keypoints, control_strength, percent_range, mask, LONELY
     )
     patched = attend_to_face(
         model, adapter, face_embeds, weight=weight, percent_range=percent_range, layer_weights=layer_weights, mask=mask
@@ -86,8 +90,12 @@ def control_by_face(
     strength: float,
     percent_range: tuple[float, float] = (0.0, 1.0),
     mask: Tensor | None = None,
+    lonely: str = "",
 ) -> tuple[Conditioning, Conditioning]:
-    """The other half of `apply_instantid`: copies of the conditionings with the ControlNet that reads the face."""
+    """The other half of `apply_instantid`: copies of the conditionings with the ControlNet that reads the face.
+
+    lonely: what to say when they are sampled by a model that wasn't given the face, as it may be meant; "": nothing.
+    """
     require_control_net(control_net, adapter)
     tokens = torch.stack(adapter.tokens(face_embeds))
     region, hint = Region.of(mask), _hint(face_embeds, keypoints)
@@ -98,7 +106,7 @@ def control_by_face(
         net = control_net.copy()
         net.set_cond_hint(None, strength, percent_range)
         net.set_previous_controlnet(None)
-        made = FaceControl(net, tokens, hint, region)
+        made = FaceControl(net, tokens, hint, region, lonely)
         made.set_previous_controlnet(previous)
         return made
 
