@@ -71,11 +71,6 @@ class _Listed:
         return tuple((start, end) for start, end in windows if not end <= self._sigma <= start)
 
 
-def is_watched(options: Options) -> bool:
-    """Whether the model of a call is one that `watch` was given; options: those that come with the call."""
-    return LISTED in options
-
-
 def call_of(options: Options, shape: tuple[int, ...]) -> tuple[Chunks, tuple[int, int]]:
     """What a call to the model is, from the options that come with it, for what acts beside the UNet and before it; and height
     and width of the whole picture in latent pixels.

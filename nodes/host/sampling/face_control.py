@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..reports import warn
-from .conditionings import call_of, is_watched
+from .conditionings import call_of
 from .mask_region import Region
+from .neighbours import FACES
 from .rows import Chunks, Crop, Options
 from .windows import Lines
 
@@ -78,7 +79,7 @@ class FaceControl(comfy.controlnet.ControlBase):
     net     the host's ControlNet, a copy of our own: strength and percent range are set on it.
     tokens  float32 [2, n, tokens, width]: side 0 conditional, 1 unconditional; n faces, one for all or one per latent.
     region  where in the picture it acts; None: everywhere.
-    lonely  what to say, once, when it runs beside a model that shows no face itself; "": nothing.
+    lonely  what to say, once, when the model beside it was given no face, as it may be meant; "": nothing.
     """
 
     def __init__(self, net: Any, tokens: Tensor, hint: Hint, region: Region | None = None, lonely: str = ""):
@@ -98,7 +99,7 @@ class FaceControl(comfy.controlnet.ControlBase):
         call, picture = call_of(transformer_options, tuple(x_noisy.shape))
         if call.tiled:
             self._say("each tile gets the key points of the whole face, as the tiled sampler doesn't tell where a tile lies.")
-        if not is_watched(transformer_options):
+        if FACES not in transformer_options:
             self._say(self.lonely)
         self.net.cond_hint = self._hint(call, picture, x_noisy)
         cond = {**cond, "crossattn_controlnet": self._context(call, x_noisy)}

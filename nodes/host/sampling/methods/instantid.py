@@ -94,7 +94,7 @@ def control_by_face(
 ) -> tuple[Conditioning, Conditioning]:
     """The other half of `apply_instantid`: copies of the conditionings with the ControlNet that reads the face.
 
-    lonely: what to say when they are sampled by a model that wasn't given the face, as it may be meant; "": nothing.
+    lonely: what to say when they are sampled by a model that was given no face, as it may be meant; "": nothing.
     """
     require_control_net(control_net, adapter)
     tokens = torch.stack(adapter.tokens(face_embeds))
