@@ -9,6 +9,7 @@ from ..memory import devices
 from .answers import Answers
 
 STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+BATCH_PICTURES = (1, 2, 4, 8, 16, 32)
 PICTURE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600)
 
 
@@ -23,6 +24,7 @@ class Metrics:
         self._registry.register(self.answers)
         self._steps = self._histogram("facegen_step_seconds", "One sampling step.", STEP_SECONDS)
         self._pictures = self._histogram("facegen_picture_seconds", "A picture, all that it takes.", PICTURE_SECONDS)
+        self._batches = self._histogram("facegen_batch_pictures", "Pictures made at once.", BATCH_PICTURES)
         self._queue = Gauge("facegen_queue_length", "Requests in work.", ("state",), registry=self._registry)
         self._memory = Gauge("facegen_gpu_memory_bytes", "Memory of a GPU.", ("gpu", "kind"), registry=self._registry)
 
@@ -33,6 +35,7 @@ class Metrics:
         self._steps.observe(seconds)
 
     def pictures(self, count: int, seconds: float) -> None:
+        self._batches.observe(count)
         for _ in range(count):
             self._pictures.observe(seconds / count)
 

@@ -14,6 +14,7 @@ import pytest
 from facegen.standalone.server import access_log
 from facegen.standalone.server.answers import Answers
 from facegen.standalone.server.logs import JsonLines, new_request_id
+from facegen.standalone.server.metrics import Metrics
 from local_api_server import BODY, KEY, data_uri
 from memory_backend import MemoryBackend
 from pack import ROOT
@@ -76,6 +77,16 @@ def test_metrics(server, backend):
     assert told["facegen_open_requests"] == 1, "the one that asks"
     assert told["facegen_answer_seconds_count"] == told['facegen_answer_seconds_bucket{le="+Inf"}'] == 4
     assert 0 < told["facegen_answer_seconds_sum"] < 4 * 60 and told['facegen_answer_seconds_bucket{le="60.0"}'] == 4
+
+
+def test_metrics_of_pictures_made_at_once():
+    metrics = Metrics()
+    metrics.pictures(4, 2.0)
+    metrics.pictures(1, 1.5)
+    told = samples(metrics.text(dict))
+    assert told["facegen_batch_pictures_count"] == 2 and told['facegen_batch_pictures_bucket{le="1.0"}'] == 1
+    assert told["facegen_batch_pictures_sum"] == told["facegen_picture_seconds_count"] == 5
+    assert told["facegen_picture_seconds_sum"] == 3.5 and told['facegen_picture_seconds_bucket{le="0.5"}'] == 4
 
 
 def test_metrics_are_not_for_everybody(server):
