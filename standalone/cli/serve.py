@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from ..cluster.backend import RayBackend
     from ..server.engines import Engines
     from ..server.metrics import Metrics
+    from ..server.room import Room
     from ..server.serving import Loading, Server
 
 PORT = 8199
 DRAIN = 30.0
-BATCH = 1
+AUTO = "auto"
 DATA = ".facegen"  # in the home folder
 
 
@@ -65,11 +66,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     parser.add_argument(
         "--batch",
-        type=int,
-        default=BATCH,
+        default=AUTO,
         metavar="N",
         help="How many pictures are made at once when several requests wait that have models, size, steps and guidance in "
-        f"common. It takes more memory; nobody waits for others. Default: {BATCH}.",
+        f"common. It takes more memory; nobody waits for others. {AUTO}, the default, tries on a GPU whether more at once take "
+        "less time each, and makes one at a time without a GPU.",
     )
     add_ray_arguments(parser)
     add_comfyui_arguments(parser)
@@ -80,9 +81,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl+C or SIGTERM. Raises FaceGenError for what the user can fix."""
     place = place_of(options)
-    settings = check_settings(place)
+    settings, most = check_settings(place), most_at_once(options)
     try:
-        server = make_server(options, place, settings)
+        server = make_server(options, place, settings, most)
         asyncio.run(server.run())
     finally:
         if options.ray is not None:
@@ -133,20 +134,13 @@ def check_settings(place: Place) -> ConfigFile:
     return file
 
 
-def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile) -> "Server":
+def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile, most: int | None) -> "Server":
     """The server, with nothing loaded yet. Raises FaceGenError where files or libraries are missing."""
     with libraries():
         from ..server.logs import log_as_json
         from ..server.metrics import Metrics
     from ..server.serving import Server
 
-    if options.batch < 1:
-        raise FaceGenError(f"--batch is {options.batch}; it must be 1 or more.")
-    for name in ("ray", "comfyui"):
-        if options.batch > 1 and getattr(options, name):
-            raise FaceGenError(
-                f"--batch is for the engine of this process; with --{name}, each engine makes one request at a time."
-            )
     log_as_json()
     metrics = Metrics()
     if options.comfyui:
@@ -154,11 +148,31 @@ def make_server(options: argparse.Namespace, place: Place, settings: ConfigFile)
         flavours = settings.read().flavours
         first = flavours[settings.read().default or next(iter(flavours))]
     else:
-        backend, first = engine_backend(options, settings, metrics)
+        backend, first = engine_backend(options, settings, metrics, most)
     return Server(place, backend, metrics, first, options.drain)
 
 
-def engine_backend(options: argparse.Namespace, settings: ConfigFile, metrics: "Metrics") -> "tuple[Loading, Flavour]":
+def most_at_once(options: argparse.Namespace) -> int | None:
+    """How many pictures may be made at once; None for as many as pay. Raises FaceGenError for a --batch that can't be."""
+    if options.batch == AUTO:
+        return None
+    try:
+        most = int(options.batch)
+    except ValueError:
+        most = 0
+    if most < 1:
+        raise FaceGenError(f"--batch is {options.batch}; it must be {AUTO}, or 1 or more.")
+    for name in ("ray", "comfyui"):
+        if most > 1 and getattr(options, name):
+            raise FaceGenError(
+                f"--batch is for the engine of this process; with --{name}, each engine makes one request at a time."
+            )
+    return most
+
+
+def engine_backend(
+    options: argparse.Namespace, settings: ConfigFile, metrics: "Metrics", most: int | None
+) -> "tuple[Loading, Flavour]":
     """The engine, in this process or by Ray, and the flavour whose models are loaded at once. Raises FaceGenError where files
     or libraries are missing."""
     with libraries():
@@ -171,7 +185,19 @@ def engine_backend(options: argparse.Namespace, settings: ConfigFile, metrics: "
         use_one_thread()
     engines = Engines(None if tiny else Path(options.models), lambda files: load_engine(files, checks=True))
     first = first_flavour(engines, settings)
-    return (EngineBackend(engines, metrics, options.batch) if options.ray is None else ray_backend(options, engines)), first
+    if options.ray is not None:
+        return ray_backend(options, engines), first
+    return EngineBackend(engines, metrics, room_of(most)), first
+
+
+def room_of(most: int | None) -> "Room":
+    """For so many pictures at once; None for as many as pay on a GPU, and for one at a time without a GPU."""
+    from ..memory import usual_device
+    from ..server.room import MeasuredRoom, Room
+
+    if most is None and usual_device().type != "cpu":
+        return MeasuredRoom()
+    return Room(most or 1)
 
 
 def ray_backend(options: argparse.Namespace, engines: "Engines") -> "RayBackend":

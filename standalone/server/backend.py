@@ -16,6 +16,7 @@ from ..memory import devices
 from .engines import Engines, told
 from .made import made_request
 from .making import Making, Observer, Unobserved
+from .room import Room
 from .waiting import Entry, Waiting
 from .works import Works
 
@@ -23,12 +24,13 @@ CLOSING = 10  # seconds that the thread may take to end; a model that is being l
 
 
 class EngineBackend(Works[Entry]):
-    """A Backend, see api/local/backend.py. `together` is how many pictures of requests that fit together are made at once."""
+    """A Backend, see api/local/backend.py. `room` says how many pictures of requests that fit together are made at once."""
 
-    def __init__(self, engines: Engines, observer: Observer | None = None, together: int = 1):
+    def __init__(self, engines: Engines, observer: Observer | None = None, room: Room | None = None):
         super().__init__()
-        self._engines, self._waiting = engines, Waiting(together)
-        self._making = Making(engines, self._waiting, observer or Unobserved())
+        room = room or Room()
+        self._engines, self._waiting = engines, Waiting(room)
+        self._making = Making(engines, room, observer or Unobserved())
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="facegen-engine", daemon=True)
         self._thread.start()

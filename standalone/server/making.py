@@ -17,7 +17,8 @@ from ..model_files import ModelFiles
 from ..photos import read_photo
 from .engines import Engines, told
 from .made import Wanted, make_together, not_enough_memory
-from .waiting import Entry, Waiting
+from .room import Room
+from .waiting import Entry
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -43,10 +44,10 @@ class NothingLeft(Exception):
 
 
 class Making:
-    """`waiting` is told of batches that were too large for the memory."""
+    """`room` is told how long batches took, and which were too large for the memory."""
 
-    def __init__(self, engines: Engines, waiting: Waiting, observer: Observer):
-        self._engines, self._waiting, self._observer = engines, waiting, observer
+    def __init__(self, engines: Engines, room: Room, observer: Observer):
+        self._engines, self._room, self._observer = engines, room, observer
 
     def make(self, entries: Sequence[Entry]) -> None:
         """Make the pictures of works that fit together, or say of each what went wrong; nothing is raised."""
@@ -83,7 +84,7 @@ class Making:
             if is_full:
                 error.__traceback__ = None  # it would hold on to the memory that lacked
                 make_room()
-                self._waiting.had_no_room(entries)
+                self._room.had_none(entries)
 
     def _make_alone(self, entry: Entry) -> None:
         try:
@@ -112,7 +113,9 @@ class Making:
         engine = self.engine(entries[0].files)
         wanted = [(entry, face) for entry in _left(entries) if (face := self._face(engine, entry)) is not None]
         _left(entries)
+        sampling = time.monotonic()
         made = make_together(engine, [face for _, face in wanted], self._watch(entries))
+        self._room.took([entry for entry, _ in wanted], time.monotonic() - sampling)
         files = [[_png(image) for image in each.images] for each in made]
         seconds = time.monotonic() - began
         self._observer.pictures(sum(map(len, files)), seconds)

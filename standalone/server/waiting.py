@@ -2,17 +2,17 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
 
 from ...contract import FaceGenRequest
 from ..asked import shape_of
 from ..model_files import ModelFiles
+from .room import Room
 from .works import KnownWork
 
 Call = Callable[[], None]
-Size = tuple[ModelFiles, int, int]  # what decides how many pictures have room: the models, width and height
 
 
 @dataclass(eq=False)
@@ -28,16 +28,12 @@ class Entry(KnownWork):
         """Whether both can be made in one batch."""
         return self.files == other.files and shape_of(self.asked) == shape_of(other.asked)
 
-    @property
-    def size(self) -> Size:
-        return self.files, self.asked.width, self.asked.height
-
 
 class Waiting:
-    """`most` is how many pictures may be made in one batch; a work that asks for more is made by itself."""
+    """`room` says how many pictures may be made in one batch; a work that asks for more is made by itself."""
 
-    def __init__(self, most: int = 1):
-        self._most, self._less = most, dict[Size, int]()
+    def __init__(self, room: Room):
+        self._room = room
         self._tasks: deque[Entry | Call] = deque()
         self._wakes = threading.Condition()
 
@@ -58,12 +54,8 @@ class Waiting:
             self._tasks = deque(task for task in self._tasks if task not in together)
             return together
 
-    def had_no_room(self, entries: Sequence[Entry]) -> None:
-        """From now on, at most half as many pictures of such are made at once."""
-        self._less[entries[0].size] = max(1, sum(entry.asked.samples for entry in entries) // 2)
-
     def _fitting(self, first: Entry) -> Iterator[Entry]:
-        room = min(self._most, self._less.get(first.size, self._most)) - first.asked.samples
+        room = self._room.of(first) - first.asked.samples
         for task in self._tasks:
             if room < 1:
                 return

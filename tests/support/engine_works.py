@@ -26,12 +26,12 @@ class Counts:
         self.made.append(count)
 
 
-def run_with(engines, observer=None, together=1):
+def run_with(engines, observer=None, room=None):
     """run(test): what an async function of the backend gives, in a loop of its own, with the backend closed after it."""
 
     def run(test):
         async def inside():
-            backend = EngineBackend(engines, observer, together)
+            backend = EngineBackend(engines, observer, room)
             try:
                 return await test(backend)
             finally:
@@ -47,10 +47,10 @@ def work(flavour=TINY_FLAVOUR, prompt="a sailor", **changes):
     return Work(str(uuid.uuid4()), request, flavour)
 
 
-async def ended(backend, *works):
-    """The last states."""
+async def ended(backend, *works, within=60):
+    """The last states. within: seconds."""
     ids = [one.id for one in works]
-    states, deadline = await backend.state(ids), time.monotonic() + 60
+    states, deadline = await backend.state(ids), time.monotonic() + within
     while not all(state.has_ended for state in states.values()):
         assert time.monotonic() < deadline, states
         await asyncio.sleep(0.005)

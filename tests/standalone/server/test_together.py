@@ -18,8 +18,10 @@ from engine_works import Counts, ended, run_with, work
 from facegen.api.local.backend import Phase
 from facegen.errors import FaceGenError
 from facegen.standalone.server import made as made_module
+from facegen.standalone.server import making as making_module
 from facegen.standalone.server.engines import Engines
 from facegen.standalone.server.logs import REQUEST_ID
+from facegen.standalone.server.room import MeasuredRoom, Room
 
 MOST = 4
 
@@ -69,7 +71,7 @@ def counts():
 
 @pytest.fixture
 def run(engine, counts):
-    return run_with(Engines(None, lambda files: engine), counts, MOST)
+    return run_with(Engines(None, lambda files: engine), counts, Room(MOST))
 
 
 async def in_step(engine, number):
@@ -133,6 +135,42 @@ def test_one_at_a_time_without_the_option(engine, counts):
 
     run_with(Engines(None, lambda files: engine), counts)(test)
     assert seeds(engine) == [[200], [10], [11]]
+
+
+class Clock:
+    """In place of `time`: stands still unless it is told that time passes."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("takes", "sizes"),
+    [
+        (lambda count: 1.0 + 0.1 * count, [1, 1, 2, 2, 4, 4, 8, 8, 8, 8]),
+        (lambda count: float(count), [1, 1, 2, 2, *[1] * 20]),
+        (lambda count: max(1.0, count / 2), [1, 1, 2, 2, 4, 4, *[2] * 10]),
+    ],
+    ids=["more always pay", "more never pay", "two at once pay"],
+)
+def test_as_many_at_once_as_pay_where_that_is_measured(engine, counts, monkeypatch, takes, sizes):
+    monkeypatch.setattr(making_module, "time", clock := Clock())
+
+    def pass_time(requests):
+        clock.now += takes(len(requests))
+
+    async def test(backend):
+        engine.fails = pass_time
+        works = [work(seed=number) for number in range(1, sum(sizes))]
+        await queued(backend, engine, *works)
+        return await ended(backend, *works)
+
+    states = run_with(Engines(None, lambda files: engine), counts, MeasuredRoom())(test)
+    assert {state.phase for state in states} == {Phase.DONE}
+    assert [len(batch) for batch in engine.batches] == sizes
 
 
 def test_nobody_waits_for_others_to_come(run, engine):
@@ -256,7 +294,7 @@ def test_models_that_nobody_uses_make_room_for_a_batch(engine, counts):
         engine.step.release(10_000)
         return await ended(backend, first, *works)
 
-    assert {state.phase for state in run_with(engines, counts, MOST)(test)} == {Phase.DONE}
+    assert {state.phase for state in run_with(engines, counts, Room(MOST))(test)} == {Phase.DONE}
     assert seeds(engine) == [[200], [10, 11], [10, 11]] and not engines.is_open("other")
 
 
@@ -323,7 +361,7 @@ def test_pictures_are_those_that_each_request_gets_alone(tiny_engine, counts):
             states = await ended(backend, first, *works)
             return states[1:], [await backend.pictures(one.id) for one in works]
 
-        return run_with(Engines(None, lambda files: Counted()), counts, most)(test)
+        return run_with(Engines(None, lambda files: Counted()), counts, Room(most))(test)
 
     (alone, single), (together, pictures) = made(1), made(MOST)
     assert batches == [1, 1, 1, 1, 1, 3]
