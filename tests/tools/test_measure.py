@@ -57,6 +57,15 @@ def test_requests_together_are_beside_one_by_one(measured):
     assert shown == [(n, f"{way['per_minute']:.1f}", f"{way['ratio']:.2f}") for n, way in line["rows"].items()]
 
 
+def test_the_queue_that_makes_as_many_at_once_as_pay_is_beside_one_after_the_other(measured):
+    _, table, figures = measured
+    (line,) = (line for line in figures if line["part"] == "together")
+    one, pays = line["rates"]["one"], line["rates"]["as many as pay"]
+    assert one["batches"] == [1] * 6 and pays["batches"] == [1, 1, 2, 2], "until as many are known to pay"
+    row = f"64×64, 21 steps, {line['precision']} | as many as pay | {pays['per_minute']:.1f} |"
+    assert f"{row} {pays['per_minute'] / one['per_minute']:.2f} | | |" in re.sub(" +", " ", table)
+
+
 def test_a_provider_that_is_not_there_is_said(measured):
     import onnxruntime
 

@@ -1,20 +1,23 @@
 """Pictures a minute of the embedded engine when requests are sampled together, beside one after the other, in one run.
 
     <python with the tests' packages> tools/benchmarks/requests_together.py [--batches 2 4 8] [--width 512] [--height 512]
-        [--steps 21] [--channels 320] [--seconds 20] [--clock processor] [--small] [--json FILE]
+        [--steps 21] [--channels 320] [--seconds 20] [--queued 64] [--clock processor] [--small] [--json FILE]
 
 SD1.5's networks and FaceID-PlusV2 with random weights, in half precision on a GPU, where there is one: from prompts and faces
 to pictures in memory, each request with a face, prompt, seed and face-structure weight of its own. Photos, safety checker,
 likeness and files are left out: those cost each request the same, whoever is sampled with it. The ways take turns for
 `--seconds`, a round at least, each with one batch; the ratio is the median over the rounds. What the pictures differ by from
-those made alone is told, too. `--small` is for a try on a CPU.
+those made alone is told, too. Last comes the queue of `serve`, in which `--queued` requests wait: one after the other, and as
+many at once as it finds to pay while it makes them, trials included. `--small` is for a try on a CPU.
 """
 
 import argparse
+import asyncio
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -88,12 +91,13 @@ class _Kind:
 def requests(options, count):
     """Each with what may differ within a batch."""
     from facegen.contract import FaceGenRequest
+    from facegen.models.tiny_files import DRAWN_FACE, TINY
     from facegen.standalone.asked import Asked
     from faceid_files import random_faces
 
     def one(number):
         asked = FaceGenRequest(
-            face_image="photo.png",
+            face_image=str(TINY / DRAWN_FACE),
             prompt=f"portrait number {number}",
             width=options.width,
             height=options.height,
@@ -143,13 +147,76 @@ def measure(options, engine, asked):
     return rows, len(seconds[1])
 
 
+def queued(options, engine, asked):
+    """Pictures a minute of the queue of `serve` -> how many were made at once; one after the other, and as many as pay."""
+    from facegen.standalone.server import made as made_module
+    from facegen.standalone.server.room import MeasuredRoom, Room
+
+    made_module.likenesses = lambda images, *_: [NoLikeness] * len(images)
+    faces = {one.request.seed: one.face_embeds for one in asked}
+    rates = {}
+    for name, room in (("one", Room()), ("as many as pay", MeasuredRoom())):
+        batches, seconds = served(Queued(engine, faces), room, asked, CLOCKS[options.clock])
+        rates[name] = {"per_minute": 60 * len(asked) / seconds, "batches": batches}
+        say(options, f"{len(asked)} requests that wait, {name} at once: done")
+    return rates
+
+
+class NoLikeness:
+    percent = None
+
+
+class Queued:
+    """The engine, with faces by themselves in place of photos; `batches`: the sizes of those that it made."""
+
+    face_analysis = None
+
+    def __init__(self, engine, faces):
+        self._engine, self._faces, self.batches = engine, faces, []
+
+    def embed(self, photo):
+        return None, None
+
+    def generate_together(self, asked, watch):
+        from facegen.standalone.asked import Asked
+
+        self.batches.append(len(asked))
+        faced = [Asked(one.request, self._faces[one.request.seed]) for one in asked]
+        return self._engine.generate_together(faced, watch=watch)
+
+
+def served(engine, room, asked, clock):
+    """(the sizes of the batches, the seconds until all requests were done)"""
+    from engine_works import TINY_FLAVOUR, ended
+    from facegen.api.local.backend import Phase, Work
+    from facegen.standalone.server.backend import EngineBackend
+    from facegen.standalone.server.engines import Engines
+
+    async def run():
+        backend = EngineBackend(Engines(None, lambda files: engine), None, room)
+        flavour = replace(TINY_FLAVOUR, render_scale=1.0, guidance_factor=1.0)
+        works = [Work(str(number), one.request, flavour) for number, one in enumerate(asked)]
+        began = clock()
+        for one in works:
+            await backend.start(one)
+        states = await ended(backend, *works, within=3600)
+        seconds = clock() - began
+        await backend.close()
+        failed = [state.message for state in states if state.phase is not Phase.DONE]
+        if failed:
+            raise SystemExit(failed[0])
+        return engine.batches, seconds
+
+    return asyncio.run(run())
+
+
 def say(options, what):
     """When it came about, for whoever has little time."""
     sys.stdout.write(f"{time.monotonic() - options.began:6.1f} s: {what}\n")
     sys.stdout.flush()
 
 
-def report(options, rows, rounds):
+def report(options, rows, rounds, rates):
     shape = f"{options.channels} channels, {options.width}x{options.height}, {options.steps} steps, {rounds} rounds"
     machine = f"torch {torch.__version__}, {results.card()}, {str(DTYPE).removeprefix('torch.')}, {options.clock} time"
     lines = [f"SD1.5 topology with FaceID-PlusV2, {shape}, {machine}"]
@@ -157,6 +224,10 @@ def report(options, rows, rounds):
     for together, row in rows.items():
         most, differ = ("" if row[key] is None else f"{row[key]:{form}}" for key, form in (("gb", ".2f"), ("differ", ".1e")))
         lines.append(f"{together:>9}{row['per_minute']:>14.1f}{row['ratio']:>8.3f}{most:>7}{differ:>11}")
+    one, pays = rates["one"]["per_minute"], rates["as many as pay"]["per_minute"]
+    batches = " ".join(map(str, rates["as many as pay"]["batches"]))
+    lines.append(f"{options.queued} requests that wait in the queue of serve: {one:.1f} pictures a minute one after the other,")
+    lines.append(f"{pays:.1f} with as many at once as pay, which is {pays / one:.2f} times as many; batches of {batches}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -168,6 +239,7 @@ def main():
     parser.add_argument("--steps", type=int, default=21, help="as the contract has them")
     parser.add_argument("--channels", type=int, default=SD15, help="of the UNet's first level; a multiple of 32")
     parser.add_argument("--seconds", type=float, default=20, help="how long is measured, by whole rounds")
+    parser.add_argument("--queued", type=int, default=64, help="how many requests wait in the queue of serve")
     parser.add_argument(
         "--clock", choices=tuple(CLOCKS), default="wall", help="on a busy machine the processor's own is steadier"
     )
@@ -184,10 +256,14 @@ def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         networks = engine(options, Path(folder))
         say(options, "networks are there")
-        rows, rounds = measure(options, networks, requests(options, max(options.batches)))
-    report(options, rows, rounds)
+        asked = requests(options, max(options.queued, *options.batches))
+        rows, rounds = measure(options, networks, asked[: max(options.batches)])
+        rates = queued(options, networks, asked[: options.queued])
+    report(options, rows, rounds, rates)
     told = {k: getattr(options, k) for k in ("channels", "width", "height", "steps", "clock")}
-    results.keep(options.json, "together", **told, precision=str(DTYPE).removeprefix("torch."), rounds=rounds, rows=rows)
+    results.keep(
+        options.json, "together", **told, precision=str(DTYPE).removeprefix("torch."), rounds=rounds, rows=rows, rates=rates
+    )
 
 
 if __name__ == "__main__":

@@ -44,12 +44,12 @@ if [[ ${1:-} == --small ]]; then
     slow=5 by=eager
     unet=(--channels 32 --size 8 --tokens 7 --repeat 2) flux=(--channels 128 --size 8 --tokens 7 --repeat 2)
     exact15=(--channels 32 --size 8 --tokens 7) exactxl=("${exact15[@]}") safety=(--small --batches 1 2 --rounds 1 --side 64)
-    together=(--small --batches 2 --seconds 1)
+    together=(--small --batches 2 --seconds 1 --queued 6)
 else
     by=inductor
     unet=(--repeat 20) flux=(--channels 3072 --repeat 8)
     exact15=(--size 64) exactxl=(--channels 128 --size 64) safety=(--rounds 5)
-    together=(--batches 2 4 8 --seconds 6)
+    together=(--batches 2 4 8 --seconds 6 --queued 40)
 fi
 wanted=${PARTS:-machine faceid_sd15 faceid_sdxl instantid pulid_sdxl pulid_flux safety embedding together tests exactness compiled}
 has() { [[ " $wanted " == *" $1 "* ]]; }
@@ -63,7 +63,7 @@ has pulid_sdxl && overhead pulid_sdxl 60 --method pulid --base sdxl "${unet[@]}"
 has pulid_flux && overhead pulid_flux 70 --method pulid "${flux[@]}"
 has safety && part safety 45 "$python" $bench/safety_throughput.py --checkers concepts classifier --json "$figures" "${safety[@]}"
 has embedding && part embedding 40 "$python" $bench/face_embedding.py --provider CUDA --json "$figures"
-has together && part together 40 "$python" $bench/requests_together.py --json "$figures" "${together[@]}"
+has together && part together 90 "$python" $bench/requests_together.py --json "$figures" "${together[@]}"
 
 # At once: compiling takes long, and its clock starts when the others are done.
 has compiled && overhead compiled 150 --compile "$by" --after "$out/quiet" "${unet[@]}" &

@@ -92,6 +92,10 @@ def together(lines: list[dict[str, Any]]) -> list[str]:
                 "" if way[key] is None else f"{way[key]:{form}}" for key, form in (("gb", ".2f"), ("differ", ".1e"))
             )
             made.append(row(network, number, f"{way['per_minute']:.1f}", f"{way['ratio']:.2f}", most, differ))
+        one = line["rates"]["one"]["per_minute"]
+        for name, way in line["rates"].items():
+            rate = way["per_minute"]
+            made.append(row(f"waiting in the queue of serve, {network}", name, f"{rate:.1f}", f"{rate / one:.2f}", "", ""))
     return made
 
 
