@@ -32,7 +32,7 @@ def find_old(graph: SavedGraph) -> Found:
     """The nodes to adopt. Nodes that are tied to one that can't be adopted are left, and so are those that no identity method
     is among."""
     found = Found()
-    family = _families(graph)
+    family, strange = _families(graph), _strange_inputs(graph)
     for node in graph.nodes():
         old = OLD.get(graph.type(node))
         if old is None:
@@ -40,16 +40,36 @@ def find_old(graph: SavedGraph) -> Found:
                 found.left[node] = f"no node here stands in for it. It needs {pack}"
             continue
         relatives = family.get(node, {node})
-        strangers = sorted({graph.type(one) for one in relatives if graph.type(one) not in OLD})
-        if strangers:
-            found.left[node] = f"it works together with {', '.join(strangers)}, which needs {old.pack}"
-        elif all(OLD[graph.type(one)].shared and not _names_faceid(graph, one) for one in relatives):
-            found.left[node] = f"its IP-Adapter doesn't seem to be FaceID, so that it needs {old.pack}"
-        else:
-            found.adopted[node] = old
-            if not any(node in known for known in found.families):
-                found.families.append({one: OLD[graph.type(one)] for one in graph.nodes() if one in relatives})
+        if why := _why_left(graph, node, old, relatives, strange):
+            found.left[node] = why
+            continue
+        found.adopted[node] = old
+        if not any(node in known for known in found.families):
+            found.families.append({one: OLD[graph.type(one)] for one in graph.nodes() if one in relatives})
     return found
+
+
+def _why_left(graph: SavedGraph, node: Node, old: OldNode, relatives: set[Node], strange: dict[Node, list[str]]) -> str:
+    """Why an old node can't be adopted; "" where it can."""
+    if names := strange.get(node):
+        return f"it is of a release of {old.pack} that had {', '.join(names)}"
+    if strangers := sorted({graph.type(one) for one in relatives if graph.type(one) not in OLD}):
+        return f"it works together with {', '.join(strangers)}, which needs {old.pack}"
+    if others := sorted({graph.type(one) for one in relatives if one in strange}):
+        return f"it works together with {', '.join(others)}, which is of another release of {old.pack}"
+    if all(OLD[graph.type(one)].shared and not _names_faceid(graph, one) for one in relatives):
+        return f"its IP-Adapter doesn't seem to be FaceID, so that it needs {old.pack}"
+    return ""
+
+
+def _strange_inputs(graph: SavedGraph) -> dict[Node, list[str]]:
+    """Old node -> its inputs that are connected, and that no node here has: those of another release."""
+    strange: dict[Node, list[str]] = {}
+    for _, node, name in graph.links():
+        old = OLD.get(graph.type(node))
+        if old is not None and name not in {one.name for one in old.inputs}:
+            strange.setdefault(node, []).append(name)
+    return strange
 
 
 def _names_faceid(graph: SavedGraph, node: Node) -> bool:

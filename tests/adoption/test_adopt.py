@@ -131,6 +131,30 @@ def test_a_node_that_another_pack_still_has_to_serve_keeps_its_family():
     assert not adopted.done and "works together with IPAdapterEmbedsBatch" in adopted.left[0]
 
 
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("as_api", [False, True], ids=["saved", "api"])
+def test_another_release_s_inputs_are_not_lost(native, as_api):
+    """ApplyInstantID of the pack's first days had no ControlNet, and other names. What hangs together with it stays, too."""
+    graph = old_graphs.instantid()
+    apply = graph["nodes"][7]
+    names = {"image": "image_features", "image_kps": "attn_mask"}
+    for one in apply["inputs"]:
+        one["name"] = names.get(one["name"], one["name"])
+    graph = old_graphs.to_api(graph) if as_api else graph
+    before = copy.deepcopy(graph)
+    adopted = adopt_graph(graph, native)
+    assert graph == before and not adopted.done and len(adopted.left) == 4
+    (own,) = (line for line in adopted.left if line.startswith("ApplyInstantID 8"))
+    assert own.endswith("left, because it is of a release of cubiq/ComfyUI_InstantID that had image_features")
+    assert sum("works together with ApplyInstantID, which" in line for line in adopted.left) == 3
+
+
+def test_an_input_of_another_release_that_is_not_connected_is_nothing_to_lose():
+    graph = old_graphs.instantid()
+    graph["nodes"][7]["inputs"].append({"name": "attn_mask", "type": "MASK", "link": None})
+    assert not adopt_graph(graph).left
+
+
 def test_through_a_reroute():
     middle = [
         ("IPAdapterModelLoader", {}, ["my face.bin"]),
