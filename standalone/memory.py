@@ -5,6 +5,9 @@ from typing import Any
 
 import torch
 
+# What errors of PyTorch say that have no class of their own, those of cuBLAS and cuDNN among them.
+LACKS_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+
 
 def usual_device() -> torch.device:
     """A GPU where there is one."""
@@ -57,7 +60,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LACKS_MEMORY)
 
 
 def make_room() -> None:

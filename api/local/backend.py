@@ -85,9 +85,9 @@ class State:
     """How a work stands.
 
     `message` says what went wrong, in words that a client can do something with (FAILED). `seconds` is how long the pictures
-    took to make, without waiting (DONE); without it the API takes the time since the start. `progress` is from 0 to 1,
-    None where it isn't known; it makes the answers' eta better. `notes` are JSON values that the answer's meta tells of the
-    pictures (DONE).
+    took to make, without waiting, and of works that were made at once the share of each (DONE): whoever waits is told by it
+    how long. Without it the API takes the time since the start. `progress` is from 0 to 1, None where it isn't known; it makes
+    the answers' eta better. `notes` are JSON values that the answer's meta tells of the pictures (DONE).
     """
 
     phase: Phase

@@ -55,11 +55,14 @@ class Making:
         for entry in entries:
             entry.state = State(Phase.RUNNING, progress=0.0)
         began = time.monotonic()
-        if len(entries) > 1:
-            self._make_together(entries)
+        failed = self._make_together(entries) if len(entries) > 1 else None
+        alone = [entry for entry in entries if not entry.state.has_ended]
+        for entry in alone:
+            entry.context.run(self._make_alone, entry)
+        # What doesn't fail any of them alone failed by their number.
+        if failed and (is_out_of_memory(failed) or all(entry.state.phase is Phase.DONE for entry in alone)):
+            self._room.had_none(entries)
         for entry in entries:
-            if not entry.state.has_ended:
-                entry.context.run(self._make_alone, entry)
             outcome = entry.state.message if entry.state.phase is Phase.FAILED else "done"
             words = "FaceGen: work %s ended after %.2f s: %s"
             entry.context.run(logging.info, words, entry.work.id, time.monotonic() - began, outcome)
@@ -70,12 +73,15 @@ class Making:
             logging.info("FaceGen: loading %s", ", ".join(told(files).values()))
         return self._engines.get_with_room(files)
 
-    def _make_together(self, entries: Sequence[Entry]) -> None:
-        """Where that fails, whatever it is that fails it, those that haven't ended by then are left to be made alone."""
+    def _make_together(self, entries: Sequence[Entry]) -> Exception | None:
+        """Where that fails, whatever it is, those that haven't ended by then are left to be made alone. Gives the error."""
         try:
-            self._engines.with_room(entries[0].files, lambda: self._made(entries))
+            if self._room.evicts:
+                self._engines.with_room(entries[0].files, lambda: self._made(entries))
+            else:
+                self._made(entries)
         except NothingLeft:
-            return
+            pass
         except Exception as error:
             is_full = is_out_of_memory(error)
             why = "there was not enough memory" if is_full else type(error).__name__
@@ -84,7 +90,8 @@ class Making:
             if is_full:
                 error.__traceback__ = None  # it would hold on to the memory that lacked
                 make_room()
-                self._room.had_none(entries)
+            return error
+        return None
 
     def _make_alone(self, entry: Entry) -> None:
         try:
@@ -122,7 +129,7 @@ class Making:
         for (entry, _), each, pictures in zip(wanted, made, files, strict=True):
             if not entry.state.has_ended:
                 entry.pictures = pictures
-                entry.state = State(Phase.DONE, seconds=seconds, notes={"likeness": each.likeness})
+                entry.state = State(Phase.DONE, seconds=seconds / len(wanted), notes={"likeness": each.likeness})
 
     def _face(self, engine: "Engine", entry: Entry) -> Wanted | None:
         """A work with its face; None where it fails for it, and others needn't."""

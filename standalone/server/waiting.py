@@ -7,9 +7,8 @@ from contextvars import Context
 from dataclasses import dataclass
 
 from ...contract import FaceGenRequest
-from ..asked import shape_of
 from ..model_files import ModelFiles
-from .room import Room
+from .room import Room, kind
 from .works import KnownWork
 
 Call = Callable[[], None]
@@ -26,7 +25,7 @@ class Entry(KnownWork):
 
     def fits(self, other: "Entry") -> bool:
         """Whether both can be made in one batch."""
-        return self.files == other.files and shape_of(self.asked) == shape_of(other.asked)
+        return kind(self) == kind(other)
 
 
 class Waiting:
@@ -50,7 +49,7 @@ class Waiting:
             first = self._tasks.popleft()
             if not isinstance(first, Entry):
                 return first
-            together = [first, *self._fitting(first)]
+            together = self._room.cut([first, *self._fitting(first)])
             self._tasks = deque(task for task in self._tasks if task not in together)
             return together
 

@@ -128,6 +128,7 @@ def test_cancel_reaches_sampling_within_a_step(run, engine):
     [
         (FaceGenError("No face found in the photo."), "No face found in the photo."),
         (torch.cuda.OutOfMemoryError("CUDA out of memory."), "There was not enough memory for 1 of 256x256 pixels. Ask for"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "There was not enough memory for 1 of 256x256"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "There was not enough memory for 1"),
         (MemoryError(), "There was not enough memory for 1 of"),
         (RuntimeError("a shape is wrong in /a/secret/place"), "The engine failed (RuntimeError); the server's log says more."),

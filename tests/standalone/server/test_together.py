@@ -162,8 +162,12 @@ def test_as_many_at_once_as_pay_where_that_is_measured(engine, counts, monkeypat
     def pass_time(requests):
         clock.now += takes(len(requests))
 
+    def embed(photo):
+        clock.now += 50  # each request costs it, whoever is made beside it
+        return SimpleNamespace(), None
+
     async def test(backend):
-        engine.fails = pass_time
+        engine.fails, engine.embed = pass_time, embed
         works = [work(seed=number) for number in range(1, sum(sizes))]
         await queued(backend, engine, *works)
         return await ended(backend, *works)
@@ -171,6 +175,63 @@ def test_as_many_at_once_as_pay_where_that_is_measured(engine, counts, monkeypat
     states = run_with(Engines(None, lambda files: engine), counts, MeasuredRoom())(test)
     assert {state.phase for state in states} == {Phase.DONE}
     assert [len(batch) for batch in engine.batches] == sizes
+
+
+class Told(Room):
+    """`heard`: (the seeds of a batch, its seconds)."""
+
+    def __init__(self, most):
+        super().__init__(most)
+        self.heard = []
+
+    def took(self, batch, seconds):
+        self.heard.append(([one.asked.seed for one in batch], seconds))
+
+
+def test_what_is_measured_is_the_making_of_those_that_are_made(engine, counts, monkeypatch):
+    """Not the loading of the models, and not those without a face; and each work's share of it is what the API is told."""
+    monkeypatch.setattr(making_module, "time", clock := Clock())
+    room = Told(MOST)
+
+    def load(files):
+        clock.now += 1000
+        return engine
+
+    def pass_time(requests):
+        clock.now += 6
+
+    async def test(backend):
+        engine.fails, engine.faceless = pass_time, [False, False, True, False]
+        works = [work(seed=10), work(seed=11), work(seed=12, samples=2)]
+        await queued(backend, engine, *works)
+        return await ended(backend, *works)
+
+    first, faceless, last = run_with(Engines(None, load), counts, room)(test)
+    assert room.heard == [([200], 6), ([10, 12], 6)]
+    assert faceless.phase is Phase.FAILED and first.seconds == last.seconds == 3
+
+
+def test_a_batch_that_is_only_tried_takes_no_model_s_place(engine, counts):
+    """Two models that are both used would otherwise be loaded again and again."""
+    engines = Engines(None, lambda files: engine)
+
+    def fails(requests):
+        if len(requests) > 1 and engines.is_open("other"):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    async def test(backend):
+        works = [work(seed=number) for number in range(10, 16)]
+        await backend.start(first := work(seed=200))
+        await in_step(engine, 1)
+        for one in works:
+            await backend.start(one)
+        engines.get("other")
+        engine.fails = fails
+        engine.step.release(10_000)
+        return await ended(backend, first, *works)
+
+    assert {state.phase for state in run_with(engines, counts, MeasuredRoom())(test)} == {Phase.DONE}
+    assert seeds(engine) == [[200], [10], [11, 12], [11], [12], [13], [14], [15]] and engines.is_open("other")
 
 
 def test_nobody_waits_for_others_to_come(run, engine):
@@ -259,10 +320,19 @@ def test_what_fails_together_is_made_one_by_one_and_fails_its_own_request_alone(
     assert first.phase is last.phase is Phase.DONE
 
 
-def test_so_many_that_had_no_room_are_not_tried_again(run, engine):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: invalid configuration argument"),
+    ],
+    ids=["memory", "cuBLAS's memory", "a kernel's limit"],
+)
+def test_so_many_that_failed_by_their_number_are_not_tried_again(run, engine, error):
     def fails(requests):
         if len(requests) > 2:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            raise error
 
     async def test(backend):
         engine.fails = fails
