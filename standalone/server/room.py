@@ -124,7 +124,7 @@ class MeasuredRoom(Room):
         if times.batches > AGAIN:
             self._times[which] = times = Times()
             self._less.pop(_size(batch[0]), None)
-        if count != _power(count) or count > self._most:
+        if count != _power(count):
             return
         before = {more: times.part(more) for more in (count, 2 * count)}
         times.add(count, seconds / count)

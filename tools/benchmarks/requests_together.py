@@ -8,7 +8,8 @@ to pictures in memory, each request with a face, prompt, seed and face-structure
 likeness and files are left out: those cost each request the same, whoever is sampled with it. The ways take turns for
 `--seconds`, a round at least, each with one batch; the ratio is the median over the rounds. What the pictures differ by from
 those made alone is told, too. Last comes the queue of `serve`, in which `--queued` requests wait: one after the other, and as
-many at once as it finds to pay while it makes them, trials included. `--small` is for a try on a CPU.
+many at once as it finds to pay while it makes them; its trials count, but a GPU has chosen its kernels by then. The queue reads
+a photo and writes a PNG for each. `--small` is for a try on a CPU.
 """
 
 import argparse

@@ -150,7 +150,7 @@ class Clock:
 @pytest.mark.parametrize(
     ("takes", "sizes"),
     [
-        (lambda count: 1.0 + 0.1 * count, [1, 1, 2, 2, 4, 4, 8, 8, 8, 8]),
+        (lambda count: 1.0 + 0.1 * count, [1, 1, 2, 2, 4, 4, 8, 8, 8, 4, 2, 1]),
         (lambda count: float(count), [1, 1, 2, 2, *[1] * 20]),
         (lambda count: max(1.0, count / 2), [1, 1, 2, 2, 4, 4, *[2] * 10]),
     ],
