@@ -1,5 +1,7 @@
 """The HTTP front: the API's routes, the page for people, health, metrics, and a log line for each request."""
 
+import functools
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -105,8 +107,20 @@ class Front:
             return refused.answer()
         return web.Response(body=self._metrics.text(self.api.queue), headers={"Content-Type": self._metrics.content_type})
 
-    async def _describe(self, _: web.Request) -> web.FileResponse:
-        return web.FileResponse(DESCRIPTION, headers={"Content-Type": "application/json"})
+    async def _describe(self, _: web.Request) -> web.Response:
+        return web.json_response(_description())
+
+
+@functools.cache
+def _description() -> dict[str, Any]:
+    """The API's, with the addresses of this server, whichever it has: relative to that of the description."""
+    described: dict[str, Any] = json.loads(DESCRIPTION.read_text(encoding="utf-8"))
+    described["servers"] = [{"url": PREFIX, "description": "This server"}]
+    for path in described["paths"].values():
+        for operation in path.values():
+            if "servers" in operation:  # what isn't under the prefix
+                operation["servers"] = [{"url": "/"}]
+    return described
 
 
 def _route(request: web.Request) -> str:

@@ -227,4 +227,9 @@ def test_what_the_page_is_told(server):
 
 
 def test_the_description_is_served(server):
-    assert server.get("/openapi.json")[1]["openapi"] == "3.1.0"
+    described = server.get("/openapi.json")[1]
+    assert described["openapi"] == "3.1.0"
+    for path, of_path in described["paths"].items():
+        for operation in of_path.values():
+            for at in operation.get("servers", described["servers"]):  # relative to where the description is
+                assert (at["url"] == "/") == (path in ("/healthz", "/readyz", "/metrics")) and at["url"] in ("/", "/api")
