@@ -67,6 +67,10 @@ class Driver:
             return entry.state
         return State(Phase.WAITING) if job.progress is None else State(Phase.RUNNING, progress=job.progress)
 
+    def done_before(self, job: Job) -> float:
+        """How many works' worth is done already of those driven here that came before it; without those that wait."""
+        return sum(entry.state.progress or 0.0 for number, entry in self.driven.items() if number < job.id)
+
     async def watch(self) -> None:
         """Notice how the works stand. Raises BackendError."""
         ends = {entry.job.work_id: entry for entry in self.driven.values() if entry.end is not None}

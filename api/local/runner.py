@@ -291,7 +291,7 @@ class Runner:
             return replace(answer, message=f"What became of this request could not be stored; {log}. Send it again.")
         room = ENDPOINTS[job.meta["endpoint"]].room
         progress = self.state(job).progress
-        left = await self.store.ahead(job.id) + 1 - (progress or 0.0)
+        left = await self.store.ahead(job.id) - self._driver.done_before(job) + 1 - (progress or 0.0)
         self._usual = await self.store.usual_seconds(FIRST_GUESS)
         return replace(
             answer,

@@ -121,6 +121,17 @@ def test_progress_is_optional_and_makes_the_eta_better(held, backend):
     assert held.fetch(1)["meta"]["progress"] == 0.5
 
 
+def test_whoever_is_made_beside_another_has_its_eta(held, backend):
+    """Two works at once in one batch, half done: what is left of the first is not waited for as if it began only now."""
+    backend.progress = 0.5
+    for _ in range(2):
+        held.submit(BODY)
+    until(lambda: held.fetch(1)["eta"] == 15)
+    until(lambda: held.fetch(2)["eta"] == 30)
+    backend.progress = 0.9
+    until(lambda: held.fetch(2)["eta"] == 6)
+
+
 def test_two_hundred_callers_that_hang_up_leave_a_server_that_works(server, backend):
     """Each sends its request and goes away without its answer; the works are made all the same, and none is lost."""
     server.configure(enabled=True, hold_seconds=60, max_queued=300)
