@@ -78,7 +78,7 @@ class Guard:
         except ValueError as error:
             raise RefusedURL("That is not a URL.") from error
         if url.scheme not in SCHEMES or not host:
-            raise RefusedURL("Only http and https URLs are fetched.")
+            raise RefusedURL("Only http and https URLs can be used.")
         if url.user is not None or url.password is not None:
             raise RefusedURL(f"The URL of {printable(host)} holds a user name or a password; those are not sent.")
         if self._allowed.has_name(host):

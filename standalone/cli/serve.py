@@ -80,6 +80,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 @advise("", CURES)
 def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl+C or SIGTERM. Raises FaceGenError for what the user can fix."""
+    if options.drain < 0:
+        raise FaceGenError(f"--drain is {options.drain:g}; it must be 0 or more seconds.")
     place = place_of(options)
     settings, most = check_settings(place), most_at_once(options)
     try:

@@ -78,6 +78,9 @@ class Front:
             if not response.prepared:
                 response.headers["X-Request-Id"] = request_id
             return response
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            outcome = str(error.status)
+            return _not_here(request, error, request_id)
         except web.HTTPException as error:
             outcome = str(error.status)
             raise
@@ -121,6 +124,18 @@ def _description() -> dict[str, Any]:
             if "servers" in operation:  # what isn't under the prefix
                 operation["servers"] = [{"url": "/"}]
     return described
+
+
+def _not_here(request: web.Request, error: web.HTTPException, request_id: str) -> web.Response:
+    """As every other answer of the API, for clients that read JSON."""
+    message = "There is nothing at this address; openapi.json at the root of this server says what there is."
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        message = f"{request.method} is not answered at this address. It takes {', '.join(sorted(error.allowed_methods))}."
+    response = Refused(error.status, message).answer()
+    response.headers["X-Request-Id"] = request_id
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
 
 
 def _route(request: web.Request) -> str:

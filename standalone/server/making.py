@@ -124,6 +124,7 @@ class Making:
         made = make_together(engine, [face for _, face in wanted], self._watch(entries))
         self._room.took([entry for entry, _ in wanted], time.monotonic() - sampling)
         files = [[_png(image) for image in each.images] for each in made]
+        _left(entries)  # whoever was told meanwhile that it is cancelled isn't told that it is done
         seconds = time.monotonic() - began
         self._observer.pictures(sum(map(len, files)), seconds)
         for (entry, _), each, pictures in zip(wanted, made, files, strict=True):

@@ -71,7 +71,7 @@ class Server:
         try:
             await web.TCPSite(runner, address, self.place.port).start()
         except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = str(getattr(error, "strerror", None) or error).rstrip(".")
             raise FaceGenError(f"{address} port {self.place.port} can't be used: {why}. Give another --port.") from error
 
     async def _load(self) -> None:
@@ -94,12 +94,12 @@ class Server:
         """Take no more, and wait for what is in work as long as that may take; say what is interrupted."""
         self.front.is_stopping = True
         with contextlib.suppress(FaceGenError):
-            logging.info("FaceGen: stopping; %d requests are in work", len(self.api.in_work()))
+            logging.info("FaceGen: stopping; requests in work: %d", len(self.api.in_work()))
             deadline = asyncio.get_running_loop().time() + self.drain
             while self.api.in_work() and asyncio.get_running_loop().time() < deadline and not self._hurry.is_set():
                 await asyncio.sleep(LOOK)
             if left := self.api.in_work():
-                logging.warning("FaceGen: interrupted: requests %s", ", ".join(map(str, left)))
+                logging.warning("FaceGen: interrupted: the requests with id %s", ", ".join(map(str, left)))
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

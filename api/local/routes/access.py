@@ -26,6 +26,7 @@ FORWARDED = tuple(map(istr, ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host",
 MOST_OF_A_NAME = 300  # characters of a Host header; names have at most 253
 UNPROVEN_BODY = 64 << 10  # bytes up to which a body is decoded to look for its key
 WRONG_KEY = "The key is not a token of this machine."
+NO_KEY = "A token of this machine is needed, as key or in a Bearer header."
 
 
 class Refused(FaceGenError):
@@ -170,7 +171,7 @@ def check_key(request: web.Request, body: Any, config: LocalConfig) -> str:
     owner = _owner(key, config) if isinstance(key, str) else None
     owner = bearer_owner(request, config) if owner is None else owner
     if owner is None:
-        raise Refused(401, WRONG_KEY)
+        raise Refused(401, WRONG_KEY if key or "Authorization" in request.headers else NO_KEY)
     return owner
 
 

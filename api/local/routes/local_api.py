@@ -53,6 +53,7 @@ NO_FLAVOUR = (
     "endpoints name it. face_gen and head_shot are made here."
 )
 LACKING = "{name} can't be made yet: {usual} lacks files. {lacks}"
+NO_ID = "Which request? Its id is needed, in the path or as request_id in the body."
 UNKNOWN = "There is no request with this id here; requests are forgotten {hours:g} hours after they are done."
 
 UNUSABLE = (ConfigError, MissingLibraryError)  # what is set can't be used here
@@ -340,17 +341,22 @@ async def _webhook_tip(webhook: str | None, guard: Guard) -> str:
 
 async def _asked(call: Call) -> Job | None:
     """The caller's own request whose id is in the path or the body."""
-    identifier = call.request.match_info.get("id")
-    if identifier is None:
-        identifier = call.body.get("request_id") if isinstance(call.body, dict) else None
-    text = str(identifier).strip() if isinstance(identifier, (str, int)) else ""
+    text = _identifier(call)
     job = await call.runner.store.get(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else None
     return job if job and job.owner == call.owner else None
 
 
+def _identifier(call: Call) -> str:
+    identifier = call.request.match_info.get("id")
+    if identifier is None:
+        identifier = call.body.get("request_id") if isinstance(call.body, dict) else None
+    return str(identifier).strip() if isinstance(identifier, (str, int)) else ""
+
+
 async def _state(call: Call, job: Job | None) -> web.Response:
     if job is None:
-        return _answer(FaceGenResponse(ERROR, message=UNKNOWN.format(hours=call.config.keep_hours)))
+        message = UNKNOWN.format(hours=call.config.keep_hours) if _identifier(call) else NO_ID
+        return _answer(FaceGenResponse(ERROR, message=message))
     return web.Response(body=await call.runner.answer(job), content_type="application/json", charset="utf-8")
 
 

@@ -85,6 +85,8 @@ def test_with_a_token_the_key_has_to_be_it(any_kind, tmp_path, monkeypatch, from
         for key in ("", "wrong", None, 5, TOKEN[:-1], TOKEN + "x", "\ud800", [TOKEN]):
             status, answer = server.post(SUBMIT_URL, {**BODY, "key": key})
             assert status == 401 and answer["status"] == "error", key
+            lacks = answer["message"].startswith("A token of this machine is needed, as key or in a Bearer header.")
+            assert lacks == (not key) and lacks != ("is not a token of this machine" in answer["message"]), key
         assert server.submit({**BODY, "key": TOKEN})["status"] == "success"
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         assert server.submit({**BODY, "key": "wrong"}, headers=bearer)["status"] == "success"

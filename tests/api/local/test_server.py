@@ -92,6 +92,7 @@ def test_base64_pictures(any_server):
 def test_an_id_that_never_was(any_server, identifier):
     status, answer = any_server.post(f"/api/v6/image_editing/fetch/{identifier}")
     assert status == 200 and answer["status"] == "error" and "no request with this id" in answer["message"]
+    assert "Its id is needed" in any_server.post("/api/v6/images/fetch", {})[1]["message"]
 
 
 # --- failures

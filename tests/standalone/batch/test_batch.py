@@ -94,7 +94,7 @@ BAD = [
     ({"face_image": "grey.png", "prompt": ["a", "b"]}, "face_image", "No face found in grey.png."),
     ({"face_image": "http://127.0.0.1/a.png", "prompt": "a"}, "face_image", "127.0.0.1 is not a public address"),
     ({"face_image": "http://localhost:9/a.png", "prompt": "a"}, "face_image", "localhost is not a public address"),
-    ({"face_image": "file:///etc/passwd", "prompt": "a"}, "face_image", "Only http and https URLs are fetched."),
+    ({"face_image": "file:///etc/passwd", "prompt": "a"}, "face_image", "Only http and https URLs can be used."),
     ({"face_image": "data:image/png;base64,xx!", "prompt": "a"}, "face_image", "This is neither a link nor base64."),
     ({"face_image": "anna.png", "prompt": "a", "best_of": 65}, "best_of", "must be between 1 and 64, got 65"),
     ({"face_image": "anna.png", "prompt": "a", "best_of": "many"}, "best_of", "must be of type integer"),

@@ -226,6 +226,17 @@ def test_what_the_page_is_told(server):
     assert server.get("/page/options.json")[1]["needs_key"]
 
 
+@pytest.mark.parametrize("path", ["/v6/image_editing/facegen", "/api/v6/nothing", "/nothing"])
+def test_what_is_not_there_is_told_as_all_else(server, path):
+    status, answer = server.post(path, BODY)
+    assert status == 404 and answer["status"] == "error" and "openapi.json" in answer["message"]
+
+
+def test_a_method_that_is_not_answered_says_which_is(server):
+    status, answer = server.post("/healthz", {})
+    assert status == 405 and answer["message"] == "POST is not answered at this address. It takes GET, HEAD."
+
+
 def test_the_description_is_served(server):
     described = server.get("/openapi.json")[1]
     assert described["openapi"] == "3.1.0"

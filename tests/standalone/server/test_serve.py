@@ -171,7 +171,7 @@ def stopped_it_finishes_what_is_in_work(server):
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(60) == 0
     messages = [line["message"] for line in server.lines()]
-    assert "FaceGen: stopping; 1 requests are in work" in messages and messages[-1] == "FaceGen: stopped"
+    assert "FaceGen: stopping; requests in work: 1" in messages and messages[-1] == "FaceGen: stopped"
     assert not any("interrupted" in message for message in messages)
     return identifier
 
@@ -182,7 +182,7 @@ def stopped_twice_it_says_what_it_interrupts(server):
     until(lambda: any("stopping" in line["message"] for line in server.lines()))
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(20) == 0
-    assert f"FaceGen: interrupted: requests {identifier}" in [line["message"] for line in server.lines()]
+    assert f"FaceGen: interrupted: the requests with id {identifier}" in [line["message"] for line in server.lines()]
     return identifier
 
 
@@ -215,7 +215,13 @@ def test_a_port_that_is_taken(serve, tmp_path, capsys):
 
 def test_a_port_that_there_is_none_of(tmp_path, capsys):
     assert main(["serve", "--data", str(tmp_path), "--port", "70000"]) == 2
-    assert "port 70000 can't be used" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "port 70000 can't be used" in said and ".." not in said
+
+
+def test_a_drain_that_there_is_none_of(tmp_path, capsys):
+    assert main(["serve", "--data", str(tmp_path), "--drain", "-1"]) == 2
+    assert "--drain is -1; it must be 0 or more seconds." in capsys.readouterr().err
 
 
 def test_a_file_that_can_t_be_read_is_not_the_port_s_fault(tmp_path, capsys, monkeypatch):
