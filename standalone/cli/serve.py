@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..cluster.backend import RayBackend
     from ..server.engines import Engines
     from ..server.metrics import Metrics
-    from ..server.room import Room
+    from ..server.queue.room import Room
     from ..server.serving import Loading, Server
 
 PORT = 8199
@@ -195,7 +195,7 @@ def engine_backend(
 def room_of(most: int | None) -> "Room":
     """For so many pictures at once; None for as many as pay on a GPU, and for one at a time without a GPU."""
     from ..memory import usual_device
-    from ..server.room import MeasuredRoom, Room
+    from ..server.queue.room import MeasuredRoom, Room
 
     if most is None and usual_device().type != "cpu":
         return MeasuredRoom()

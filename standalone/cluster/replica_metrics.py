@@ -6,7 +6,7 @@ from ..server.metrics import PICTURE_SECONDS, STEP_SECONDS
 
 
 class ReplicaMetrics:
-    """An Observer, see ../server/making.py."""
+    """An Observer, see ../server/queue/making.py."""
 
     def __init__(self) -> None:
         self._steps = Histogram("facegen_replica_step_seconds", "One sampling step.", boundaries=list(STEP_SECONDS))

@@ -15,9 +15,9 @@ from ...errors import FaceGenError
 from ..memory import devices
 from .engines import Engines, told
 from .made import made_request
-from .making import Making, Observer, Unobserved
-from .room import Room
-from .waiting import Entry, Waiting
+from .queue.making import Making, Observer, Unobserved
+from .queue.room import Room
+from .queue.waiting import Entry, Waiting
 from .works import Works
 
 CLOSING = 10  # seconds that the thread may take to end; a model that is being loaded takes longer

@@ -14,7 +14,7 @@ PICTURE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600)
 
 
 class Metrics:
-    """An Observer, see making.py; `answers` counts the front's."""
+    """An Observer, see queue/making.py; `answers` counts the front's."""
 
     content_type = CONTENT_TYPE_LATEST
 

@@ -151,7 +151,7 @@ def measure(options, engine, asked):
 def queued(options, engine, asked):
     """Pictures a minute of the queue of `serve` -> how many were made at once; one after the other, and as many as pay."""
     from facegen.standalone.server import made as made_module
-    from facegen.standalone.server.room import MeasuredRoom, Room
+    from facegen.standalone.server.queue.room import MeasuredRoom, Room
 
     made_module.likenesses = lambda images, *_: [NoLikeness] * len(images)
     faces = {one.request.seed: one.face_embeds for one in asked}

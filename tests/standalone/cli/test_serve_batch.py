@@ -7,7 +7,7 @@ import torch
 
 from facegen.standalone.cli.main import main
 from facegen.standalone.server import backend as backend_module
-from facegen.standalone.server.room import MeasuredRoom, Room
+from facegen.standalone.server.queue.room import MeasuredRoom, Room
 
 WORK = SimpleNamespace(files=None, asked=SimpleNamespace(width=512, height=512))
 

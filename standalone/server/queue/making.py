@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
-from ...api.local.backend import CANCELLED, Phase, State
-from ...contract import FaceGenRequest
-from ...errors import FaceGenError
-from ...models.pictures import Watch
-from ..memory import is_out_of_memory, make_room
-from ..model_files import ModelFiles
-from ..photos import read_photo
-from .engines import Engines, told
-from .made import Wanted, make_together, not_enough_memory
+from ....api.local.backend import CANCELLED, Phase, State
+from ....contract import FaceGenRequest
+from ....errors import FaceGenError
+from ....models.pictures import Watch
+from ...memory import is_out_of_memory, make_room
+from ...model_files import ModelFiles
+from ...photos import read_photo
+from ..engines import Engines, told
+from ..made import Wanted, make_together, not_enough_memory
 from .room import Room
 from .waiting import Entry
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ...engine import Engine
 
 
 class Observer(Protocol):

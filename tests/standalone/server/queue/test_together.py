@@ -18,10 +18,10 @@ from engine_works import Counts, ended, run_with, work
 from facegen.api.local.backend import Phase
 from facegen.errors import FaceGenError
 from facegen.standalone.server import made as made_module
-from facegen.standalone.server import making as making_module
 from facegen.standalone.server.engines import Engines
 from facegen.standalone.server.logs import REQUEST_ID
-from facegen.standalone.server.room import MeasuredRoom, Room
+from facegen.standalone.server.queue import making as making_module
+from facegen.standalone.server.queue.room import MeasuredRoom, Room
 
 MOST = 4
 

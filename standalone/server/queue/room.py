@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from ...contract import FaceGenRequest
-from ..asked import shape_of
-from ..memory import make_room
-from ..model_files import ModelFiles
+from ....contract import FaceGenRequest
+from ...asked import shape_of
+from ...memory import make_room
+from ...model_files import ModelFiles
 
 MOST = 8  # pictures, where it is measured what pays
 # A larger batch pays if its pictures take at most this part of the time, each. The first of a batch waits for the last: at 0.75

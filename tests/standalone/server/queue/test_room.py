@@ -9,8 +9,8 @@ import pytest
 
 from facegen.contract import FaceGenRequest
 from facegen.standalone.model_files import ModelFiles
-from facegen.standalone.server import room as room_module
-from facegen.standalone.server.room import AGAIN, KEPT, MeasuredRoom, Room
+from facegen.standalone.server.queue import room as room_module
+from facegen.standalone.server.queue.room import AGAIN, KEPT, MeasuredRoom, Room
 
 
 def one(samples=1, files="sd15", **changes):

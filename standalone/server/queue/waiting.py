@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
 
-from ...contract import FaceGenRequest
-from ..model_files import ModelFiles
+from ....contract import FaceGenRequest
+from ...model_files import ModelFiles
+from ..works import KnownWork
 from .room import Room, kind
-from .works import KnownWork
 
 Call = Callable[[], None]
 

@@ -1,0 +1,1 @@
+"""What waits for the engine, what is made of it at once, and the making."""
