@@ -106,11 +106,11 @@ class Pieces:
         name = str(row.fields.get("endpoint", FACE_GEN)).strip().lower()
         if (endpoint := OF_V6.get(name)) is None:
             raise ContractError({"endpoint": [f"The endpoint field must be one of {', '.join(OF_V6)}, got {name[:40]!r}."]})
-        known = [*endpoint.fields, *OWN]
+        known = [*(one for one in endpoint.fields if one not in OF_A_SERVER), *OWN]
         errors = {
             one: [f"There is no field {one[:40]!r} in {name}. Its fields are {', '.join(known)}."]
             for one in row.fields
-            if one not in known
+            if one not in known and one not in OF_A_SERVER
         }
         for one in OF_A_SERVER:
             if str(row.fields.get(one, "")).strip().lower() not in ("", "false", "no", "0", "none", "null"):

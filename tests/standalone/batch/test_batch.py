@@ -126,6 +126,19 @@ def test_what_is_wrong_is_told_by_row_and_field_and_the_others_are_made(photos, 
     assert len(by_row[8]) == 2 and engine.embedded.count("grey.png") == 1, "a photo without a face is looked at once"
 
 
+def told(photos, engine, row):
+    """The lines of the errors of one row, and how many requests of it are made."""
+    run(write(photos / "r.jsonl", row), photos / "out", engine)
+    return [{**line, "row": None} for line in lines(photos / "out" / "errors.jsonl")], len(engine.requests)
+
+
+def test_what_is_refused_is_not_offered(photos, engine):
+    ((line,), _) = told(photos, engine, {"face_image": "anna.png", "promt": "a sailor"})
+    (said,) = line["errors"]["promt"]
+    offered = said.partition("Its fields are ")[2].strip(".").split(", ")
+    assert {"prompt", "seed", "track_id", "best_of"} < set(offered) and not {"base64", "webhook"} & set(offered)
+
+
 def test_an_own_host_may_be_asked_when_the_settings_allow_it(photos, engine, monkeypatch):
     asked = []
 
