@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api.download import DownloadError, Guard
-from ...api.local.incoming.lenient_request import Wanted, read_request, unusable
+from ...api.local.incoming.lenient_request import Wanted, read_fields, unusable
 from ...contract import ENDPOINTS, FACE_GEN, V6, ContractError, Endpoint, Field
 from ..photos import is_photo_file
 from .flavour_choice import FlavourChoice
@@ -26,6 +26,7 @@ SEVERAL = ("face_image", "prompt", "style")
 ROW = "row"  # in the place of a field, for what is wrong with the row as a whole
 OWN = ("best_of", "endpoint", "model_id")
 OF_A_SERVER = ("base64", "webhook")
+NO_FILES: Mapping[str, str] = {}
 NOBODY_WAITS = "The {} field says how a server answers, and nobody waits for a batch's answer. Leave it out."
 OF_V6 = {endpoint.name: endpoint for endpoint in ENDPOINTS.values() if endpoint.family == V6}
 
@@ -64,6 +65,17 @@ class BadPiece:
     track_id: Any = None
 
 
+@dataclass(frozen=True)
+class _Common:
+    """What all pieces of a row have in common; several: the fields in which they differ; errors: what makes all of them bad."""
+
+    row: int
+    endpoint: Endpoint
+    best_of: int
+    errors: Mapping[str, list[str]]
+    several: Collection[str]
+
+
 @dataclass
 class Pieces:
     """The pieces of rows. `folder` is what the photos' paths are relative to; `styles` are those that there are."""
@@ -75,7 +87,7 @@ class Pieces:
     _seen: "Counter[bytes]" = field(default_factory=Counter)
 
     def of(self, row: Row) -> Iterator[Piece | BadPiece]:
-        """Those of a row. What is wrong with several of them alike is told once."""
+        """Those of a row, or all that is wrong with it. What is wrong with several of them alike is told once."""
         told: set[str] = set()
         for piece in self._of(row):
             if isinstance(piece, BadPiece):
@@ -85,75 +97,61 @@ class Pieces:
             yield piece
 
     def _of(self, row: Row) -> Iterator[Piece | BadPiece]:
-        track_id = row.fields.get("track_id")
-        try:
-            endpoint, best_of, fields = self._common(row)
-            several = [self._faces(fields), *(_several(fields, name) for name in SEVERAL[1:])]
-        except ContractError as error:
-            yield BadPiece(row.number, error.errors, track_id)
-            return
-        for values in product(*several):
-            body = {**fields, **dict(zip(SEVERAL, values, strict=True))}
-            try:
-                yield self._piece(row.number, endpoint, best_of, body)
-            except ContractError as error:
-                yield BadPiece(row.number, error.errors, track_id)
-
-    def _common(self, row: Row) -> tuple[Endpoint, int, dict[str, Any]]:
-        """What holds for all pieces of a row. Raises ContractError."""
         if row.problem:
-            raise ContractError({ROW: [row.problem]})
-        name = str(row.fields.get("endpoint", FACE_GEN)).strip().lower()
-        if (endpoint := OF_V6.get(name)) is None:
-            raise ContractError({"endpoint": [f"The endpoint field must be one of {', '.join(OF_V6)}, got {name[:40]!r}."]})
-        known = [*(one for one in endpoint.fields if one not in OF_A_SERVER), *OWN]
-        errors = {
-            one: [f"There is no field {one[:40]!r} in {name}. Its fields are {', '.join(known)}."]
-            for one in row.fields
-            if one not in known and one not in OF_A_SERVER
-        }
-        for one in OF_A_SERVER:
-            if str(row.fields.get(one, "")).strip().lower() not in ("", "false", "no", "0", "none", "null"):
-                errors[one] = [NOBODY_WAITS.format(one)]
-        if errors:
-            raise ContractError(errors)
-        return endpoint, _best_of(row.fields), {one: value for one, value in row.fields.items() if one not in OF_A_SERVER}
-
-    def _faces(self, fields: Mapping[str, Any]) -> list[Any]:
-        """The sources of the photos; a folder's are its picture files. Raises ContractError."""
-        return [source for one in _several(fields, "face_image") for source in self._in_folder(one)]
+            yield BadPiece(row.number, {ROW: [row.problem]})
+            return
+        endpoint, best_of, errors = _of_all(row.fields)
+        fields = {one: value for one, value in row.fields.items() if one not in OF_A_SERVER}
+        faces = [source for one in _several(fields, "face_image") for source in self._in_folder(one)]
+        several = {"face_image": faces, **{name: _several(fields, name) for name in SEVERAL[1:]}}
+        common = _Common(row.number, endpoint, best_of, errors, [name for name in SEVERAL if len(several[name]) > 1])
+        for values in product(*several.values()):
+            yield from self._piece(common, {**fields, **dict(zip(SEVERAL, values, strict=True))})
 
     def _in_folder(self, source: Any) -> list[Any]:
+        """The sources of a folder's photos; whatever else it is, the source itself."""
         if not isinstance(source, str) or is_remote(source):
             return [source]
         path = self.folder / source.strip()
         try:
-            if not path.is_dir():
-                return [source.strip()]
-            photos = sorted(file.name for file in path.iterdir() if is_photo_file(file))
-        except (OSError, ValueError) as error:
-            raise ContractError({"face_image": [f"{source[:80]} can't be read: {error}."]}) from error
-        if not photos:
-            raise ContractError({"face_image": [f"There is no picture in the folder {source}."]})
-        return [str(Path(source.strip(), name)) for name in photos]
+            photos = sorted(file.name for file in path.iterdir() if is_photo_file(file)) if path.is_dir() else []
+        except (OSError, ValueError):  # told by _wrong_with_photo
+            photos = []
+        return [str(Path(source.strip(), name)) for name in photos] or [source.strip()]
 
-    def _piece(self, number: int, endpoint: Endpoint, best_of: int, body: dict[str, Any]) -> Piece:
-        wanted = read_request(body, endpoint, self.guard, self.styles)
-        source = wanted.face_image
-        if "://" in source[:20]:
-            try:
-                self.guard.check_url(source)
-            except DownloadError as error:
-                raise ContractError({"face_image": [unusable("face_image", error)]}) from error
-        elif not is_remote(source) and not (self.folder / source).is_file():
-            raise ContractError({"face_image": [f"There is no photo {self.folder / source}."]})
+    def _piece(self, common: _Common, body: dict[str, Any]) -> Iterator[Piece | BadPiece]:
+        """One combination's, or all that is wrong with it."""
+        endpoint, best_of = common.endpoint, common.best_of
+        wanted, errors = read_fields(body, endpoint, self.guard, self.styles)
+        if "face_image" not in errors and (problem := self._wrong_with_photo(wanted.face_image)):
+            errors["face_image"] = [problem]
         if best_of > 1 and best_of < int(wanted.values.get("samples", 1)):
-            raise ContractError({"best_of": [f"best_of is {best_of}, and samples, those of them that are kept, is more."]})
-        style = str(wanted.values.get("style", "" if "style" not in endpoint.fields else endpoint.fields["style"].default))
-        flavour = self.choice.of(endpoint.name, body.get("model_id"))
-        files = self.choice.files(flavour, style)
+            errors["best_of"] = [f"best_of is {best_of}, and samples, those of them that are kept, is more."]
+        # A style that can't be read stands for one without files of its own.
+        usual = endpoint.fields["style"].default if "style" in endpoint.fields.keys() - errors.keys() else ""
+        flavour, files = "", NO_FILES
+        try:
+            if "endpoint" not in common.errors:
+                flavour = self.choice.of(endpoint.name, body.get("model_id"))
+                files = self.choice.files(flavour, str(wanted.values.get("style", usual)))
+        except ContractError as error:
+            errors |= error.errors
+        errors |= common.errors
+        if errors:
+            yield from _bad(common, body, errors)
+            return
         name = self._name([endpoint.path, flavour, files, best_of, dict(wanted.values)])
-        return Piece(name, number, flavour, endpoint.path, wanted.values, wanted.tips, best_of)
+        yield Piece(name, common.row, flavour, endpoint.path, wanted.values, wanted.tips, best_of)
+
+    def _wrong_with_photo(self, source: str) -> str:
+        """As far as can be told without reading it; "" if nothing is."""
+        if "://" not in source[:20]:
+            return "" if is_remote(source) else _wrong_with_file(self.folder / source, source)
+        try:
+            self.guard.check_url(source)
+        except DownloadError as error:
+            return unusable("face_image", error)
+        return ""
 
     def _name(self, what: list[Any]) -> str:
         """Rows that ask for the very same are told apart by which of them it is."""
@@ -173,13 +171,49 @@ def _several(fields: Mapping[str, Any], name: str) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _best_of(fields: Mapping[str, Any]) -> int:
-    value = fields.get("best_of", BEST_OF.default)
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        value = int(value[:9])
-    if problem := BEST_OF.problem(value):
-        raise ContractError({"best_of": [problem]})
-    return int(value)
+def _wrong_with_file(path: Path, source: str) -> str:
+    try:
+        if path.is_file():
+            return ""
+        if path.is_dir():
+            next(path.iterdir(), None)  # raises if it can't be read
+            return f"There is no picture in the folder {source}."
+    except (OSError, ValueError) as error:
+        return f"{source[:80]} can't be read: {error}."
+    return f"There is no photo {path}."
+
+
+def _of_all(fields: Mapping[str, Any]) -> tuple[Endpoint, int, dict[str, list[str]]]:
+    """Endpoint and best_of of a row, and what is wrong with its fields as far as their values needn't be read. Where there is
+    no such endpoint it is the default, which has all fields that there are, so that the others can be read."""
+    name = str(fields.get("endpoint", FACE_GEN)).strip().lower()
+    endpoint = OF_V6.get(name, OF_V6[FACE_GEN])
+    known = [*(one for one in endpoint.fields if one not in OF_A_SERVER), *OWN]
+    errors = {
+        one: [f"There is no field {one[:40]!r} in {endpoint.name}. Its fields are {', '.join(known)}."]
+        for one in fields
+        if one not in known and one not in OF_A_SERVER
+    }
+    for one in OF_A_SERVER:
+        if str(fields.get(one, "")).strip().lower() not in ("", "false", "no", "0", "none", "null"):
+            errors[one] = [NOBODY_WAITS.format(one)]
+    if name not in OF_V6:
+        errors["endpoint"] = [f"The endpoint field must be one of {', '.join(OF_V6)}, got {name[:40]!r}."]
+    best_of = fields.get("best_of", BEST_OF.default)
+    if isinstance(best_of, str) and best_of.strip().isascii() and best_of.strip().isdigit():
+        best_of = int(best_of.strip()[:9])
+    if problem := BEST_OF.problem(best_of):
+        errors["best_of"] = [problem]
+    return endpoint, BEST_OF.default if problem else int(best_of), errors
+
+
+def _bad(common: _Common, body: Mapping[str, Any], errors: Mapping[str, list[str]]) -> Iterator[BadPiece]:
+    """What is wrong with one of several values is a piece's own, so that it is the same whatever it is combined with."""
+    own = [name for name in common.several if name in errors and name not in common.errors]
+    if of_all := {name: said for name, said in errors.items() if name not in own}:
+        yield BadPiece(common.row, of_all, body.get("track_id"))
+    for name in own:
+        yield BadPiece(common.row, {name: errors[name]}, body.get("track_id"))
 
 
 def groups(pieces: Iterable[Piece]) -> list[Piece]:

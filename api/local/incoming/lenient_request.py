@@ -58,7 +58,16 @@ def read_request(body: Any, endpoint: Endpoint, guard: Guard, styles: Iterable[s
     """
     if not isinstance(body, dict):
         raise ContractError({"body": ["The body must be a JSON object."]})
-    body = {name.strip(): value for name, value in body.items()}
+    wanted, errors = read_fields({name.strip(): value for name, value in body.items()}, endpoint, guard, styles)
+    if errors:
+        raise ContractError(errors)
+    return wanted
+
+
+def read_fields(
+    body: Mapping[str, Any], endpoint: Endpoint, guard: Guard, styles: Iterable[str] = STYLES
+) -> tuple[Wanted, dict[str, list[str]]]:
+    """What can be read of a body, and of each field that can't, what is wrong with it."""
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     tips: list[str] = []
@@ -76,9 +85,7 @@ def read_request(body: Any, endpoint: Endpoint, guard: Guard, styles: Iterable[s
             errors["webhook"] = [unusable("webhook", error)]
     missing = {name for name, rule in endpoint.fields.items() if rule.required} - set(values) - set(errors)
     errors |= {name: [f"The {name} field is required."] for name in missing}
-    if errors:
-        raise ContractError({name: errors[name] for name in endpoint.fields if name in errors})
-    return Wanted(endpoint, values, tuple(tips))
+    return Wanted(endpoint, values, tuple(tips)), {name: errors[name] for name in endpoint.fields if name in errors}
 
 
 def unusable(name: str, error: Exception) -> str:

@@ -132,6 +132,47 @@ def told(photos, engine, row):
     return [{**line, "row": None} for line in lines(photos / "out" / "errors.jsonl")], len(engine.requests)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "fields"),
+    [
+        ({"style": "foo", "best_of": 100, "width": "abc"}, {"style", "best_of", "width"}),
+        ({"webhook": "http://a.b", "style": "foo", "best_of": 100}, {"webhook", "style", "best_of"}),
+        ({"promt": "b", "base64": True, "face_image": "none.png"}, {"promt", "base64", "face_image"}),
+        ({"face_image": "http://127.0.0.1/a.png", "model_id": "sdx", "seed": "x"}, {"face_image", "model_id", "seed"}),
+        ({"face_image": None, "endpoint": "video", "stile": "b", "width": []}, {"face_image", "endpoint", "stile"}),
+        ({"face_image": "empty", "height": "tall"}, {"face_image", "height"}),
+        ({"model_id": "sdxl", "style": "foo", "prompt": ""}, {"model_id", "style", "prompt"}),
+    ],
+)
+def test_all_that_is_wrong_with_a_row_is_told_at_once(photos, engine, wrong, fields):
+    (photos / "empty").mkdir()
+    ((line,), made) = told(photos, engine, {"face_image": "anna.png", "prompt": "x", **wrong})
+    assert set(line["errors"]) == fields and not made
+
+
+def test_what_is_wrong_with_a_whole_row_and_with_some_of_its_combinations(photos, engine):
+    """The former is told once, and nothing of the row is made; each of the latter once, however often it is combined."""
+    (photos / "empty").mkdir()
+    row = {"face_image": ["anna.png", "none.png", "empty"], "prompt": ["a", "b"], "style": ["comic", "drawn"]}
+    found, made = told(photos, engine, row)
+    assert [list(line["errors"]) for line in found] == [["style"], ["face_image"], ["face_image"]] and made == 2
+    engine.requests.clear()
+    found, made = told(photos, engine, {**row, "width": "abc", "best_of": 0})
+    names = [sorted(line["errors"]) for line in found]
+    assert names == [["best_of", "width"], ["style"], ["face_image"], ["face_image"]] and made == 0
+
+
+def test_a_bad_row_changes_no_id_of_a_good_one(photos, engine):
+    """Rows that are alike are numbered to tell them apart, and one that isn't made has no number."""
+    row = {**SMALL, "face_image": "anna.png"}
+    ids = []
+    bad = [{**row, name: "x"} for name in ("best_of", "webhook", "promt", "width", "model_id")]
+    for name, rows in {"alone": [row], "among": [*bad, row]}.items():
+        run(write(photos / "r.jsonl", *rows), photos / name, engine)
+        ids += [entry["id"] for entry in lines(photos / name / "index.jsonl")]
+    assert len(ids) == 2 and len(set(ids)) == 1
+
+
 def test_what_is_refused_is_not_offered(photos, engine):
     ((line,), _) = told(photos, engine, {"face_image": "anna.png", "promt": "a sailor"})
     (said,) = line["errors"]["promt"]
