@@ -20,7 +20,7 @@ from ...models.face.embeds import TENSORS, FaceEmbeds
 from ...picture_file import FORMATS, MAX_OWN_PIXELS, MAX_PIXELS, OWN_FORMATS, PictureError, open_rgb
 from ..model_files import ModelFiles
 from ..photos import photo_bytes, to_tensor
-from .pieces import is_remote
+from .sources import is_remote, shown
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -89,12 +89,15 @@ class Faces:
         self.embedded += 1
         try:
             image = _image(source, content)
-            embeds, _ = engine.embed(to_tensor(image), "the photo" if is_remote(source) else Path(source).name)
+            embeds, _ = engine.embed(to_tensor(image), self._called(source))
         except PictureError as error:
             return ContractError({"face_image": [unusable("face_image", error)]})
         except FaceGenError as error:
             return ContractError({"face_image": [str(error)]})
         return Face(embeds, image.size)
+
+    def _called(self, source: str) -> str:
+        return "the photo" if is_remote(source) else shown(source, self.folder)
 
 
 def _image(source: str, content: bytes) -> Image.Image:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, PngImagePlugin
@@ -20,7 +19,8 @@ from ..memory import is_out_of_memory, make_room
 from ..server.engines import Engines, told
 from ..server.made import Made, Wanted, make, not_enough_memory
 from .faces import Face, Faces
-from .pieces import BadPiece, Piece, is_remote
+from .pieces import BadPiece, Piece
+from .sources import combination, shown
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -71,7 +71,8 @@ class Maker:
         return done
 
     def _bad(self, piece: Piece, errors: dict[str, list[str]]) -> BadPiece:
-        return BadPiece(piece.row, errors, piece.values.get("track_id"))
+        request = combination(piece.values, piece.several, self.faces.folder)
+        return BadPiece(piece.row, errors, piece.values.get("track_id"), request)
 
     def _made(self, piece: Piece, flavour: Flavour, engine: "Engine") -> Done:
         began = time.perf_counter()
@@ -83,6 +84,7 @@ class Maker:
         else:
             kept = _all(piece.seed, make(engine, Wanted(flavour, dataclasses.replace(request, seed=piece.seed), face.embeds)))
         seconds = round(time.perf_counter() - began, 3)
+        request = dataclasses.replace(request, face_image=shown(request.face_image, self.faces.folder))
         return Done(*_told(piece, request, tip, kept, seconds, told(files)))
 
 
@@ -108,9 +110,8 @@ def _best(piece: Piece, engine: "Engine", flavour: Flavour, request: FaceGenRequ
 def _told(
     piece: Piece, request: FaceGenRequest, tip: str, kept: list[_Kept], seconds: float, files: dict[str, str]
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """The entry of the index, which each picture holds as well, and the pictures."""
+    """The entry of the index, which each picture holds as well, and the pictures. The request's photo is as it may be told."""
     asked = {name: value for name, value in request.as_dict().items() if name not in OF_THE_ANSWER}
-    asked["face_image"] = shown(str(asked["face_image"]))
     entry = {
         "id": piece.id,
         "row": piece.row,
@@ -128,13 +129,6 @@ def _told(
         "tip": tip,
     }
     return entry, [_png(one.image, entry) for one in kept]
-
-
-def shown(source: str) -> str:
-    """A photo as pictures and index may tell of it, who are given on: a file's name, a URL without what may be secret in it."""
-    if source[:5].lower() == "data:":
-        return "data:"
-    return source.partition("?")[0].partition("#")[0] if is_remote(source) else Path(source).name
 
 
 def _png(image: Image.Image, entry: dict[str, Any]) -> bytes:

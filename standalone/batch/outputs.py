@@ -70,8 +70,9 @@ class Outputs:
         """Write a line of the errors."""
         self.errors += 1
         track_id = {} if bad.track_id is None else {"track_id": bad.track_id}
+        request = {"request": bad.request} if bad.request else {}
         with self._writing():
-            _write_line(self._errors, {"row": bad.row, **track_id, "errors": bad.errors})
+            _write_line(self._errors, {"row": bad.row, **track_id, **request, "errors": bad.errors})
 
     def write_parquet(self) -> Path | None:
         """The index once more as Parquet; None without pyarrow."""

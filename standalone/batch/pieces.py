@@ -20,6 +20,7 @@ from ...contract import ENDPOINTS, FACE_GEN, V6, ContractError, Endpoint, Field
 from ..photos import is_photo_file
 from .flavour_choice import FlavourChoice
 from .rows import Row
+from .sources import combination, is_remote
 
 BEST_OF = Field("best_of", int, "How many pictures are made to keep the most alike.", default=1, minimum=1, maximum=64)
 SEVERAL = ("face_image", "prompt", "style")
@@ -34,8 +35,8 @@ OF_V6 = {endpoint.name: endpoint for endpoint in ENDPOINTS.values() if endpoint.
 @dataclass(frozen=True)
 class Piece:
     """One request of row number `row`; what comes of it is called by its `id`, which is made of everything that the pictures
-    depend on but the photo's content. `flavour` is a name, `values` are as in Wanted, `photo` is the photo's file where
-    face_image is none of http(s), data."""
+    depend on but the photo's content. `flavour` is a name, `values` are as in Wanted, `several` are the fields in which the
+    row's pieces differ."""
 
     id: str
     row: int
@@ -44,6 +45,7 @@ class Piece:
     values: Mapping[str, Any]
     tips: tuple[str, ...] = ()
     best_of: int = 1
+    several: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> Wanted:
@@ -58,11 +60,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class BadPiece:
-    """What of a row can't be made, and why: field -> sentences."""
+    """What of a row can't be made, and why: field -> sentences. request: which of several values it has, where that matters."""
 
     row: int
     errors: Mapping[str, list[str]]
     track_id: Any = None
+    request: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class _Common:
     endpoint: Endpoint
     best_of: int
     errors: Mapping[str, list[str]]
-    several: Collection[str]
+    several: tuple[str, ...]
 
 
 @dataclass
@@ -91,7 +94,7 @@ class Pieces:
         told: set[str] = set()
         for piece in self._of(row):
             if isinstance(piece, BadPiece):
-                if (text := json.dumps(piece.errors)) in told:
+                if (text := json.dumps([piece.request, piece.errors])) in told:
                     continue
                 told.add(text)
             yield piece
@@ -104,7 +107,7 @@ class Pieces:
         fields = {one: value for one, value in row.fields.items() if one not in OF_A_SERVER}
         faces = [source for one in _several(fields, "face_image") for source in self._in_folder(one)]
         several = {"face_image": faces, **{name: _several(fields, name) for name in SEVERAL[1:]}}
-        common = _Common(row.number, endpoint, best_of, errors, [name for name in SEVERAL if len(several[name]) > 1])
+        common = _Common(row.number, endpoint, best_of, errors, tuple(name for name in SEVERAL if len(several[name]) > 1))
         for values in product(*several.values()):
             yield from self._piece(common, {**fields, **dict(zip(SEVERAL, values, strict=True))})
 
@@ -138,10 +141,18 @@ class Pieces:
             errors |= error.errors
         errors |= common.errors
         if errors:
-            yield from _bad(common, body, errors)
+            yield from self._bad(common, body, errors)
             return
         name = self._name([endpoint.path, flavour, files, best_of, dict(wanted.values)])
-        yield Piece(name, common.row, flavour, endpoint.path, wanted.values, wanted.tips, best_of)
+        yield Piece(name, common.row, flavour, endpoint.path, wanted.values, wanted.tips, best_of, common.several)
+
+    def _bad(self, common: _Common, body: Mapping[str, Any], errors: Mapping[str, list[str]]) -> Iterator[BadPiece]:
+        """What is wrong with one of several values is told by itself: it is the same whatever that is combined with."""
+        own = [name for name in common.several if name in errors and name not in common.errors]
+        if of_all := {name: said for name, said in errors.items() if name not in own}:
+            yield BadPiece(common.row, of_all, body.get("track_id"))
+        for name in own:
+            yield BadPiece(common.row, {name: errors[name]}, body.get("track_id"), combination(body, [name], self.folder))
 
     def _wrong_with_photo(self, source: str) -> str:
         """As far as can be told without reading it; "" if nothing is."""
@@ -158,11 +169,6 @@ class Pieces:
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode("utf-8", "surrogatepass")).digest()[:16]
         self._seen[digest] += 1
         return hashlib.sha256(digest + str(self._seen[digest]).encode()).hexdigest()[:24]
-
-
-def is_remote(source: str) -> bool:
-    """Whether a face is a URL or a data URI, and no file."""
-    return "://" in source[:20] or source[:5].lower() == "data:"
 
 
 def _several(fields: Mapping[str, Any], name: str) -> list[Any]:
@@ -205,15 +211,6 @@ def _of_all(fields: Mapping[str, Any]) -> tuple[Endpoint, int, dict[str, list[st
     if problem := BEST_OF.problem(best_of):
         errors["best_of"] = [problem]
     return endpoint, BEST_OF.default if problem else int(best_of), errors
-
-
-def _bad(common: _Common, body: Mapping[str, Any], errors: Mapping[str, list[str]]) -> Iterator[BadPiece]:
-    """What is wrong with one of several values is a piece's own, so that it is the same whatever it is combined with."""
-    own = [name for name in common.several if name in errors and name not in common.errors]
-    if of_all := {name: said for name, said in errors.items() if name not in own}:
-        yield BadPiece(common.row, of_all, body.get("track_id"))
-    for name in own:
-        yield BadPiece(common.row, {name: errors[name]}, body.get("track_id"))
 
 
 def groups(pieces: Iterable[Piece]) -> list[Piece]:

@@ -78,7 +78,7 @@ def made_by_ray(
 
 def _piece(text: str) -> Piece:
     content = json.loads(text)
-    return Piece(**{**content, "tips": tuple(content["tips"])})
+    return Piece(**content | {name: tuple(content[name]) for name in ("tips", "several")})
 
 
 def _written(outcome: Done | BadPiece) -> tuple[str, bytes]:

@@ -14,6 +14,7 @@ from facegen.standalone.batch import faces, outputs
 from facegen.standalone.batch import run as run_module
 from killed_batch import killed_runs
 
+FACES = ("anna.png", "people/a.png", "people/b.png")
 SMALL = {"width": 64, "height": 64, "prompt": "a sailor"}
 
 
@@ -22,7 +23,7 @@ def test_faces_times_prompts_times_styles(photos, engine):
     run(write(photos / "r.jsonl", row), photos / "out", engine)
     entries = lines(photos / "out" / "index.jsonl")
     made = {tuple(entry["request"][name] for name in ("face_image", "prompt", "style")) for entry in entries}
-    assert made == {(f, p, s) for f in ("anna.png", "a.png", "b.png") for p in ("one", "two") for s in ("comic", "anime")}
+    assert made == {(f, p, s) for f in FACES for p in ("one", "two") for s in ("comic", "anime")}
     assert len(entries) == 12 and {entry["track_id"] for entry in entries} == {7} and {entry["row"] for entry in entries} == {1}
     assert len(engine.embedded) == 3, "each photo once"
     (flavour,) = {entry["flavour"] for entry in entries}
@@ -34,6 +35,23 @@ def test_a_photo_under_two_names_is_embedded_once(photos, engine):
     rows = [{**SMALL, "face_image": name} for name in ("anna.png", "people/b.png", "twin.png", "anna.png")]
     run(write(photos / "r.jsonl", *rows), photos / "out", engine)
     assert len(engine.embedded) == 2 and len(engine.requests) == 4
+
+
+def test_photos_of_one_name_in_several_folders(photos, engine):
+    """Pictures and index tell them apart, and nothing of where on this machine they are."""
+    for name in ("p1", "p2"):
+        (photos / name).mkdir()
+        (photos / name / "1.png").write_bytes((photos / "anna.png").read_bytes())
+    far = photos / "elsewhere"
+    far.mkdir()
+    sources = ["../p1", "../p2/1.png", "1.png", str(photos / "anna.png")]
+    (far / "1.png").write_bytes((photos / "twin.png").read_bytes())
+    run(write(far / "r.jsonl", {**SMALL, "face_image": sources}), photos / "out", engine)
+    entries = lines(photos / "out" / "index.jsonl")
+    assert {entry["request"]["face_image"] for entry in entries} == {"../p1/1.png", "../p2/1.png", "1.png", "anna.png"}
+    for entry in entries:
+        picture = Image.open(photos / "out" / "pictures" / entry["files"][0])
+        assert json.loads(picture.info["parameters"]) == entry and str(photos) not in picture.info["parameters"]
 
 
 def test_the_size_is_the_photos_where_the_row_has_none(photos, engine):
@@ -147,7 +165,7 @@ def told(photos, engine, row):
 def test_all_that_is_wrong_with_a_row_is_told_at_once(photos, engine, wrong, fields):
     (photos / "empty").mkdir()
     ((line,), made) = told(photos, engine, {"face_image": "anna.png", "prompt": "x", **wrong})
-    assert set(line["errors"]) == fields and not made
+    assert set(line["errors"]) == fields and not made and "request" not in line
 
 
 def test_what_is_wrong_with_a_whole_row_and_with_some_of_its_combinations(photos, engine):
@@ -178,6 +196,24 @@ def test_what_is_refused_is_not_offered(photos, engine):
     (said,) = line["errors"]["promt"]
     offered = said.partition("Its fields are ")[2].strip(".").split(", ")
     assert {"prompt", "seed", "track_id", "best_of"} < set(offered) and not {"base64", "webhook"} & set(offered)
+
+
+def test_which_of_several_cannot_be_made(photos, engine, monkeypatch):
+    """Before anything is made the value that is wrong, and later the combination; nothing of what a URL asks with."""
+
+    async def download(url, limits, allow):
+        raise faces.DownloadError("example.org can't be reached.")
+
+    monkeypatch.setattr(faces, "download", download)
+    url = "https://example.org/a.png?token=secret"
+    found, made = told(photos, engine, {**SMALL, "face_image": url, "style": ["comic", "anime", "drawn"]})
+    assert [line.get("request") for line in found] == [{"style": "drawn"}, {"style": "anime"}, {"style": "comic"}] and not made
+    row = {**SMALL, "face_image": ["people/a.png", url], "prompt": ["one", "two"], "style": ["comic"]}
+    found, made = told(photos, engine, row)
+    of_url = {"face_image": "https://example.org/a.png"}
+    assert [line["request"] for line in found] == [of_url | {"prompt": "one"}, of_url | {"prompt": "two"}] and made == 2
+    found, _ = told(photos, engine, {**SMALL, "face_image": url})
+    assert "request" not in found[0] and "secret" not in (photos / "out" / "errors.jsonl").read_text()
 
 
 def test_an_own_host_may_be_asked_when_the_settings_allow_it(photos, engine, monkeypatch):
@@ -297,7 +333,7 @@ def test_few_pieces_are_in_memory_however_many_rows(photos, engine, monkeypatch)
     run(write(photos / "r.jsonl", *rows), photos / "out", engine)
     assert sizes == [10, 10, 4]
     order = [entry["request"]["face_image"] for entry in lines(photos / "out" / "index.jsonl")][:10]
-    assert order == sorted(order, reverse=order[0] != "a.png") and len(set(order)) == 2, "each face's pieces follow each other"
+    assert order == sorted(order) and len(set(order)) == 2, "each face's pieces follow each other"
 
 
 def test_the_index_as_parquet(photos, engine):
