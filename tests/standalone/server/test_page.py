@@ -7,66 +7,11 @@ import subprocess
 import pytest
 
 from facegen.models.tiny_files import DRAWN_FACE, TINY
-from front_end import CHROMIUM, FLAGS
-from memory_backend import MemoryBackend
-from pack import ROOT
+from serve_page import LANGUAGES, PAGE, fill, texts
 from serve_process import ServeProcess
-from serve_server import ServeServer
 from waiting import until
 
-TEXTS = (ROOT / "standalone" / "server" / "page" / "texts.js").read_text(encoding="utf-8")
-LANGUAGES = {"en": "Generate", "zh": "生成", "ja": "生成する"}
 TOKEN = "a-token-of-some-length"
-NOISE = "Failed to load resource"  # of answers that are refusals, and of a server that is away
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Closed at the end of this file: its event loop would be in the way of other tests' own."""
-    if not CHROMIUM:
-        pytest.skip("needs Chromium or Chrome on PATH")
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """open_page(url): the page there, ready, in a fresh profile; what its scripts complain of fails the test."""
-    contexts, errors = [], []
-
-    def opened(url, **options):
-        contexts.append(browser.new_context(locale="en-GB", **options))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" and NOISE not in m.text else None)
-        page.goto(url)
-        page.wait_for_selector("body[data-ready]", timeout=60_000)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-@pytest.fixture
-def backend():
-    return MemoryBackend()
-
-
-@pytest.fixture
-def server(tmp_path, backend):
-    with ServeServer(tmp_path, backend, enabled=True) as running:
-        running.url = f"http://127.0.0.1:{running.port}/"
-        yield running
-
-
-def fill(page, prompt="a sailor"):
-    page.set_input_files("#photo", str(TINY / DRAWN_FACE))
-    page.fill("#prompt", prompt)
 
 
 def test_from_a_photo_to_portraits_on_the_tiny_model(open_page, tmp_path):
@@ -127,16 +72,14 @@ def test_it_speaks_three_languages_and_remembers_which(open_page, server, langua
 
 
 def test_its_texts_are_the_same_in_every_language():
-    blocks = re.findall(r"^  (\w\w): \{(.*?)^  \},", TEXTS, re.DOTALL | re.MULTILINE)
-    assert [language for language, _ in blocks] == list(LANGUAGES)
-    told = [
-        {m[1]: sorted(re.findall(r"\{\w+\}", m[2])) for m in re.finditer(r'^    (\w+): "(.*)",$', t, re.M)} for _, t in blocks
-    ]
-    assert told[0] == told[1] == told[2] and len(told[0]) > 20
-    used = set(re.findall(r'data-text="(\w+)"', (ROOT / "standalone/server/page/index.html").read_text(encoding="utf-8")))
-    used |= set(re.findall(r'say\("(\w+)"', (ROOT / "standalone/server/page/page.js").read_text(encoding="utf-8")))
+    told = texts()
+    assert list(told) == list(LANGUAGES)
+    forms = [{name: sorted(re.findall(r"\{\w+\}", text)) for name, text in one.items()} for one in told.values()]
+    assert forms[0] == forms[1] == forms[2] and len(forms[0]) > 20
+    used = set(re.findall(r'data-text="(\w+)"', (PAGE / "index.html").read_text(encoding="utf-8")))
+    used |= set(re.findall(r'say\("(\w+)"', (PAGE / "page.js").read_text(encoding="utf-8")))
     used |= {"sending", "working", "waiting"}
-    assert used == set(told[0])
+    assert used == set(forms[0])
 
 
 def test_what_is_wrong_is_said(open_page, server, backend):

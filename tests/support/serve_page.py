@@ -1,0 +1,45 @@
+"""Steps on the page of `serve`, and what it says."""
+
+import re
+
+from facegen.models.tiny_files import DRAWN_FACE, TINY
+from pack import ROOT
+
+PAGE = ROOT / "standalone" / "server" / "page"
+LANGUAGES = {"en": "Generate", "zh": "生成", "ja": "生成する"}
+NAME = "faces.test"  # by which the browser finds this machine, as another machine on the network would
+TEXT_NODES = """() => {
+    const texts = [...document.querySelectorAll('[aria-label]')].map(one => one.ariaLabel).concat(document.title);
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) texts.push(walker.currentNode.data.trim());
+    return texts.filter(Boolean);
+}"""
+
+
+def texts():
+    """Language -> name -> text, as texts.js has them."""
+    source = (PAGE / "texts.js").read_text(encoding="utf-8")
+    blocks = re.findall(r"^  (\w\w): \{(.*?)^  \},", source, re.DOTALL | re.MULTILINE)
+    return {language: dict(re.findall(r'^    (\w+): "(.*)",$', block, re.MULTILINE)) for language, block in blocks}
+
+
+def fill(page, prompt="a sailor"):
+    page.set_input_files("#photo", str(TINY / DRAWN_FACE))
+    page.fill("#prompt", prompt)
+
+
+def generate(page):
+    """Until there are portraits."""
+    page.click("#go")
+    page.wait_for_selector("#portraits img")
+
+
+def speak(page, language):
+    page.click(f"button[data-language={language}]")
+
+
+def said_in(page, language):
+    """The names of all texts that the page says in a language, shown or not."""
+    shown = page.evaluate(TEXT_NODES)
+    patterns = {name: re.sub(r"\\\{\w+\\\}", ".+", re.escape(text)) for name, text in texts()[language].items()}
+    return {name for name, pattern in patterns.items() if any(re.fullmatch(pattern, text) for text in shown)}
