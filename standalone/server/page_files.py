@@ -9,7 +9,7 @@ from ...api.local.config import LocalConfig
 from ...api.local.flavours import fitting
 from ...api.local.routes.access import Refused
 from ...api.local.routes.local_api import LocalApi
-from ...contract import ENDPOINTS
+from ...contract import ENDPOINTS, Field
 
 FOLDER = Path(__file__).parent / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -20,7 +20,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-FORM = ("prompt", "negative_prompt", "style", "s_scale", "samples", "num_inference_steps", "guidance_scale", "seed")
+SIZE = ("width", "height")  # where the form leaves them empty, the picture is as large as the photo
+FORM = ("prompt", "negative_prompt", "style", "s_scale", "samples", "num_inference_steps", "guidance_scale", "seed", *SIZE)
 
 
 def page_routes(api: LocalApi) -> list[web.AbstractRouteDef]:
@@ -44,8 +45,8 @@ def page_routes(api: LocalApi) -> list[web.AbstractRouteDef]:
 
 
 def what_the_page_offers(api: LocalApi, config: LocalConfig) -> dict[str, Any]:
-    """Whether a key is needed, and for each endpoint that a flavour serves its path and the ranges, defaults and choices of
-    its form's fields."""
+    """Whether a key is needed, and for each endpoint that a flavour serves its path and the ranges, steps, defaults and
+    choices of its form's fields."""
     endpoints: dict[str, Any] = {}
     for endpoint in ENDPOINTS.values():
         if not fitting(endpoint.name, config.flavours):
@@ -53,8 +54,12 @@ def what_the_page_offers(api: LocalApi, config: LocalConfig) -> dict[str, Any]:
         fields = {}
         for name in FORM:
             if rule := endpoint.fields.get(name):
-                choices = list(api.styles) if name == "style" else list(rule.choices)
-                shown = {"default": rule.default, "min": rule.minimum, "max": rule.maximum, "choices": choices or None}
-                fields[name] = {key: value for key, value in shown.items() if value is not None}
+                fields[name] = _shown(rule, list(api.styles) if name == "style" else list(rule.choices))
         endpoints.setdefault(endpoint.name, {"path": endpoint.path, "fields": fields})
     return {"needs_key": bool(config.known_tokens), "endpoints": endpoints}
+
+
+def _shown(rule: Field, choices: list[str]) -> dict[str, Any]:
+    default = None if rule.name in SIZE else rule.default
+    shown = {"default": default, "min": rule.minimum, "max": rule.maximum, "step": rule.multiple_of, "choices": choices or None}
+    return {key: value for key, value in shown.items() if value is not None}

@@ -2,10 +2,9 @@
 
 import { curlOf } from "./curl.js";
 import { ApiError, call, dataUri, until } from "./client.js";
+import { by, fieldsOfForm, showFields } from "./form.js";
 import { text, usualLanguage } from "./texts.js";
 
-const by = (id) => document.getElementById(id);
-const NUMBERS = ["s_scale", "samples", "num_inference_steps", "guidance_scale", "seed", "width", "height"];
 let language = usualLanguage();
 let options = null;
 let photo = null;
@@ -26,21 +25,8 @@ function speak(chosen) {
   }
 }
 
-/** Show the fields that the chosen endpoint has, with its ranges and defaults. */
-function fillForm() {
-  const { fields } = options.endpoints[by("endpoint").value];
-  for (const row of document.querySelectorAll("[data-field]")) row.hidden = !(row.dataset.field in fields);
-  for (const [name, rule] of Object.entries(fields)) {
-    const input = by(name);
-    if (rule.choices) input.replaceChildren(...rule.choices.map((choice) => new Option(choice)));
-    if (rule.min !== undefined && name !== "seed") Object.assign(input, { min: rule.min, max: rule.max });
-    input.value = rule.default ?? "";
-  }
-  showScale();
-}
-
-function showScale() {
-  by("s_scale_shown").textContent = by("s_scale").value;
+function showEndpoint() {
+  showFields(options.endpoints[by("endpoint").value].fields);
 }
 
 function choosePhoto(file) {
@@ -48,14 +34,6 @@ function choosePhoto(file) {
   photo = file;
   by("preview").src = URL.createObjectURL(file);
   by("preview").hidden = false;
-}
-
-/** The request's fields as they are set, without photo and key. Empty ones are left out. */
-function fieldsOfForm() {
-  const known = options.endpoints[by("endpoint").value].fields;
-  const names = [...Object.keys(known), "width", "height"];
-  const given = names.map((name) => [name, by(name).value.trim()]).filter(([, value]) => value !== "");
-  return Object.fromEntries(given.map(([name, value]) => [name, NUMBERS.includes(name) ? Number(value) : value]));
 }
 
 function showProblem(message) {
@@ -142,15 +120,14 @@ async function start() {
   options = await (await fetch("/page/options.json")).json();
   by("endpoint").replaceChildren(...Object.keys(options.endpoints).map((name) => new Option(name)));
   by("key_row").hidden = !options.needs_key;
-  fillForm();
+  showEndpoint();
   document.body.dataset.ready = "yes";
 }
 
 for (const button of document.querySelectorAll("[data-language]")) {
   button.addEventListener("click", () => speak(button.dataset.language));
 }
-by("endpoint").addEventListener("change", fillForm);
-by("s_scale").addEventListener("input", showScale);
+by("endpoint").addEventListener("change", showEndpoint);
 by("photo").addEventListener("change", () => choosePhoto(by("photo").files[0]));
 by("drop").addEventListener("dragover", (event) => {
   event.preventDefault();

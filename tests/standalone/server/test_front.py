@@ -221,6 +221,7 @@ def test_what_the_page_is_told(server):
     assert list(told["endpoints"]) == ["face_gen", "head_shot"] and not told["needs_key"]
     face_gen, head_shot = (told["endpoints"][name]["fields"] for name in told["endpoints"])
     assert face_gen["s_scale"] == {"default": 1.0, "min": 0, "max": 2} and "anime" in face_gen["style"]["choices"]
+    assert face_gen["height"] == {"min": 64, "max": 768, "step": 8}, "where it is left empty, it is the photo's"
     assert "style" not in head_shot and head_shot["guidance_scale"]["max"] == 5
     server.configure(enabled=True, token=TOKEN)
     assert server.get("/page/options.json")[1]["needs_key"]
