@@ -72,8 +72,9 @@ function showAnswer(answer) {
   );
 }
 
-function showCurl(path, fields) {
-  by("curl").textContent = curlOf(`${location.origin}/api${path}`, fields, photo, options.needs_key);
+/** The command has the seed that was used, so that it makes the same picture. */
+function showCurl(path, fields, sent, { seed }) {
+  by("curl").textContent = curlOf(`${location.origin}/api${path}`, { ...fields, seed }, sent, options.needs_key);
   by("again").hidden = false;
 }
 
@@ -85,17 +86,18 @@ async function generate(event) {
   const { path } = options.endpoints[by("endpoint").value];
   const fields = fieldsOfForm();
   const key = by("key").value;
+  const sent = photo;
   running = { path, key, stopped: false };
   showWork(true);
   showState("sending");
   try {
-    const first = await call(path, { ...fields, key, face_image: await dataUri(photo) }, 0);
+    const first = await call(path, { ...fields, key, face_image: await dataUri(sent) }, 0);
     running.id = first.id;
     const answer = await until(first, running, ({ meta, eta }) =>
       showState(meta.progress ? "working" : "waiting", { seconds: Math.round(eta) }, meta.progress),
     );
     showAnswer(answer);
-    showCurl(path, fields);
+    showCurl(path, fields, sent, answer.meta);
   } catch (error) {
     showProblem(error instanceof ApiError ? error.message : say("offline"));
   } finally {

@@ -1,5 +1,6 @@
 """The page for people in a real browser: from a photo to portraits, in three languages."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,11 @@ from serve_process import ServeProcess
 from waiting import until
 
 TOKEN = "a-token-of-some-length"
+
+
+def shown_pictures(page):
+    """Their files."""
+    return [page.request.get(one.evaluate("one => one.src")).body() for one in page.locator("#portraits img").all()]
 
 
 def test_from_a_photo_to_portraits_on_the_tiny_model(open_page, tmp_path):
@@ -39,7 +45,9 @@ def test_from_a_photo_to_portraits_on_the_tiny_model(open_page, tmp_path):
         assert '"style":"comic","s_scale":1.3' in command and "\"prompt\":\"it'\\''s a person" in command
         if shutil.which("bash") and shutil.which("curl"):
             done = subprocess.run(["bash", "-c", command], cwd=TINY, check=True, capture_output=True, timeout=120)
-            assert b'"status": "success"' in done.stdout and b'"s_scale": 1.3' in done.stdout
+            answer = json.loads(done.stdout)
+            assert answer["status"] == "success" and answer["meta"]["s_scale"] == 1.3
+            assert [page.request.get(url).body() for url in answer["output"]] == shown_pictures(page)
 
 
 def test_progress_and_cancel(open_page, server, backend):
