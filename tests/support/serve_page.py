@@ -39,7 +39,8 @@ def speak(page, language):
 
 
 def said_in(page, language):
-    """The names of all texts that the page says in a language, shown or not."""
-    shown = page.evaluate(TEXT_NODES)
-    patterns = {name: re.sub(r"\\\{\w+\\\}", ".+", re.escape(text)) for name, text in texts()[language].items()}
+    """The names of all texts that the page says in a language, shown or not; without those that two languages have alike."""
+    shown, told = page.evaluate(TEXT_NODES), texts()
+    own = {name: text for name, text in told[language].items() if [one[name] for one in told.values()].count(text) == 1}
+    patterns = {name: re.sub(r"\\\{\w+\\\}", ".+", re.escape(text)) for name, text in own.items()}
     return {name for name, pattern in patterns.items() if any(re.fullmatch(pattern, text) for text in shown)}

@@ -3,6 +3,9 @@
 const POLL_SECONDS = 1; // that a fetch is held open
 const PATIENCE = 5; // fetches in a row that may fail before the page gives up
 
+/** What the server says of a request that was cancelled. */
+export const CANCELLED = "The request was cancelled.";
+
 /** What the server refuses, in its own words. */
 export class ApiError extends Error {}
 

@@ -1,29 +1,13 @@
 /** The page for people: a photo and words in, portraits out, by the same API that programs call. */
 
+import { ApiError, CANCELLED, call, dataUri, until } from "./client.js";
 import { curlOf } from "./curl.js";
-import { ApiError, call, dataUri, until } from "./client.js";
 import { by, fieldsOfForm, showFields } from "./form.js";
-import { text, usualLanguage } from "./texts.js";
+import { quote, speak, tell } from "./language.js";
 
-let language = usualLanguage();
 let options = null;
 let photo = null;
 let running = null; // { id, path, stopped } of the request in work
-
-function say(name, values) {
-  return text(language, name, values);
-}
-
-function speak(chosen) {
-  language = chosen;
-  localStorage.setItem("facegen.language", chosen);
-  document.documentElement.lang = chosen;
-  document.title = say("title");
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
-  for (const button of document.querySelectorAll("[data-language]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.language === chosen));
-  }
-}
 
 function showEndpoint() {
   showFields(options.endpoints[by("endpoint").value].fields);
@@ -32,17 +16,38 @@ function showEndpoint() {
 function choosePhoto(file) {
   if (!file) return;
   photo = file;
+  by("chosen").textContent = file.name;
+  by("chosen").hidden = false;
+  URL.revokeObjectURL(by("preview").src);
   by("preview").src = URL.createObjectURL(file);
-  by("preview").hidden = false;
+  showPreview(true);
 }
 
-function showProblem(message) {
-  by("problem").textContent = message;
-  by("problem").hidden = !message;
+/** The server has the last word on a file: it may be of a kind that it reads and this browser doesn't. */
+function showPreview(isPicture) {
+  by("preview").hidden = !isPicture;
+  by("not_shown").hidden = isPicture;
+}
+
+function hideProblem() {
+  by("problem").hidden = true;
+  quote(by("problem"), "");
+}
+
+function showProblem(name) {
+  tell(by("problem"), name);
+  by("problem").hidden = false;
+}
+
+function showError(error) {
+  if (!(error instanceof ApiError)) return showProblem("offline");
+  if (running.stopped && error.message === CANCELLED) return showProblem("cancelled");
+  quote(by("problem"), error.message);
+  by("problem").hidden = false;
 }
 
 function showState(name, values, progress) {
-  by("state").textContent = say(name, values);
+  tell(by("state"), name, values);
   if (progress === undefined) by("progress").removeAttribute("value");
   else by("progress").value = progress;
 }
@@ -53,23 +58,32 @@ function showWork(isRunning) {
   by("go").disabled = isRunning;
 }
 
+/** Nothing stays of the request before: it would look as if it belonged to the next one, or to its error. */
+function clearAnswer() {
+  by("tip").hidden = true;
+  by("portraits").replaceChildren();
+  by("again").hidden = true;
+  tell(by("copy"), "copy");
+}
+
 function showAnswer(answer) {
   by("tip").textContent = answer.tip ?? "";
   by("tip").hidden = !answer.tip;
-  const { likeness = [], seed, files } = answer.meta;
-  by("portraits").replaceChildren(
-    ...answer.output.map((url, number) => {
-      const figure = document.createElement("figure");
-      const image = Object.assign(new Image(), { src: new URL(url).pathname, alt: "" });
-      const caption = document.createElement("figcaption");
-      const percent = likeness[number];
-      const like = percent === null || percent === undefined ? say("no_likeness") : say("likeness", { percent, pack: files.face_pack });
-      const values = { id: answer.id, seed, seconds: answer.generationTime };
-      caption.append(like, document.createElement("br"), say("made", values));
-      figure.append(image, caption);
-      return figure;
-    }),
-  );
+  by("portraits").replaceChildren(...answer.output.map((url, number) => portrait(answer, url, number)));
+}
+
+function portrait({ id, generationTime, meta }, url, number) {
+  const figure = document.createElement("figure");
+  const image = Object.assign(new Image(), { src: new URL(url).pathname, alt: "" });
+  const caption = document.createElement("figcaption");
+  const [like, made] = [document.createElement("span"), document.createElement("span")];
+  const percent = meta.likeness?.[number] ?? null;
+  if (percent === null) tell(like, "no_likeness");
+  else tell(like, "likeness", { percent, pack: meta.files.face_pack });
+  tell(made, "made", { id, seed: meta.seed, seconds: generationTime });
+  caption.append(like, document.createElement("br"), made);
+  figure.append(image, caption);
+  return figure;
 }
 
 /** The command has the seed that was used, so that it makes the same picture. */
@@ -80,14 +94,15 @@ function showCurl(path, fields, sent, { seed }) {
 
 async function generate(event) {
   event.preventDefault();
-  showProblem("");
-  if (!photo) return showProblem(say("no_photo"));
-  if (!by("prompt").value.trim()) return showProblem(say("no_prompt"));
+  hideProblem();
+  if (!photo) return showProblem("no_photo");
+  if (!by("prompt").value.trim()) return showProblem("no_prompt");
   const { path } = options.endpoints[by("endpoint").value];
   const fields = fieldsOfForm();
   const key = by("key").value;
   const sent = photo;
   running = { path, key, stopped: false };
+  clearAnswer();
   showWork(true);
   showState("sending");
   try {
@@ -99,7 +114,7 @@ async function generate(event) {
     showAnswer(answer);
     showCurl(path, fields, sent, answer.meta);
   } catch (error) {
-    showProblem(error instanceof ApiError ? error.message : say("offline"));
+    showError(error);
   } finally {
     running = null;
     showWork(false);
@@ -114,11 +129,11 @@ async function cancel() {
 
 async function copy() {
   await navigator.clipboard.writeText(by("curl").textContent);
-  by("copy").textContent = say("copied");
+  tell(by("copy"), "copied");
 }
 
 async function start() {
-  speak(language);
+  speak();
   options = await (await fetch("/page/options.json")).json();
   by("endpoint").replaceChildren(...Object.keys(options.endpoints).map((name) => new Option(name)));
   by("key_row").hidden = !options.needs_key;
@@ -131,6 +146,7 @@ for (const button of document.querySelectorAll("[data-language]")) {
 }
 by("endpoint").addEventListener("change", showEndpoint);
 by("photo").addEventListener("change", () => choosePhoto(by("photo").files[0]));
+by("preview").addEventListener("error", () => showPreview(false));
 by("drop").addEventListener("dragover", (event) => {
   event.preventDefault();
   by("drop").classList.add("over");
@@ -144,4 +160,4 @@ by("drop").addEventListener("drop", (event) => {
 by("form").addEventListener("submit", generate);
 by("cancel").addEventListener("click", cancel);
 by("copy").addEventListener("click", copy);
-start().catch(() => showProblem(say("offline")));
+start().catch(() => showProblem("offline"));

@@ -3,7 +3,9 @@
 export const TEXTS = {
   en: {
     title: "Face Generator",
+    language: "Language",
     photo: "Photo of the face: choose one, or drop it here",
+    not_shown: "This file can't be shown as a picture.",
     prompt: "What the picture should show",
     negative_prompt: "What it should not show",
     endpoint: "Generator",
@@ -31,11 +33,14 @@ export const TEXTS = {
     no_photo: "Choose a photo of the face first.",
     no_prompt: "Say what the picture should show.",
     offline: "The server can't be reached.",
+    cancelled: "The request was cancelled.",
     consent: "Only use photos of people who agree to it.",
   },
   zh: {
     title: "人脸生成器",
+    language: "语言",
     photo: "人脸照片：点击选择，或拖放到这里",
+    not_shown: "无法将此文件显示为图片。",
     prompt: "图像要表现的内容",
     negative_prompt: "图像中不应出现的内容",
     endpoint: "生成器",
@@ -63,11 +68,14 @@ export const TEXTS = {
     no_photo: "请先选择一张人脸照片。",
     no_prompt: "请写下图像要表现的内容。",
     offline: "无法连接服务器。",
+    cancelled: "请求已取消。",
     consent: "请只使用本人同意的照片。",
   },
   ja: {
     title: "顔ジェネレーター",
+    language: "言語",
     photo: "顔写真：クリックして選ぶか、ここにドロップします",
+    not_shown: "このファイルは画像として表示できません。",
     prompt: "画像に描くもの",
     negative_prompt: "画像に描かないもの",
     endpoint: "生成器",
@@ -95,17 +103,7 @@ export const TEXTS = {
     no_photo: "先に顔写真を選んでください。",
     no_prompt: "画像に描くものを書いてください。",
     offline: "サーバーに接続できません。",
+    cancelled: "リクエストをキャンセルしました。",
     consent: "写真は、本人の同意があるものだけを使ってください。",
   },
 };
-
-/** The text of that name, filled in. */
-export function text(language, name, values = {}) {
-  return TEXTS[language][name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
-}
-
-/** The first language of the browser's that the page speaks. */
-export function usualLanguage() {
-  const wanted = [localStorage.getItem("facegen.language"), ...navigator.languages.map((one) => one.slice(0, 2))];
-  return wanted.find((one) => one in TEXTS) ?? "en";
-}

@@ -31,6 +31,7 @@ def open_page(browser):
     def opened(url, **options):
         contexts.append(browser.new_context(locale="en-GB", **options))
         page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" and NOISE not in m.text else None)
         page.goto(url)

@@ -84,9 +84,9 @@ def test_its_texts_are_the_same_in_every_language():
     assert list(told) == list(LANGUAGES)
     forms = [{name: sorted(re.findall(r"\{\w+\}", text)) for name, text in one.items()} for one in told.values()]
     assert forms[0] == forms[1] == forms[2] and len(forms[0]) > 20
-    used = set(re.findall(r'data-text="(\w+)"', (PAGE / "index.html").read_text(encoding="utf-8")))
-    used |= set(re.findall(r'say\("(\w+)"', (PAGE / "page.js").read_text(encoding="utf-8")))
-    used |= {"sending", "working", "waiting"}
+    used = set(re.findall(r'data-(?:text|label)="(\w+)"', (PAGE / "index.html").read_text(encoding="utf-8")))
+    script = (PAGE / "page.js").read_text(encoding="utf-8")
+    used |= {name for name in forms[0] if f'"{name}"' in script}
     assert used == set(forms[0])
 
 

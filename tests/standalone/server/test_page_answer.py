@@ -7,13 +7,12 @@ import subprocess
 
 import pytest
 
+from facegen.api.local.backend import CANCELLED
 from facegen.models.tiny_files import DRAWN_FACE, TINY
-from serve_page import fill, generate
+from serve_page import LANGUAGES, PAGE, fill, generate, said_in, speak, texts
 
 TOKEN = "a-token-of-some-length"
-WAITING, RUNNING = (
-    f"() => document.querySelector('#state').textContent.startsWith('{one}')" for one in ("Waiting", "Generating")
-)
+WAITING, RUNNING = (f"() => document.querySelector('#state').dataset.text === '{one}'" for one in ("waiting", "working"))
 HOSTILE = "FACE_IMAGE 'quoted' \"twice\" $(id) `id` %s \\n\n${HOME} __FACE_IMAGE__ ;base64, 顔"
 
 
@@ -65,3 +64,95 @@ def test_the_command_is_of_the_photo_that_was_sent(page, backend):
     backend.gate.set()
     page.wait_for_selector("#portraits img")
     assert DRAWN_FACE in page.locator("#curl").text_content()
+
+
+# --- what is shown of which request
+
+
+def test_nothing_of_the_request_before_is_shown_beside_an_error(page, backend):
+    backend.notes = {"likeness": [71]}
+    fill(page)
+    generate(page)
+    page.fill("#prompt", "")
+    page.click("#go")
+    page.wait_for_selector("#problem", state="visible")
+    assert page.locator("#portraits img").count() == 1, "no request was begun"
+    backend.gate.clear()
+    fill(page)
+    page.click("#go")
+    page.wait_for_selector("#work", state="visible")
+    assert page.locator("#portraits img").count() == 0
+    assert not page.is_visible("#tip") and not page.is_visible("#again") and not page.is_visible("#problem")
+    backend.fail = "No face found in the photo."
+    backend.gate.set()
+    page.get_by_text(backend.fail).wait_for()
+    assert page.locator("figure").count() == 0 and not page.is_visible("#tip") and not page.is_visible("#again")
+
+
+# --- its own words, in the language that is chosen
+
+
+def follows(page, *names):
+    """Its texts of these names, and all others, are there in each language that is chosen, and in no other."""
+    for language in ("zh", "ja", "en"):
+        speak(page, language)
+        for other in LANGUAGES:
+            said = said_in(page, other)
+            assert set(names) <= said if other == language else not said, (language, other)
+
+
+def test_an_open_problem_follows_the_language(page):
+    page.click("#go")
+    follows(page, "no_photo", "language", "title")
+    page.set_input_files("#photo", files=[{"name": "a.png", "mimeType": "image/png", "buffer": b"-"}])
+    page.wait_for_selector("#not_shown", state="visible")
+    follows(page, "no_photo", "not_shown")
+
+
+def test_the_progress_line_follows_the_language(page, backend):
+    backend.gate.clear()
+    fill(page)
+    page.click("#go")
+    backend.progress = 0.4
+    page.wait_for_function(RUNNING)
+    page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")  # nothing that is heard later draws it anew
+    page.wait_for_timeout(1500)
+    follows(page, "working")
+
+
+def test_captions_and_the_button_follow_the_language(page, backend):
+    backend.notes = {"likeness": [71, None]}
+    fill(page)
+    page.locator("summary").first.click()
+    page.fill("#samples", "2")
+    generate(page)
+    page.click("#again summary")
+    page.click("#copy")
+    page.get_by_text("Copied").wait_for()
+    follows(page, "likeness", "no_likeness", "made", "copied")
+    assert "71 % likeness" in page.inner_text("#portraits")
+
+
+def test_a_cancel_of_the_user_s_is_said_in_the_user_s_language(page, backend):
+    backend.gate.clear()
+    speak(page, "ja")
+    fill(page)
+    page.click("#go")
+    page.wait_for_function(WAITING)
+    page.click("#cancel")
+    page.get_by_text(texts()["ja"]["cancelled"]).wait_for()
+    follows(page, "cancelled")
+
+
+def test_what_the_server_says_stays_as_it_is(page, server, backend):
+    """Also where somebody else cancels."""
+    backend.gate.clear()
+    speak(page, "ja")
+    fill(page)
+    page.click("#go")
+    page.wait_for_function(WAITING)
+    server.post("/api/v6/image_editing/cancel/1")
+    page.get_by_text(CANCELLED).wait_for()
+    speak(page, "zh")
+    assert page.inner_text("#problem") == CANCELLED
+    assert json.dumps(CANCELLED) in (PAGE / "client.js").read_text(encoding="utf-8")

@@ -3,9 +3,11 @@
 import pytest
 
 from facegen.contract import ENDPOINTS
-from serve_page import fill, generate
+from facegen.models.tiny_files import DRAWN_FACE, TINY
+from serve_page import LANGUAGES, fill, generate, speak, texts
 
 TYPED = {"prompt": "a sailor", "negative_prompt": "a hat", "seed": "7", "num_inference_steps": "41", "width": "256"}
+NO_PICTURE = {"name": "a holiday in the mountains.png", "mimeType": "image/png", "buffer": b"no picture"}
 
 
 @pytest.fixture
@@ -74,3 +76,15 @@ def test_every_number_has_the_endpoint_s_limits(page):
             shown = [float(page.get_attribute(f"#{field}", limit)) for limit in ("min", "max")]
             assert shown == [fields[field].minimum, fields[field].maximum], field
         assert page.get_attribute("#height", "step") == "8" and values(page, "width", "height") == {"width": "", "height": ""}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_file_that_is_no_picture_is_said_to_be_none(page, language):
+    said = texts()[language]["not_shown"]
+    speak(page, language)
+    page.set_input_files("#photo", files=[NO_PICTURE])
+    page.get_by_text(said).wait_for()
+    assert page.inner_text("#chosen") == NO_PICTURE["name"] and not page.is_visible("#preview")
+    page.set_input_files("#photo", str(TINY / DRAWN_FACE))
+    page.wait_for_selector("#preview", state="visible")
+    assert page.inner_text("#chosen") == DRAWN_FACE and not page.get_by_text(said).is_visible()
