@@ -1,6 +1,7 @@
 /** The page for people: a photo and words in, portraits out, by the same API that programs call. */
 
 import { ApiError, CANCELLED, call, dataUri, until } from "./client.js";
+import { copyText } from "./copy.js";
 import { curlOf } from "./curl.js";
 import { by, fieldsOfForm, showFields } from "./form.js";
 import { quote, speak, tell } from "./language.js";
@@ -128,8 +129,7 @@ async function cancel() {
 }
 
 async function copy() {
-  await navigator.clipboard.writeText(by("curl").textContent);
-  tell(by("copy"), "copied");
+  tell(by("copy"), (await copyText(by("curl"))) ? "copied" : "selected");
 }
 
 async function start() {

@@ -9,7 +9,7 @@ import pytest
 
 from facegen.api.local.backend import CANCELLED
 from facegen.models.tiny_files import DRAWN_FACE, TINY
-from serve_page import LANGUAGES, PAGE, fill, generate, said_in, speak, texts
+from serve_page import LANGUAGES, NAME, PAGE, fill, generate, said_in, speak, texts
 
 TOKEN = "a-token-of-some-length"
 WAITING, RUNNING = (f"() => document.querySelector('#state').dataset.text === '{one}'" for one in ("waiting", "working"))
@@ -64,6 +64,55 @@ def test_the_command_is_of_the_photo_that_was_sent(page, backend):
     backend.gate.set()
     page.wait_for_selector("#portraits img")
     assert DRAWN_FACE in page.locator("#curl").text_content()
+
+
+# --- copying it
+
+
+def copied(page):
+    """What a user gets who pastes."""
+    page.fill("#negative_prompt", "")
+    page.focus("#negative_prompt")
+    page.keyboard.press("Control+V")
+    return page.input_value("#negative_prompt")
+
+
+def test_copy_over_plain_http(open_page, server):
+    """From another machine: there the browser has no clipboard for scripts."""
+    server.configure(enabled=True, token=TOKEN, served_as=[NAME])
+    page = open_page(f"http://{NAME}:{server.port}/")
+    assert not page.evaluate("() => isSecureContext || navigator.clipboard")
+    page.fill("#key", TOKEN)
+    fill(page)
+    generate(page)
+    page.click("#again summary")
+    page.click("#copy")
+    page.get_by_text("Copied").wait_for()
+    assert copied(page) == page.locator("#curl").text_content()
+
+
+def test_copy_where_the_clipboard_is_refused(page):
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new DOMException('', 'NotAllowedError')); }")
+    fill(page)
+    generate(page)
+    page.click("#again summary")
+    page.click("#copy")
+    page.get_by_text("Copied").wait_for()
+    assert copied(page) == page.locator("#curl").text_content()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_copy_where_nothing_can_be_copied(page, language):
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); document.execCommand = () => false; }")
+    speak(page, language)
+    fill(page)
+    generate(page)
+    page.click("#again summary")
+    page.click("#copy")
+    page.get_by_text(texts()[language]["selected"]).wait_for()
+    assert page.evaluate("() => getSelection().toString()") == page.locator("#curl").text_content()
+    page.click("#go")
+    page.wait_for_function("text => document.querySelector('#copy').textContent === text", arg=texts()[language]["copy"])
 
 
 # --- what is shown of which request
