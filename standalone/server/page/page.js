@@ -109,6 +109,7 @@ async function generate(event) {
   try {
     const first = await call(path, { ...fields, key, face_image: await dataUri(sent) }, 0);
     running.id = first.id;
+    if (running.stopped) await cancel(); // it was pressed while the photo was on its way
     const answer = await until(first, running, ({ meta, eta }) =>
       showState(meta.progress ? "working" : "waiting", { seconds: Math.round(eta) }, meta.progress),
     );
@@ -123,9 +124,9 @@ async function generate(event) {
 }
 
 async function cancel() {
-  if (!running?.id) return;
+  if (!running) return;
   running.stopped = true;
-  await call(`/v6/image_editing/cancel/${running.id}`, { key: running.key }, 0).catch(() => {});
+  if (running.id) await call(`/v6/image_editing/cancel/${running.id}`, { key: running.key }, 0).catch(() => {});
 }
 
 async function copy() {

@@ -193,6 +193,19 @@ def test_a_cancel_of_the_user_s_is_said_in_the_user_s_language(page, backend):
     follows(page, "cancelled")
 
 
+def test_a_cancel_while_the_photo_is_sent(page, backend):
+    backend.gate.clear()
+    sent = []
+    page.route("**/face_gen", lambda route: sent.append(route))
+    fill(page)
+    page.click("#go")
+    page.click("#cancel")
+    page.wait_for_timeout(200)
+    sent[0].continue_()
+    page.get_by_text(CANCELLED).wait_for()
+    assert len(backend.cancelled) >= 1
+
+
 def test_what_the_server_says_stays_as_it_is(page, server, backend):
     """Also where somebody else cancels."""
     backend.gate.clear()
