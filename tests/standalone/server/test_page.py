@@ -8,11 +8,45 @@ import subprocess
 import pytest
 
 from facegen.models.tiny_files import DRAWN_FACE, TINY
-from serve_page import LANGUAGES, PAGE, fill, texts
+from serve_page import LANGUAGES, PAGE, fill, generate, speak, texts
 from serve_process import ServeProcess
 from waiting import until
 
 TOKEN = "a-token-of-some-length"
+# Text -> contrast to what is behind it, of each text in view. A canvas makes numbers of whatever way a colour is written in.
+CONTRASTS = """() => {
+    const brush = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    const paint = colour => {
+        brush.clearRect(0, 0, 1, 1);
+        brush.fillStyle = colour;
+        brush.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = brush.getImageData(0, 0, 1, 1).data;
+        return {rgb: [r, g, b], alpha: a / 255};
+    };
+    const over = (below, {rgb, alpha}) => below.map((one, i) => rgb[i] * alpha + one * (1 - alpha));
+    const luminance = rgb => rgb
+        .map(one => one / 255)
+        .map(one => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, one, i) => sum + one * [0.2126, 0.7152, 0.0722][i], 0);
+    const probe = document.body.appendChild(Object.assign(document.createElement('i'), {style: 'background: Canvas'}));
+    const canvas = paint(getComputedStyle(probe).backgroundColor).rgb;
+    probe.remove();
+    const found = {};
+    for (const element of document.body.querySelectorAll('*')) {
+        const own = [...element.childNodes].filter(one => one.nodeType === Node.TEXT_NODE).map(one => one.data).join('').trim();
+        const text = own || element.value;
+        if (typeof text !== 'string' || !text || !element.checkVisibility() || /range|file/.test(element.type)) continue;
+        const parents = [];
+        for (let one = element; one; one = one.parentElement) parents.unshift(getComputedStyle(one));
+        const behind = parents.reduce((below, style) => over(below, paint(style.backgroundColor)), canvas);
+        const opacity = parents.reduce((all, style) => all * style.opacity, 1);
+        const colour = paint(getComputedStyle(element).color);
+        const front = over(behind, {rgb: colour.rgb, alpha: colour.alpha * opacity});
+        const [light, dark] = [luminance(front), luminance(behind)].sort((a, b) => b - a);
+        found[text] = Math.min(found[text] ?? 21, (light + 0.05) / (dark + 0.05));
+    }
+    return found;
+}"""
 
 
 def shown_pictures(page):
@@ -141,9 +175,24 @@ def test_a_server_that_goes_away_is_said(open_page, server):
     page.wait_for_function("() => document.querySelector('#problem').textContent === \"The server can't be reached.\"")
 
 
-def test_it_fits_a_phone_and_is_usable_without_a_mouse(open_page, server):
-    page = open_page(server.url, viewport={"width": 360, "height": 640})
-    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+@pytest.mark.parametrize("width", [320, 375, 800])
+def test_it_fits_a_phone(open_page, server, width):
+    """With all that can be opened open, and names and words that are long."""
+    page = open_page(server.url, viewport={"width": width, "height": 640})
+    for summary in page.locator("summary").all():
+        summary.evaluate("summary => { summary.parentElement.open = true; }")
+    page.set_input_files("#photo", files=[{"name": f"{'a' * 200}.png", "mimeType": "image/png", "buffer": b"-"}])
+    page.wait_for_selector("#not_shown", state="visible")
+    fill(page, "a sailor " * 40)
+    generate(page)
+    assert page.is_visible("#curl")
+    for language in LANGUAGES:
+        speak(page, language)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_it_is_usable_without_a_mouse(open_page, server):
+    page = open_page(server.url)
     unnamed = page.evaluate(
         "() => [...document.querySelectorAll('input, select, textarea, button')]"
         ".filter(one => !(one.labels?.length || one.textContent.trim())).map(one => one.id)"
@@ -151,6 +200,28 @@ def test_it_fits_a_phone_and_is_usable_without_a_mouse(open_page, server):
     assert unnamed == []
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.dataset.language") == "en"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_its_texts_can_be_read(open_page, server, backend, scheme):
+    """WCAG's contrast of every text in view, with an answer and with an error."""
+    page = open_page(server.url, color_scheme=scheme)
+    page.locator("summary").first.click()
+    fill(page)
+    generate(page)
+    page.click("#again summary")
+    page.evaluate("() => { document.querySelector('#key_row').hidden = false; }")
+    seen = page.evaluate(CONTRASTS)
+    page.set_input_files("#photo", files=[{"name": "a.png", "mimeType": "image/png", "buffer": b"-"}])
+    page.wait_for_selector("#not_shown", state="visible")
+    seen |= page.evaluate(CONTRASTS)
+    backend.fail = "No face found in the photo."
+    page.set_input_files("#photo", str(TINY / DRAWN_FACE))
+    page.click("#go")
+    page.get_by_text(backend.fail).wait_for()
+    seen |= page.evaluate(CONTRASTS)
+    assert {backend.fail, texts()["en"]["not_shown"], "Generate", "OpenAPI", "Copy"} <= seen.keys()
+    assert {text: contrast for text, contrast in seen.items() if contrast < 4.5} == {}
 
 
 def test_nothing_is_loaded_from_elsewhere(open_page, server, browser):
