@@ -272,6 +272,20 @@ def test_one_that_is_cancelled_goes_and_the_others_go_on(run, engine):
     assert done.phase is Phase.DONE and pictures == [11] and not is_known
 
 
+def test_one_that_is_cancelled_after_its_last_step_is_not_said_to_be_done(run, engine):
+    """As by a server that stops: whoever asks later is told that it was interrupted."""
+
+    async def test(backend):
+        loop, one = asyncio.get_running_loop(), work(seed=10)
+        engine.fails = lambda requests: asyncio.run_coroutine_threadsafe(backend.cancel(one.id), loop).result(60)
+        engine.step.release(10_000)
+        await backend.start(one)
+        return await ended(backend, one)
+
+    (state,) = run(test)
+    assert state.phase is Phase.FAILED and state.message == "The request was cancelled."
+
+
 def test_all_cancelled_end_the_batch_within_a_step(run, engine):
     async def test(backend):
         works = [work(seed=10), work(seed=11)]
