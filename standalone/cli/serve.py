@@ -68,9 +68,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--batch",
         default=AUTO,
         metavar="N",
-        help="How many pictures are made at once when several requests wait that have models, size, steps and guidance in "
-        f"common. It takes more memory; nobody waits for others. {AUTO}, the default, tries on a GPU whether more at once take "
-        "less time each, and makes one at a time without a GPU, with --ray and with --comfyui.",
+        help="How many pictures are made at once when several requests wait that have models, size, steps, guidance and "
+        f"safety_checker in common. It takes more memory; nobody waits for others. {AUTO}, the default, tries on a GPU whether "
+        "more at once take less time each, and makes one at a time without a GPU, with --ray and with --comfyui.",
     )
     add_ray_arguments(parser)
     add_comfyui_arguments(parser)

@@ -81,7 +81,7 @@ class Making:
             else:
                 self._made(entries)
         except NothingLeft:
-            pass
+            return None
         except Exception as error:
             is_full = is_out_of_memory(error)
             why = "there was not enough memory" if is_full else type(error).__name__

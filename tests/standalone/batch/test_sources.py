@@ -8,7 +8,7 @@ import pytest
 from facegen.standalone.batch.sources import combination, shown
 
 DEEP = "a list or an object"
-HERE = Path(os.path.abspath(os.sep), "home", "anna", "work")
+HERE = Path(os.path.abspath(os.sep), "home", "anna", "rows")
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,14 @@ HERE = Path(os.path.abspath(os.sep), "home", "anna", "work")
         ("./p1//1.png", "p1/1.png"),
         (os.path.join("p1", "deep", "1.png"), "p1/deep/1.png"),
         ("../photos/1.png", "../photos/1.png"),
-        ("../work/p1/1.png", "p1/1.png"),
+        ("../rows/p1/1.png", "p1/1.png"),
         (str(HERE / "p1" / "1.png"), "p1/1.png"),
         (str(HERE.parent / "secret" / "1.png"), "1.png"),
         (str(HERE / ".." / "secret" / "1.png"), "1.png"),
         (str(HERE) + "er/1.png", "1.png"),
         ("../../../etc/secret/1.png", "1.png"),
         ("../../../../../../etc/secret/1.png", "1.png"),
-        ("../../../home/anna/work/1.png", "1.png"),
+        ("../../../home/anna/rows/1.png", "1.png"),
         ("https://example.org/p1/1.png?key=secret#secret", "https://example.org/p1/1.png"),
         ("https://anna:secret@example.org/p1/1.png", "https://example.org/p1/1.png"),
         ("https://example.org", "https://example.org"),

@@ -4,97 +4,20 @@ import asyncio
 import dataclasses
 import io
 import logging
-import threading
-import time
 from itertools import chain
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from engine_works import Counts, ended, run_with, work
+from batch_engine import MOST, behind, in_step, queued, seeds
+from engine_works import ended, run_with, work
 from facegen.api.local.backend import Phase
 from facegen.errors import FaceGenError
-from facegen.standalone.server import made as made_module
 from facegen.standalone.server.engines import Engines
 from facegen.standalone.server.logs import REQUEST_ID
-from facegen.standalone.server.queue import making as making_module
-from facegen.standalone.server.queue.room import MeasuredRoom, Room
-
-MOST = 4
-
-
-class BatchEngine:
-    """Takes three steps, each when `step` lets it. `batches`: the requests of each. `fails` is called with these at the end."""
-
-    face_analysis = None
-
-    def __init__(self):
-        self.batches, self.fails, self.faceless = [], lambda requests: None, []
-        self.step, self.steps = threading.Semaphore(0), 0
-
-    def embed(self, photo):
-        if self.faceless and self.faceless.pop(0):
-            raise FaceGenError("No face found in the photo.")
-        return SimpleNamespace(), None
-
-    def generate_together(self, asked, watch):
-        requests = [one.request for one in asked]
-        self.batches.append(requests)
-        for step in range(3):
-            watch(step, 3)
-            self.steps += 1
-            assert self.step.acquire(timeout=60)
-        watch(3, 3)
-        self.fails(requests)
-        return [
-            SimpleNamespace(
-                images=torch.full((request.samples, request.height, request.width, 3), request.seed / 255),
-                flagged=[request.prompt == "unsafe"] * request.samples,
-            )
-            for request in requests
-        ]
-
-
-@pytest.fixture
-def engine(monkeypatch):
-    monkeypatch.setattr(made_module, "likenesses", lambda images, *_: [SimpleNamespace(percent=71.6)] * len(images))
-    return BatchEngine()
-
-
-@pytest.fixture
-def counts():
-    return Counts()
-
-
-@pytest.fixture
-def run(engine, counts):
-    return run_with(Engines(None, lambda files: engine), counts, Room(MOST))
-
-
-async def in_step(engine, number):
-    """Until this step has begun, counted through all batches from 1."""
-    deadline = time.monotonic() + 60
-    while engine.steps < number:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.002)
-
-
-async def queued(backend, engine, *works):
-    """A first work is in its first step, and these wait; then all steps are let go on."""
-    first = work(seed=200)
-    await backend.start(first)
-    await in_step(engine, 1)
-    for one in works:
-        await backend.start(one)
-    engine.step.release(10_000)
-    return first
-
-
-def seeds(engine):
-    return [[request.seed for request in batch] for batch in engine.batches]
+from facegen.standalone.server.queue.room import Room
 
 
 def levels(pictures):
@@ -115,16 +38,16 @@ def test_what_waits_and_fits_is_made_at_once_and_each_gets_its_own(run, engine, 
     assert [state.notes["likeness"] for state in states] == [[72], [None, None], [72]], "redacted ones have none"
 
 
-def test_other_sizes_steps_and_guidance_wait_for_their_turn_and_a_batch_has_its_limit(run, engine):
+def test_what_is_made_otherwise_waits_for_its_turn_and_a_batch_has_its_limit(run, engine):
     async def test(backend):
-        others = [{"height": 264}, {"num_inference_steps": 41}, {"guidance_scale": 3.0}]
+        others = [{"height": 264}, {"num_inference_steps": 41}, {"guidance_scale": 3.0}, {"safety_checker": False}]
         works = [work(seed=10), *(work(seed=20 + n, **other) for n, other in enumerate(others))]
         works += [work(seed=11, samples=2), work(seed=12, samples=2), work(seed=13), work(seed=14)]
         await queued(backend, engine, *works)
         return await ended(backend, *works)
 
     assert {state.phase for state in run(test)} == {Phase.DONE}
-    assert seeds(engine) == [[200], [10, 11, 13], [20], [21], [22], [12, 14]], "of four pictures, in their order"
+    assert seeds(engine) == [[200], [10, 11, 13], [20], [21], [22], [23], [12, 14]], "of four pictures, in their order"
 
 
 def test_one_at_a_time_without_the_option(engine, counts):
@@ -135,103 +58,6 @@ def test_one_at_a_time_without_the_option(engine, counts):
 
     run_with(Engines(None, lambda files: engine), counts)(test)
     assert seeds(engine) == [[200], [10], [11]]
-
-
-class Clock:
-    """In place of `time`: stands still unless it is told that time passes."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
-
-
-@pytest.mark.parametrize(
-    ("takes", "sizes"),
-    [
-        (lambda count: 1.0 + 0.1 * count, [1, 1, 2, 2, 4, 4, 8, 8, 8, 4, 2, 1]),
-        (lambda count: float(count), [1, 1, 2, 2, *[1] * 20]),
-        (lambda count: max(1.0, count / 2), [1, 1, 2, 2, 4, 4, *[2] * 10]),
-    ],
-    ids=["more always pay", "more never pay", "two at once pay"],
-)
-def test_as_many_at_once_as_pay_where_that_is_measured(engine, counts, monkeypatch, takes, sizes):
-    monkeypatch.setattr(making_module, "time", clock := Clock())
-
-    def pass_time(requests):
-        clock.now += takes(len(requests))
-
-    def embed(photo):
-        clock.now += 50  # each request costs it, whoever is made beside it
-        return SimpleNamespace(), None
-
-    async def test(backend):
-        engine.fails, engine.embed = pass_time, embed
-        works = [work(seed=number) for number in range(1, sum(sizes))]
-        await queued(backend, engine, *works)
-        return await ended(backend, *works)
-
-    states = run_with(Engines(None, lambda files: engine), counts, MeasuredRoom())(test)
-    assert {state.phase for state in states} == {Phase.DONE}
-    assert [len(batch) for batch in engine.batches] == sizes
-
-
-class Told(Room):
-    """`heard`: (the seeds of a batch, its seconds)."""
-
-    def __init__(self, most):
-        super().__init__(most)
-        self.heard = []
-
-    def took(self, batch, seconds):
-        self.heard.append(([one.asked.seed for one in batch], seconds))
-
-
-def test_what_is_measured_is_the_making_of_those_that_are_made(engine, counts, monkeypatch):
-    """Not the loading of the models, and not those without a face; and each work's share of it is what the API is told."""
-    monkeypatch.setattr(making_module, "time", clock := Clock())
-    room = Told(MOST)
-
-    def load(files):
-        clock.now += 1000
-        return engine
-
-    def pass_time(requests):
-        clock.now += 6
-
-    async def test(backend):
-        engine.fails, engine.faceless = pass_time, [False, False, True, False]
-        works = [work(seed=10), work(seed=11), work(seed=12, samples=2)]
-        await queued(backend, engine, *works)
-        return await ended(backend, *works)
-
-    first, faceless, last = run_with(Engines(None, load), counts, room)(test)
-    assert room.heard == [([200], 6), ([10, 12], 6)]
-    assert faceless.phase is Phase.FAILED and first.seconds == last.seconds == 3
-
-
-def test_a_batch_that_is_only_tried_takes_no_model_s_place(engine, counts):
-    """Two models that are both used would otherwise be loaded again and again."""
-    engines = Engines(None, lambda files: engine)
-
-    def fails(requests):
-        if len(requests) > 1 and engines.is_open("other"):
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-
-    async def test(backend):
-        works = [work(seed=number) for number in range(10, 16)]
-        await backend.start(first := work(seed=200))
-        await in_step(engine, 1)
-        for one in works:
-            await backend.start(one)
-        engines.get("other")
-        engine.fails = fails
-        engine.step.release(10_000)
-        return await ended(backend, first, *works)
-
-    assert {state.phase for state in run_with(engines, counts, MeasuredRoom())(test)} == {Phase.DONE}
-    assert seeds(engine) == [[200], [10], [11, 12], [11], [12], [13], [14], [15]] and engines.is_open("other")
 
 
 def test_nobody_waits_for_others_to_come(run, engine):
@@ -247,11 +73,7 @@ def test_nobody_waits_for_others_to_come(run, engine):
 def test_one_that_is_cancelled_goes_and_the_others_go_on(run, engine):
     async def test(backend):
         works = [work(seed=10), work(seed=11), work(seed=12)]
-        first = work(seed=200)
-        await backend.start(first)
-        await in_step(engine, 1)
-        for one in works:
-            await backend.start(one)
+        first = await behind(backend, engine, *works)
         await backend.cancel(works[2].id)
         engine.step.release(3)
         await ended(backend, first)
@@ -289,10 +111,7 @@ def test_one_that_is_cancelled_after_its_last_step_is_not_said_to_be_done(run, e
 def test_all_cancelled_end_the_batch_within_a_step(run, engine):
     async def test(backend):
         works = [work(seed=10), work(seed=11)]
-        await backend.start(first := work(seed=200))
-        await in_step(engine, 1)
-        for one in works:
-            await backend.start(one)
+        first = await behind(backend, engine, *works)
         engine.step.release(3)
         await ended(backend, first)
         await in_step(engine, 4)
@@ -369,10 +188,7 @@ def test_models_that_nobody_uses_make_room_for_a_batch(engine, counts):
 
     async def test(backend):
         works = [work(seed=10), work(seed=11)]
-        await backend.start(first := work(seed=200))
-        await in_step(engine, 1)
-        for one in works:
-            await backend.start(one)
+        first = await behind(backend, engine, *works)
         engines.get("other")
         engine.fails = lambda requests: fails(requests) if len(requests) > 1 else None
         engine.step.release(10_000)
